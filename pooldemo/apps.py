@@ -1,0 +1,9 @@
+"""The app's configuration."""
+
+from django.apps import AppConfig
+
+
+class PooldemoConfig(AppConfig):
+    name = "pooldemo"
+    verbose_name = "Pool sweeps"
+    default_auto_field = "django.db.models.BigAutoField"
