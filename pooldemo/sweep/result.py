@@ -1,0 +1,253 @@
+"""The facts of a sweep: what was planned, what one trial showed, what was concluded. Frozen, and free of behaviour.
+
+Every other module of the sweep speaks in these: plan makes a `Plan`, trial a `TrialResult`, verdict a `Verdict`; the
+reports and the rows in the database are made from them. Field names are the keys of `--json`. Nothing here decides,
+measures or prints. Bare numbers are counts; `*_cpu` is in cores (1.0: one core busy all through the window).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix")
+SHAPES = ("knee", "rising", "flat", "invalid")
+
+
+@dataclass(frozen=True)
+class Warning_:
+    """A reason to doubt a number: `code` for programs, `cause` and `cure` for people (a sentence each)."""
+
+    code: str
+    cause: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One clause of `--slo`: `metric` p50, p95, p99 or max (milliseconds) or errors (a fraction), `at_most` its limit."""
+
+    metric: str
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for. A trial lasts `warmup_s` that is dropped and `duration_s` that counts.
+
+    `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
+    rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
+    `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its transaction.
+    """
+
+    stacks: tuple[str, ...] = ("pooldemo",)
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    workload: str = "slow"
+    ms: float = 100.0
+    think_ms: float = 50.0
+    users: int = 64
+    workers: int = 1
+    duration_s: float = 5.0
+    warmup_s: float = 2.0
+    repeats: int = 3
+    seed: int = 1
+    slo: tuple[Limit, ...] = ()
+    rate: float | None = None
+    processes: int = 1
+    adaptive: bool = False
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The plan that `asdict` was taken of; keys that are no field (`id`, `conditions`) are left out."""
+        known = _known(cls, row)
+        known["stacks"], known["sizes"] = tuple(row["stacks"]), tuple(row["sizes"])
+        known["slo"] = tuple(Limit(**limit) for limit in row.get("slo", ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial to run: `stack` at `size`, for the `repeat`th time (from 1)."""
+
+    stack: str
+    size: int
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what a sweep was measured. A number without these is worth little.
+
+    `versions` by name (python, django, gunicorn, gevent, locust, psycopg2, postgresql); `settings` are PostgreSQL's that
+    bear on the result; `gunicorn` the server's command line with `{size}` and `{port}` left open. Connections that the
+    applications may open together: `max_connections - reserved_connections`.
+    """
+
+    commit: str = ""
+    machine: str = ""
+    cpus: int = 1
+    load_before: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    max_connections: int = 0
+    reserved_connections: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    gunicorn: str = ""
+    postgresql_is_local: bool = True
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        return cls(**_known(cls, row))
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one trial showed inside its window.
+
+    Latencies (`p50_ms` ... `mean_ms`) are of successes alone, as the client saw them; None without a success. `rps` counts
+    successes. `wait_*`, `query_*` (from the answers' own `wait_ms` and `query_ms`) and `hold_*` (from the pool's
+    histograms) are None where the stack does not tell. `per_second` and `failures_per_second` hold one count for each
+    whole second of the window, `latencies` pairs of (milliseconds, count) in rising order, to three significant digits.
+    `failures` counts requests, `failures_by_message` the same by reason. `peak_connections` is the most that PostgreSQL
+    showed for this server, all workers together; it may hold `size * workers`. `efficiency` is throughput x mean hold
+    / slots. `generator_cpu` is of the busiest Locust process, `worker_cpu` of the busiest worker, `server_cpu` of all
+    of them, `postgresql_cpu` of all backends (None: not on this machine), `other_cpu` of everything else on the
+    machine. `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here.
+    `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is
+    accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
+    """
+
+    stack: str
+    size: int
+    repeat: int
+    rps: float = 0.0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    max_ms: float | None = None
+    mean_ms: float | None = None
+    requests: int = 0
+    failures: int = 0
+    failures_by_message: Mapping[str, int] = field(default_factory=dict)
+    wait_p50_ms: float | None = None
+    wait_p95_ms: float | None = None
+    wait_mean_ms: float | None = None
+    hold_mean_ms: float | None = None
+    query_mean_ms: float | None = None
+    peak_connections: int | None = None
+    efficiency: float | None = None
+    per_second: tuple[int, ...] = ()
+    failures_per_second: tuple[int, ...] = ()
+    latencies: tuple[tuple[float, int], ...] = ()
+    window_s: float = 0.0
+    overhead_s: float = 0.0
+    generator_cpu: float | None = None
+    worker_cpu: float | None = None
+    server_cpu: float | None = None
+    postgresql_cpu: float | None = None
+    other_cpu: float | None = None
+    load_before: float | None = None
+    probe_max_ms: float | None = None
+    target_rps: float | None = None
+    little_residual: float | None = None
+    started_at: str = ""
+    warnings: tuple[Warning_, ...] = ()
+    error: str = ""
+
+    @property
+    def key(self) -> TrialPlan:
+        return TrialPlan(self.stack, self.size, self.repeat)
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        known = _known(cls, row)
+        known["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
+        known["latencies"] = tuple((ms, count) for ms, count in row.get("latencies", ()))
+        for name in ("per_second", "failures_per_second"):
+            known[name] = tuple(row.get(name, ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of the SLO held against the recommended size: `seen` is None when there was nothing to look at."""
+
+    limit: Limit
+    seen: float | None
+    met: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the trials of one stack say.
+
+    `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean throughput with
+    the 95% interval `rps_low` .. `rps_high`. `because` is the sentence that a newcomer reads, `copy` the line to copy
+    (`export MAX_CONNS=8`; empty when there is none), `saturated` what ran out first, `checks` the SLO's clauses.
+    """
+
+    stack: str
+    shape: str
+    max_conns: int | None
+    rps: float | None
+    rps_low: float | None
+    rps_high: float | None
+    because: str
+    copy: str = ""
+    saturated: str = ""
+    checks: tuple[Check, ...] = ()
+    warnings: tuple[Warning_, ...] = ()
+
+    @property
+    def slo_met(self) -> bool:
+        return all(check.met for check in self.checks)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A whole sweep: the plan, its conditions, the trials so far in the order they ran, a verdict for each stack.
+
+    `id` is its row's number (None: not saved). `status` is running, interrupted, done or failed.
+    """
+
+    plan: Plan
+    conditions: Conditions
+    trials: tuple[TrialResult, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    id: int | None = None
+    status: str = "done"
+    started_at: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document that `--json` writes: plain dicts, lists, numbers and strings."""
+        sweep = {"id": self.id, "status": self.status, "started_at": self.started_at} | asdict(self.plan)
+        return {
+            "sweep": sweep | {"conditions": asdict(self.conditions)},
+            "trials": [asdict(trial) for trial in self.trials],
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """The sweep of a `--json` document."""
+        sweep = document["sweep"]
+        return cls(
+            Plan.from_dict(sweep),
+            Conditions.from_dict(sweep.get("conditions", {})),
+            tuple(TrialResult.from_dict(trial) for trial in document["trials"]),
+            tuple(_verdict(verdict) for verdict in document["verdicts"]),
+            sweep.get("id"),
+            sweep.get("status", "done"),
+            sweep.get("started_at", ""),
+        )
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    known = _known(Verdict, row)
+    known["checks"] = tuple(
+        Check(Limit(**check["limit"]), check["seen"], check["met"]) for check in row.get("checks", ())
+    )
+    known["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
+    return Verdict(**known)
+
+
+def _known(fact: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: row[each.name] for each in fields(fact) if each.name in row}
