@@ -1,0 +1,53 @@
+# Everything starts here: `make` lists the targets. Works with GNU make 3.81 (macOS) and later.
+#   make PYTHON=python3.12 ...   the interpreter the environment is made with (default: the first of 3.11 to 3.14 found)
+#   make ARGS="..." sweep        further arguments for the command behind a target
+
+export PYTHON
+SHELL = /bin/sh
+VENV = .venv
+PY = $(VENV)/bin/python
+ARGS =
+
+# A stamp per set of requirements. Its name holds a checksum of this folder's path: a checkout that was moved is made again.
+HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
+RUNTIME = $(VENV)/.runtime-$(HERE)
+DEVELOP = $(VENV)/.develop-$(HERE)
+
+# Without a Python that runs, the stamps lie.
+$(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
+
+.DEFAULT_GOAL = help
+.PHONY: help test check pins clean
+.DELETE_ON_ERROR:
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+$(RUNTIME): requirements.txt bin/environment
+	@bin/environment $(VENV) requirements.txt
+	@touch $@
+
+$(DEVELOP): requirements.txt requirements-dev.txt bin/environment
+	@bin/environment $(VENV) requirements.txt requirements-dev.txt
+	@touch $(RUNTIME) $@
+
+test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set)
+	@$(PY) -m pytest $(ARGS)
+
+check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment checks: all but the tests
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/test_architecture.py
+	$(PY) manage.py makemigrations --check --dry-run
+	$(PY) manage.py check --deploy
+
+PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
+pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
+	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }
+	@for file in $(PINNED); do echo "$$file"; uv pip compile "$${file%.txt}.in" -o "$$file" --quiet --universal \
+	    --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS) || exit 1; done
+
+clean: ## remove the environment and caches; the database in .local/ stays (manage.py postgres reset)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
