@@ -1,0 +1,33 @@
+"""What the stacks over Django's own ENGINE, or a library's, need under gevent: a driver that yields, and options of
+their own.
+
+Our ENGINE makes its driver green by itself (`pooldemo.postgresql.green`). The others leave that to their users, who
+do it in gunicorn's `post_worker_init`; here it is done where their database is configured, so that no command line
+matters.
+"""
+
+import sys
+from typing import Any
+
+# The pool options of the Contract: no other ENGINE than ours takes them all, and libpq refuses what it does not know.
+POOL_OPTIONS = (
+    "MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", "POOL_TIMEOUT", "MAX_WAITING", "MAX_LIFETIME", "MAX_IDLE", "MAX_USES",
+    "HEALTH_CHECK", "RESET", "SETUP_SQL", "LEAK_THRESHOLD", "pool",
+)  # fmt: skip
+
+
+def make_driver_green() -> None:
+    """Let psycopg2 yield to other greenlets while it waits, if this process is monkey-patched; else change nothing."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("socket"):
+        from psycogreen.gevent import patch_psycopg
+
+        patch_psycopg()
+
+
+def without_pool(config: dict[str, Any], engine: str, max_age_s: int | None, **options: Any) -> dict[str, Any]:
+    """`config` over another `engine`, its pool options replaced by `options`, connections reused for `max_age_s`
+    (None: for ever)."""
+    make_driver_green()
+    kept = {name: value for name, value in config["OPTIONS"].items() if name not in POOL_OPTIONS}
+    return config | {"ENGINE": engine, "CONN_MAX_AGE": max_age_s, "OPTIONS": kept | options}
