@@ -4,6 +4,8 @@ from django.apps import AppConfig
 
 
 class PooldemoConfig(AppConfig):
+    """The app: `pooldemo` in INSTALLED_APPS."""
+
     name = "pooldemo"
     verbose_name = "Pool sweeps"
     default_auto_field = "django.db.models.BigAutoField"
