@@ -1,0 +1,134 @@
+"""What to run, and in which order: the sweep's options read and checked, its trials shuffled. Pure.
+
+Whether this machine can run a stack is asked of the stack, and of PostgreSQL how many connections it takes: both come
+in.
+"""
+
+import math
+import random
+from collections.abc import Callable, Collection, Mapping
+
+from pooldemo.sweep.result import WORKLOADS, Conditions, Limit, Plan, TrialPlan, Verdict
+
+MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
+MAX_USERS = 10_000
+TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window, for estimates: see docs/measuring.md
+METRICS = ("p50", "p95", "p99", "max", "errors")
+
+
+class PlanError(ValueError):
+    """The sweep that was asked for cannot be run; the text says what was given, what is accepted and what to do."""
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """`1,2,4-8` as (1, 2, 4, 5, 6, 7, 8): rising, each once.
+
+    Raises PlanError on anything that is not a whole number of at least 1.
+    """
+    sizes: set[int] = set()
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()) or int(low) < 1:
+            raise PlanError(
+                f"--sizes {text}: {part.strip()!r} is no pool size; give whole numbers from 1, as in 1,2,4,8"
+            )
+        if int(high or low) < int(low):
+            raise PlanError(f"--sizes {text}: the range {part.strip()!r} is empty; give the smaller number first")
+        if int(high or low) - int(low) > 1000:
+            raise PlanError(f"--sizes {text}: {part.strip()!r} is more than 1000 sizes; give the few that matter")
+        sizes.update(range(int(low), int(high or low) + 1))
+    return tuple(sorted(sizes))
+
+
+def parse_slo(text: str) -> tuple[Limit, ...]:
+    """`p95=300,errors=0.1%` as limits: milliseconds, and a fraction for errors (`0.001` or `0.1%`).
+
+    Raises PlanError on another metric or a number below 0.
+    """
+    limits = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        metric, _, number = part.partition("=")
+        percent = number.endswith("%") and metric == "errors"
+        try:
+            at_most = float(number.removesuffix("%") if percent else number.removesuffix("ms")) / (
+                100 if percent else 1
+            )
+        except ValueError:
+            at_most = math.nan
+        if metric not in METRICS or not 0 <= at_most < math.inf:
+            known = "p50, p95, p99, max (milliseconds) and errors (0.001 or 0.1%)"
+            raise PlanError(f"--slo {text}: {part!r} is no limit; known are {known}, as in p95=300,errors=0.1%")
+        limits.append(Limit(metric, at_most))
+    return tuple(limits)
+
+
+def check(plan: Plan) -> None:
+    """Raises PlanError, which names the option, when a number of `plan` is out of its range."""
+    ranges: Mapping[str, tuple[float, float, float, str]] = {
+        "users": (plan.users, 1, MAX_USERS, ""),
+        "workers": (plan.workers, 1, 64, ""),
+        "repeats": (plan.repeats, 1, 100, ""),
+        "processes": (plan.processes, 1, 64, ""),
+        "duration": (plan.duration_s, 1, 3600, " seconds"),
+        "warmup": (plan.warmup_s, 0, 600, " seconds"),
+        "ms": (plan.ms, 0, MAX_MS, " milliseconds"),
+        "think-ms": (plan.think_ms, 0, MAX_MS, " milliseconds"),
+        "rate": (1 if plan.rate is None else plan.rate, 0.1, 1_000_000, " requests a second"),
+    }
+    for option, (given, low, high, unit) in ranges.items():
+        if not low <= given <= high:
+            raise PlanError(f"--{option} {given:g} is out of range: {low:g} to {high:g}{unit} are accepted")
+    if plan.workload not in WORKLOADS:
+        raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(WORKLOADS)}")
+    if plan.users < plan.processes:
+        raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
+
+
+def check_room(plan: Plan, conditions: Conditions, capped: Callable[[str], bool]) -> None:
+    """Raises PlanError when the largest size of a capped stack would open more than PostgreSQL takes."""
+    room = conditions.max_connections - conditions.reserved_connections
+    asked = max(plan.sizes) * plan.workers
+    if conditions.max_connections and asked > room and any(map(capped, plan.stacks)):
+        raise PlanError(
+            f"--sizes {max(plan.sizes)} x --workers {plan.workers} = {asked} connections, and PostgreSQL takes {room} "
+            f"(max_connections {conditions.max_connections} - {conditions.reserved_connections} kept free): "
+            f"give sizes up to {room // plan.workers}, or raise max_connections"
+        )
+
+
+def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
+    """The trials to run, without those `done`: whole repeats one after the other, each in a seeded random order.
+
+    Stacks and sizes are shuffled together, so that a drift of the machine hits none of them more than the rest, and
+    whoever interrupts a sweep keeps whole repeats. The order of a repeat depends on the seed and its number alone.
+    """
+    trials: list[TrialPlan] = []
+    for repeat in range(1, plan.repeats + 1):
+        block = [TrialPlan(stack, size, repeat) for stack in plan.stacks for size in plan.sizes]
+        random.Random(f"{plan.seed}/{repeat}").shuffle(block)
+        trials += [trial for trial in block if trial not in done]
+    return trials
+
+
+def total_s(plan: Plan, trials: int | None = None) -> float:
+    """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
+    count = len(plan.stacks) * len(plan.sizes) * plan.repeats if trials is None else trials
+    return count * (plan.warmup_s + plan.duration_s + TRIAL_OVERHEAD_S)
+
+
+def coarse(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Where an adaptive sweep begins: powers of two from the smallest size, and the largest."""
+    low, high = min(sizes), max(sizes)
+    steps = {low << n for n in range((high // low).bit_length())}
+    return tuple(sorted({size for size in steps if size <= high} | {high}))
+
+
+def refine(sizes: tuple[int, ...], verdict: Verdict) -> tuple[int, ...]:
+    """The sizes to add around a knee: up to three between its lower neighbour and it, evenly spread; none without a
+    knee."""
+    if verdict.shape != "knee" or verdict.max_conns not in sizes:
+        return ()
+    at = sizes.index(verdict.max_conns)
+    low, high = (sizes[at - 1] if at else 0), verdict.max_conns
+    between = {low + round((high - low) * part / 4) for part in (1, 2, 3)}
+    return tuple(sorted(between - {low, high, 0}))

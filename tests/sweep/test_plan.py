@@ -1,0 +1,85 @@
+"""The plan: options in words become trials in an order."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.plan import PlanError, parse_sizes, parse_slo
+from pooldemo.sweep.result import Conditions, Limit, Plan, TrialPlan, Verdict
+
+
+@pytest.mark.parametrize(("text", "sizes"), [("4", (4,)), ("8,1,2,2", (1, 2, 8)), ("1-3, 8", (1, 2, 3, 8))])
+def test_it_reads_sizes_as_rising_numbers_each_once(text: str, sizes: tuple[int, ...]) -> None:
+    assert parse_sizes(text) == sizes
+
+
+@pytest.mark.parametrize("text", ["0", "4,x", "", "-4", "8-4", "1.5", "1,,2", "1-99999"])
+def test_it_says_which_size_is_wrong_and_what_is_accepted(text: str) -> None:
+    with pytest.raises(PlanError, match=r"--sizes .*give"):
+        parse_sizes(text)
+
+
+def test_it_reads_an_slo_in_milliseconds_and_percent() -> None:
+    assert parse_slo("p95=300,errors=0.1%") == (Limit("p95", 300.0), Limit("errors", 0.001))
+    assert parse_slo("p99=250ms") == (Limit("p99", 250.0),)
+
+
+@pytest.mark.parametrize("text", ["p42=1", "p95", "p95=fast", "errors=-1", "p95=nan", "p95=1%"])
+def test_it_says_which_limits_an_slo_knows(text: str) -> None:
+    with pytest.raises(PlanError, match="known are p50"):
+        parse_slo(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ({"users": 0}, "--users 0"),
+        ({"duration_s": 0.1}, "--duration 0.1"),
+        ({"ms": float("nan")}, "--ms nan"),
+        ({"repeats": 0}, "--repeats 0"),
+        ({"workload": "nope"}, "--workload nope"),
+        ({"processes": 3, "users": 2}, "--processes 3"),
+        ({"rate": 0.0}, "--rate 0"),
+    ],
+)
+def test_it_names_the_option_that_is_out_of_range(change: dict, option: str) -> None:
+    with pytest.raises(PlanError, match=option):
+        planning.check(replace(Plan(), **change))
+
+
+def test_it_refuses_sizes_that_the_server_cannot_take_but_only_where_a_size_is_obeyed() -> None:
+    conditions = Conditions(max_connections=100, reserved_connections=3)
+    plan = Plan(sizes=(8, 49), workers=2)
+    with pytest.raises(PlanError, match=r"98 connections, and PostgreSQL takes 97.*up to 48"):
+        planning.check_room(plan, conditions, lambda stack: True)
+    planning.check_room(plan, conditions, lambda stack: False)
+
+
+def test_it_runs_every_trial_once_in_whole_repeats() -> None:
+    plan = Plan(stacks=("a", "b"), sizes=(1, 2, 4), repeats=3)
+    trials = planning.order(plan)
+    assert Counter(trials) == Counter({TrialPlan(s, n, r): 1 for s in "ab" for n in (1, 2, 4) for r in (1, 2, 3)})
+    assert [trial.repeat for trial in trials] == [1] * 6 + [2] * 6 + [3] * 6
+
+
+def test_it_interleaves_stacks_and_sizes_by_its_seed() -> None:
+    plan = Plan(stacks=("a", "b"), sizes=tuple(range(1, 9)), repeats=1)
+    assert planning.order(plan) == planning.order(plan) != planning.order(replace(plan, seed=2))
+    assert [trial.size for trial in planning.order(plan)] != sorted(trial.size for trial in planning.order(plan))
+
+
+def test_it_resumes_with_the_trials_that_are_missing_in_the_same_order() -> None:
+    plan = Plan(stacks=("a",), sizes=(1, 2, 4), repeats=2)
+    everything = planning.order(plan)
+    assert planning.order(plan, done=everything[:2]) == everything[2:]
+
+
+def test_it_begins_an_adaptive_sweep_with_powers_of_two_and_refines_around_the_knee() -> None:
+    sizes = planning.coarse((1, 24))
+    assert sizes == (1, 2, 4, 8, 16, 24)
+    knee = Verdict("a", "knee", 16, 1.0, 1.0, 1.0, "")
+    assert planning.refine(sizes, knee) == (10, 12, 14)
+    assert planning.refine(sizes, replace(knee, max_conns=2)) == ()
+    assert planning.refine(sizes, replace(knee, shape="flat")) == ()
