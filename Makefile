@@ -17,7 +17,7 @@ DEVELOP = $(VENV)/.develop-$(HERE)
 $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 
 .DEFAULT_GOAL = help
-.PHONY: help test check pins clean
+.PHONY: help environment test check pins clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -30,6 +30,8 @@ $(RUNTIME): requirements.txt bin/environment
 $(DEVELOP): requirements.txt requirements-dev.txt bin/environment
 	@bin/environment $(VENV) requirements.txt requirements-dev.txt
 	@touch $(RUNTIME) $@
+
+environment: $(DEVELOP) ## make or repair the virtual environment .venv
 
 test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set)
 	@$(PY) -m pytest $(ARGS)
