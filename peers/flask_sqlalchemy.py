@@ -1,0 +1,33 @@
+"""Seed 0, async Flask: gevent, psycogreen, and SQLAlchemy's QueuePool: POOL_SIZE connections kept, MAX_OVERFLOW more.
+
+An overflow connection is closed at checkin unless there is room among the kept ones; MAX_CONNS is the sum of the two
+(in the seed 10 and 10). Its `app.py -c`, which makes the tables, is `manage.py migrate` here; its `client.py N`, which
+sends N requests at once and prints each as it arrives, is `manage.py burst N --stack flask-sqlalchemy`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import create_engine
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from peers.common import MAX_CONNS, Execute, flask_app, knob, sqlalchemy_url
+
+MAX_OVERFLOW = knob("MAX_OVERFLOW", MAX_CONNS // 2)
+POOL_SIZE = knob("POOL_SIZE", MAX_CONNS - MAX_OVERFLOW)
+
+engine = create_engine(sqlalchemy_url("psycopg2"), pool_size=POOL_SIZE, max_overflow=MAX_OVERFLOW)
+session = scoped_session(sessionmaker(engine))
+
+
+@contextmanager
+def checkout() -> Iterator[Execute]:
+    try:
+        connection = session.connection()
+        yield lambda sql, *numbers: connection.exec_driver_sql(sql, numbers)
+        session.commit()
+    finally:
+        session.remove()
+
+
+app = flask_app(checkout)

@@ -1,0 +1,26 @@
+"""Seed 3 (b), Flask: one global connection under one lock. Serial: it never has two queries at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import psycopg2
+
+from peers.common import DATABASE, Execute, flask_app
+
+lock = Lock()
+connection: Any = None
+
+
+@contextmanager
+def checkout() -> Iterator[Execute]:
+    global connection
+    with lock:
+        if connection is None or connection.closed:
+            connection = psycopg2.connect(**DATABASE)
+        with connection, connection.cursor() as cursor:
+            yield lambda sql, *numbers: cursor.execute(sql, numbers)
+
+
+app = flask_app(checkout)

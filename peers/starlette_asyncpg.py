@@ -1,0 +1,35 @@
+"""A rival: Starlette and asyncpg's own pool, without Django and without an ORM.
+
+asyncpg opens MIN_SIZE connections ahead (its default is 10, at most MAX_SIZE, here MAX_CONNS), queues in the order of
+asking, and resets a session at each release with a round trip of its own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from starlette.applications import Starlette
+
+from peers.common import APPLICATION_NAME, DATABASE, MAX_CONNS, AsyncExecute, dollars, knob, starlette_app
+
+MIN_SIZE = knob("MIN_SIZE", min(10, MAX_CONNS))
+POOL_TIMEOUT = knob("POOL_TIMEOUT", 30)
+pool: asyncpg.Pool
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    global pool
+    known = {"database" if name == "dbname" else name: value for name, value in DATABASE.items()}
+    names = {"application_name": APPLICATION_NAME}
+    async with asyncpg.create_pool(**known, min_size=MIN_SIZE, max_size=MAX_CONNS, server_settings=names) as pool:
+        yield
+
+
+@asynccontextmanager
+async def checkout() -> AsyncIterator[AsyncExecute]:
+    async with pool.acquire(timeout=POOL_TIMEOUT) as connection:
+        yield lambda sql, *numbers: connection.fetchrow(dollars(sql), *numbers)
+
+
+app = starlette_app(checkout, lifespan)
