@@ -44,12 +44,25 @@ check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment c
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py check --deploy
 
+# Environments of their own: what we compare with, and psycopg 3, which Django prefers as soon as it can be imported.
+PEERS = .venv-peers/.made-$(HERE)
+$(PEERS): requirements.txt requirements-peers.txt bin/environment
+	@bin/environment .venv-peers requirements.txt requirements-peers.txt
+	@touch $@
+
+PSYCOPG3 = .venv-psycopg3/.made-$(HERE)
+$(PSYCOPG3): requirements.txt requirements-dev.txt requirements-psycopg3.txt bin/environment
+	@bin/environment .venv-psycopg3 requirements.txt requirements-dev.txt requirements-psycopg3.txt
+	@touch $@
+
+peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
+
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }
 	@for file in $(PINNED); do echo "$$file"; uv pip compile "$${file%.txt}.in" -o "$$file" --quiet --universal \
 	    --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS) || exit 1; done
 
-clean: ## remove the environment and caches; the database in .local/ stays (manage.py postgres reset)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments and caches; the database in .local/ stays (manage.py postgres reset)
+	rm -rf $(VENV) .venv-peers .venv-psycopg3 .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
