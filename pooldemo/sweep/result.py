@@ -24,7 +24,7 @@ class Warning_:
 
 @dataclass(frozen=True)
 class Limit:
-    """One clause of `--slo`: `metric` p50, p95, p99 or max (milliseconds) or errors (a fraction), `at_most` its limit."""
+    """One clause of `--slo`: `metric` p50, p95, p99 or max (milliseconds), or errors (a fraction)."""
 
     metric: str
     at_most: float
@@ -77,9 +77,9 @@ class TrialPlan:
 class Conditions:
     """Under what a sweep was measured. A number without these is worth little.
 
-    `versions` by name (python, django, gunicorn, gevent, locust, psycopg2, postgresql); `settings` are PostgreSQL's that
-    bear on the result; `gunicorn` the server's command line with `{size}` and `{port}` left open. Connections that the
-    applications may open together: `max_connections - reserved_connections`.
+    `versions` by name (python, django, gunicorn, gevent, locust, psycopg2, postgresql); `settings` are PostgreSQL's
+    that bear on the result; `gunicorn` the server's command line with `{size}` and `{port}` left open. Connections
+    that the applications may open together: `max_connections - reserved_connections`.
     """
 
     commit: str = ""
@@ -102,17 +102,18 @@ class Conditions:
 class TrialResult:
     """What one trial showed inside its window.
 
-    Latencies (`p50_ms` ... `mean_ms`) are of successes alone, as the client saw them; None without a success. `rps` counts
-    successes. `wait_*`, `query_*` (from the answers' own `wait_ms` and `query_ms`) and `hold_*` (from the pool's
-    histograms) are None where the stack does not tell. `per_second` and `failures_per_second` hold one count for each
-    whole second of the window, `latencies` pairs of (milliseconds, count) in rising order, to three significant digits.
-    `failures` counts requests, `failures_by_message` the same by reason. `peak_connections` is the most that PostgreSQL
-    showed for this server, all workers together; it may hold `size * workers`. `efficiency` is throughput x mean hold
-    / slots. `generator_cpu` is of the busiest Locust process, `worker_cpu` of the busiest worker, `server_cpu` of all
-    of them, `postgresql_cpu` of all backends (None: not on this machine), `other_cpu` of everything else on the
-    machine. `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here.
-    `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is
-    accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
+    Latencies (`p50_ms` ... `mean_ms`) are of successes alone, as the client saw them; None without a success. `rps`
+    counts successes. `wait_*`, `query_*` (from the answers' own `wait_ms` and `query_ms`) and `hold_*` (from the
+    pool's histograms) are None where the stack does not tell. `per_second` and `failures_per_second` hold one count
+    for each whole second of the window, `latencies` pairs of (milliseconds, count) in rising order, to three
+    significant digits. `failures` counts requests, `failures_by_message` the same by reason. `peak_connections` is
+    the most that PostgreSQL showed for this server since it started, cold start included, all workers together; it
+    may hold `size * workers`. `efficiency` is throughput x mean hold / slots. `generator_cpu` is of the busiest
+    Locust process, `worker_cpu` of the busiest worker, `server_cpu` of all of them, `postgresql_cpu` of all backends
+    (None: not on this machine), `other_cpu` of everything else on the machine. `probe_max_ms` is the slowest answer
+    of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the rate asked for.
+    `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is accounted for. `error`
+    says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
     """
 
     stack: str
@@ -179,9 +180,10 @@ class Check:
 class Verdict:
     """What the trials of one stack say.
 
-    `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean throughput with
-    the 95% interval `rps_low` .. `rps_high`. `because` is the sentence that a newcomer reads, `copy` the line to copy
-    (`export MAX_CONNS=8`; empty when there is none), `saturated` what ran out first, `checks` the SLO's clauses.
+    `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean
+    throughput with the 95% interval `rps_low` .. `rps_high`. `because` is the sentence that a newcomer reads, `copy`
+    the line to copy (`export MAX_CONNS=8`; empty when there is none), `saturated` what ran out first, `checks` the
+    SLO's clauses.
     """
 
     stack: str

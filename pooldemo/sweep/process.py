@@ -1,0 +1,180 @@
+"""Processes that end with the sweep, however it ends: in sessions of their own, written down, taken along by a death
+signal.
+
+A child is the leader of a session, so a Ctrl-C at the terminal reaches the sweep alone, and all that the child starts
+can be found. Three things stop it: `stop`; on Linux the kernel, when the sweep is killed; else the next sweep, which
+reads the ledger.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+# Runs in the child and becomes the command. PR_SET_PDEATHSIG outlives exec; a preexec_fn is unsafe beside threads.
+_LAUNCHER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, int(sys.argv[1]))
+if os.getppid() != int(sys.argv[2]):  # it died before the line above
+    sys.exit(1)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Ledger:
+    """The file in `folder` that names the children of this process, so that a later one can stop those left behind.
+
+    A process is its id and its start: ids are used again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"sweep-{os.getpid()}.json"
+        self._children: dict[int, tuple[float, str]] = {}
+
+    def add(self, pid: int, name: str) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended already
+            self._children[pid] = (psutil.Process(pid).create_time(), name)
+        self._write()
+
+    def remove(self, pid: int) -> None:
+        self._children.pop(pid, None)
+        self._write()
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        owner = psutil.Process().create_time()
+        children = [[pid, started, name] for pid, (started, name) in self._children.items()]
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps({"owner": [os.getpid(), owner], "children": children}))
+        part.replace(self.path)
+
+
+def clean_up(folder: Path) -> list[str]:
+    """Stop what sweeps that are no more left running, and say what it was: a name and process id each."""
+    stopped = []
+    for path in sorted(folder.glob("sweep-*.json")):
+        try:
+            ledger = json.loads(path.read_text())
+            owner, children = ledger["owner"], ledger["children"]
+        except (OSError, ValueError, KeyError):
+            continue  # another sweep is just removing it
+        if _is_same(*owner):
+            continue
+        for pid, started, name in children:
+            # A session's id is not given out again while a member lives: members without their leader are still ours.
+            if (_is_same(pid, started) or not psutil.pid_exists(pid)) and _kill_session(pid):
+                stopped.append(f"{name} (process {pid})")
+        path.unlink(missing_ok=True)
+    return stopped
+
+
+class Child:
+    """One process of a sweep, started at once; `name` is for people, its output goes to the file `log`.
+
+    `ends_with` is the signal that asks it to end. Start it from the main thread: the kernel's death signal is about
+    the thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        ledger: Ledger,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+        ends_with: signal.Signals = signal.SIGTERM,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
+        self.name, self.log, self._ledger, self._ends_with = name, log, ledger, ends_with
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(int(ends_with)), str(os.getpid()), *command]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True
+            )
+        self.pid: int = self._process.pid
+        self.stdin = self._process.stdin
+        ledger.add(self.pid, name)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        code: int | None = self._process.poll()
+        return code
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of its output."""
+        return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
+
+    def cpu_s(self) -> dict[int, float]:
+        """CPU seconds used so far by it and by each process of its session, by process id."""
+        return {each.pid: sum(each.cpu_times()[:2]) for each in _session(self.pid)}
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it ended within `timeout_s`. Blocks."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Ask it to end, wait `grace_s`, then kill what is left of its session. Blocks; may be called again."""
+        if self.exit_code is None:
+            self._process.send_signal(self._ends_with)
+            self.wait(grace_s)
+        _kill_session(self.pid)
+        self._process.wait()
+        if self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.close()
+        self._ledger.remove(self.pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _is_same(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """The living processes of the session that `leader` began."""
+    members = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(pid) == leader and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
+
+
+def _kill_session(leader: int, timeout_s: float = 5.0) -> bool:
+    """Kill what lives of that session; whether there was anything. Blocks until it is gone."""
+    deadline_s = time.monotonic() + timeout_s
+    found = False
+    while (members := _session(leader)) and time.monotonic() < deadline_s:
+        found = True
+        for process in members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(members, timeout=0.5)
+    return found

@@ -1,0 +1,129 @@
+"""What the load generator saw: the timeline that `locustfile.py --timeline` writes, cut to a window. Pure.
+
+The format is told at the top of `locustfile.py`. A request belongs to the second in which it ended.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each number of milliseconds came, rising; to three significant digits."""
+
+    pairs: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.pairs)
+
+    @property
+    def mean_ms(self) -> float | None:
+        return sum(ms * count for ms, count in self.pairs) / self.count if self.pairs else None
+
+    def quantile_ms(self, share: float) -> float | None:
+        """The smallest value that at least `share` of all do not exceed (nearest rank); None of an empty histogram."""
+        rank = max(1, math.ceil(share * self.count))
+        for ms, count in self.pairs:
+            rank -= count
+            if rank <= 0:
+                return ms
+        return None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The requests that ended in whole seconds of the load: `seconds` of them from `start_s`, of the epoch.
+
+    `*_cpu` in cores, averaged over the window: of the busiest generator, and of all. `lag_max_ms`: how late a
+    generator's clock ticked.
+    """
+
+    start_s: int
+    seconds: int
+    per_second: tuple[int, ...]
+    failures_per_second: tuple[int, ...]
+    latency: Histogram
+    latency_of_failures: Histogram
+    wait: Histogram
+    query: Histogram
+    failures_by_message: Mapping[str, int]
+    generator_cpu: float | None
+    generators_cpu: float
+    lag_max_ms: float | None
+
+    @classmethod
+    def cut(cls, timeline: Mapping[str, Any], start_s: int, seconds: int) -> Self:
+        """The window of a timeline document.
+
+        Raises ValueError when the document is of another format.
+        """
+        if timeline.get("format") != "pooldemo-timeline/1":
+            raise ValueError(f"a timeline of the format {timeline.get('format')!r}: pooldemo-timeline/1 is accepted")
+        inside = range(start_s, start_s + seconds)
+        good, bad = Counter[int](), Counter[int]()
+        messages = Counter[str]()
+        series = {name: Counter[float]() for name in ("ok", "failed", "wait_ms", "query_ms")}
+        for entry in timeline["seconds"]:
+            if (second := entry["second"]) not in inside:
+                continue
+            for facts in entry["workloads"].values():
+                for outcome, buckets in facts["outcomes"].items():
+                    count = sum(buckets.values())
+                    (good if outcome == "ok" else bad)[second] += count
+                    _add(series["ok" if outcome == "ok" else "failed"], buckets)
+                    if outcome != "ok":
+                        messages[outcome] += count
+                for name in ("wait_ms", "query_ms"):
+                    _add(series[name], facts[name])
+        used = [
+            [percent for second, percent in each["cpu_percent"].items() if int(second) in inside]
+            for each in timeline["generators"].values()
+        ]
+        cpus = [sum(percents) / len(percents) / 100 for percents in used if percents]
+        lags = [
+            ms
+            for each in timeline["generators"].values()
+            for second, ms in each["lag_ms"].items()
+            if int(second) in inside
+        ]
+        return cls(
+            start_s,
+            seconds,
+            tuple(good[second] for second in inside),
+            tuple(bad[second] for second in inside),
+            _histogram(series["ok"]),
+            _histogram(series["failed"]),
+            _histogram(series["wait_ms"]),
+            _histogram(series["query_ms"]),
+            dict(messages.most_common()),
+            max(cpus, default=None),
+            sum(cpus),
+            max(lags, default=None),
+        )
+
+    @property
+    def rps(self) -> float:
+        """Successes a second."""
+        return sum(self.per_second) / self.seconds
+
+    def little_residual(self, users: int, pace_ms: float = 0.0) -> float | None:
+        """|users - rate x cycle| / users: near 0 when every user is accounted for, waiting or pacing. None without a
+        request."""
+        pairs = self.latency.pairs + self.latency_of_failures.pairs
+        if not pairs:
+            return None
+        busy_s = sum(max(ms, pace_ms) * count for ms, count in pairs) / 1000
+        return abs(users - busy_s / self.seconds) / users
+
+
+def _add(total: Counter[float], buckets: Mapping[str, int]) -> None:
+    for ms, count in buckets.items():
+        total[float(ms)] += count
+
+
+def _histogram(counts: Counter[float]) -> Histogram:
+    return Histogram(tuple(sorted(counts.items())))
