@@ -214,9 +214,7 @@ def follow(environment: Any, runner: Any, **_: Any) -> None:
     def start(**_: Any) -> None:
         timeline.reset()
         timeline.started_at_s = [time.time()]
-        environment.timeline = (
-            timeline if environment.parsed_options.timeline else None
-        )  # a worker's come with the start
+        environment.timeline = timeline if environment.parsed_options.timeline else None  # set by the start
 
     @environment.events.test_stopping.add_listener
     def stop(**_: Any) -> None:
