@@ -1,0 +1,79 @@
+"""docker-compose.yml, Dockerfile and the workflow hold what their comments say, as far as a parser can tell."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_it_publishes_ports_on_loopback_alone(compose: dict[str, Any]) -> None:
+    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_it_publishes_no_database(compose: dict[str, Any]) -> None:
+    assert [name for name in ("db", "pgbouncer") if "ports" in compose["services"][name]] == []
+
+
+def test_it_leaves_a_port_for_each_replica(compose: dict[str, Any]) -> None:
+    (port,) = compose["services"]["web"]["ports"]
+    low, high = map(int, re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):8000", port).groups())  # type: ignore[union-attr]
+    assert high - low >= 2  # --scale web=3, as the file's first lines say
+
+
+def test_it_keeps_postgresqls_data_where_version_18_has_it(compose: dict[str, Any]) -> None:
+    assert compose["services"]["db"]["image"] == "postgres:18"
+    assert compose["services"]["db"]["volumes"] == ["data:/var/lib/postgresql"]
+
+
+def test_it_waits_only_for_services_that_exist_and_run_without_a_profile_of_their_own(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name, service in services.items():
+        for needed in service.get("depends_on", []):
+            assert needed in services, f"{name} waits for {needed}"
+            assert set(services[needed].get("profiles", [])) <= set(service.get("profiles", []))
+
+
+def test_it_waits_for_the_health_of_services_that_have_a_check(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for service in services.values():
+        if isinstance(service.get("depends_on"), dict):
+            for needed, how in service["depends_on"].items():
+                assert how["condition"] != "service_healthy" or "healthcheck" in services[needed]
+
+
+def test_it_names_only_volumes_and_configs_that_exist(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= compose["volumes"].keys()
+        assert {config["source"] for config in service.get("configs", [])} <= compose["configs"].keys()
+    assert yaml.safe_load(compose["configs"]["prometheus"]["content"])["scrape_configs"]
+
+
+def test_it_runs_the_same_python_files_in_the_image_as_on_the_ground() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".local", ".git"} <= set(ignored)  # this machine's secret and history stay here
+    for name in ("manage.py", "project", "pooldemo", "gunicorn.conf.py", "locustfile.py", "requirements.txt"):
+        assert name not in ignored
+
+
+def test_it_does_not_run_as_root_in_the_image() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines.index("USER pooldemo") < next(i for i, line in enumerate(lines) if line.startswith("CMD"))
+
+
+def test_it_calls_the_one_definition_of_green_on_every_python_we_accept() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    job = workflow["jobs"]["run"]
+    assert job["steps"][-1]["run"] == ".ci/run"
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert 'requires-python = ">=3.11,<3.15"' in (ROOT / "pyproject.toml").read_text()
