@@ -31,3 +31,15 @@ def without_pool(config: dict[str, Any], engine: str, max_age_s: int | None, **o
     make_driver_green()
     kept = {name: value for name, value in config["OPTIONS"].items() if name not in POOL_OPTIONS}
     return config | {"ENGINE": engine, "CONN_MAX_AGE": max_age_s, "OPTIONS": kept | options}
+
+
+def size(config: dict[str, Any]) -> int:
+    """MAX_CONNS of the site's configuration (the Contract's default where it has none)."""
+    return int(config["OPTIONS"].get("MAX_CONNS", 4))
+
+
+def native_pool(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` over Django's own ENGINE and its own pool, psycopg_pool, of MAX_CONNS connections."""
+    most = size(config)
+    pool = {"min_size": min(4, most), "max_size": most}  # 4: psycopg_pool's default
+    return without_pool(config, "django.db.backends.postgresql", 0, pool=pool)

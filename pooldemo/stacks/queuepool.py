@@ -1,0 +1,25 @@
+"""django-db-connection-pool: SQLAlchemy's QueuePool under Django."""
+
+from pooldemo.stacks.green import size, without_pool
+from pooldemo.stacks.peer import REMEDY, VENV
+from pooldemo.stacks.stack import DatabaseConfig, Stack
+
+
+def _database(config: DatabaseConfig) -> DatabaseConfig:
+    options = {"POOL_SIZE": size(config), "MAX_OVERFLOW": 0}
+    return without_pool(config, "dj_db_conn_pool.backends.postgresql", 0) | {"POOL_OPTIONS": options}
+
+
+STACK = Stack(
+    name="queuepool",
+    about=(
+        "This Django site over django-db-connection-pool, which is SQLAlchemy's QueuePool, with MAX_OVERFLOW 0. It "
+        "keeps its cap and pings at each checkout; its queue is not fair: who gives a connection back and asks again "
+        "is served before those who wait, so the median is far too good and the 99th percentile far too bad."
+    ),
+    database=_database,
+    venv=VENV,
+    modules=("dj_db_conn_pool",),
+    remedy=REMEDY,
+    pool_path=None,
+)
