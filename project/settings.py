@@ -1,29 +1,50 @@
-"""How this site is put together. Everything that differs between machines comes from the environment (docs/settings.md)."""
+"""How this site is put together. What differs between machines comes from the environment (docs/settings.md).
 
+Importing this starts nothing: `manage.py` and `wsgi.py` call `EMBEDDED.ensure()`.
+"""
+
+import logging
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
-import environ
-from django.core.management.utils import get_random_secret_key
+from pooldemo import stacks
+
+from .embedded import EmbeddedError, EmbeddedPostgres, make_local
+from .environment import SettingError, count, database, flag, words
+from .secret import install_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOCAL_DIR = BASE_DIR / ".local"  # what this install made for itself: secret, embedded database; git-ignored
-
-env = environ.Env()
-
-
-def install_secret() -> str:
-    """The secret of this install: made once, readable by its owner only."""
-    path = LOCAL_DIR / "secret_key"
-    if not path.exists():
-        LOCAL_DIR.mkdir(mode=0o700, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(get_random_secret_key())
-    return path.read_text()
+LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
 
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or install_secret()
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+def _embedded() -> EmbeddedPostgres:
+    make_local(LOCAL_DIR)
+    return EmbeddedPostgres(LOCAL_DIR)
+
+
+def _secret() -> str:
+    try:
+        make_local(LOCAL_DIR)
+        return install_secret(LOCAL_DIR / "secret_key")
+    except OSError as error:
+        raise SettingError(f"the secret of this install cannot be kept ({error}): set SECRET_KEY") from error
+
+
+try:
+    DEBUG = flag(os.environ, "DEBUG", default=False)
+    ALLOWED_HOSTS = words(os.environ, "ALLOWED_HOSTS", default=LOOPBACK)
+    WEB_CONCURRENCY = count(os.environ, "WEB_CONCURRENCY", default=1)  # worker processes; gunicorn reads it as well
+    POOL_STACK = os.environ.get("POOL_STACK") or "pooldemo"
+    EMBEDDED = None if os.environ.get("DATABASE_URL") else _embedded()
+    DATABASE_URL = EMBEDDED.url if EMBEDDED else os.environ["DATABASE_URL"]
+    DATABASES: dict[str, Any] = {"default": stacks.database(POOL_STACK, database(DATABASE_URL, os.environ))}
+    SECRET_KEY = os.environ.get("SECRET_KEY") or _secret()
+except (SettingError, EmbeddedError, ValueError) as error:  # ValueError: no such stack
+    print(f"{error}", file=sys.stderr)  # noqa: T201  logging is not configured yet
+    sys.exit(2)
 
 INSTALLED_APPS = [
     "pooldemo",
@@ -63,9 +84,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///postgres")}
-DATABASES["default"]["ENGINE"] = "pooldemo.postgresql"
+# A site with a name is behind something that speaks TLS for it; on loopback there is only plain HTTP, over which a
+# secure cookie does not come back.
+_NAMED = [host for host in ALLOWED_HOSTS if host not in LOOPBACK]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(_NAMED)
+CSRF_TRUSTED_ORIGINS = [f"https://{'*' if host.startswith('.') else ''}{host}" for host in _NAMED if host != "*"]
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS is a promise about a name for a year: whoever speaks TLS for that name makes it
+    "security.W008",  # gunicorn has no TLS to redirect to, and /healthz is asked over plain HTTP
+] + ([] if _NAMED else ["security.W012", "security.W016"])  # secure cookies: see above
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -73,3 +102,23 @@ USE_I18N = False
 USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
+
+
+def _not_refused(record: logging.LogRecord) -> bool:
+    return getattr(record, "status_code", None) != 503
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"}},
+    # No slot in time is an answer, not an accident: thousands a second in an overloaded trial. /metrics counts them.
+    "filters": {"not_refused": {"()": "django.utils.log.CallbackFilter", "callback": _not_refused}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["not_refused"]}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    # Django's own default mails the administrators, of whom there are none, and hides errors unless DEBUG.
+    "loggers": {
+        "django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "pooldemo": {"level": "INFO"},
+    },
+}

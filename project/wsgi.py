@@ -1,9 +1,19 @@
-"""The WSGI application: `gunicorn -k gevent project.wsgi`."""
+"""The WSGI application: `gunicorn -k gevent project.wsgi`, which on a fresh clone makes its database by itself."""
 
 import os
+import sys
 
 from django.core.wsgi import get_wsgi_application
 
+from .start import ensure_database, ensure_tables
+
+GUNICORN_BOOT_ERROR = 3  # a worker that exits with it ends gunicorn; with another code it is started again, for ever
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
-application = get_wsgi_application()
+try:
+    ensure_database()
+    application = get_wsgi_application()
+    ensure_tables()
+except SystemExit:  # the reason has been printed
+    sys.exit(GUNICORN_BOOT_ERROR)

@@ -1,4 +1,4 @@
-"""PostgreSQL for a machine that has none: found, made, started, shared and stopped. DATABASE_URL set: nothing of it is used.
+"""PostgreSQL for a machine that has none: found, made, started, shared, stopped. Unused where DATABASE_URL is set.
 
 The server is reached over a unix socket by its owner only, keeps its data in this install's folder, survives the
 process that started it, and is stopped by nobody while another process uses it.

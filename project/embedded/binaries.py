@@ -62,9 +62,9 @@ def choose(found: Iterable[Binaries], account: Account, major: int | None, copie
     fitting = [each for each in everything if major is None or each.major == major]
     if not fitting:
         raise EmbeddedError(
-            f"the data were made by PostgreSQL {major}, and this machine now has only "
-            f"{'; '.join(map(str, everything))}. Install PostgreSQL {major}, or set DATABASE_URL to a server that runs, "
-            "or give the data up: manage.py postgres reset"
+            f"the data were made by PostgreSQL {major}, and this machine has only "
+            f"{'; '.join(map(str, everything))}. Install PostgreSQL {major}, or set DATABASE_URL to a server that "
+            "runs, or give the data up: manage.py postgres reset"
         )
     for each in fitting:
         if account.can_reach(each.folder / "postgres"):

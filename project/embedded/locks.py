@@ -1,4 +1,4 @@
-"""Who may start or stop the server, and who uses it: two files locked by the kernel, which forgets the dead by itself."""
+"""Who may start or stop the server, and who uses it: two files locked by the kernel, which forgets the dead."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ class Turn:
 
 
 class Lease:
-    """A process that uses the server shares this lock for as long as it lives; who can have it alone may stop the server."""
+    """A process that uses the server shares this lock while it lives; who can have it alone may stop the server."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class Lease:
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Whether no other process has a lease, and while this is open none gets one. This process's own is given up."""
+        """Whether no other process has a lease; while this is open none gets one. This process's own is given up."""
         self.give_up()
         descriptor = _open(self.path)
         try:

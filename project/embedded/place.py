@@ -13,8 +13,8 @@ from .errors import EmbeddedError
 PORT = 5432  # only names the socket's file: nothing listens on a port
 ROLE = DATABASE = "pooldemo"
 SOCKET_PATH_BYTES = 103  # macOS's limit, the smallest; Linux takes 107
-SHORT_FOLDER = Path("/tmp")  # not TMPDIR: two processes must agree on the address whatever their environment says
-FAR_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))
+SHORT_FOLDER = Path("/tmp")  # noqa: S108  not TMPDIR, on which two processes may differ; make_private guards it
+FAR_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  guarded likewise
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Place:
         return hashlib.sha256(os.fsencode(self.local)).hexdigest()[:12]
 
     def make_private(self, folder: Path) -> None:
-        """Make `folder` the server account's own, mode 0700. Raises EmbeddedError when somebody else was there first."""
+        """Make `folder` the server account's alone, mode 0700. Raises EmbeddedError when another was there first."""
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:

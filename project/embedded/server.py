@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,8 @@ class EmbeddedPostgres:
         self._lease = Lease(self.place.local / "postgres.users")
         self._asked = self.place.local / "postgres.asked"  # exists: a user said `postgres start`, so it stays
 
+    Error = EmbeddedError  # for those who reach this object through the settings and may not import it
+
     def __repr__(self) -> str:
         process = self._postmaster()
         return f"<EmbeddedPostgres {self.place.data}: {f'pid {process.pid}' if process else 'not running'}>"
@@ -127,6 +130,12 @@ class EmbeddedPostgres:
             self._stop(process)
             self._asked.unlink(missing_ok=True)
             return True
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """For what one process at a time may do with the server. Blocks; nobody starts or stops it meanwhile."""
+        with self._turn.taken():
+            yield
 
     def reset(self, *, force: bool = False) -> None:
         """Stop the server and delete its data. Raises EmbeddedError while others use it, unless `force`."""
@@ -293,7 +302,7 @@ class EmbeddedPostgres:
     def _end_orphans(self) -> None:
         """End what a killed server left behind: its shared memory keeps a new one from starting.
 
-        A backend notices the death when it next waits; one that computes does not. Folders deleted under a server count.
+        A backend notices the death when it next waits; one that computes does not. So with a folder deleted meanwhile.
         """
         homes = (str(self.place.data), f"{self.place.data} (deleted)")
         orphans = []
