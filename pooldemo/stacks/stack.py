@@ -28,7 +28,7 @@ class Helper:
     `command` and `env` may use the same fields as a stack's, and `{helper_port}`: a free loopback port. It is ready
     when that port accepts. `files` are written into `{folder}`, made for the trial and deleted after it; the values
     of both are formatted. `database_url` is what the *server* gets in place of the real URL (None: unchanged),
-    formatted with `{user}`, `{password}`, `{host}`, `{dbport}`, `{name}` of the real one.
+    formatted with `{user}`, `{password}`, `{host}`, `{dbport}`, `{dbname}` of the real one.
     """
 
     command: tuple[str, ...]

@@ -105,7 +105,6 @@ class Child:
                 command, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True
             )
         self.pid: int = self._process.pid
-        self.stdin = self._process.stdin
         ledger.add(self.pid, name)
 
     @property
@@ -122,6 +121,13 @@ class Child:
         """CPU seconds used so far by it and by each process of its session, by process id."""
         return {each.pid: sum(each.cpu_times()[:2]) for each in _session(self.pid)}
 
+    def tell(self, data: bytes) -> None:
+        """Write `data` to its standard input, a pipe. Raises BrokenPipeError when it has ended."""
+        if self._process.stdin is None:
+            raise RuntimeError(f"bug: {self.name} was started without a pipe")
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
     def wait(self, timeout_s: float) -> bool:
         """Whether it ended within `timeout_s`. Blocks."""
         try:
@@ -137,9 +143,9 @@ class Child:
             self.wait(grace_s)
         _kill_session(self.pid)
         self._process.wait()
-        if self.stdin is not None:
+        if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self.stdin.close()
+                self._process.stdin.close()
         self._ledger.remove(self.pid)
 
     def __enter__(self) -> Self:
