@@ -1,0 +1,50 @@
+"""Errors that mean "not now": what a visitor is told when no slot came in time or PostgreSQL cannot be reached.
+
+Every pool says it in its own way, so here stand the words of Django, psycopg, psycopg_pool and SQLAlchemy. Other
+database errors are bugs of the request and stay what they are.
+"""
+
+from dataclasses import dataclass
+
+from django.db import Error, InterfaceError, OperationalError, ProgrammingError
+
+_POOL_ERRORS = ("PoolTimeout", "PoolFull", "PoolClosed", "TooManyRequests")  # the last one is psycopg_pool's PoolFull
+_NO_SLOT_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
+_UNDEFINED_TABLE = "42P01"
+_TOO_MANY_CONNECTIONS = "53300"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why a request cannot be served now: a stable `kind`, a sentence with the numbers, and when to ask again."""
+
+    kind: str
+    message: str
+    retry_after_s: int
+
+
+def unavailable(error: BaseException) -> Unavailable | None:
+    """What to answer with 503 for `error`, or None when it is an error of another kind."""
+    kind = _pool_error(error) or _pool_error(error.__cause__)
+    text = str(error).strip()
+    if kind is not None:
+        return Unavailable(kind, text, 1)
+    if not isinstance(error, Error):
+        return None
+    sqlstate = getattr(error.__cause__, "pgcode", None) or getattr(error.__cause__, "sqlstate", None) or ""
+    if isinstance(error, ProgrammingError) and sqlstate == _UNDEFINED_TABLE:
+        return Unavailable("NotMigrated", f"{text.splitlines()[0]}: run manage.py migrate", 5)
+    if not isinstance(error, OperationalError | InterfaceError):
+        return None
+    if sqlstate == _TOO_MANY_CONNECTIONS or any(words in text for words in _NO_SLOT_TEXTS):
+        return Unavailable("TooManyConnections", f"PostgreSQL takes no more connections: {text}", 1)
+    if not sqlstate or sqlstate.startswith(("08", "57P")):
+        return Unavailable("DatabaseDown", f"PostgreSQL cannot be reached or ended the connection: {text}", 5)
+    return None
+
+
+def _pool_error(error: BaseException | None) -> str | None:
+    name = type(error).__name__
+    if name in _POOL_ERRORS:
+        return name
+    return "PoolTimeout" if name == "TimeoutError" and type(error).__module__.startswith("sqlalchemy") else None
