@@ -1,0 +1,121 @@
+"""The pool's housekeeping: ends old idle connections, opens MIN_CONNS ahead, tells of leaks.
+
+One background thread a pool, a greenlet under the monkey patch. It starts only when an option gives it work to do, and
+ends with its pool. Everything that a caller waits for works without it.
+"""
+
+import logging
+import threading
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+from .options import Options
+
+if TYPE_CHECKING:
+    from .pool import Pool
+    from .slot import Slot
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_ROUND_S, _LONGEST_ROUND_S = 0.02, 5.0
+
+
+def is_needed_at_once(options: Options) -> bool:
+    """Whether there is work from the first checkout on."""
+    return bool(options.min_conns or options.leak_threshold)
+
+
+def is_needed(options: Options) -> bool:
+    """Whether there is work once a connection idles."""
+    return bool(options.max_idle or options.max_lifetime)
+
+
+def tell(text: str, category: type[Warning]) -> None:
+    """Warn, and log: a server's log is where people look, and a test's warning filter is where developers do."""
+    logger.warning(text)
+    warnings.warn(text, category, stacklevel=2)
+
+
+class Keeper:
+    """Looks after one pool, every tenth of the shortest time that matters to it."""
+
+    def __init__(self, pool: "Pool") -> None:
+        options = pool.options
+        times = [seconds for seconds in (options.max_idle, options.max_lifetime, options.leak_threshold) if seconds]
+        self._round_s = min(max(min(times, default=_LONGEST_ROUND_S) / 10, _SHORTEST_ROUND_S), _LONGEST_ROUND_S)
+        self._stopped = threading.Event()
+        self._pool = weakref.ref(pool, lambda _: self._stopped.set())
+        threading.Thread(target=self._run, name=f"keeper of {pool.name}", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        told: dict[Slot, float] = {}
+        while True:
+            pool = self._pool()
+            if pool is None or pool.closed or pool._keeper is not self:
+                return
+            look_after(pool, told)
+            del pool  # or it could not be collected while this sleeps
+            if self._stopped.wait(self._round_s):
+                return
+
+
+def look_after(pool: "Pool", told: "dict[Slot, float]") -> None:
+    """One round. Blocks while it connects. `told`: which holdings' leaks were told, by slot and the time it was taken."""
+    pool._reap()
+    _tell_of_leaks(pool, told)
+    _end_the_old(pool)
+    _open_ahead(pool)
+
+
+def _end_the_old(pool: "Pool") -> None:
+    """Close idle connections past MAX_LIFETIME, and past MAX_IDLE those above MIN_CONNS; the one idle longest first."""
+    options = pool.options
+    now = pool._clock()
+    old: list[Slot] = []
+    with pool._mutex:
+        spare = len(pool._slots) - len(pool._empty) - options.min_conns
+        for slot in list(pool._idle):
+            too_idle = options.max_idle and now - slot.idle_since >= options.max_idle and len(old) < spare
+            if now >= slot.expires_at or too_idle:
+                pool._idle.remove(slot)
+                old.append(slot)
+    for slot in old:
+        pool._close(slot)
+        pool._put(slot)
+
+
+def _open_ahead(pool: "Pool") -> None:
+    """Connect until MIN_CONNS are open. A failure is logged and tried again in the next round."""
+    while True:
+        with pool._mutex:
+            enough = len(pool._slots) - len(pool._empty) >= pool.options.min_conns
+            if enough or pool.closed or not pool._empty:
+                return
+            slot = pool._empty.pop()
+        try:
+            pool._connect(slot, None)
+        except Exception as error:
+            logger.warning("MIN_CONNS: %r cannot connect ahead: %s", pool, error)
+            return
+        finally:
+            pool._put(slot)
+
+
+def _tell_of_leaks(pool: "Pool", told: "dict[Slot, float]") -> None:
+    """Warn once of each slot that is held longer than LEAK_THRESHOLD, with what its holder is doing."""
+    threshold_s = pool.options.leak_threshold
+    if not threshold_s:
+        return
+    for slot in list(pool._slots):
+        if slot.holder is None or pool._clock() - slot.taken_at < threshold_s or told.get(slot) == slot.taken_at:
+            continue
+        told[slot] = slot.taken_at
+        holding = pool._holding(slot)
+        tell(
+            f"a connection of {pool!r} is held by {holding}, longer than LEAK_THRESHOLD={threshold_s} s. It is in:\n{holding.stack()}",
+            ResourceWarning,
+        )

@@ -1,0 +1,85 @@
+"""A slot, and who holds it. No decisions here: `pool.py` moves slots about, always under its lock."""
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Slot:
+    """The right to hold one server connection. It outlives its connection and always goes back to its pool.
+
+    At any moment a slot is in exactly one place: among the pool's empty slots, among its idle ones, with a waiter that
+    keeps it while connecting again, or with the greenlet that claimed it (`holder` is set once that one has a working connection).
+    """
+
+    __slots__ = ("connection", "expires_at", "holder", "idle_since", "taken_at", "uses")
+
+    def __init__(self) -> None:
+        self.holder: Holder | None = None
+        self.taken_at = 0.0
+        self.idle_since = 0.0
+        self.vacate()
+
+    def vacate(self) -> None:
+        """Forget the connection; whoever calls has closed it."""
+        self.connection: Any = None
+        self.expires_at = float("inf")
+        self.uses = 0
+
+
+class Task(Protocol):
+    """The greenlet or thread that a holder is."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stack(self) -> str:
+        """What it is doing now, as a traceback's text; empty when it has ended."""
+        ...
+
+
+class ThreadTask:
+    """The current thread, as a Task."""
+
+    def __init__(self) -> None:
+        self._ident = threading.get_ident()
+        self.name = threading.current_thread().name
+
+    def stack(self) -> str:
+        frame = sys._current_frames().get(self._ident)
+        return "".join(traceback.format_stack(frame)) if frame else ""
+
+
+class Holder:
+    """What one greenlet or thread holds of one pool.
+
+    It lives in a `threading.local`, so it is collected when its greenlet or thread ends: that is how the pool learns
+    that slots were never given back.
+    """
+
+    __slots__ = ("_orphaned", "slots", "task")
+
+    def __init__(self, task: Task, orphaned: Callable[[str, list[Slot]], None]) -> None:
+        self.task = task
+        self.slots: set[Slot] = set()
+        self._orphaned = orphaned
+
+    def __del__(self) -> None:
+        if self.slots:
+            self._orphaned(self.task.name, list(self.slots))
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One held slot, as told to people: who holds it, for how many seconds, and the last statement's first words."""
+
+    name: str
+    held_s: float
+    statement: str
+    stack: Callable[[], str]
+
+    def __str__(self) -> str:
+        return f"{self.name} for {self.held_s:.1f} s" + (f" ({self.statement})" if self.statement else "")
