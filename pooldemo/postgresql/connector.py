@@ -1,0 +1,166 @@
+"""How the pool opens, looks at, cleans and closes a PostgreSQL connection: the pool's Connector for Django's wrapper."""
+
+import contextlib
+import math
+import re
+import select
+from typing import TYPE_CHECKING, Any
+
+from pooldemo.pool import Options
+
+from . import driver, green
+from .session import first_words
+
+if TYPE_CHECKING:
+    from .base import DatabaseWrapper
+
+# Ends a query on the server within this time of its client's disappearance (PostgreSQL 14 and later, where the platform can).
+_NOTICE_DISCONNECT_SQL = (
+    "SELECT set_config('client_connection_check_interval', '1000', false)"
+    " WHERE current_setting('client_connection_check_interval', true) = '0'"
+)
+_UNDO_LIMIT_S = 5.0  # for a rollback or a reset at checkin; a server that takes longer loses the connection instead
+# Reported by the server whenever they change (search_path since PostgreSQL 18), so comparing them costs no round trip.
+_REPORTED = ("TimeZone", "search_path", "session_authorization", "default_transaction_read_only")
+
+# libpq gives no code for a refused connection, only the text. These pass by themselves ...
+_BUSY = re.compile(
+    r"too many clients|too many connections|connection slots are reserved|no more connections allowed"
+    r"|the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
+)
+# ... and these do when the server has answered before: it is being restarted, or the network is.
+_AWAY = re.compile(
+    r"Connection refused|No such file or directory|server closed the connection unexpectedly|took longer than"
+    r"|terminating connection|Connection reset|timeout expired|could not receive data|timed out"
+)
+
+
+class PostgresConnector:
+    """Connections as `wrapper` would make them for itself: its parameters, its time zone, its role.
+
+    `wrapper` must not pool (`pool: False`); it is used for nothing else and never has a connection of its own.
+    """
+
+    def __init__(self, wrapper: "DatabaseWrapper", options: Options) -> None:
+        self._wrapper = wrapper
+        self._setup_sql = options.setup_sql
+        self._reset = options.reset
+        self._health_check = options.health_check
+        self._new_poll = green.native_poll()
+        self._notices_disconnect = True
+
+    def connect(self, timeout: float | None) -> Any:
+        """Open and configure a connection, within `timeout` and `connect_timeout`. Raises the driver's error."""
+        params = self._wrapper.get_connection_params()
+        params |= {name: params.get(name, value) for name, value in driver.CONNECTION_PARAMS.items()}
+        params["cursor_factory"] = driver.noting(params["cursor_factory"])
+        given = float(params.get("connect_timeout") or 0)
+        limit = min(given or math.inf, math.inf if timeout is None else timeout)
+        if limit < math.inf:
+            params["connect_timeout"] = max(2, math.ceil(limit))  # libpq's own limit; it counts in seconds, from two
+        try:
+            with green.time_limit(None if limit == math.inf else limit):
+                connection = self._wrapper.get_new_connection(params)
+                try:
+                    self._prepare(connection)
+                except BaseException:
+                    self.close(connection)
+                    raise
+        except green.TimeLimit:
+            raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
+        return connection
+
+    def _prepare(self, connection: Any) -> None:
+        driver.adopt(connection)
+        connection.autocommit = True
+        connection._baseline = driver.characteristics(connection)
+        poll = self._new_poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        connection._look = poll.poll
+        self._configure(connection)
+
+    def _configure(self, connection: Any) -> None:
+        """Bring a session from the server's defaults to this project's. Blocks for a round trip each."""
+        self._wrapper._configure_connection(connection)
+        with connection.cursor() as cursor:
+            if self._notices_disconnect:
+                try:
+                    cursor.execute(_NOTICE_DISCONNECT_SQL)
+                except driver.Error:  # a platform that cannot; abandoned queries then run to their end
+                    if connection.closed:
+                        raise
+                    self._notices_disconnect = False
+            for statement in self._setup_sql:
+                cursor.execute(statement)
+        connection._reported = driver.reported(connection, _REPORTED)
+        connection._dirty, connection._statement = False, ""
+
+    def close(self, connection: Any) -> None:
+        """Close the socket; the server rolls back and, if a query still runs, ends it within two seconds. Does not switch."""
+        with contextlib.suppress(Exception):
+            connection.close()
+
+    def check(self, connection: Any, timeout: float | None) -> bool:
+        """Look at the socket: 0.5 us. Something to read is a doubt (a goodbye, or a message of TLS), and doubt costs a ping."""
+        mode = self._health_check
+        if mode == "auto" and not connection.closed:
+            return not connection._look(0) or self._ping(connection, timeout)
+        return not connection.closed and (mode == "never" or self._ping(connection, timeout))
+
+    def _ping(self, connection: Any, timeout: float | None) -> bool:
+        try:
+            with green.time_limit(timeout), connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except (driver.Error, green.TimeLimit):
+            return False
+        return True
+
+    def recycle(self, connection: Any) -> bool:
+        """Undo what the last holder left: a transaction, autocommit, isolation, and session state as RESET says."""
+        idle = driver.idle_and_whole(connection)
+        if idle is None:
+            return False
+        if (
+            idle
+            and not connection._dirty
+            and not connection._named
+            and self._reset != "always"
+            and driver.characteristics(connection) == connection._baseline
+            and driver.reported(connection, _REPORTED) == connection._reported
+        ):
+            return True
+        try:
+            with green.time_limit(_UNDO_LIMIT_S):
+                return self._undo(connection, idle)
+        except (driver.Error, green.TimeLimit) as error:
+            if isinstance(real := driver.stopped(connection, error), driver.Error | green.TimeLimit):
+                return False
+            raise real from None
+
+    def _undo(self, connection: Any, idle: bool) -> bool:
+        if not idle:
+            connection.rollback()
+        forgotten = any(not cursor.closed for cursor in connection._named)
+        connection._named.clear()
+        dirty = connection._dirty or forgotten or driver.reported(connection, _REPORTED) != connection._reported
+        if self._reset == "always" or (dirty and self._reset == "dirty"):
+            driver.set_characteristics(connection, (True, None, None, None))
+            with connection.cursor() as cursor:
+                cursor.execute("DISCARD ALL")
+            driver.forget_prepared(connection)
+            driver.set_characteristics(connection, connection._baseline)
+            self._configure(connection)
+        elif driver.characteristics(connection) != connection._baseline:
+            driver.set_characteristics(connection, connection._baseline)
+        return True
+
+    def is_transient(self, error: BaseException, first: bool) -> bool:
+        """Whether waiting may cure a refused connection. A server never reached yet is a wrong address: told at once."""
+        if not isinstance(error, driver.OperationalError):
+            return False
+        text = str(error)
+        return bool(_BUSY.search(text)) or (not first and bool(_AWAY.search(text)))
+
+    def statement(self, connection: Any) -> str:
+        """The first words of the connection's last statement."""
+        return first_words(str(connection._statement))

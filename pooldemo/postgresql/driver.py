@@ -1,0 +1,163 @@
+"""The driver's seam: psycopg2 or psycopg 3, whichever Django chose. Two sets of the same few names, and nothing above knows which.
+
+`note` is how a pool learns without a round trip what a session went through: cursors tell it each statement's text.
+"""
+
+import functools
+from typing import Any
+
+from django.db.backends.postgresql.base import Database
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from . import green
+from .session import changes_session
+
+Error: type[Exception] = Database.Error
+OperationalError: type[Exception] = Database.OperationalError
+
+
+def note(connection: Any, query: Any) -> None:
+    """Remember a connection's last statement, and whether any changed its session."""
+    if type(query) is not str:
+        if isinstance(query, bytes):
+            query = query.decode(errors="replace")
+        elif hasattr(query, "as_string"):
+            query = query.as_string(connection)
+    connection._statement = query
+    if not connection._dirty and changes_session(query):
+        connection._dirty = True
+
+
+def stopped(connection: Any, error: BaseException) -> BaseException:
+    """What really ended a wait that raised `error`: psycopg2 reports some kills and timeouts as errors of its own."""
+    return getattr(connection, "_stopped_by", None) or error
+
+
+class _NotingCursor:
+    """Tells the connection what it executes. Mixed into whatever cursor class the connection is to have."""
+
+    connection: Any
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        connection = self.connection
+        note(connection, query)
+        try:
+            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        except Error as error:
+            if (real := stopped(connection, error)) is not error:
+                raise real from None
+            raise
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        note(self.connection, query)
+        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+
+
+@functools.cache
+def noting(cursor_class: type) -> type:
+    """The cursor class that is `cursor_class` and notes."""
+    mixin = _NotingCursor if is_psycopg3 else _NotingCursor2
+    return type(cursor_class.__name__, (mixin, cursor_class), {})
+
+
+if is_psycopg3:
+    from psycopg.pq import PipelineStatus, TransactionStatus
+
+    CONNECTION_PARAMS: dict[str, Any] = {}
+
+    def adopt(connection: Any) -> None:
+        """Give a new connection the marks that the pool reads and writes."""
+        connection._dirty, connection._statement, connection._named = False, "", []
+
+    def idle_and_whole(connection: Any) -> bool | None:
+        """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""
+        if connection.closed or connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            return None
+        status = connection.pgconn.transaction_status
+        if status == TransactionStatus.IDLE:
+            return True
+        return False if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR) else None
+
+    def characteristics(connection: Any) -> tuple[Any, ...]:
+        """Autocommit and what the next transaction will be like, as the driver keeps it on its side."""
+        return (connection.autocommit, connection.isolation_level, connection.read_only, connection.deferrable)
+
+    def set_characteristics(connection: Any, wanted: tuple[Any, ...]) -> None:
+        (connection.autocommit, connection.isolation_level, connection.read_only, connection.deferrable) = wanted
+
+    def forget_prepared(connection: Any) -> None:
+        """After DISCARD ALL the server has forgotten what the driver prepared."""
+        connection._prepared.clear()
+
+    def reported(connection: Any, names: tuple[str, ...]) -> list[str | None]:
+        """Settings that the server reports by itself whenever they change."""
+        status = connection.pgconn.parameter_status
+        return [status(name.encode()) for name in names]
+
+else:
+    import psycopg2.extensions as ext
+
+    class PooledConnection(ext.connection):
+        """psycopg2's connection with room for the pool's marks: its C type has none."""
+
+        _pool: Any = None
+        _slot: Any = None
+        _look: Any = None
+        _baseline: Any = None
+        _stopped_by: BaseException | None = None
+        _dirty = False
+        _statement = ""
+        _named: list[Any]
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._named = []
+            try:
+                super().__init__(*args, **kwargs)
+            except Error as error:
+                if (real := stopped(self, error)) is not error:
+                    raise real from None
+                raise
+
+    CONNECTION_PARAMS = {"connection_factory": PooledConnection}
+
+    class _NotingCursor2(_NotingCursor):
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.name is not None and self.withhold:  # type: ignore[attr-defined]
+                self.connection._named.append(self)  # outlives its transaction if nobody closes it
+            return super().execute(query, *args, **kwargs)
+
+        def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
+            note(self.connection, f"SELECT {procname}(")
+            return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
+
+    def adopt(connection: Any) -> None:
+        """Give a new connection the marks that the pool reads and writes: here its class has them."""
+
+    def idle_and_whole(connection: Any) -> bool | None:
+        """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""
+        if connection.closed or connection.status == ext.STATUS_PREPARED:
+            return None
+        status = connection.get_transaction_status()
+        if status == ext.TRANSACTION_STATUS_IDLE:
+            return True
+        return False if status in (ext.TRANSACTION_STATUS_INTRANS, ext.TRANSACTION_STATUS_INERROR) else None
+
+    def characteristics(connection: Any) -> tuple[Any, ...]:
+        """Autocommit and what the next transaction will be like, as the driver keeps it on its side."""
+        return (connection.autocommit, connection.isolation_level, connection.readonly, connection.deferrable)
+
+    def set_characteristics(connection: Any, wanted: tuple[Any, ...]) -> None:
+        autocommit, *rest = wanted
+        isolation_level, readonly, deferrable = ("DEFAULT" if value is None else value for value in rest)
+        connection.set_session(isolation_level, readonly, deferrable, autocommit)
+
+    def forget_prepared(connection: Any) -> None:
+        """After DISCARD ALL the server has forgotten what the driver prepared: psycopg2 prepares nothing."""
+        connection.notices.clear()
+        connection.notifies.clear()
+
+    def reported(connection: Any, names: tuple[str, ...]) -> list[str | None]:
+        """Settings that the server reports by itself whenever they change."""
+        return list(map(connection.get_parameter_status, names))
+
+    green.make_driver_green()

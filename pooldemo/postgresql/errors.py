@@ -1,0 +1,25 @@
+"""The pool's errors as Django's: what an application catches as OperationalError it catches here too."""
+
+from django.db import OperationalError
+
+from pooldemo import pool
+
+
+class PoolTimeout(pool.PoolTimeout, OperationalError):
+    """No connection came within POOL_TIMEOUT; `__cause__` is the last failed connect, if connecting was what failed."""
+
+
+class PoolFull(pool.PoolFull, OperationalError):
+    """Refused at once: MAX_WAITING others wait already, or the caller would wait for itself."""
+
+
+class PoolClosed(pool.PoolClosed, OperationalError):
+    """The pool was closed before or while the caller asked for a connection."""
+
+
+def as_django(error: pool.PoolError) -> OperationalError:
+    """The same error as one of Django's. Raise it `from error.__cause__`: the failed connect, if there was one."""
+    for kind in (PoolTimeout, PoolFull, PoolClosed):
+        if isinstance(error, kind.__mro__[1]):
+            return kind(str(error))
+    return OperationalError(str(error))

@@ -1,0 +1,115 @@
+"""gevent's side of the backend: is the process patched, what must stay unpatched, and who runs.
+
+Nothing here imports gevent unless the process has: with plain threads the same names give the plain thing.
+"""
+
+import contextlib
+import select
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from pooldemo.pool import Task, ThreadTask
+
+
+def is_patched() -> bool:
+    """Whether gevent has replaced the socket module of this process."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("socket")
+
+
+_patched_at_import = is_patched()
+
+
+def native(module: str, name: str) -> Any:
+    """What `module.name` was before the patch: for what never waits and so need not let others run."""
+    if is_patched():
+        from gevent import monkey
+
+        return monkey.get_original(module, name)
+    return getattr(sys.modules[module], name)
+
+
+def native_lock() -> Callable[[], Any]:
+    """The factory of a thread lock that is half the price of a greenlet's. Only for locks under which nobody switches."""
+    lock: Callable[[], Any] = native("_thread", "allocate_lock")
+    return lock
+
+
+def native_poll() -> Callable[[], "select.poll"]:
+    """The factory of the system's own poll objects; gevent's would switch to look."""
+    poll: Callable[[], select.poll] = native("select", "poll")
+    return poll
+
+
+def refuse_late_patch() -> None:
+    """Raise ImproperlyConfigured when gevent patched the process after Django was imported.
+
+    Django then keeps one connection wrapper for a whole thread, and greenlets would share it.
+    """
+    if not is_patched():
+        return
+    from gevent.local import local
+
+    storage = getattr(getattr(connections, "_connections", None), "_storage", None)
+    if not _patched_at_import or (isinstance(storage, threading.local) and not isinstance(storage, local)):
+        raise ImproperlyConfigured(
+            "Django was imported before gevent's monkey patch, so its connections cannot tell greenlets apart. "
+            "Patch first: with gunicorn use `-k gevent` without `preload_app` (--preload); "
+            "elsewhere put `from gevent import monkey; monkey.patch_all()` before every other import."
+        )
+
+
+def make_driver_green() -> None:
+    """Let psycopg2 wait through gevent when the process is patched. Does nothing for psycopg 3, which notices by itself."""
+    psycopg2 = sys.modules.get("psycopg2")
+    if psycopg2 is None or not is_patched() or psycopg2.extensions.get_wait_callback() is not None:
+        return
+    from psycogreen.gevent import patch_psycopg
+
+    patch_psycopg()
+
+
+class TimeLimit(Exception):
+    """What `time_limit` raises."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise TimeLimit in the body after `seconds`. Under plain threads nothing can: there the driver's own limits hold."""
+    if seconds is None or not is_patched():
+        yield
+        return
+    import gevent
+
+    with gevent.Timeout(seconds, TimeLimit):
+        yield
+
+
+class GreenletTask:
+    """The current greenlet, as the pool's Task."""
+
+    def __init__(self) -> None:
+        import greenlet
+
+        current = greenlet.getcurrent()
+        self.name: str = getattr(current, "name", None) or f"greenlet {id(current):#x}"
+        self._ref = weakref.ref(current)
+
+    def stack(self) -> str:
+        current = self._ref()
+        frame = current.gr_frame if current is not None else None
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+
+def current_task() -> Task:
+    """The greenlet or thread that calls."""
+    if is_patched():
+        return GreenletTask()
+    return ThreadTask()

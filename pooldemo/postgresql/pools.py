@@ -1,0 +1,88 @@
+"""The pools of this process: one for each alias and its parameters."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from pooldemo.pool import Options, Pool, PoolError
+
+from . import errors, green
+from .connector import PostgresConnector
+
+if TYPE_CHECKING:
+    from .base import DatabaseWrapper
+
+
+class ConnectionPool(Pool):
+    """The pool behind `connection.pool`, with the four methods that Django asks of one."""
+
+    def __init__(self, wrapper: "DatabaseWrapper", options: Options) -> None:
+        green.refuse_late_patch()
+        connector = PostgresConnector(wrapper, options)
+        super().__init__(connector, options, name=wrapper.alias, task=green.current_task, mutex=green.native_lock())
+        self._wrapper = wrapper
+
+    @property
+    def isolation_level(self) -> Any:
+        """The isolation level that its connections have, as Django's wrapper keeps it."""
+        return self._wrapper.isolation_level
+
+    def open(self) -> None:
+        """Nothing to do: the first checkout opens."""
+
+    def getconn(self) -> Any:
+        """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
+        try:
+            slot = self.checkout()
+        except PoolError as error:
+            raise errors.as_django(error) from error.__cause__
+        connection = slot.connection
+        connection._slot, connection._pool = slot, self
+        return connection
+
+    def putconn(self, connection: Any) -> None:
+        """Give a connection back, as `checkin` does a slot. Raises ValueError when it was given back already."""
+        slot, connection._slot = connection._slot, None
+        if slot is None:
+            raise ValueError(f"{connection!r} is not checked out of {self!r}: it was given back already")
+        self.checkin(slot)
+
+
+_lock = threading.Lock()
+_pools: dict[tuple[Any, ...], ConnectionPool] = {}
+
+
+def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes a pool the right one: its alias, where it connects to, and every option."""
+    names = ("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE")
+    return (alias, *(settings.get(name) for name in names), repr(sorted(settings["OPTIONS"].items())))
+
+
+def pool_for(wrapper: "DatabaseWrapper") -> ConnectionPool:
+    """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured for settings it cannot keep."""
+    key = key_of(wrapper.alias, wrapper.settings_dict)
+    with _lock:
+        pool = _pools.get(key)
+        if pool is None or pool.closed:
+            if wrapper.settings_dict.get("CONN_MAX_AGE", 0) != 0:
+                raise ImproperlyConfigured(
+                    f"CONN_MAX_AGE={wrapper.settings_dict['CONN_MAX_AGE']!r} of database {wrapper.alias!r} would keep a "
+                    "connection from going back to the pool after each request: set CONN_MAX_AGE to 0. How long the pool "
+                    "keeps a connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
+                )
+            pool = _pools[key] = ConnectionPool(wrapper.without_pool(), wrapper.pool_options)
+        return pool
+
+
+def close_pool(pool: ConnectionPool) -> None:
+    """Close a pool and forget it; the next checkout of its alias makes a new one."""
+    with _lock:
+        for key in [key for key, known in _pools.items() if known is pool]:
+            del _pools[key]
+    pool.close()
+
+
+def pools() -> list[ConnectionPool]:
+    """Every open pool of this process. Does not block."""
+    return [pool for pool in list(_pools.values()) if not pool.closed]
