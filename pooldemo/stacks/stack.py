@@ -25,10 +25,12 @@ DatabaseConfig = dict[str, Any]
 class Helper:
     """A process that a stack needs beside its server (PgBouncer, say), started before it and stopped after it.
 
-    `command` and `env` may use the same fields as a stack's, and `{helper_port}`: a free loopback port. It is ready
+    `command` and `env` may use the same fields as a stack's, `{account}`, the name of one without rights, for a program
+    that refuses to run as root, and `{helper_port}`: a free loopback port. It is ready
     when that port accepts. `files` are written into `{folder}`, made for the trial and deleted after it; the values
     of both are formatted. `database_url` is what the *server* gets in place of the real URL (None: unchanged),
-    formatted with `{user}`, `{password}`, `{host}`, `{dbport}`, `{dbname}` of the real one.
+    formatted with `{user}`, `{password}`, `{host}`, `{dbport}`, `{dbname}` of the real one, and `{account}`: who may
+    enter its socket's folder (nobody, when it is reached by TCP), for helpers that do not run as root.
     """
 
     command: tuple[str, ...]

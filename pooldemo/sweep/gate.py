@@ -9,6 +9,7 @@ import sys
 WAITING = "waiting at the gate"  # said on standard output
 
 if __name__ == "gate":  # the name that Locust gives it: importing the package must not wait
-    print(WAITING, flush=True)
+    sys.stdout.write(f"{WAITING}\n")
+    sys.stdout.flush()
     if not os.read(0, 1):
         sys.exit("the sweep that started this load is gone")

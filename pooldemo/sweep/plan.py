@@ -4,16 +4,14 @@ Whether this machine can run a stack is asked of the stack, and of PostgreSQL ho
 in.
 """
 
-import math
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from pooldemo.sweep.result import WORKLOADS, Conditions, Limit, Plan, TrialPlan, Verdict
+from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, TrialPlan, Verdict
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window, for estimates: see docs/measuring.md
-METRICS = ("p50", "p95", "p99", "max", "errors")
 
 
 class PlanError(ValueError):
@@ -38,28 +36,6 @@ def parse_sizes(text: str) -> tuple[int, ...]:
             raise PlanError(f"--sizes {text}: {part.strip()!r} is more than 1000 sizes; give the few that matter")
         sizes.update(range(int(low), int(high or low) + 1))
     return tuple(sorted(sizes))
-
-
-def parse_slo(text: str) -> tuple[Limit, ...]:
-    """`p95=300,errors=0.1%` as limits: milliseconds, and a fraction for errors (`0.001` or `0.1%`).
-
-    Raises PlanError on another metric or a number below 0.
-    """
-    limits = []
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        metric, _, number = part.partition("=")
-        percent = number.endswith("%") and metric == "errors"
-        try:
-            at_most = float(number.removesuffix("%") if percent else number.removesuffix("ms")) / (
-                100 if percent else 1
-            )
-        except ValueError:
-            at_most = math.nan
-        if metric not in METRICS or not 0 <= at_most < math.inf:
-            known = "p50, p95, p99, max (milliseconds) and errors (0.001 or 0.1%)"
-            raise PlanError(f"--slo {text}: {part!r} is no limit; known are {known}, as in p95=300,errors=0.1%")
-        limits.append(Limit(metric, at_most))
-    return tuple(limits)
 
 
 def check(plan: Plan) -> None:

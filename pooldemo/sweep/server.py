@@ -1,6 +1,7 @@
 """The server under test: one stack at one size on a free loopback port, with its helpers, ready when it answers."""
 
 import contextlib
+import getpass
 import os
 import signal
 import socket
@@ -9,13 +10,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pooldemo.stacks.stack import ROOT, Stack
 from pooldemo.sweep import observe
 from pooldemo.sweep.process import Child, Ledger
 
 READY_S = 30.0
+ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
 NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "DEBUG")
 
@@ -47,6 +49,7 @@ class Server:
             "worker_connections": max(1000, 2 * users),
             "folder": folder,
             "name": self.application_name,
+            "account": ACCOUNT,
         }
         try:
             database_url = self._start_helpers(fields, database_url, ledger, folder)
@@ -71,11 +74,14 @@ class Server:
     def _start_helpers(self, fields: dict[str, object], database_url: str, ledger: Ledger, folder: Path) -> str:
         """Start each helper, wait until it accepts, and answer the URL that the server is to use."""
         parts = urlsplit(database_url)
+        query = dict(parse_qsl(parts.query))  # the embedded server's socket is named here
+        host = query.get("host") or unquote(parts.hostname or "")
         real = {
-            "user": unquote(parts.username or ""),
+            "user": unquote(parts.username or getpass.getuser()),
             "password": unquote(parts.password or ""),
-            "host": unquote(parts.hostname or ""),
-            "dbport": parts.port or 5432,
+            "host": host,
+            "dbport": query.get("port") or parts.port or 5432,
+            "account": Path(host).owner() if host.startswith("/") else "nobody",
             "dbname": parts.path.lstrip("/"),
         }
         for number, helper in enumerate(self.stack.helpers):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.plan import PlanError, parse_sizes, parse_slo
-from pooldemo.sweep.result import Conditions, Limit, Plan, TrialPlan, Verdict
+from pooldemo.sweep.plan import PlanError, parse_sizes
+from pooldemo.sweep.result import Conditions, Plan, TrialPlan, Verdict
 
 
 @pytest.mark.parametrize(("text", "sizes"), [("4", (4,)), ("8,1,2,2", (1, 2, 8)), ("1-3, 8", (1, 2, 3, 8))])
@@ -19,17 +19,6 @@ def test_it_reads_sizes_as_rising_numbers_each_once(text: str, sizes: tuple[int,
 def test_it_says_which_size_is_wrong_and_what_is_accepted(text: str) -> None:
     with pytest.raises(PlanError, match=r"--sizes .*give"):
         parse_sizes(text)
-
-
-def test_it_reads_an_slo_in_milliseconds_and_percent() -> None:
-    assert parse_slo("p95=300,errors=0.1%") == (Limit("p95", 300.0), Limit("errors", 0.001))
-    assert parse_slo("p99=250ms") == (Limit("p99", 250.0),)
-
-
-@pytest.mark.parametrize("text", ["p42=1", "p95", "p95=fast", "errors=-1", "p95=nan", "p95=1%"])
-def test_it_says_which_limits_an_slo_knows(text: str) -> None:
-    with pytest.raises(PlanError, match="known are p50"):
-        parse_slo(text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""What sweeps found, in rows: one Sweep, a Trial for each of its trials, saved as it ends.
+
+The columns are the facts of `pooldemo.sweep.result` under the same names, so `records.py` only copies. Lists and
+histograms are JSON: they are read whole, or not at all.
+"""
+
+from django.db import models
+from django.utils import timezone
+
+
+class Sweep(models.Model):
+    """A set of trials over sizes and repeats, and the verdicts drawn from them."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        INTERRUPTED = "interrupted"
+        DONE = "done"
+        FAILED = "failed"
+
+    status = models.CharField(max_length=12, choices=Status, default=Status.RUNNING)
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    stacks = models.JSONField(help_text="names of the servers under test")
+    sizes = models.JSONField(help_text="MAX_CONNS of one worker, rising")
+    workload = models.CharField(max_length=12)
+    ms = models.FloatField(help_text="milliseconds asked of the workload")
+    think_ms = models.FloatField(help_text="milliseconds that hold thinks inside its transaction")
+    users = models.PositiveIntegerField()
+    workers = models.PositiveIntegerField(help_text="worker processes of each server")
+    duration_s = models.FloatField(help_text="seconds of each trial that count")
+    warmup_s = models.FloatField(help_text="seconds before them that are dropped")
+    repeats = models.PositiveIntegerField()
+    seed = models.BigIntegerField()
+    slo = models.JSONField(default=list, blank=True)
+    rate = models.FloatField(
+        null=True, blank=True, help_text="wanted arrivals a second; empty: as fast as answers come"
+    )
+    processes = models.PositiveIntegerField(default=1, help_text="of the load generator")
+    adaptive = models.BooleanField(default=False)
+    conditions = models.JSONField(default=dict)
+    verdicts = models.JSONField(default=list, blank=True)
+    notes = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"sweep {self.pk}: {self.workload}, {', '.join(self.stacks)}"
+
+
+class Trial(models.Model):
+    """One stack at one size under one load for a fixed time; `error` tells why it failed, and is empty when it ran."""
+
+    sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="trials")
+    stack = models.CharField(max_length=40)
+    size = models.PositiveIntegerField()
+    repeat = models.PositiveIntegerField()
+    rps = models.FloatField("requests/s", default=0)
+    p50_ms = models.FloatField(null=True, blank=True)
+    p95_ms = models.FloatField(null=True, blank=True)
+    p99_ms = models.FloatField(null=True, blank=True)
+    max_ms = models.FloatField(null=True, blank=True)
+    mean_ms = models.FloatField(null=True, blank=True)
+    requests = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    failures_by_message = models.JSONField(default=dict, blank=True)
+    wait_p50_ms = models.FloatField(null=True, blank=True)
+    wait_p95_ms = models.FloatField(null=True, blank=True)
+    wait_mean_ms = models.FloatField(null=True, blank=True)
+    hold_mean_ms = models.FloatField(null=True, blank=True)
+    query_mean_ms = models.FloatField(null=True, blank=True)
+    peak_connections = models.PositiveIntegerField(null=True, blank=True)
+    efficiency = models.FloatField(null=True, blank=True)
+    per_second = models.JSONField(default=list, blank=True)
+    failures_per_second = models.JSONField(default=list, blank=True)
+    latencies = models.JSONField(default=list, blank=True)
+    window_s = models.FloatField(default=0)
+    overhead_s = models.FloatField(default=0)
+    generator_cpu = models.FloatField(null=True, blank=True)
+    worker_cpu = models.FloatField(null=True, blank=True)
+    server_cpu = models.FloatField(null=True, blank=True)
+    postgresql_cpu = models.FloatField(null=True, blank=True)
+    other_cpu = models.FloatField(null=True, blank=True)
+    load_before = models.FloatField(null=True, blank=True)
+    probe_max_ms = models.FloatField(null=True, blank=True)
+    target_rps = models.FloatField(null=True, blank=True)
+    little_residual = models.FloatField(null=True, blank=True)
+    started_at = models.CharField(max_length=40, blank=True)
+    warnings = models.JSONField(default=list, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        # --resume runs what is missing: a trial that was saved twice would count twice.
+        constraints = (models.UniqueConstraint("sweep", "stack", "size", "repeat", name="one_trial_each"),)
+
+    def __str__(self) -> str:
+        return f"{self.stack} at {self.size}, repeat {self.repeat}"

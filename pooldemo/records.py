@@ -1,0 +1,68 @@
+"""Facts into rows and back: the one place that knows both the sweep's dataclasses and the models."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+
+from django.utils import timezone
+
+from pooldemo import models
+from pooldemo.sweep.result import Conditions, Plan, SweepResult, TrialResult, Verdict
+
+
+class NoSuchSweep(LookupError):
+    """There is no sweep of that number; the text names the ones there are."""
+
+
+def begin(plan: Plan, conditions: Conditions) -> models.Sweep:
+    """A new row, running."""
+    return models.Sweep.objects.create(**asdict(plan), conditions=asdict(conditions))
+
+
+def save_trial(sweep: models.Sweep, trial: TrialResult) -> None:
+    """Save one trial; a failed one of the same stack, size and repeat gives way to it."""
+    sweep.trials.filter(stack=trial.stack, size=trial.size, repeat=trial.repeat).exclude(error="").delete()
+    sweep.trials.create(**asdict(trial))
+
+
+def change_plan(sweep: models.Sweep, plan: Plan) -> None:
+    """Write down what an adaptive or a resumed sweep has come to run."""
+    for name, value in asdict(plan).items():
+        setattr(sweep, name, value)
+    sweep.save()
+
+
+def end(sweep: models.Sweep, status: str, verdicts: Iterable[Verdict]) -> None:
+    sweep.status, sweep.verdicts = status, [asdict(verdict) for verdict in verdicts]
+    sweep.ended_at = timezone.now()
+    sweep.save()
+
+
+def get(number: int) -> models.Sweep:
+    """The sweep of that number. Raises NoSuchSweep."""
+    try:
+        return models.Sweep.objects.get(pk=number)
+    except models.Sweep.DoesNotExist:
+        known = ", ".join(str(pk) for pk in models.Sweep.objects.values_list("pk", flat=True)[:10]) or "none"
+        raise NoSuchSweep(f"there is no sweep {number}: the last ones are {known}") from None
+
+
+def latest() -> models.Sweep | None:
+    """The newest sweep, whatever became of it."""
+    return models.Sweep.objects.first()
+
+
+def result(sweep: models.Sweep) -> SweepResult:
+    """A row and its trials as facts, in the order in which they ran."""
+    trial_names = [each.name for each in fields(TrialResult)]
+    document = {
+        "sweep": {each.name: getattr(sweep, each.name) for each in fields(Plan)}
+        | {
+            "id": sweep.pk,
+            "status": sweep.status,
+            "started_at": sweep.started_at.isoformat(timespec="seconds"),
+            "conditions": sweep.conditions,
+        },
+        "trials": list(sweep.trials.values(*trial_names)),
+        "verdicts": sweep.verdicts,
+    }
+    return SweepResult.from_dict(document)
