@@ -24,7 +24,7 @@ ROUNDS_PER_MS = 1_500
 SLEEP_SQL = "SELECT pg_sleep(%s)"
 # The generator stands in the select list, where it streams (in FROM it would spill into a file); its bound in a
 # subquery, so that the planner cannot see it and the plan is the same for each ms.
-CPU_SQL = "SELECT count(md5(i::text)) FROM (SELECT generate_series(1, (SELECT %s)) AS i) AS work"
+CPU_SQL = "SELECT count(md5(i::text)) FROM (SELECT generate_series(1, (SELECT %s::integer)) AS i) AS work"
 READ_SQL = "SELECT id, value, filling FROM pooldemo_row WHERE id BETWEEN %s AND %s"
 WRITE_SQL = "UPDATE pooldemo_row SET value = value + 1 WHERE id = %s"
 FAST_SQL = "SELECT 1"
