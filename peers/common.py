@@ -6,10 +6,13 @@ How a connection is reached, kept and given back is what they differ in, so it i
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pooldemo.workloads import WORKLOADS, BadParameter, Workload
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 Execute = Callable[..., object]
 AsyncExecute = Callable[..., Awaitable[object]]
-Step = tuple[str, tuple[float, ...]] | float  # a statement with its numbers, or seconds to think
+Step = tuple[str, tuple[float, ...]] | float  # a statement and its numbers, or seconds to think
 
 MAX_CONNS = int(os.environ.get("MAX_CONNS", "20"))
 APPLICATION_NAME = os.environ.get("PGAPPNAME", "peers")  # libpq reads it by itself; the drivers without libpq are told
@@ -58,24 +61,68 @@ def sqlalchemy_url(driver: str) -> Any:
     )
 
 
-def statements(workload: str, given: Mapping[str, str]) -> list[Step] | None:
-    """What a request for `workload` does in one transaction, as this site's own does it; None: no such workload."""
-    ms = float(given.get("ms", "100"))
-    known: dict[str, list[Step]] = {
-        "nodb": [],
-        "fast": [("SELECT 1", ())],
-        "slow": [("SELECT pg_sleep(%s)", (ms / 1000,))],
-    }
-    return known.get(workload)
+def on_cursor(cursor: Any) -> Execute:
+    """`execute` on a DB-API cursor: runs the statement and reads all of its result."""
+
+    def execute(sql: str, *numbers: float) -> None:
+        cursor.execute(sql, numbers)
+        if cursor.description:
+            cursor.fetchall()
+
+    return execute
 
 
-def answer(workload: str, wait_s: float, query_s: float) -> tuple[dict[str, Any], dict[str, str]]:
+def on_session(session: Any) -> Execute:
+    """`execute` on a SQLAlchemy session; its connection is taken here, so that the wait for it ends here."""
+    connection = session.connection()
+
+    def execute(sql: str, *numbers: float) -> None:
+        result = connection.exec_driver_sql(sql, numbers)
+        if result.returns_rows:
+            result.all()
+
+    return execute
+
+
+class _Recorder:
+    """A workload's session that notes the steps instead of taking them: no workload looks at what comes back."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def execute(self, sql: str, parameters: Sequence[float] = ()) -> None:
+        self.steps.append((sql, tuple(parameters)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.steps.append(("BEGIN", ()))
+        yield
+        self.steps.append(("COMMIT", ()))
+
+    def think(self, seconds: float) -> None:
+        self.steps.append(seconds)
+
+
+def planned(workload: Workload, query: Iterable[tuple[str, str]], autocommit: bool) -> list[Step]:
+    """The steps of one request. `autocommit`: transactions are spelled out, since the checkout is none by itself.
+
+    Raises BadParameter.
+    """
+    session = _Recorder()
+    workload.perform(session, **workload.parse(query))
+    return [step for step in session.steps if autocommit or step not in (("BEGIN", ()), ("COMMIT", ()))]
+
+
+def answer(workload: Workload, wait_s: float, query_s: float) -> tuple[dict[str, Any], dict[str, str]]:
     """The JSON and the headers that every stack answers with."""
     wait_ms, query_ms = round(wait_s * 1000, 3), round(query_s * 1000, 3)
-    timing = f"wait;dur={wait_ms}, query;dur={query_ms}"
-    return {"workload": workload, "wait_ms": wait_ms, "query_ms": query_ms, "pid": os.getpid()}, {
-        "Server-Timing": timing
-    }
+    content = {"workload": workload.name, "wait_ms": wait_ms, "query_ms": query_ms, "pid": os.getpid()}
+    return content, {"Server-Timing": f"wait;dur={wait_ms}, query;dur={query_ms}"}
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """The JSON of an error: its kind, which is the same each time, and its text."""
+    return {"error": type(error).__name__, "message": str(error)}
 
 
 def flask_app(checkout: Callable[[], AbstractContextManager[Execute]]) -> "Flask":
@@ -83,7 +130,7 @@ def flask_app(checkout: Callable[[], AbstractContextManager[Execute]]) -> "Flask
 
     An error that `checkout` raises is a 500 that says it, so that a trial can count failures by their reason.
     """
-    from flask import Flask, abort, request
+    from flask import Flask, request
     from gevent.monkey import is_module_patched
     from psycogreen.gevent import patch_psycopg
     from werkzeug.exceptions import HTTPException
@@ -92,11 +139,8 @@ def flask_app(checkout: Callable[[], AbstractContextManager[Execute]]) -> "Flask
         patch_psycopg()
     app = Flask("peers")
 
-    @app.get("/<workload>/")
-    def work(workload: str) -> Any:
-        steps = statements(workload, request.args)
-        if steps is None:
-            abort(404)
+    def work(workload: Workload) -> Any:
+        steps = planned(workload, request.args.items(multi=True), autocommit=False)
         if not steps:
             return answer(workload, 0, 0)
         asked = time.perf_counter()
@@ -107,9 +151,14 @@ def flask_app(checkout: Callable[[], AbstractContextManager[Execute]]) -> "Flask
             done = time.perf_counter()
         return answer(workload, got - asked, done - got)
 
+    for workload in WORKLOADS.values():
+        app.add_url_rule(f"/{workload.name}/", workload.name, partial(work, workload))
+
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Any:
-        return {"error": f"{type(error).__name__}: {error}"}, error.code if isinstance(error, HTTPException) else 500
+        if isinstance(error, HTTPException):
+            return error
+        return failure(error), 400 if isinstance(error, BadParameter) else 500
 
     return app
 
@@ -123,6 +172,7 @@ def dollars(sql: str) -> str:
 def starlette_app(
     checkout: Callable[[], AbstractAsyncContextManager[AsyncExecute]],
     lifespan: "Callable[[Starlette], AbstractAsyncContextManager[None]] | None" = None,
+    autocommit: bool = False,
 ) -> "Starlette":
     """The same in Starlette, for the systems on asyncio."""
     import asyncio
@@ -132,11 +182,8 @@ def starlette_app(
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    async def work(request: Request) -> JSONResponse:
-        workload = request.path_params["workload"]
-        steps = statements(workload, request.query_params)
-        if steps is None:
-            return JSONResponse({"error": f"unknown workload {workload!r}"}, 404)
+    async def work(workload: Workload, request: Request) -> JSONResponse:
+        steps = planned(workload, request.query_params.multi_items(), autocommit)
         if not steps:
             return reply(workload, 0, 0)
         asked = time.perf_counter()
@@ -147,12 +194,12 @@ def starlette_app(
             done = time.perf_counter()
         return reply(workload, got - asked, done - got)
 
-    def reply(workload: str, wait_s: float, query_s: float) -> JSONResponse:
+    def reply(workload: Workload, wait_s: float, query_s: float) -> JSONResponse:
         content, headers = answer(workload, wait_s, query_s)
         return JSONResponse(content, headers=headers)
 
     async def failed(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
+        return JSONResponse(failure(error), 400 if isinstance(error, BadParameter) else 500)
 
-    routes = [Route("/{workload}/", work)]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed})
+    routes = [Route(f"/{workload.name}/", partial(work, workload)) for workload in WORKLOADS.values()]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed, BadParameter: failed})

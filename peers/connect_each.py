@@ -5,13 +5,13 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
-from peers.common import DATABASE, Execute, flask_app
+from peers.common import DATABASE, Execute, flask_app, on_cursor
 
 
 @contextmanager
 def checkout() -> Iterator[Execute]:
     with closing(psycopg2.connect(**DATABASE)) as connection, connection, connection.cursor() as cursor:
-        yield lambda sql, *numbers: cursor.execute(sql, numbers)
+        yield on_cursor(cursor)
 
 
 app = flask_app(checkout)

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import psycopg2
 from dbutils.persistent_db import PersistentDB
 
-from peers.common import DATABASE, Execute, flask_app, knob
+from peers.common import DATABASE, Execute, flask_app, knob, on_cursor
 
 persistent = PersistentDB(
     psycopg2,
@@ -31,7 +31,7 @@ def checkout() -> Iterator[Execute]:
     with closing(persistent.connection()) as connection:
         connection.begin()
         with closing(connection.cursor()) as cursor:
-            yield lambda sql, *numbers: cursor.execute(sql, numbers)
+            yield on_cursor(cursor)
         connection.commit()
 
 

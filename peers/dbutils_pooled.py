@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import psycopg2
 from dbutils.pooled_db import PooledDB
 
-from peers.common import DATABASE, MAX_CONNS, Execute, flask_app, knob
+from peers.common import DATABASE, MAX_CONNS, Execute, flask_app, knob, on_cursor
 
 pool = PooledDB(
     psycopg2,
@@ -31,7 +31,7 @@ def checkout() -> Iterator[Execute]:
     with closing(pool.connection()) as connection:
         connection.begin()
         with closing(connection.cursor()) as cursor:
-            yield lambda sql, *numbers: cursor.execute(sql, numbers)
+            yield on_cursor(cursor)
         connection.commit()
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import create_engine
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from peers.common import MAX_CONNS, Execute, flask_app, knob, sqlalchemy_url
+from peers.common import MAX_CONNS, Execute, flask_app, knob, on_session, sqlalchemy_url
 
 MAX_OVERFLOW = knob("MAX_OVERFLOW", MAX_CONNS // 2)
 POOL_SIZE = knob("POOL_SIZE", MAX_CONNS - MAX_OVERFLOW)
@@ -23,8 +23,7 @@ session = scoped_session(sessionmaker(engine))
 @contextmanager
 def checkout() -> Iterator[Execute]:
     try:
-        connection = session.connection()
-        yield lambda sql, *numbers: connection.exec_driver_sql(sql, numbers)
+        yield on_session(session)
         session.commit()
     finally:
         session.remove()

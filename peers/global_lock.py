@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 
-from peers.common import DATABASE, Execute, flask_app
+from peers.common import DATABASE, Execute, flask_app, on_cursor
 
 lock = Lock()
 connection: Any = None
@@ -20,7 +20,7 @@ def checkout() -> Iterator[Execute]:
         if connection is None or connection.closed:
             connection = psycopg2.connect(**DATABASE)
         with connection, connection.cursor() as cursor:
-            yield lambda sql, *numbers: cursor.execute(sql, numbers)
+            yield on_cursor(cursor)
 
 
 app = flask_app(checkout)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import create_engine
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from peers.common import MAX_CONNS, Execute, flask_app, sqlalchemy_url
+from peers.common import MAX_CONNS, Execute, flask_app, on_session, sqlalchemy_url
 
 engine = create_engine(sqlalchemy_url("psycopg2"), pool_size=MAX_CONNS, max_overflow=0)
 session = scoped_session(sessionmaker(engine))
@@ -18,8 +18,7 @@ session = scoped_session(sessionmaker(engine))
 @contextmanager
 def checkout() -> Iterator[Execute]:
     try:
-        connection = session.connection()
-        yield lambda sql, *numbers: connection.exec_driver_sql(sql, numbers)
+        yield on_session(session)
         session.commit()
     finally:
         session.remove()

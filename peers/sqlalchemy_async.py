@@ -28,7 +28,7 @@ async_session = async_sessionmaker(engine, expire_on_commit=False)
 @asynccontextmanager
 async def checkout() -> AsyncIterator[AsyncExecute]:
     async with async_session() as session:
-        connection = await session.connection()
+        connection = await session.connection()  # it reads all of a result by itself
         yield lambda sql, *numbers: connection.exec_driver_sql(dollars(sql), numbers)
         await session.commit()
 

@@ -29,7 +29,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
 @asynccontextmanager
 async def checkout() -> AsyncIterator[AsyncExecute]:
     async with pool.acquire(timeout=POOL_TIMEOUT) as connection:
-        yield lambda sql, *numbers: connection.fetchrow(dollars(sql), *numbers)
+        yield lambda sql, *numbers: connection.fetch(dollars(sql), *numbers)
 
 
-app = starlette_app(checkout, lifespan)
+app = starlette_app(checkout, lifespan, autocommit=True)

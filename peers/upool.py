@@ -13,7 +13,7 @@ import gevent
 import psycopg2
 from gevent.queue import Empty, Queue
 
-from peers.common import DATABASE, MAX_CONNS, Execute, flask_app, knob
+from peers.common import DATABASE, MAX_CONNS, Execute, flask_app, knob, on_cursor
 
 DB_POOL_MAX_CONN = knob("DB_POOL_MAX_CONN", MAX_CONNS)
 RETRIES, RETRY_S = 3, 0.1
@@ -64,7 +64,7 @@ def checkout() -> Iterator[Execute]:
     connection = pool.get()
     try:
         with connection, connection.cursor() as cursor:
-            yield lambda sql, *numbers: cursor.execute(sql, numbers)
+            yield on_cursor(cursor)
     finally:
         pool.put(connection)
 
