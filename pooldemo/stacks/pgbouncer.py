@@ -8,11 +8,12 @@ from pooldemo.stacks.stack import DatabaseConfig, Helper, Stack
 
 # It refuses to run as root. It reads its files before it becomes another, so they stay readable by their owner alone.
 _USER = ("-u", "{account}") if os.geteuid() == 0 else ()
-_PASSWORD = secrets.token_hex()  # its clients': PostgreSQL's own may be empty, and then anybody on this machine came in
+# Its clients have a user of their own: PostgreSQL's may have no password, and then anybody here could come in.
+_CLIENT, _PASSWORD = "sweep", secrets.token_hex()
 
 _CONFIG = """\
 [databases]
-* = host='{host}' port={dbport} user='{user}' password='{password}'
+* = host='{host}' port={dbport} user='{user}'
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -36,8 +37,8 @@ def _database(config: DatabaseConfig) -> DatabaseConfig:
 
 PGBOUNCER = Helper(
     command=("pgbouncer", "-q", *_USER, "{folder}/pgbouncer.ini"),
-    files={"pgbouncer.ini": _CONFIG, "users": f'"{{user}}" "{_PASSWORD}"\n'},
-    database_url=f"postgres://{{user}}:{_PASSWORD}@127.0.0.1:{{helper_port}}/{{dbname}}",
+    files={"pgbouncer.ini": _CONFIG, "users": f'"{_CLIENT}" "{_PASSWORD}"\n"{{user}}" "{{password}}"\n'},
+    database_url=f"postgres://{_CLIENT}:{_PASSWORD}@127.0.0.1:{{helper_port}}/{{dbname}}",
 )
 
 STACK = Stack(
