@@ -9,3 +9,6 @@ class PooldemoConfig(AppConfig):
     name = "pooldemo"
     verbose_name = "Pool sweeps"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from pooldemo import checks  # noqa: F401  importing registers them

@@ -1,0 +1,93 @@
+"""How gunicorn runs this site; it reads this file by itself, and the command line wins over it.
+
+The master imports no Django: what is imported before gunicorn's monkey patch keeps thread locals, in which greenlets
+find each other's connections. So whatever needs Django is done in a worker, after the patch.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+worker_class = "gevent"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
+worker_connections = 2000  # clients per worker; one above it waits unanswered in the kernel's queue
+bind = "127.0.0.1:8000"  # this machine only: the workloads are made to load it
+keepalive = 75  # seconds; a load generator's connection must outlive its slowest request
+graceful_timeout = 30  # seconds that requests under way have to end in after SIGTERM
+accesslog = None  # a line for each request would cost more than the request
+control_socket_disable = True  # its path is the same for two instances, and the second one takes it from the first
+
+SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/snapshots.py
+FOLDER = "pooldemo-snapshots-"
+
+
+def on_starting(server: Any) -> None:
+    """Refuse what cannot work, start the embedded PostgreSQL where it is the one used, and make the workers' folder."""
+    if server.cfg.preload_app:
+        sys.exit(
+            "preload_app is not accepted: Django, imported in the master before a gevent worker's monkey patch, keeps "
+            "one connection for all greenlets of a worker. Leave out --preload (preload_app = False)."
+        )
+    if not os.environ.get("DATABASE_URL"):
+        done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
+        if done.returncode:  # it has said why
+            sys.exit(done.returncode)
+    temporary = Path(tempfile.gettempdir())
+    for folder in temporary.glob(f"{FOLDER}*"):  # left behind by masters that were killed
+        pid = folder.name.removeprefix(FOLDER).split("-")[0]
+        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The application is loaded and the process patched: publish the pool, and say once whether the sizes fit."""
+    if "project.wsgi" not in sys.modules:  # another application, served from this folder
+        return
+    from pooldemo.snapshots import start_publishing
+
+    start_publishing(Path(os.environ[SNAPSHOTS]))
+    if worker.age == 1:
+        threading.Thread(target=say_budget, args=(worker,), name="budget", daemon=True).start()
+
+
+def say_budget(worker: Any) -> None:
+    """The start-up line. It never fails the start: where it cannot know, it says why."""
+    from django.conf import settings
+
+    from pooldemo.budget import Unknown, read_budget
+
+    if settings.DEBUG:
+        worker.log.warning("DEBUG is on: Django keeps every statement in memory, and what is measured is that")
+    try:
+        budget = read_budget(worker.cfg.workers)
+    except Unknown as error:
+        worker.log.warning("workers x MAX_CONNS is not known to fit into max_connections: %s", error)
+    else:
+        (worker.log.info if budget.fits else worker.log.warning)("%s", budget)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """A worker has ended: remove its snapshot."""
+    for path in Path(os.environ[SNAPSHOTS]).glob(f"{worker.pid}.*"):
+        path.unlink(missing_ok=True)
+
+
+def on_exit(_server: Any) -> None:
+    """The master ends: leave nothing."""
+    shutil.rmtree(os.environ.pop(SNAPSHOTS, ""), ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and somebody else's
+        pass
+    return True
