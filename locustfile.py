@@ -148,7 +148,7 @@ class Timeline:
                 self.gauges[second - 1, self.generator, "cpu_percent"] = 100 * used_s / elapsed_s
                 self.gauges[second - 1, self.generator, "lag_ms"] = 1000 * (time.time() - due_s)
 
-    def take(self) -> dict[str, list]:
+    def take(self) -> dict[str, Any]:
         """What was noted since the last call, in plain lists: a worker's report to its master."""
         part = {
             "counts": [[*key, count] for key, count in self.counts.items()],
@@ -160,7 +160,7 @@ class Timeline:
         self.gauges.clear()
         return part
 
-    def merge(self, part: dict[str, list]) -> None:
+    def merge(self, part: dict[str, Any]) -> None:
         for *key, count in part["counts"]:
             self.counts[tuple(key)] += count
         for *key, value in part["gauges"]:
@@ -268,7 +268,7 @@ class Visitor(FastHttpUser):
     def on_start(self) -> None:
         options = self.environment.parsed_options
         if not options.tags and options.workload != "mix":
-            self.tasks = [task for task in self.tasks if task.__name__ == options.workload]
+            self.tasks = [task for task in self.tasks if getattr(task, "__name__", "") == options.workload]
         self.timeline = self.environment.timeline
         self.next_beat_s = time.monotonic() + random.random() * options.pace_ms / 1000  # users must not march in step
 

@@ -51,12 +51,12 @@ class _Pools(Collector):
         }
         timeouts = CounterMetricFamily(f"{PREFIX}_timeouts", "Checkouts that got no slot in time.", labels=LABELS)
         for labels, pool in self.pools:
-            stats, options = pool["stats"], pool["options"]
+            stats = pool["stats"]
             count.add_metric((*labels, "idle"), stats["pool_available"])
             count.add_metric((*labels, "used"), stats["pool_size"] - stats["pool_available"])
-            gauges["max"].add_metric(labels, options["max_conns"])
-            gauges["idle_max"].add_metric(labels, options["reuse_conns"])
-            gauges["idle_min"].add_metric(labels, options["min_conns"])
+            gauges["max"].add_metric(labels, stats["pool_max"])
+            gauges["idle_max"].add_metric(labels, pool["reuse_conns"])
+            gauges["idle_min"].add_metric(labels, stats["pool_min"])
             gauges["pending"].add_metric(labels, stats["requests_waiting"])
             timeouts.add_metric(labels, stats["requests_timeouts"])
         yield count

@@ -24,7 +24,9 @@ class PooldemoMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         view = DIRECT.get(request.path_info)
         if view is not None:
-            return view(request)
+            response = view(request)
+            response.headers["Content-Length"] = str(len(response.content))  # else gunicorn sends it in chunks
+            return response
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pooldemo.postgresql import pools
+from pooldemo.postgresql.pools import pools
 
 FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
 INTERVAL_S = 1.0
@@ -24,7 +24,7 @@ Snapshot = dict[str, Any]
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (of the epoch), "pools": {alias: {"stats", "options", "holders", "histograms"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "pools": {alias: {"stats", "reuse_conns", "holders", "histograms"}}}`.
 
     `stats` has psycopg_pool's keys; `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are
     `{"wait" | "hold" | "connect": {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`. Never blocks.
@@ -35,11 +35,7 @@ def take() -> Snapshot:
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
-                "options": {
-                    "max_conns": pool.options.max_conns,
-                    "min_conns": pool.options.min_conns,
-                    "reuse_conns": pool.options.reuse_conns,
-                },
+                "reuse_conns": pool.options.max_conns if pool.options.reuse_conns is None else pool.options.reuse_conns,
                 "holders": [
                     {"name": each.name, "held_s": round(each.held_s, 3), "statement": each.statement}
                     for each in pool.holders()[:HOLDERS]

@@ -99,8 +99,9 @@ def workload_view(workload: Workload) -> View:
     return view
 
 
-def pool_view(_request: HttpRequest) -> HttpResponse:
+def pool_view(request: HttpRequest) -> HttpResponse:
     """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}}; snapshots.py has them. Takes no slot."""
+    request.get_host()  # refuses names of other sites: the holders' statements are not for a page that rebinds its name
     workers = snapshots.collect()
     return json_answer({"workers": workers, "sum": snapshots.total(workers)})
 
