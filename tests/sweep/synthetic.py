@@ -1,0 +1,65 @@
+"""Sweeps that were never run: trials whose truth is known, to hold verdicts against."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pooldemo.sweep.result import Conditions, Plan, TrialResult, Verdict
+from pooldemo.sweep.verdict import judge
+
+POWERS = (1, 2, 4, 8, 16, 32, 64)
+DENSE = (4, 8, 12, 16, 20, 24, 32, 48, 64)
+EVEN = tuple(range(2, 33, 2))
+CONDITIONS = Conditions(cpus=2, max_connections=1000, reserved_connections=3)
+
+Curve = Callable[[int], float]
+
+
+def hinge(knee: float) -> Curve:
+    return lambda size: 10 * min(size, knee)
+
+
+def power(exponent: float) -> Curve:
+    return lambda size: 10 * size**exponent
+
+
+def droop(knee: float, exponent: float) -> Curve:
+    return lambda size: 10 * min(size, knee) * min(1, knee / size) ** exponent
+
+
+def flat(_size: int) -> float:
+    return 100
+
+
+def trials_of(
+    curve: Curve, sizes: Sequence[int] = POWERS, repeats: int = 3, noise: float = 0.03, seed: int = 0, **fields: Any
+) -> tuple[TrialResult, ...]:
+    """One trial for each size and repeat, with normal noise. A field may be a value or a function of the size."""
+    chance = random.Random(seed)
+    return tuple(
+        TrialResult(
+            stack="pooldemo",
+            size=size,
+            repeat=repeat,
+            rps=max(1e-9, curve(size) * chance.gauss(1, noise)),
+            requests=1000,
+            **{name: value(size) if callable(value) else value for name, value in fields.items()},
+        )
+        for repeat in range(1, repeats + 1)
+        for size in sizes
+    )
+
+
+def verdict_of(
+    curve: Curve, *, plan: Plan | None = None, conditions: Conditions = CONDITIONS, **options: Any
+) -> Verdict:
+    """What is said of one synthetic sweep of a single stack with more users than slots."""
+    return judge(plan or Plan(users=1000), trials_of(curve, **options), conditions)[0]
+
+
+def verdicts_of(curve: Curve, sweeps: int = 1000, **options: Any) -> Counter[tuple[str, int | None]]:
+    """How often each (shape, size) was said over many sweeps."""
+    return Counter(
+        (each.shape, each.max_conns) for each in (verdict_of(curve, seed=n, **options) for n in range(sweeps))
+    )

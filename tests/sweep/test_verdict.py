@@ -1,0 +1,245 @@
+"""The verdict is right as often as it claims, on a thousand sweeps whose truth is known; and properties that hold for
+any."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import (
+    CONDITIONS,
+    DENSE,
+    EVEN,
+    POWERS,
+    droop,
+    flat,
+    hinge,
+    power,
+    trials_of,
+    verdict_of,
+    verdicts_of,
+)
+
+from pooldemo.sweep.knee import find_knee
+from pooldemo.sweep.result import Conditions, Limit, Plan, TrialResult
+from pooldemo.sweep.verdict import judge
+
+# -- a thousand sweeps each, at 3% noise with 3 repeats ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [POWERS, DENSE, EVEN], ids=["powers", "dense", "even"])
+def test_it_finds_a_hinge_in_95_percent_of_the_sweeps(sizes):
+    assert verdicts_of(hinge(16), sizes=sizes)["knee", 16] >= 950
+
+
+@pytest.mark.parametrize("sizes", [POWERS, DENSE, EVEN], ids=["powers", "dense", "even"])
+@pytest.mark.parametrize("exponent", [1, 0.5, 0.2, 0.1])
+def test_it_does_not_call_a_rising_curve_a_knee(sizes, exponent):
+    said = verdicts_of(power(exponent), sweeps=400, sizes=sizes)
+    assert sum(count for (shape, _), count in said.items() if shape == "knee") <= 1
+    assert sum(count for (shape, _), count in said.items() if shape == "rising") >= 380
+
+
+@pytest.mark.parametrize("sizes", [POWERS, DENSE, EVEN], ids=["powers", "dense", "even"])
+def test_it_calls_a_flat_curve_flat_in_95_percent_of_the_sweeps(sizes):
+    assert verdicts_of(flat, sizes=sizes)["flat", min(sizes)] >= 950
+
+
+@pytest.mark.parametrize("sizes", [POWERS, DENSE, EVEN], ids=["powers", "dense", "even"])
+@pytest.mark.parametrize("exponent", [0.05, 0.3])
+def test_it_finds_the_knee_of_a_curve_that_droops_past_it(sizes, exponent):
+    assert verdicts_of(droop(16, exponent), sweeps=400, sizes=sizes)["knee", 16] >= 380
+
+
+def test_it_takes_the_larger_size_when_the_hinge_lies_between_two_and_says_where_to_look():
+    assert verdicts_of(hinge(12))["knee", 16] >= 950
+    assert "between 8 and 16: try 12" in verdict_of(hinge(12), noise=0.001).because
+    assert "between" not in verdict_of(hinge(16), noise=0.001).because
+
+
+@pytest.mark.parametrize("curve", [hinge(16), hinge(12), flat, power(0.2)], ids=["hinge", "between", "flat", "rising"])
+def test_it_would_rather_say_more_repeats_than_be_wrong_under_10_percent_noise(curve):
+    said = verdicts_of(curve, noise=0.10)
+    assert said["invalid", None] >= 950
+    assert "More repeats: --repeats" in verdict_of(curve, noise=0.10).because
+
+
+def test_it_asks_for_as_many_repeats_as_it_then_needs():
+    trials = trials_of(hinge(16), noise=0.10)
+    needed = find_knee({size: [t.rps for t in trials if t.size == size] for size in POWERS}).repeats_needed
+    assert verdicts_of(hinge(16), noise=0.08, repeats=needed + 4, sweeps=100)["knee", 16] >= 95
+
+
+# -- properties of any sweep ---------------------------------------------------------------------------------------
+
+RPS = st.floats(1, 1e5)
+SWEEPS = st.dictionaries(st.integers(1, 100), st.lists(RPS, min_size=1, max_size=4), min_size=1, max_size=8)
+PLAN = Plan(users=1000)
+
+
+def _trials(sweep):
+    return [
+        TrialResult("pooldemo", size, repeat, rps=rps, requests=100)
+        for size, values in sweep.items()
+        for repeat, rps in enumerate(values, 1)
+    ]
+
+
+@given(SWEEPS)
+def test_it_never_recommends_a_size_that_was_not_measured(sweep):
+    verdict = judge(PLAN, _trials(sweep), CONDITIONS)[0]
+    assert verdict.max_conns is None or verdict.max_conns in sweep
+    assert (verdict.max_conns is None) == (verdict.shape == "invalid")
+    assert verdict.because
+
+
+@given(SWEEPS, st.randoms())
+def test_it_does_not_depend_on_the_order_of_the_trials(sweep, chance):
+    trials = _trials(sweep)
+    shuffled = chance.sample(trials, len(trials))
+    assert judge(PLAN, trials, CONDITIONS) == judge(PLAN, shuffled, CONDITIONS)
+
+
+@given(SWEEPS, st.integers(-8, 8))
+def test_it_does_not_depend_on_the_unit_of_throughput(sweep, exponent):
+    factor = 2.0**exponent
+    scaled = {size: [rps * factor for rps in values] for size, values in sweep.items()}
+    first, second = judge(PLAN, _trials(sweep), CONDITIONS)[0], judge(PLAN, _trials(scaled), CONDITIONS)[0]
+    assert (first.shape, first.max_conns) == (second.shape, second.max_conns)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10_000), st.sampled_from([hinge(16), flat, power(0.3), droop(8, 0.3)]))
+def test_it_says_of_each_stack_what_it_would_say_of_it_alone(seed, curve):
+    plan = replace(PLAN, stacks=("pooldemo", "other"))
+    own = trials_of(curve, seed=seed)
+    other = tuple(replace(trial, stack="other") for trial in trials_of(hinge(4), seed=seed + 1))
+    both = judge(plan, [*own, *other], CONDITIONS)
+    assert [each.stack for each in both] == ["pooldemo", "other"]
+    assert both[0] == judge(PLAN, own, CONDITIONS)[0]
+
+
+# -- what else a verdict weighs ------------------------------------------------------------------------------------
+
+
+def test_it_gives_the_interval_the_neighbours_and_the_line_to_copy():
+    verdict = verdict_of(hinge(16), noise=0.01)
+    assert (verdict.shape, verdict.max_conns, verdict.copy) == ("knee", 16, "export MAX_CONNS=16")
+    assert verdict.rps_low < verdict.rps < verdict.rps_high
+    assert "8 gives" in verdict.because
+    assert "32 gives no more" in verdict.because
+
+
+def test_it_says_that_one_repeat_has_no_interval():
+    verdict = verdict_of(hinge(16), repeats=1)
+    assert (verdict.shape, verdict.max_conns, verdict.copy) == ("invalid", None, "")
+    assert "--repeats 3" in verdict.because
+    assert "16 would do" in verdict.because
+
+
+def test_it_says_that_one_size_has_no_knee():
+    verdict = verdict_of(hinge(16), sizes=(8,))
+    assert verdict.shape == "invalid"
+    assert "--sizes 4,8,16" in verdict.because
+
+
+def test_it_judges_no_trials_at_all_as_invalid():
+    verdict = judge(Plan(), [], Conditions())[0]
+    assert verdict.shape == "invalid"
+    assert "no trial was run" in verdict.because
+
+
+def test_it_judges_what_ran_when_some_trials_failed():
+    trials = [
+        replace(t, error="gunicorn did not start") if (t.size, t.repeat) == (32, 2) else t for t in trials_of(hinge(16))
+    ]
+    verdict = judge(PLAN, trials, CONDITIONS)[0]
+    assert (verdict.shape, verdict.max_conns) == ("knee", 16)
+    assert "trial-failed" in [each.code for each in verdict.warnings]
+
+
+def test_it_refuses_to_judge_a_sweep_whose_trials_mostly_failed():
+    trials = [
+        replace(trial, error="gunicorn did not start") if trial.repeat < 3 else trial for trial in trials_of(hinge(16))
+    ]
+    verdict = judge(PLAN, trials, CONDITIONS)[0]
+    assert verdict.shape == "invalid"
+    assert "gunicorn did not start" in verdict.because
+
+
+def test_it_leaves_out_a_size_whose_requests_failed():
+    verdict = verdict_of(hinge(16), failures=lambda size: 300 if size == 64 else 0)
+    assert (verdict.shape, verdict.max_conns) == ("knee", 16)
+    assert "because requests failed: size 64" in verdict.because
+
+
+def test_it_refuses_to_judge_a_saturated_generator():
+    verdict = verdict_of(hinge(16), generator_cpu=0.97)
+    assert verdict.shape == "invalid"
+    assert "--processes 2" in verdict.because
+
+
+def test_it_does_not_mind_a_generator_that_is_busy_where_nobody_looks():
+    assert verdict_of(hinge(16), generator_cpu=lambda size: 0.97 if size == 1 else 0.3).shape == "knee"
+
+
+def test_it_does_not_call_the_end_of_the_users_a_knee():
+    verdict = verdict_of(hinge(16), plan=Plan(users=16))
+    assert (verdict.shape, verdict.max_conns) == ("rising", 16)
+    assert "each of the 16 users has a slot" in verdict.because
+    assert "--users 32" in verdict.because
+    assert verdict_of(hinge(16), plan=Plan(users=16, workers=2)).shape == "rising"
+
+
+def test_it_extends_a_rise_but_not_beyond_the_connections_that_there_are():
+    assert "--sizes 1,2,4,8,16,32,64,128." in verdict_of(power(1)).because
+    few = Conditions(cpus=2, max_connections=100, reserved_connections=3)
+    assert "--sizes 1,2,4,8,16,32,64,97." in verdict_of(power(1), conditions=few).because
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"postgresql_cpu": 1.9}, "PostgreSQL's CPU"),
+        ({"worker_cpu": 0.97}, "the worker's hub"),
+        ({"postgresql_cpu": 0.8, "server_cpu": 0.5, "generator_cpu": 0.5}, "this machine's CPU"),
+        ({"hold_mean_ms": lambda size: 10.0 * size}, "a lock inside PostgreSQL"),
+        ({"hold_mean_ms": 10.0, "postgresql_cpu": 0.2}, ""),
+    ],
+)
+def test_it_names_what_ran_out_first(fields, expected):
+    assert verdict_of(flat, **fields).saturated.startswith(expected)
+    assert bool(verdict_of(flat, **fields).saturated) == bool(expected)
+
+
+def test_it_stays_within_the_connections_that_postgresql_has_for_this_many_workers():
+    conditions = Conditions(cpus=2, max_connections=40, reserved_connections=3)
+    verdict = verdict_of(hinge(16), plan=Plan(users=1000, workers=4), conditions=conditions)
+    assert (verdict.shape, verdict.max_conns) == ("knee", 8)
+    assert "64 of the 37 connections" in verdict.because
+    none = verdict_of(hinge(16), plan=Plan(users=1000, workers=50), conditions=conditions)
+    assert (none.max_conns, none.copy) == (None, "")
+    assert "No measured size fits" in none.because
+
+
+def test_it_recommends_the_smallest_size_of_the_plateau_that_meets_the_slo():
+    plan = Plan(users=1000, slo=(Limit("p95", 300),))
+    verdict = verdict_of(hinge(16), plan=plan, p95_ms=lambda size: 400.0 if size <= 16 else 200.0)
+    assert (verdict.max_conns, verdict.slo_met) == (32, True)
+    assert "16 misses the SLO: use 32" in verdict.because
+
+
+def test_it_gives_up_throughput_for_the_slo_and_says_how_much():
+    plan = Plan(users=1000, slo=(Limit("p95", 300),))
+    verdict = verdict_of(hinge(16), plan=plan, noise=0.001, p95_ms=lambda size: 400.0 if size > 8 else 200.0)
+    assert (verdict.max_conns, verdict.slo_met) == (8, True)
+    assert "use 8, at 50% less throughput" in verdict.because
+
+
+def test_it_says_when_no_size_meets_the_slo():
+    verdict = verdict_of(
+        hinge(16), plan=Plan(users=1000, slo=(Limit("p95", 300), Limit("errors", 0.001))), p95_ms=400.0
+    )
+    assert (verdict.max_conns, verdict.slo_met) == (16, False)
+    assert [each.met for each in verdict.checks] == [False, True]
+    assert "✗ p95 <= 300 ms (400 ms)" in verdict.because
