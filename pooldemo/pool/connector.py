@@ -1,4 +1,4 @@
-"""What a pool asks of a driver. `pooldemo.postgresql.connector` answers for PostgreSQL; in the pool's tests a connection is an integer."""
+"""What a pool asks of a driver. `pooldemo.postgresql` answers for PostgreSQL; in tests a connection is an integer."""
 
 from typing import Any, Protocol
 
@@ -10,6 +10,11 @@ class Connector(Protocol):
     somebody stopping the caller (`gevent.Timeout`, `GreenletExit`, `KeyboardInterrupt`): it passes through the pool
     unchanged, and the pool closes the connection that it met.
     """
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The driver's own exceptions, which `connect` may raise."""
+        ...
 
     def connect(self, timeout: float | None) -> Any:
         """Open and configure a connection within `timeout` seconds (None: no limit of the pool's). Blocks."""
@@ -24,11 +29,11 @@ class Connector(Protocol):
         ...
 
     def recycle(self, connection: Any) -> bool:
-        """Make a returned connection as good as new; False when that cannot be. May block when there is something to undo."""
+        """Make a returned connection as good as new; False if that cannot be. Blocks if there is something to undo."""
         ...
 
     def is_transient(self, error: BaseException, first: bool) -> bool:
-        """Whether a failed connect is worth another try before the deadline. `first`: this pool never had a connection."""
+        """Whether another try may succeed before the deadline. `first`: this pool never had a connection."""
         ...
 
     def statement(self, connection: Any) -> str:

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING
 
+from . import connecting, report
 from .options import Options
 
 if TYPE_CHECKING:
@@ -21,14 +22,9 @@ logger = logging.getLogger(__name__)
 _SHORTEST_ROUND_S, _LONGEST_ROUND_S = 0.02, 5.0
 
 
-def is_needed_at_once(options: Options) -> bool:
-    """Whether there is work from the first checkout on."""
-    return bool(options.min_conns or options.leak_threshold)
-
-
 def is_needed(options: Options) -> bool:
-    """Whether there is work once a connection idles."""
-    return bool(options.max_idle or options.max_lifetime)
+    """Whether any option asks for a look from time to time."""
+    return bool(options.min_conns or options.leak_threshold or options.max_idle or options.max_lifetime)
 
 
 def tell(text: str, category: type[Warning]) -> None:
@@ -64,7 +60,7 @@ class Keeper:
 
 
 def look_after(pool: "Pool", told: "dict[Slot, float]") -> None:
-    """One round. Blocks while it connects. `told`: which holdings' leaks were told, by slot and the time it was taken."""
+    """One round. Blocks while it connects. `told`: the holdings that were warned of, by slot and when it was taken."""
     pool._reap()
     _tell_of_leaks(pool, told)
     _end_the_old(pool)
@@ -73,15 +69,15 @@ def look_after(pool: "Pool", told: "dict[Slot, float]") -> None:
 
 def _end_the_old(pool: "Pool") -> None:
     """Close idle connections past MAX_LIFETIME, and past MAX_IDLE those above MIN_CONNS; the one idle longest first."""
-    options = pool.options
+    options, capacity = pool.options, pool._capacity
     now = pool._clock()
     old: list[Slot] = []
     with pool._mutex:
-        spare = len(pool._slots) - len(pool._empty) - options.min_conns
-        for slot in list(pool._idle):
+        spare = capacity.opened - options.min_conns
+        for slot in list(capacity.idle):
             too_idle = options.max_idle and now - slot.idle_since >= options.max_idle and len(old) < spare
             if now >= slot.expires_at or too_idle:
-                pool._idle.remove(slot)
+                capacity.idle.remove(slot)
                 old.append(slot)
     for slot in old:
         pool._close(slot)
@@ -92,12 +88,11 @@ def _open_ahead(pool: "Pool") -> None:
     """Connect until MIN_CONNS are open. A failure is logged and tried again in the next round."""
     while True:
         with pool._mutex:
-            enough = len(pool._slots) - len(pool._empty) >= pool.options.min_conns
-            if enough or pool.closed or not pool._empty:
+            if pool.closed or pool._capacity.opened >= pool.options.min_conns or not pool._capacity.empty:
                 return
-            slot = pool._empty.pop()
+            slot = pool._capacity.empty.pop()
         try:
-            pool._connect(slot, None)
+            connecting.connect(pool, slot, None)
         except Exception as error:
             logger.warning("MIN_CONNS: %r cannot connect ahead: %s", pool, error)
             return
@@ -110,12 +105,10 @@ def _tell_of_leaks(pool: "Pool", told: "dict[Slot, float]") -> None:
     threshold_s = pool.options.leak_threshold
     if not threshold_s:
         return
-    for slot in list(pool._slots):
+    for slot in list(pool._capacity.slots):
         if slot.holder is None or pool._clock() - slot.taken_at < threshold_s or told.get(slot) == slot.taken_at:
             continue
         told[slot] = slot.taken_at
-        holding = pool._holding(slot)
-        tell(
-            f"a connection of {pool!r} is held by {holding}, longer than LEAK_THRESHOLD={threshold_s} s. It is in:\n{holding.stack()}",
-            ResourceWarning,
-        )
+        holding = report.holding(pool, slot)
+        text = f"a connection of {pool!r} is held longer than LEAK_THRESHOLD={threshold_s:g} s by {holding}"
+        tell(f"{text}. It is in:\n{holding.stack()}", ResourceWarning)

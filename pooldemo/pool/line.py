@@ -10,25 +10,29 @@ from .slot import Slot
 class Waiter:
     """One greenlet or thread that waits. `slot` or `error` is set, under the pool's lock, before it is woken.
 
-    `own` is the empty slot that a waiter keeps while it waits to connect again; a plain waiter has none.
+    `own` is the slot of one that connects, or waits to connect again; a plain waiter has none. Whoever serves it may
+    take `own` in exchange: what a waiter has to give back is always in `own` and `slot`.
     """
 
-    __slots__ = ("_gate", "error", "own", "slot", "ticket")
+    __slots__ = ("_gate", "error", "own", "slot", "ticket", "waiting")
 
-    def __init__(self, ticket: int) -> None:
+    def __init__(self, ticket: int, own: Slot | None = None) -> None:
         self.ticket = ticket
+        self.own = own
         self.slot: Slot | None = None
         self.error: Exception | None = None
-        self.own: Slot | None = None
+        self.waiting = False  # in the line
         self._gate = threading.Lock()  # under the monkey patch: a greenlet's lock
         self._gate.acquire()
 
     def __lt__(self, other: "Waiter") -> bool:
         return self.ticket < other.ticket
 
-    @property
-    def served(self) -> bool:
-        return self.slot is not None or self.error is not None
+    def owned(self) -> Slot:
+        """The slot that it has by now. Raises RuntimeError when it has none."""
+        if self.own is None:
+            raise RuntimeError("bug: a waiter was woken without a slot or an error")
+        return self.own
 
     def wait(self, timeout: float | None) -> None:
         """Block until woken or for `timeout` seconds (None: no limit). What came of it stands in `slot` and `error`."""
@@ -40,11 +44,11 @@ class Waiter:
 
 
 class Line:
-    """Waiters in the order of their tickets; joining, leaving and serving the next cost the same for ten and for ten thousand.
+    """Waiters in the order of their tickets. Joining, leaving and serving cost the same for ten and for ten thousand.
 
-    Those who wait to connect again (`own` is set) are few, at most one a slot, and older than all the others: a slot
-    goes out in the order of tickets, and a waiter joins only when there is none. So they come first when a live
-    connection is given away, and never when an empty slot is: they have one.
+    Those who wait to connect again are few, at most one a slot, and older than all the others: slots go out in the
+    order of tickets, and a waiter joins only when there is none. So they come first when a live connection is given
+    away, and are passed over when an empty slot is: they have one.
     """
 
     __slots__ = ("_plain", "_retrying", "count")
@@ -55,6 +59,7 @@ class Line:
         self.count = 0
 
     def join(self, waiter: Waiter) -> None:
+        waiter.waiting = True
         self.count += 1
         if waiter.own is None:
             self._plain[waiter] = None
@@ -62,6 +67,10 @@ class Line:
             insort(self._retrying, waiter)
 
     def leave(self, waiter: Waiter) -> None:
+        """Nothing happens when the waiter does not wait."""
+        if not waiter.waiting:
+            return
+        waiter.waiting = False
         self.count -= 1
         if waiter.own is None:
             del self._plain[waiter]
@@ -71,25 +80,25 @@ class Line:
     def next_for(self, slot: Slot) -> Waiter | None:
         """Take the next waiter whom this slot serves out of the line."""
         if slot.connection is not None and self._retrying:
-            waiter = self._retrying.pop(0)
-        elif self._plain:
-            waiter = self._plain.popitem(last=False)[0]
-        else:
-            return None
-        self.count -= 1
-        return waiter
+            return self._taken(self._retrying.pop(0))
+        if self._plain:
+            return self._taken(self._plain.popitem(last=False)[0])
+        return None
 
     def older_retrying(self, ticket: int) -> Waiter | None:
         """Take the first one out of the line who waits to connect again and came before `ticket`."""
         if self._retrying and self._retrying[0].ticket < ticket:
-            self.count -= 1
-            return self._retrying.pop(0)
+            return self._taken(self._retrying.pop(0))
         return None
 
-    def all(self) -> list[Waiter]:
-        """Empty the line."""
-        everyone = [*self._retrying, *self._plain]
-        self._retrying.clear()
-        self._plain.clear()
-        self.count = 0
-        return everyone
+    def everyone(self) -> list[Waiter]:
+        """Take all out of the line."""
+        all_of_them = [*self._retrying, *self._plain]
+        for waiter in all_of_them:
+            self.leave(waiter)
+        return all_of_them
+
+    def _taken(self, waiter: Waiter) -> Waiter:
+        waiter.waiting = False
+        self.count -= 1
+        return waiter

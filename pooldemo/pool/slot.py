@@ -11,8 +11,8 @@ from typing import Any, Protocol
 class Slot:
     """The right to hold one server connection. It outlives its connection and always goes back to its pool.
 
-    At any moment a slot is in exactly one place: among the pool's empty slots, among its idle ones, with a waiter that
-    keeps it while connecting again, or with the greenlet that claimed it (`holder` is set once that one has a working connection).
+    Where it may be is said by `Capacity`. `holder` is set while somebody holds it with a working connection;
+    `taken_at`, `idle_since` and `expires_at` are the clock's seconds.
     """
 
     __slots__ = ("connection", "expires_at", "holder", "idle_since", "taken_at", "uses")
