@@ -1,6 +1,6 @@
 """The database backend: `ENGINE: "pooldemo.postgresql"`, and what an application may want of it by name.
 
-Empty of imports on purpose until asked: Django imports this package before any app is loaded, and the errors need Django.
+Imports nothing until asked: Django imports this package before any app is loaded, and the errors need Django.
 """
 
 from typing import TYPE_CHECKING, Any

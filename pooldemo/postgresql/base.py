@@ -1,7 +1,7 @@
 """`ENGINE = "pooldemo.postgresql"`: Django's own PostgreSQL wrapper over our pool.
 
-Django knows how to live with a pool: it asks `self.pool` for connections, has them configured once, and returns instead of
-closing them. This gives it one, and leaves the rest to Django.
+Django knows how to live with a pool: it asks `self.pool` for connections, has them configured once, and returns them
+instead of closing them. This gives it one, and leaves the rest to Django.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from pooldemo.pool import NAMES, OptionError, Options
 
@@ -45,8 +46,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         options = self.settings_dict["OPTIONS"]
         if options.get("pool") not in (None, True, False):
             raise ImproperlyConfigured(
-                f"'pool': {options['pool']!r} is not accepted with ENGINE {__package__!r}: leave it out, and give the pool's "
-                f"options beside it in OPTIONS ({', '.join(sorted(NAMES))}), or 'pool': False for no pool."
+                f"'pool': {options['pool']!r} is not accepted with ENGINE {__package__!r}: leave it out, and give the "
+                f"pool's options in OPTIONS itself ({', '.join(sorted(NAMES))}), or 'pool': False for no pool."
             )
         try:
             return Options.read({name: value for name, value in options.items() if name.isupper() or name in NAMES})
@@ -57,6 +58,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """A wrapper of the same database that connects by itself."""
         options = {**self.settings_dict["OPTIONS"], "pool": False}
         return type(self)({**self.settings_dict, "OPTIONS": options}, alias=self.alias)
+
+    def configure(self, connection: Any) -> None:
+        """Set what Django sets once on each new connection: the time zone and the role. Blocks."""
+        super()._configure_connection(connection)  # type: ignore[misc]  # Django's private name, and its only one here
 
     def close_pool(self) -> None:
         """Close the pool, if there is one. The next query opens a new one."""
@@ -80,7 +85,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> Any:
         cursor = super().create_cursor(name)
-        if name and driver.is_psycopg3 and self.pool:
+        if name and is_psycopg3 and self.pool:
             self.connection._named.append(cursor)
             driver.note(self.connection, f"cursor {name}")
         return cursor

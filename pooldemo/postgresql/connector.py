@@ -1,4 +1,4 @@
-"""How the pool opens, looks at, cleans and closes a PostgreSQL connection: the pool's Connector for Django's wrapper."""
+"""How the pool opens, looks at, cleans and closes a PostgreSQL connection, as Django's wrapper would have it."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ from .session import first_words
 if TYPE_CHECKING:
     from .base import DatabaseWrapper
 
-# Ends a query on the server within this time of its client's disappearance (PostgreSQL 14 and later, where the platform can).
+# Ends a query on the server soon after its client has disappeared (PostgreSQL 14 and later, where the platform can).
 _NOTICE_DISCONNECT_SQL = (
     "SELECT set_config('client_connection_check_interval', '1000', false)"
     " WHERE current_setting('client_connection_check_interval', true) = '0'"
@@ -40,6 +40,8 @@ class PostgresConnector:
 
     `wrapper` must not pool (`pool: False`); it is used for nothing else and never has a connection of its own.
     """
+
+    errors = (driver.Error,)
 
     def __init__(self, wrapper: "DatabaseWrapper", options: Options) -> None:
         self._wrapper = wrapper
@@ -81,7 +83,7 @@ class PostgresConnector:
 
     def _configure(self, connection: Any) -> None:
         """Bring a session from the server's defaults to this project's. Blocks for a round trip each."""
-        self._wrapper._configure_connection(connection)
+        self._wrapper.configure(connection)
         with connection.cursor() as cursor:
             if self._notices_disconnect:
                 try:
@@ -96,12 +98,12 @@ class PostgresConnector:
         connection._dirty, connection._statement = False, ""
 
     def close(self, connection: Any) -> None:
-        """Close the socket; the server rolls back and, if a query still runs, ends it within two seconds. Does not switch."""
+        """Close the socket: the server rolls back, and ends a query that still runs. Does not switch."""
         with contextlib.suppress(Exception):
             connection.close()
 
     def check(self, connection: Any, timeout: float | None) -> bool:
-        """Look at the socket: 0.5 us. Something to read is a doubt (a goodbye, or a message of TLS), and doubt costs a ping."""
+        """Look at the socket: 0.5 us. Something to read, a goodbye or a message of TLS, is a doubt: it costs a ping."""
         mode = self._health_check
         if mode == "auto" and not connection.closed:
             return not connection._look(0) or self._ping(connection, timeout)
@@ -155,7 +157,7 @@ class PostgresConnector:
         return True
 
     def is_transient(self, error: BaseException, first: bool) -> bool:
-        """Whether waiting may cure a refused connection. A server never reached yet is a wrong address: told at once."""
+        """Whether waiting may cure it. A server never reached yet is taken for a wrong address, and told at once."""
         if not isinstance(error, driver.OperationalError):
             return False
         text = str(error)

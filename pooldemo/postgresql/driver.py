@@ -1,4 +1,4 @@
-"""The driver's seam: psycopg2 or psycopg 3, whichever Django chose. Two sets of the same few names, and nothing above knows which.
+"""The driver's seam: psycopg2 or psycopg 3, whichever Django chose, as two sets of the same few names.
 
 `note` is how a pool learns without a round trip what a session went through: cursors tell it each statement's text.
 """
@@ -6,12 +6,13 @@
 import functools
 from typing import Any
 
-from django.db.backends.postgresql.base import Database
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from . import green
 from .session import changes_session
 
+Database: Any = DatabaseWrapper.Database
 Error: type[Exception] = Database.Error
 OperationalError: type[Exception] = Database.OperationalError
 

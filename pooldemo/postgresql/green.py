@@ -37,7 +37,7 @@ def native(module: str, name: str) -> Any:
 
 
 def native_lock() -> Callable[[], Any]:
-    """The factory of a thread lock that is half the price of a greenlet's. Only for locks under which nobody switches."""
+    """The factory of thread locks, at half the price of a greenlet's. Only for locks under which nobody switches."""
     lock: Callable[[], Any] = native("_thread", "allocate_lock")
     return lock
 
@@ -67,7 +67,7 @@ def refuse_late_patch() -> None:
 
 
 def make_driver_green() -> None:
-    """Let psycopg2 wait through gevent when the process is patched. Does nothing for psycopg 3, which notices by itself."""
+    """Let psycopg2 wait through gevent when the process is patched. psycopg 3 needs nothing: it notices by itself."""
     psycopg2 = sys.modules.get("psycopg2")
     if psycopg2 is None or not is_patched() or psycopg2.extensions.get_wait_callback() is not None:
         return
@@ -82,7 +82,7 @@ class TimeLimit(Exception):
 
 @contextlib.contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TimeLimit in the body after `seconds`. Under plain threads nothing can: there the driver's own limits hold."""
+    """Raise TimeLimit in the body after `seconds`. Plain threads cannot: there the driver's own limits hold."""
     if seconds is None or not is_patched():
         yield
         return

@@ -60,16 +60,16 @@ def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def pool_for(wrapper: "DatabaseWrapper") -> ConnectionPool:
-    """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured for settings it cannot keep."""
+    """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured."""
     key = key_of(wrapper.alias, wrapper.settings_dict)
     with _lock:
         pool = _pools.get(key)
         if pool is None or pool.closed:
             if wrapper.settings_dict.get("CONN_MAX_AGE", 0) != 0:
                 raise ImproperlyConfigured(
-                    f"CONN_MAX_AGE={wrapper.settings_dict['CONN_MAX_AGE']!r} of database {wrapper.alias!r} would keep a "
-                    "connection from going back to the pool after each request: set CONN_MAX_AGE to 0. How long the pool "
-                    "keeps a connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
+                    f"CONN_MAX_AGE={wrapper.settings_dict['CONN_MAX_AGE']!r} of database {wrapper.alias!r} would keep "
+                    "connections from going back to the pool after each request: set CONN_MAX_AGE to 0. How long the "
+                    "pool keeps a connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
                 )
             pool = _pools[key] = ConnectionPool(wrapper.without_pool(), wrapper.pool_options)
         return pool

@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 
 # A statement that starts with one of these, or holds one of the calls, changes the session. SET LOCAL, SET TRANSACTION
-# and SET CONSTRAINTS end with their transaction, and so do pg_advisory_xact_lock and cursors without HOLD. DO and CALL run code that may
-# do anything, so they count.
+# and SET CONSTRAINTS end with their transaction, and so do pg_advisory_xact_lock and cursors without HOLD. DO and CALL
+# run code that may do anything, so they count.
 _CHANGES = re.compile(
     r"""
     (?: ^ | ; ) (?: \s | /\*.*?\*/ | --[^\n]*\n | \( )*
