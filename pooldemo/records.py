@@ -1,12 +1,20 @@
 """Facts into rows and back: the one place that knows both the sweep's dataclasses and the models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 
+from django.db import connection
 from django.utils import timezone
 
 from pooldemo import models
 from pooldemo.sweep.result import Conditions, Plan, SweepResult, TrialResult, Verdict
+
+SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
+
+
+class Busy(Exception):
+    """Another sweep runs on this database."""
 
 
 class NoSuchSweep(LookupError):
@@ -24,9 +32,9 @@ def save_trial(sweep: models.Sweep, trial: TrialResult) -> None:
     sweep.trials.create(**asdict(trial))
 
 
-def change_plan(sweep: models.Sweep, plan: Plan) -> None:
+def change_plan(sweep: models.Sweep, plan: Plan, status: str) -> None:
     """Write down what an adaptive or a resumed sweep has come to run."""
-    for name, value in asdict(plan).items():
+    for name, value in (asdict(plan) | {"status": status}).items():
         setattr(sweep, name, value)
     sweep.save()
 
@@ -66,3 +74,19 @@ def result(sweep: models.Sweep) -> SweepResult:
         "verdicts": sweep.verdicts,
     }
     return SweepResult.from_dict(document)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one sweep at a time run on this database: two would measure each other. Raises Busy; does not wait.
+
+    A lock of the session: PostgreSQL drops it when this process ends, however it ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
+        if not cursor.fetchone()[0]:
+            raise Busy("another sweep is running on this database, and two would measure each other: wait for its end")
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [SWEEP_LOCK])

@@ -82,18 +82,24 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What was used until now, in seconds of CPU: each process of the server, PostgreSQL, the sweep, the whole machine.
+class Holds:
+    """Slots held and given back: how many, and seconds in all."""
 
-    `pool` has the counters that the server tells of its pool, empty where it has none.
-    """
+    count: int
+    total_s: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was used until now, in seconds of CPU: each process of the server, PostgreSQL, the sweep, the whole
+    machine."""
 
     clock_s: float
     server_cpu_s: dict[int, float]
     postgresql_cpu_s: float | None
     sweep_cpu_s: float
     machine_cpu_s: float
-    pool: dict[str, float]
+    holds: Holds | None
 
 
 def snapshot(
@@ -110,17 +116,19 @@ def snapshot(
         postgresql_cpu_s=_family_cpu_s(postmaster),
         sweep_cpu_s=sum(psutil.Process().cpu_times()[:2]),
         machine_cpu_s=all_s - idle_s,
-        pool=pool_counters(port, pool_path),
+        holds=pool_holds(port, pool_path),
     )
 
 
-def pool_counters(port: int, path: str | None) -> dict[str, float]:
-    """The sum over the workers of what `/pool/` tells: psycopg_pool's keys. Empty where there is none."""
+def pool_holds(port: int, path: str | None) -> Holds | None:
+    """How often and how long slots have been held so far, over all workers; None where `/pool/` does not tell."""
     if path is None:
-        return {}
+        return None
     status, body = get(port, path, timeout_s=10)
-    counters: dict[str, float] = json.loads(body).get("sum", {}) if status == 200 else {}
-    return counters
+    if status != 200:
+        return None
+    histogram = json.loads(body)["sum"].get("histograms", {}).get("hold")
+    return Holds(sum(histogram["counts"]), histogram["total_s"]) if histogram else Holds(0, 0.0)
 
 
 def get(port: int, path: str, timeout_s: float) -> tuple[int, bytes]:

@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pooldemo.stacks.stack import ROOT, Stack
-from pooldemo.sweep import observe
+from pooldemo.sweep import observe, target
 from pooldemo.sweep.process import Child, Ledger
 
 READY_S = 30.0
@@ -54,7 +54,7 @@ class Server:
         try:
             database_url = self._start_helpers(fields, database_url, ledger, folder)
             env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
-                "DATABASE_URL": database_url,
+                "DATABASE_URL": target.server_url(database_url),
                 "MAX_CONNS": str(size),
                 "WEB_CONCURRENCY": str(workers),
                 "POOL_STACK": stack.name if stack.database else "pooldemo",

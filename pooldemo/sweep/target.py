@@ -6,6 +6,7 @@ The sweep's connections are its own, in autocommit, named `sweep-observer`; they
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,17 @@ class DatabaseDown(Exception):
 
 def libpq_url(database_url: str) -> str:
     """A DATABASE_URL as libpq takes it: our options, all in capitals, and `pool` are left out of the query string."""
+    return _with_query(database_url, lambda name: not name.isupper() and name != "pool")
+
+
+def server_url(database_url: str) -> str:
+    """A DATABASE_URL for a server whose size a trial sets: without what is bound to another size."""
+    return _with_query(database_url, lambda name: name not in ("MAX_CONNS", "REUSE_CONNS", "MIN_CONNS"))
+
+
+def _with_query(database_url: str, wanted: Callable[[str], bool]) -> str:
     parts = urlsplit(database_url)
-    query = [(name, value) for name, value in parse_qsl(parts.query) if not name.isupper() and name != "pool"]
+    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if wanted(name)]
     return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
 
 

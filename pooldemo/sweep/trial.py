@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 
 from pooldemo.stacks.stack import Stack
-from pooldemo.sweep import observe
+from pooldemo.sweep import observe, theory
 from pooldemo.sweep.load import Load, pace_ms
-from pooldemo.sweep.observe import Connections, Poll, Probe, Snapshot
+from pooldemo.sweep.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.process import Ledger
 from pooldemo.sweep.result import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.server import Server, TrialError
@@ -52,8 +52,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         )
     overhead_s = time.monotonic() - began_s - plan.warmup_s - window.seconds
     elapsed_s = after.clock_s - before.clock_s
-    pool = {name: value - before.pool.get(name, 0) for name, value in after.pool.items()}
-    hold_s = pool.get("usage_ms", 0) / 1000
+    hold_ms = _mean_hold_ms(before.holds, after.holds)
     workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
     postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
     known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
@@ -74,10 +73,10 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         wait_p50_ms=window.wait.quantile_ms(0.50),
         wait_p95_ms=window.wait.quantile_ms(0.95),
         wait_mean_ms=window.wait.mean_ms,
-        hold_mean_ms=1000 * hold_s / pool["requests_num"] if pool.get("requests_num") else None,
+        hold_mean_ms=hold_ms,
         query_mean_ms=window.query.mean_ms,
         peak_connections=seen.peak,
-        efficiency=hold_s / elapsed_s / (trial.size * plan.workers) if pool else None,
+        efficiency=None if hold_ms is None else theory.efficiency(window.rps, hold_ms, trial.size, plan.workers),
         per_second=window.per_second,
         failures_per_second=window.failures_per_second,
         latencies=window.latency.pairs,
@@ -96,6 +95,11 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
     )
 
 
+def window_start(now_s: float, warmup_s: float) -> int:
+    """The whole second nearest to the end of the warm-up: half a second early or late, never before `now_s`."""
+    return max(math.ceil(now_s), round(now_s + warmup_s))
+
+
 def _measure(
     trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce
 ) -> tuple[Window, Snapshot, Snapshot, Connections, Probe]:
@@ -112,7 +116,7 @@ def _measure(
         server.wait_ready()
         count = stop.enter_context(Poll(seen.look, observe.POLL_S))
         load.go()
-        start_s = math.ceil(time.time() + plan.warmup_s)
+        start_s = window_start(time.time(), plan.warmup_s)
         seconds = math.ceil(plan.duration_s)
 
         def wait_until(clock_s: float) -> None:
@@ -137,6 +141,12 @@ def _measure(
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {poll.error}")
         return window, before, after, seen, probe
+
+
+def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
+    if before is None or after is None or after.count <= before.count:
+        return None
+    return 1000 * (after.total_s - before.total_s) / (after.count - before.count)
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

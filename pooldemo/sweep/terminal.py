@@ -1,0 +1,174 @@
+"""A sweep in the terminal: a line for each trial as it ends, what is going on below, then the table and the verdicts.
+
+On a terminal with colours, by rich; else plain lines, the same words. Nothing is decided here.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import IO, Self
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.result import Check, Plan, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.slo import describe_limit, describe_value
+from pooldemo.sweep.statistics import digits
+
+COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
+
+
+class _Clockwork(BarColumn):
+    """A bar that fills with time alone."""
+
+    def render(self, task: Task) -> ProgressBar:
+        total_s = task.total or 1.0
+        return ProgressBar(total=total_s, completed=min(task.elapsed or 0.0, total_s), width=30)
+
+
+class _Left(ProgressColumn):
+    """The time left of the sweep, and when that is."""
+
+    def render(self, task: Task) -> Text:
+        left_s = max(0.0, task.fields["left_s"] - (task.elapsed or 0.0))
+        ends = time.strftime("%H:%M:%S", time.localtime(time.time() + left_s))
+        return Text(f"{duration(left_s)} left, until {ends}")
+
+
+class Terminal:
+    """Where a sweep shows itself. `quiet` leaves the verdicts alone; a `stream` that is no terminal, or NO_COLOR,
+    plain lines."""
+
+    def __init__(self, stream: IO[str], quiet: bool = False) -> None:
+        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+        self.quiet = quiet
+        self._fancy = self.console.is_terminal and not self.console.no_color and not quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            _Clockwork(),
+            _Left(),
+            console=self.console,
+            transient=True,
+            disable=not self._fancy,
+            refresh_per_second=4,
+        )
+        self._bar = self._progress.add_task("", total=1, left_s=0.0)
+        self._width = 8
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, plan: Plan, number: int | None, left: int) -> None:
+        """What is going to happen, and for how long."""
+        self._width = max(map(len, plan.stacks))
+        name = f"sweep {number}" if number else "this sweep"
+        self.say(
+            f"{name}: {plan.workload} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
+            f"{_count(plan.repeats, 'repeat')}, {_count(plan.workers, 'worker')}: {_count(left, 'trial')}, "
+            f"about {duration(planning.total_s(plan, left))}"
+        )
+
+    def announce(self, trial: TrialPlan, what: str, seconds: float, left_s: float) -> None:
+        """What a trial does now, for how long, and how many seconds remain of the whole sweep."""
+        text = f"{trial.stack} size {trial.size} #{trial.repeat}: {what}"
+        self._progress.reset(self._bar, total=max(seconds, 0.1), description=text, left_s=left_s)
+
+    def trial(self, result: TrialResult, plan: Plan, number: int, of: int) -> None:
+        """A trial that ended, as a row of a table that grows."""
+        head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {result.size:>3}  "
+        if result.error:
+            self.say(f"{head}failed: {result.error}", "red")
+            return
+        cells = [
+            f"{digits(result.rps):>6}/s",
+            f"p50 {digits(result.p50_ms):>5} ms",
+            f"p95 {digits(result.p95_ms):>5} ms",
+            f"p99 {digits(result.p99_ms):>5} ms",
+            f"connections {result.peak_connections:>3} of {result.size * plan.workers:<3}",
+        ]
+        if result.efficiency is not None:
+            cells.append(f"efficiency {result.efficiency:.2f}")
+        cells += [f"[{warning.code}]" for warning in result.warnings]
+        self.say(head + "  ".join(cells), "yellow" if result.warnings else "")
+
+    def say(self, text: str, style: str = "") -> None:
+        if not self.quiet:
+            self.console.print(Text(text, style=style if self._fancy else ""))
+
+    def table(self, plan: Plan, results: Sequence[TrialResult]) -> None:
+        """Every stack and size, means over the repeats; what each opened beside what it was allowed."""
+        if self.quiet:
+            return
+        table = Table(title="Means over repeats", title_justify="left", box=None, pad_edge=False)
+        for heading in ("stack", "size", "requests/s", "p50 ms", "p95 ms", "p99 ms", "failures", "allowed", "opened"):
+            table.add_column(heading, justify="left" if heading == "stack" else "right")
+        for stack in plan.stacks:
+            for size in plan.sizes:
+                ran = [each for each in results if (each.stack, each.size) == (stack, size) and not each.error]
+                if ran:
+                    table.add_row(*_row(stack, size, size * plan.workers, ran), style=self._style(size, plan, ran))
+        self.console.print(table, soft_wrap=False)
+
+    def _style(self, size: int, plan: Plan, ran: Sequence[TrialResult]) -> str:
+        above = any((each.peak_connections or 0) > size * plan.workers for each in ran)
+        return "yellow" if above and self._fancy else ""
+
+    def verdicts(self, verdicts: Iterable[Verdict]) -> None:
+        """Each stack's verdict: the sentence, the SLO's clauses, the doubts, and the line to copy."""
+        for verdict in verdicts:
+            title = f"{verdict.stack}: {verdict.shape}"
+            lines = [verdict.because, *(_check(check) for check in verdict.checks)]
+            lines += [f"! {warning.cause}: {warning.cure}" for warning in verdict.warnings]
+            if self._fancy:
+                lines += [f"\n[bold]{verdict.copy}[/bold]"] if verdict.copy else []
+                colour = COLOURS.get(verdict.shape, "")
+                self.console.print(Panel("\n".join(lines), title=title, border_style=colour, title_align="left"))
+            else:
+                lines += [verdict.copy] if verdict.copy else []
+                self.console.print(Text("\n".join([title, *(f"  {line}" for line in lines)])), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """`75` as `1 min 15 s`."""
+    minutes, rest_s = divmod(max(0, round(seconds)), 60)
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
+
+
+def _row(stack: str, size: int, allowed: int, ran: Sequence[TrialResult]) -> list[str]:
+    latencies = []
+    for name in ("p50_ms", "p95_ms", "p99_ms"):
+        known = [value for each in ran if (value := getattr(each, name)) is not None]
+        latencies.append(digits(fmean(known)) if known else "-")
+    failures = sum(each.failures for each in ran)
+    opened = max(each.peak_connections or 0 for each in ran)
+    return [
+        stack,
+        str(size),
+        digits(fmean(each.rps for each in ran)),
+        *latencies,
+        str(failures),
+        str(allowed),
+        str(opened),
+    ]
+
+
+def _check(check: Check) -> str:
+    tick = "✓" if check.met else "✗"
+    return f"{tick} {describe_limit(check.limit)}: {describe_value(check.limit.metric, check.seen)}"
+
+
+def _ms(plan: Plan) -> str:
+    return f"of {plan.ms:g} ms " if plan.workload in ("slow", "cpu", "lock", "hold") else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
