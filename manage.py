@@ -32,9 +32,10 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     if needs_database(sys.argv[1:]):
-        from project.start import ensure_database
+        from django.conf import settings
 
-        ensure_database()
+        if settings.EMBEDDED is not None:
+            settings.EMBEDDED.ensure_or_exit()
     execute_from_command_line(sys.argv)
 
 

@@ -1,25 +1,20 @@
-"""What a process of this site does before it serves: have the database running, and its tables made."""
+"""What a process of this site does before it serves: have the database running, and its tables made.
+
+`python -m project.start` does both and exits with 0, or with 2 after one clear text: for gunicorn's master, which must
+not import Django (workers would inherit it from before the monkey patch).
+"""
 
 import logging
-import sys
 
 logger = logging.getLogger("pooldemo.start")
 
 
 def ensure_database() -> None:
-    """Have the embedded PostgreSQL running, where it is the one used. Exits with code 2 and one text when it cannot.
-
-    Blocks for as long as the start takes; does nothing and costs nothing when DATABASE_URL is set.
-    """
+    """Have the embedded PostgreSQL running, where it is the one used; exits with code 2 when it cannot be."""
     from django.conf import settings
 
-    if settings.EMBEDDED is None:
-        return
-    try:
-        settings.EMBEDDED.ensure()
-    except settings.EMBEDDED.Error as error:
-        print(error, file=sys.stderr)  # noqa: T201  before logging is configured
-        sys.exit(2)
+    if settings.EMBEDDED is not None:
+        settings.EMBEDDED.ensure_or_exit()
 
 
 def ensure_tables() -> None:
@@ -47,6 +42,18 @@ def ensure_tables() -> None:
                 call_command("migrate", verbosity=0, interactive=False)
 
 
+def main() -> None:
+    """Both, in a process of its own."""
+    import os
+
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    ensure_database()
+    django.setup()
+    ensure_tables()
+
+
 def _missing_migrations() -> int:
     from django.db import DEFAULT_DB_ALIAS, connections
     from django.db.backends.postgresql.base import DatabaseWrapper
@@ -60,3 +67,8 @@ def _missing_migrations() -> int:
         return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
     finally:
         plain.close()
+        connections[DEFAULT_DB_ALIAS].close()  # the recorder asks by alias, so through the pool: give its slot back
+
+
+if __name__ == "__main__":
+    main()

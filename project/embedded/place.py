@@ -53,6 +53,12 @@ class Place:
             return self.data
         return SHORT_FOLDER / f"pooldemo-{self.account.uid}-{self._digest}"
 
+    @property
+    def sockets(self) -> tuple[Path, Path]:
+        """The socket, and the file by which PostgreSQL knows whose it is."""
+        socket = self.socket_folder / f".s.PGSQL.{PORT}"
+        return socket, socket.with_name(f"{socket.name}.lock")
+
     def url(self, role: str = ROLE, database: str = DATABASE) -> str:
         """The address in the form that libpq, SQLAlchemy and asyncpg all read: the socket's folder in the query."""
         query = urlencode({"host": str(self.socket_folder), "port": PORT}, quote_via=quote, safe="/")

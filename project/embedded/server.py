@@ -7,6 +7,7 @@ connections. Importing this starts nothing, and neither does making an `Embedded
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from .place import DATABASE, PORT, ROLE, Place, make_local
 
 MAX_CONNECTIONS = 300
 START_S = 60  # a recovery after a crash in the middle of a load takes some seconds; a start, half of one
+ORPHANS_S = 5  # for the processes of a killed server to leave before they are killed as well
 LOG_LINES = 15
 SUPERUSER = "postgres"
 # Not the superuser: PostgreSQL's reserved connections are then out of the pools' reach, as they are in production.
@@ -52,6 +54,14 @@ class Status:
     @property
     def running(self) -> bool:
         return self.pid is not None
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Zombies are: their memory is free, and in a container nobody may ever collect them."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _tell(sentence: str) -> None:
@@ -107,6 +117,14 @@ class EmbeddedPostgres:
         if asked:
             self._asked.touch()
         return started
+
+    def ensure_or_exit(self) -> None:
+        """`ensure` for an entry point: what goes wrong is told, and the process ends with code 2."""
+        try:
+            self.ensure()
+        except EmbeddedError as error:
+            self._tell(str(error))
+            sys.exit(2)
 
     def stop(self, *, force: bool = False, unless_asked: bool = False) -> bool:
         """Stop the server; True when this call did. This process's own lease ends.
@@ -175,7 +193,9 @@ class EmbeddedPostgres:
         if self.place.is_far:
             self._go_far()
         self._end_orphans()
-        (self.place.data / "postmaster.pid").unlink(missing_ok=True)  # stale: its process is not of these data
+        # What a dead server left. PostgreSQL would believe it when the pid has another process by now, or a zombie.
+        for stale in (self.place.data / "postmaster.pid", *self.place.sockets):
+            stale.unlink(missing_ok=True)
         programs = self.programs()
         if self._made_by() is None:
             self._make_data(programs)
@@ -310,13 +330,16 @@ class EmbeddedPostgres:
             try:
                 if process.name().startswith("postgres") and process.cwd() in homes:
                     orphans.append(process)
-                    process.send_signal(3)  # SIGQUIT: leave at once, recovery is due anyway
+                    process.send_signal(signal.SIGQUIT)  # leave at once, recovery is due anyway
             except psutil.Error:
                 continue
-        _, deaf = psutil.wait_procs(orphans, timeout=5)
-        for process in deaf:
-            process.kill()
-        psutil.wait_procs(deaf, timeout=5)
+        deadline = time.monotonic() + ORPHANS_S
+        while alive := [process for process in orphans if not _is_dead(process)]:
+            if time.monotonic() > deadline:
+                for process in alive:
+                    process.kill()
+                break
+            time.sleep(0.02)
 
     def _run(
         self, programs: Binaries, name: str, *arguments: object, text: str = "", as_server: bool = True

@@ -1,0 +1,154 @@
+"""The settings: each value from the environment is read strictly, or one sentence says what is accepted."""
+
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import manage
+from project.embedded.place import make_local
+from project.environment import SettingError, count, database, flag, without_password, words
+from project.secret import install_secret
+
+ROOT = Path(__file__).resolve().parents[2]
+URL = "postgres://me:secret@db.example:6543/shop"
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """A command of this site in an environment with these variables besides."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
+
+
+def test_it_reads_an_address() -> None:
+    config = database(URL, {})
+    assert (config["HOST"], config["PORT"], config["USER"], config["PASSWORD"], config["NAME"]) == (
+        "db.example", 6543, "me", "secret", "shop",
+    )  # fmt: skip
+    assert config["OPTIONS"] == {"MAX_CONNS": 20}
+
+
+def test_it_reads_pool_options_and_libpqs_from_the_query() -> None:
+    options = database(f"{URL}?MAX_CONNS=7&POOL_TIMEOUT=0.5&RESET=always&sslmode=require", {})["OPTIONS"]
+    assert options == {"MAX_CONNS": 7, "POOL_TIMEOUT": 0.5, "RESET": "always", "sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [("MAX_CONNS", "9", 9), ("REUSE_CONNS", "3", 3), ("POOL_TIMEOUT", "2.5", 2.5), ("MAX_WAITING", "11", 11)],
+)
+def test_it_lets_a_variable_beat_the_query(name: str, given: str, value: float) -> None:
+    assert database(f"{URL}?{name}=1", {name: given})["OPTIONS"][name] == value
+
+
+def test_it_takes_none_for_no_limit_and_an_empty_variable_for_none_given() -> None:
+    assert database(URL, {"POOL_TIMEOUT": "none"})["OPTIONS"]["POOL_TIMEOUT"] is None
+    assert "POOL_TIMEOUT" not in database(URL, {"POOL_TIMEOUT": ""})["OPTIONS"]
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "said"),
+    [
+        ("nonsense", {}, "DATABASE_URL='nonsense' is no PostgreSQL address. Give postgres://"),
+        ("mysql://me:secret@host/shop", {}, r"DATABASE_URL='mysql://me:\*\*\*@host/shop' is no PostgreSQL address"),
+        ("postgres://me:secret@host:port/shop", {}, "Port could not be cast to integer value as 'port'"),
+        ("postgres://host", {}, "names no database"),
+        (f"{URL}?MAX_CONNS=many", {}, "MAX_CONNS='many' is not accepted: give a whole number from 1"),
+        (f"{URL}?MAX_CON=5", {}, "unknown pool option 'MAX_CON'; did you mean MAX_CONNS?"),
+        (URL, {"MAX_CONNS": "0"}, "MAX_CONNS='0' is not accepted"),
+        (URL, {"POOL_TIMEOUT": "nan"}, "POOL_TIMEOUT='nan' is not accepted"),
+        (URL, {"REUSE_CONNS": "30"}, "REUSE_CONNS=30 is not accepted: give at most MAX_CONNS, which is 20"),
+    ],
+)
+def test_it_says_in_one_sentence_what_is_wrong(url: str, variables: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingError, match=said) as caught:
+        database(url, variables)
+    assert "secret" not in str(caught.value)
+
+
+def test_it_never_shows_a_password() -> None:
+    assert without_password(URL) == "postgres://me:***@db.example:6543/shop"
+    assert without_password("postgres://me:a:b@c@host/shop") == "postgres://me:***@host/shop"
+
+
+def test_it_reads_flags_counts_and_words_strictly() -> None:
+    assert flag({"DEBUG": "Yes"}, "DEBUG", default=False)
+    assert not flag({"DEBUG": "0"}, "DEBUG", default=True)
+    with pytest.raises(SettingError, match="DEBUG='maybe' is not accepted: give 1, true, yes, on or 0"):
+        flag({"DEBUG": "maybe"}, "DEBUG", default=False)
+    with pytest.raises(SettingError, match="WEB_CONCURRENCY='-1' is not accepted: give a whole number from 1"):
+        count({"WEB_CONCURRENCY": "-1"}, "WEB_CONCURRENCY", default=1)
+    assert words({"ALLOWED_HOSTS": "a.example, b.example,"}, "ALLOWED_HOSTS", default=[]) == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "POOL_STACK", "MAX_CONNS"])
+def test_it_exits_with_2_and_one_line_on_nonsense(variable: str) -> None:
+    ended = run("manage.py", "check", **{variable: "nonsense"})
+    assert ended.returncode == 2
+    assert "nonsense" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_it_starts_no_server_by_importing_the_settings() -> None:
+    watch = (
+        "import sys\n"
+        "sys.addaudithook(lambda event, args: print(event, args) if event == 'subprocess.Popen' else None)\n"
+        "import project.settings"
+    )
+    ended = run("-c", watch, DATABASE_URL="")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended
+
+
+def test_it_brings_no_server_where_an_address_is_given() -> None:
+    ended = run("-c", "from project import settings; print(settings.EMBEDDED, settings.DATABASE_URL)", DATABASE_URL=URL)
+    assert ended.stdout.strip() == f"None {URL}", ended
+    ended = run("manage.py", "postgres", "start", DATABASE_URL=URL)
+    assert ended.returncode == 2
+    assert "DATABASE_URL is set" in ended.stderr
+
+
+@pytest.mark.parametrize("hosts", ["", "shop.example,.shops.example"])
+def test_it_passes_djangos_deployment_checks(hosts: str) -> None:
+    ended = run("manage.py", "check", "--deploy", "--fail-level", "INFO", ALLOWED_HOSTS=hosts, DEBUG="", SECRET_KEY="")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_its_cookies_are_secure_as_soon_as_the_site_has_a_name() -> None:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "CSRF_TRUSTED_ORIGINS")
+    show = f"from project import settings; print(*[getattr(settings, name) for name in {names}])"
+    assert run("-c", show, ALLOWED_HOSTS="").stdout.strip() == "False False []"
+    named = run("-c", show, ALLOWED_HOSTS="localhost,.shop.example").stdout.strip()
+    assert named == "True True ['https://*.shop.example']"
+
+
+def test_its_secret_is_one_for_all_who_ask_at_once_and_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / ".local" / "secret_key"
+    make_local(path.parent)
+    with ThreadPoolExecutor(8) as threads:
+        secrets = set(threads.map(install_secret, [path] * 8))
+    assert len(secrets) == 1
+    assert len(secrets.pop()) >= 50
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("migrate", True),
+        ("sweep --sizes 1,2", True),
+        ("shell", True),
+        ("postgres stop", False),
+        ("check --deploy", False),
+        ("", False),
+        ("--help", False),
+        ("sweep --help", False),
+        ("help sweep", False),
+    ],
+)
+def test_its_command_line_starts_the_server_for_commands_that_need_one(line: str, needed: bool) -> None:
+    assert manage.needs_database(line.split()) is needed
