@@ -1,0 +1,134 @@
+"""This site as a user runs it: a real gunicorn with gevent workers on a free loopback port, and a plain client."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+START_S = STOP_S = 60.0  # far above what it takes, for machines that do something else meanwhile
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def address_of(url: str, name: str) -> str:
+    """DATABASE_URL `url` with another database in it."""
+    return urlsplit(url)._replace(path=f"/{quote(name)}").geturl()
+
+
+def until(condition: Callable[[], Any], patience_s: float = 20.0) -> Any:
+    """The first true value of `condition`. Raises TimeoutError when none comes."""
+    deadline_s = time.monotonic() + patience_s
+    while time.monotonic() < deadline_s:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise TimeoutError(f"{condition} was not true within {patience_s} s")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Site:
+    """A gunicorn of this site; as a context manager it is started, ready, and stopped by SIGTERM afterwards.
+
+    `arguments` are gunicorn's, `environment` is added to this process's own (None: taken away).
+    """
+
+    def __init__(self, database_url: str, log: Path, *arguments: str, **environment: str | None) -> None:
+        self.port, self.log_path = free_port(), log
+        self.command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "project.wsgi", *arguments]
+        self.command += ["--bind", f"127.0.0.1:{self.port}"]
+        given = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            **environment,
+        }
+        self.environment = {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def run(self) -> int:
+        """Start it, wait for its end, and give its exit code: for starts that must fail."""
+        with self.log_path.open("w") as log:
+            done = subprocess.run(
+                self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, timeout=START_S, check=False
+            )
+        return done.returncode
+
+    def __enter__(self) -> Self:
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        try:
+            until(self._healthy, START_S)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM and wait; its exit code. Raises AssertionError when a process is left behind."""
+        if self.process.returncode is not None:
+            return self.process.returncode
+        master = psutil.Process(self.process.pid)
+        family = [master, *master.children(recursive=True)]
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_S)
+        finally:
+            _, left = psutil.wait_procs(family, timeout=5)
+            for process in left:
+                process.kill()
+            self.process.wait()
+        assert not left, f"left behind: {left}\n{self.log}"
+        return self.process.returncode
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request on a connection of its own."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read().decode())
+
+    def _healthy(self) -> bool:
+        assert self.process.poll() is None, self.log
+        try:
+            return self.get("/healthz").status == 200
+        except OSError:
+            return False
