@@ -130,8 +130,15 @@ def test_it_recovers_from_the_pid_file_of_a_process_that_is_another(server: Embe
     pid_file = server.place.data / "postmaster.pid"
     text = pid_file.read_text()
     server.stop(force=True)
-    pid_file.write_text("\n".join([str(os.getpid()), *text.splitlines()[1:]]) + "\n")
-    assert server.ensure()
+    # One of the server's own account: PostgreSQL itself sees through the pid of anybody else's process.
+    other = subprocess.Popen(["sleep", "60"], cwd="/", **server.place.account.process_options())
+    try:
+        pid_file.write_text("\n".join([str(other.pid), *text.splitlines()[1:]]) + "\n")
+        assert server.ensure()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
     assert ask(server, "SELECT 1") == [(1,)]
 
 
@@ -204,6 +211,7 @@ def test_it_works_below_a_path_too_long_for_a_socket(open_folder: Path) -> None:
     try:
         short.mkdir(mode=0o777)
         short.chmod(0o777)
+        os.chown(short, server.place.account.uid, server.place.account.gid)
         with pytest.raises(EmbeddedError, match=f"{short} must be a folder of .* alone"):
             server.ensure()
         short.rmdir()
