@@ -1,0 +1,144 @@
+"""Servers of any stack for the length of a test, requests sent at once, and PostgreSQL asked what it saw.
+
+Without the environments that `make peers` makes these tests are skipped, and the run's last lines say so; with
+REQUIRE_PEERS set, as .ci/run does, that is an error.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from pooldemo import stacks
+from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.observe import get
+from pooldemo.sweep.process import Ledger
+from pooldemo.sweep.server import Server
+
+Key = tuple[Any, ...]
+
+HERE = Path(__file__).parent
+STATES = "SELECT state FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
+LACKING = [venv for venv in (".venv-peers", ".venv-psycopg3") if not (ROOT / venv / "bin" / "python").exists()]
+SKIPPED = f"tests/peers needs {' and '.join(LACKING)}: make peers"
+
+
+@functools.cache
+def missing() -> dict[str, str]:
+    """What this machine lacks, by stack, as a sentence; empty: nothing."""
+    return {name: stacks.get(name).missing() for name in stacks.names()}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    if ours and os.environ.get("REQUIRE_PEERS") and (sentences := [each for each in missing().values() if each]):
+        raise pytest.UsageError("; ".join(sentences))
+    for item in ours if LACKING else ():
+        item.add_marker(pytest.mark.skip(reason=SKIPPED))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    left_out = [SKIPPED] if LACKING else [each for each in missing().values() if each]
+    for sentence in left_out:
+        terminalreporter.write_line(f"not tested: {sentence}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its status, its text, and when it was there, in seconds after the first of its burst was sent."""
+
+    status: int
+    text: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server under test, and PostgreSQL asked about its connections on a connection of its own."""
+
+    server: Server
+    slots: int
+    database_url: str
+
+    def get(self, path: str) -> Answer:
+        return self.at_once(1, path)[0]
+
+    def at_once(self, number: int, path: str) -> list[Answer]:
+        """`number` requests sent at once, each on a connection of its own; the answers in the order they came."""
+        started_s = time.monotonic()
+
+        def ask(_: int) -> Answer:
+            status, body = get(self.server.port, path, timeout_s=60)
+            return Answer(status, body.decode(), time.monotonic() - started_s)
+
+        with ThreadPoolExecutor(number) as threads:
+            return sorted(threads.map(ask, range(number)), key=lambda answer: answer.at_s)
+
+    def connections(self) -> list[str]:
+        """The state of each connection that PostgreSQL has of this server's: active, idle, idle in transaction."""
+        connection = psycopg2.connect(self.database_url)
+        try:
+            with connection.cursor() as cursor:
+                name = self.server.application_name
+                cursor.execute(STATES, [name, f"{name}/"])
+                return [state for (state,) in cursor.fetchall()]
+        finally:
+            connection.close()
+
+    def wait_for_connections(self, fits: Callable[[list[str]], bool]) -> list[str]:
+        """The states as soon as they fit; after ten seconds as they are. A backend ends some time after its client."""
+        deadline_s = time.monotonic() + 10
+        while not fits(states := self.connections()) and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        return states
+
+
+class Fleet:
+    """Servers by stack, size, workers and knobs. What is ordered ahead starts at once, so that imports overlap."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self._database_url, self._folder = database_url, folder
+        self._servers: dict[Key, Running] = {}
+
+    def order(self, stack: str, size: int, workers: int = 1, **knobs: int) -> Running:
+        """The server, starting or started; `knobs` are variables of its environment."""
+        key = (stack, size, workers, *sorted(knobs.items()))
+        if key not in self._servers:
+            found = stacks.get(stack)
+            found = replace(found, env=dict(found.env) | {name: str(value) for name, value in knobs.items()})
+            number = len(self._servers)
+            ledger = Ledger(self._folder / str(number))  # one each: they are stopped by several threads
+            name = f"test-{os.getpid()}-{stack}-{number}"
+            server = Server(found, size, workers, 64, self._database_url, ledger, name)
+            self._servers[key] = Running(server, size * workers, self._database_url)
+        return self._servers[key]
+
+    def get(self, stack: str, size: int, workers: int = 1, **knobs: int) -> Running:
+        """The same when it serves. Blocks until then."""
+        running = self.order(stack, size, workers, **knobs)
+        running.server.wait_ready()
+        return running
+
+    def some(self, stack: str) -> Running:
+        """Any server of that stack without knobs, starting or started: the first ordered, else a new one of size 4."""
+        return self.order(*next((key for key in self._servers if key[0] == stack and len(key) == 3), (stack, 4)))
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(max(1, len(self._servers))) as threads:
+            list(threads.map(lambda running: running.server.__exit__(), self._servers.values()))
+
+
+@pytest.fixture(scope="session")
+def fleet(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(postgresql, tmp_path_factory.mktemp("fleet"))
+    try:
+        yield fleet
+    finally:
+        fleet.stop()

@@ -1,0 +1,50 @@
+"""Every stack keeps the same contract: the workloads it names, its cap where it has one, names for its connections."""
+
+import pytest
+
+from pooldemo import stacks
+from pooldemo.stacks.stack import Stack
+
+from .conftest import Fleet, Running, missing
+
+MISUSED = "shared-session"  # fails as soon as two requests meet, which is what it is for
+
+
+@pytest.mark.parametrize("name", stacks.names())
+def test_a_stack_says_who_it_is(name: str) -> None:
+    stack = stacks.get(name)
+    assert stack.name == name
+    assert len(stack.about) > 80
+
+
+def test_an_unknown_stack_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown stack 'nope': known are pooldemo, .*upool"):
+        stacks.get("nope")
+
+
+def test_a_stack_that_lacks_something_says_how_to_have_it() -> None:
+    lacking = Stack("mine", "", venv=".venv-nobody-made", programs=("no-such-program",), remedy="make peers")
+    assert lacking.missing() == (
+        "mine needs the program no-such-program, the environment .venv-nobody-made: make peers"
+    )
+
+
+def test_every_stack_answers_its_workloads_within_its_cap(fleet: Fleet) -> None:
+    fit = [name for name, sentence in missing().items() if not sentence]
+    for running in [fleet.some(name) for name in fit]:
+        running.server.wait_ready()
+        answer_all(running)
+
+
+def answer_all(running: Running) -> None:
+    stack = running.server.stack
+    name = stack.name
+    for workload in (*stack.workloads, "nodb"):
+        if workload != "mix":
+            answer = running.get(f"/{workload}/")
+            assert (name, workload, answer.status) == (name, workload, 200), answer.text
+    answers = running.at_once(12, "/slow/?ms=50")
+    if name != MISUSED:
+        assert [answer.status for answer in answers] == [200] * 12, (name, answers)
+    if stack.capped and name != "geventpool":  # which opens more while it warms up (tests/postgresql)
+        assert len(running.connections()) <= running.slots, name
