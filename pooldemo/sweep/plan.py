@@ -7,7 +7,7 @@ in.
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, TrialPlan, Verdict
+from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, TrialPlan
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
@@ -90,21 +90,3 @@ def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
     count = len(plan.stacks) * len(plan.sizes) * plan.repeats if trials is None else trials
     return count * (plan.warmup_s + plan.duration_s + TRIAL_OVERHEAD_S)
-
-
-def coarse(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Where an adaptive sweep begins: powers of two from the smallest size, and the largest."""
-    low, high = min(sizes), max(sizes)
-    steps = {low << n for n in range((high // low).bit_length())}
-    return tuple(sorted({size for size in steps if size <= high} | {high}))
-
-
-def refine(sizes: tuple[int, ...], verdict: Verdict) -> tuple[int, ...]:
-    """The sizes to add around a knee: up to three between its lower neighbour and it, evenly spread; none without a
-    knee."""
-    if verdict.shape != "knee" or verdict.max_conns not in sizes:
-        return ()
-    at = sizes.index(verdict.max_conns)
-    low, high = (sizes[at - 1] if at else 0), verdict.max_conns
-    between = {low + round((high - low) * part / 4) for part in (1, 2, 3)}
-    return tuple(sorted(between - {low, high, 0}))

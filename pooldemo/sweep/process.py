@@ -182,5 +182,5 @@ def _kill_session(leader: int, timeout_s: float = 5.0) -> bool:
         for process in members:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(members, timeout=0.5)
+        time.sleep(0.01)  # psutil.wait_procs would take our children's exit codes from their Popen
     return found

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pooldemo import stacks
+from pooldemo.sweep import adaptive, verdict, warnings
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import trial as trials
-from pooldemo.sweep import verdict, warnings
 from pooldemo.sweep.result import Conditions, Plan, TrialPlan, TrialResult, Verdict
 
 # A trial, what it begins to do, and how many seconds that will take.
 Announce = Callable[[TrialPlan, str, float], None]
 
-REFINEMENTS = 2  # of an adaptive sweep; each quarters the gap below the knee
+MAX_SIZE = 1000  # of an adaptive sweep without a known limit of connections
+ROUNDS = 8  # of an adaptive sweep; it ends by itself in three or four
 
 
 class Run:
@@ -37,7 +38,7 @@ class Run:
         # What failed runs again when a sweep is resumed, but not twice in one run.
         self.results = [result for result in done if not result.error]
         self._bench, self._stopping, self._announce = bench, stopping, announce
-        self._refinements = REFINEMENTS if plan.adaptive else 0
+        self._rounds = ROUNDS if plan.adaptive else 0
 
     @property
     def left(self) -> int:
@@ -70,10 +71,14 @@ class Run:
 
     def _refine(self) -> bool:
         """Whether an adaptive plan found sizes to add."""
-        if not self._refinements:
+        if not self._rounds:
             return False
-        self._refinements -= 1
-        sizes = set(self.plan.sizes).union(*(planning.refine(self.plan.sizes, each) for each in self.verdicts()))
+        self._rounds -= 1
+        sizes = set(self.plan.sizes)
+        for stack in self.plan.stacks:
+            own = tuple(result for result in self.results if result.stack == stack)
+            judgement = verdict.weigh(self.plan, own, self.conditions)
+            sizes.update(adaptive.next_sizes(judgement, self.plan.sizes, MAX_SIZE))
         grown = sizes > set(self.plan.sizes)
         self.plan = replace(self.plan, sizes=tuple(sorted(sizes)))
         return grown

@@ -7,7 +7,7 @@ import pytest
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.plan import PlanError, parse_sizes
-from pooldemo.sweep.result import Conditions, Plan, TrialPlan, Verdict
+from pooldemo.sweep.result import Conditions, Plan, TrialPlan
 
 
 @pytest.mark.parametrize(("text", "sizes"), [("4", (4,)), ("8,1,2,2", (1, 2, 8)), ("1-3, 8", (1, 2, 3, 8))])
@@ -63,12 +63,3 @@ def test_it_resumes_with_the_trials_that_are_missing_in_the_same_order() -> None
     plan = Plan(stacks=("a",), sizes=(1, 2, 4), repeats=2)
     everything = planning.order(plan)
     assert planning.order(plan, done=everything[:2]) == everything[2:]
-
-
-def test_it_begins_an_adaptive_sweep_with_powers_of_two_and_refines_around_the_knee() -> None:
-    sizes = planning.coarse((1, 24))
-    assert sizes == (1, 2, 4, 8, 16, 24)
-    knee = Verdict("a", "knee", 16, 1.0, 1.0, 1.0, "")
-    assert planning.refine(sizes, knee) == (10, 12, 14)
-    assert planning.refine(sizes, replace(knee, max_conns=2)) == ()
-    assert planning.refine(sizes, replace(knee, shape="flat")) == ()

@@ -20,8 +20,8 @@ from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import models, records, stacks
 from pooldemo.stacks.stack import GUNICORN, ROOT
+from pooldemo.sweep import adaptive, process, target
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep import process, target
 from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
 from pooldemo.sweep.run import Run
 from pooldemo.sweep.slo import parse_slo
@@ -136,7 +136,7 @@ class Command(BaseCommand):
             given["stacks"] = tuple(stacks.names())
         plan = replace(DEFAULT, **given)
         if plan.adaptive:
-            plan = replace(plan, sizes=planning.coarse(plan.sizes))
+            plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
         return plan, SweepResult(plan, Conditions())
 
     def _run(

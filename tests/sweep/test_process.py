@@ -1,0 +1,116 @@
+"""Processes of a sweep: nothing of them is left, however it ends. The children are shells and sleeps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from served import ROOT, until
+
+from pooldemo.sweep.process import Child, Ledger, clean_up
+
+STUBBORN = "trap '' TERM; sleep 60 & echo $! >grandchild; wait; wait"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "run")
+    yield ledger
+    ledger.close()
+
+
+def shell(script: str, ledger: Ledger, folder: Path) -> Child:
+    return Child("a shell", ["sh", "-c", script], ledger, folder / "log", dict(os.environ), folder)
+
+
+def grandchild(folder: Path) -> int:
+    path = folder / "grandchild"
+    until(lambda: path.exists() and path.read_text().strip())
+    return int(path.read_text())
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_kills_what_does_not_want_to_end_and_all_that_this_started(ledger: Ledger, tmp_path: Path) -> None:
+    with shell(STUBBORN, ledger, tmp_path) as child:
+        pid = grandchild(tmp_path)
+        child.stop(grace_s=0.1)
+        assert child.exit_code == -signal.SIGKILL
+        assert gone(pid)
+
+
+def test_it_kills_what_a_child_that_has_ended_left_behind(ledger: Ledger, tmp_path: Path) -> None:
+    with shell("sleep 60 & echo $! >grandchild", ledger, tmp_path) as child:
+        pid = grandchild(tmp_path)
+        assert child.wait(10)
+    assert gone(pid)
+
+
+def test_it_keeps_what_its_child_said_last(ledger: Ledger, tmp_path: Path) -> None:
+    with shell("echo one; echo two >&2; exit 3", ledger, tmp_path) as child:
+        assert child.wait(10)
+        assert (child.exit_code, child.tail(1)) == (3, "two")
+
+
+def test_it_counts_the_cpu_of_the_whole_session(ledger: Ledger, tmp_path: Path) -> None:
+    with shell("(while :; do :; done) & echo $! >grandchild; wait", ledger, tmp_path) as child:
+        pid = grandchild(tmp_path)
+        until(lambda: child.cpu_s().get(pid, 0.0) > 0.05)
+        assert child.cpu_s()[child.pid] < 0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's; elsewhere the ledger serves")
+def test_it_leaves_nothing_running_when_the_sweep_is_killed(tmp_path: Path) -> None:
+    script = f"""
+import os, sys
+from pathlib import Path
+from pooldemo.sweep.process import Child, Ledger
+folder = Path({str(tmp_path)!r})
+child = Child("sleep", ["sleep", "60"], Ledger(folder / "run"), folder / "log", dict(os.environ), folder)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as sweep:
+        assert sweep.stdout is not None
+        pid = int(sweep.stdout.readline())
+        assert not gone(pid)
+        sweep.kill()
+    until(lambda: gone(pid))
+
+
+def test_it_stops_what_a_killed_sweep_left_running_and_names_it(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stray:
+        write_ledger(tmp_path, stray.pid, psutil.Process(stray.pid).create_time())
+        assert clean_up(tmp_path) == [f"a stray (process {stray.pid})"]
+        assert stray.wait(10) == -signal.SIGKILL
+    assert clean_up(tmp_path) == []
+
+
+def test_it_spares_a_process_that_has_the_id_of_another(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as innocent:
+        write_ledger(tmp_path, innocent.pid, psutil.Process(innocent.pid).create_time() - 100)
+        assert clean_up(tmp_path) == []
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+def test_it_spares_the_children_of_a_sweep_that_runs(ledger: Ledger, tmp_path: Path) -> None:
+    with shell("sleep 60", ledger, tmp_path) as child:
+        assert clean_up(tmp_path / "run") == []
+        assert child.exit_code is None
+
+
+def write_ledger(folder: Path, pid: int, started: float) -> None:
+    """The ledger of a sweep that is no more."""
+    owner = [os.getpid(), time.time() - 10**6]  # this id, but another process
+    (folder / "sweep-1.json").write_text(json.dumps({"owner": owner, "children": [[pid, started, "a stray"]]}))

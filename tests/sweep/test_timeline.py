@@ -1,0 +1,66 @@
+"""A timeline is cut to its window."""
+
+from typing import Any
+
+import pytest
+
+from pooldemo.sweep.timeline import Histogram, Window
+
+
+def second(number: int, ok: dict[str, int], failed: int = 0) -> dict[str, Any]:
+    outcomes = {"ok": ok} | ({"503 PoolTimeout": {"2000": failed}} if failed else {})
+    facts = {"outcomes": outcomes, "wait_ms": {"1.5": sum(ok.values())}, "query_ms": {"50": sum(ok.values())}}
+    return {"second": number, "users": 4, "workloads": {"slow": facts}}
+
+
+TIMELINE: dict[str, Any] = {
+    "format": "pooldemo-timeline/1",
+    "seconds": [
+        second(9, {"9000": 9}),
+        second(10, {"50": 3, "60": 1}, failed=2),
+        second(12, {"50": 4}),
+        second(13, {"1": 1}),
+    ],
+    "generators": {
+        "a": {"cpu_percent": {"9": 100, "10": 20, "11": 40}, "lag_ms": {"10": 0.5, "13": 99}},
+        "b": {"cpu_percent": {"10": 10}, "lag_ms": {}},
+    },
+}
+
+
+def test_it_counts_what_ended_inside_and_nothing_else() -> None:
+    window = Window.cut(TIMELINE, 10, 3)
+    assert window.per_second == (4, 0, 4)
+    assert window.failures_per_second == (2, 0, 0)
+    assert window.rps == 8 / 3
+    assert window.failures_by_message == {"503 PoolTimeout": 2}
+
+
+def test_it_keeps_failures_out_of_the_percentiles() -> None:
+    assert Window.cut(TIMELINE, 10, 3).latency == Histogram(((50.0, 7), (60.0, 1)))
+
+
+def test_it_names_the_busiest_generator_and_adds_up_all() -> None:
+    window = Window.cut(TIMELINE, 10, 3)
+    assert window.generator_cpu == pytest.approx(0.3)
+    assert window.generators_cpu == pytest.approx(0.4)
+    assert window.lag_max_ms == 0.5
+
+
+def test_it_accounts_for_every_user() -> None:
+    # Four users who are answered after 50 ms and ask at once again make 80 requests a second.
+    timeline = TIMELINE | {"seconds": [second(10, {"50": 80})]}
+    assert Window.cut(timeline, 10, 1).little_residual(4) == pytest.approx(0)
+    assert Window.cut(timeline, 10, 1).little_residual(8) == pytest.approx(0.5)
+    assert Window.cut(timeline, 10, 1).little_residual(8, pace_ms=100) == pytest.approx(0)
+
+
+def test_it_gives_the_nearest_rank() -> None:
+    histogram = Histogram(((1.0, 50), (2.0, 45), (3.0, 4), (9.0, 1)))
+    assert [histogram.quantile_ms(share) for share in (0.5, 0.95, 0.99, 1.0)] == [1.0, 2.0, 3.0, 9.0]
+    assert Histogram().quantile_ms(0.5) is None
+
+
+def test_it_refuses_a_timeline_of_another_format() -> None:
+    with pytest.raises(ValueError, match="pooldemo-timeline/1 is accepted"):
+        Window.cut({"format": "other"}, 10, 3)
