@@ -8,7 +8,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +48,10 @@ class Binaries:
         return f"{self.version} in {self.folder}"
 
 
-def choose(found: Iterable[Binaries], account: Account, major: int | None, copies: Path) -> Binaries:
+def choose(found: Iterable[Binaries], account: Account, major: int | None, copies: Callable[[], Path]) -> Binaries:
     """The first of `found` that `account` can run and that is of PostgreSQL `major`, where data of that version exist.
 
-    Where none is within the account's reach, the wheel's are copied below `copies` (about 40 MB, once).
+    Where none is within the account's reach, the wheel's are copied (40 MB, once) to the folder that `copies` makes.
     Raises EmbeddedError: nothing found, nothing of that version, nothing within reach.
     """
     everything = list(found)
@@ -71,7 +71,7 @@ def choose(found: Iterable[Binaries], account: Account, major: int | None, copie
             return each
     for each in fitting:
         if each.is_from_wheel:
-            return _copied(each, copies)
+            return _copied(each, copies())
     raise EmbeddedError(
         f"the account {account.name}, which runs PostgreSQL for root, cannot reach {'; '.join(map(str, fitting))}. "
         f"One of:\n{REMEDIES}"

