@@ -64,13 +64,18 @@ class Load:
             "Locust", line, ledger, folder / "locust.log", env, locustfile.parent, stdin=subprocess.PIPE
         )
 
+    @property
+    def said(self) -> str:
+        """The last lines of its log."""
+        return self._child.tail()
+
     def go(self) -> None:
         """Open the gate as soon as Locust stands there: all users begin. Raises TrialError when it does not come."""
         deadline_s = time.monotonic() + READY_S
-        while gate.WAITING not in self._child.tail():
+        while gate.WAITING not in self.said:
             self.check()
             if time.monotonic() > deadline_s:
-                raise TrialError(f"Locust was not ready in {READY_S:g} s: {self._child.tail() or 'it said nothing'}")
+                raise TrialError(f"Locust was not ready in {READY_S:g} s: {self.said or 'it said nothing'}")
             time.sleep(0.01)
         try:
             self._child.tell(b"g")
@@ -81,7 +86,7 @@ class Load:
     def check(self) -> None:
         """Raises TrialError when it has ended before it was stopped."""
         if (code := self._child.exit_code) is not None:
-            raise TrialError(f"Locust ended with {code}: {self._child.tail() or 'it said nothing'}")
+            raise TrialError(f"Locust ended with {code}: {self.said or 'it said nothing'}")
 
     def finish(self) -> dict[str, Any]:
         """Stop it and read what it saw. Blocks until it has written its timeline; raises TrialError when it has not."""
@@ -89,7 +94,7 @@ class Load:
         try:
             document: dict[str, Any] = json.loads(self._timeline.read_text())
         except (OSError, ValueError):
-            raise TrialError(f"Locust left no timeline: {self._child.tail() or 'it said nothing'}") from None
+            raise TrialError(f"Locust left no timeline: {self.said or 'it said nothing'}") from None
         return document
 
     def __enter__(self) -> Self:

@@ -1,0 +1,185 @@
+"""The server under test and the load, with executables that stand in for gunicorn and PgBouncer and write a log."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from served import until
+
+from pooldemo import stacks
+from pooldemo.stacks.stack import Helper, Stack
+from pooldemo.sweep import load, observe
+from pooldemo.sweep.process import Ledger
+from pooldemo.sweep.result import Plan
+from pooldemo.sweep.server import Server, TrialError
+from pooldemo.sweep.target import libpq_url, server_url
+
+URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL_TIMEOUT=2&sslmode=disable"
+
+# Answers every request, and logs how it was started and when it was told to end.
+FAKE = """
+import http.server, os, signal, sys
+log = open(os.environ["FAKE_LOG"], "a", buffering=1)
+names = ("MAX_CONNS", "WEB_CONCURRENCY", "POOL_STACK", "DATABASE_URL", "DEBUG")
+log.write(" ".join(f"{name}={os.environ.get(name)}" for name in names) + "\\n")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"sum": {"histograms": {"hold": {"counts": [1, 2], "total_s": 0.3}}}}')
+    def log_message(self, *_):
+        pass
+def end(*_):
+    log.write("told to end\\n")
+    sys.exit()
+signal.signal(signal.SIGINT, end)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+HELPER = """
+import os, socket, sys
+with open(os.environ["FAKE_LOG"], "a") as log:
+    log.write("helper " + open(sys.argv[2]).read() + "\\n")
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    while True:
+        listener.accept()
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "run")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "fake.log"
+
+
+@pytest.fixture
+def stack(log: Path, tmp_path: Path) -> Stack:
+    script = tmp_path / "server.py"
+    script.write_text(FAKE)
+    return Stack("fake", "", ("{python}", str(script), "{port}"), {"FAKE_LOG": str(log)}, pool_path="/pool/")
+
+
+def start(stack: Stack, ledger: Ledger) -> Server:
+    return Server(stack, 8, 2, 64, URL, ledger)
+
+
+def test_it_starts_the_server_with_its_size_and_without_what_belongs_to_another(
+    stack: Stack, ledger: Ledger, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEBUG", "1")
+    with start(stack, ledger) as server:
+        server.wait_ready()
+    url = "postgresql://me:secret@127.0.0.1:5432/site?POOL_TIMEOUT=2&sslmode=disable"
+    assert log.read_text().splitlines() == [
+        f"MAX_CONNS=8 WEB_CONCURRENCY=2 POOL_STACK=pooldemo DATABASE_URL={url} DEBUG=None",
+        "told to end",
+    ]
+
+
+def test_it_reads_how_long_slots_were_held(stack: Stack, ledger: Ledger) -> None:
+    with start(stack, ledger) as server:
+        server.wait_ready()
+        assert observe.pool_holds(server.port, "/pool/") == observe.Holds(3, 0.3)
+        assert observe.pool_holds(server.port, None) is None
+
+
+def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledger: Ledger) -> None:
+    broken = replace(stack, command=("sh", "-c", "echo Address already in use >&2; exit 98"))
+    with start(broken, ledger) as server, pytest.raises(TrialError, match="ended with 98: Address already in use"):
+        server.wait_ready()
+
+
+def test_it_does_not_wait_for_ever_for_a_server(stack: Stack, ledger: Ledger) -> None:
+    mute = replace(stack, command=("sleep", "60"))
+    with start(mute, ledger) as server, pytest.raises(TrialError, match=r"not ready in 0.2 s.*refused"):
+        server.wait_ready(0.2)
+
+
+def test_it_starts_the_helpers_first_and_leads_the_server_to_them(
+    stack: Stack, ledger: Ledger, log: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "helper.py"
+    script.write_text(HELPER)
+    helper = Helper(
+        (sys.executable, str(script), "{helper_port}", "{folder}/conf"),
+        {"FAKE_LOG": str(log)},
+        {"conf": "{user} {password} {host} {dbport} {dbname} {size}"},
+        "postgres://{user}@127.0.0.1:{helper_port}/{dbname}",
+    )
+    with start(replace(stack, helpers=(helper,)), ledger) as server:
+        server.wait_ready()
+    first, second, _ = log.read_text().splitlines()
+    assert first == "helper me secret 127.0.0.1 5432 site 8"
+    assert "DATABASE_URL=postgresql://me@127.0.0.1:" in second
+
+
+def test_it_stops_the_helpers_when_one_of_them_does_not_start(stack: Stack, ledger: Ledger) -> None:
+    broken = Helper(("sh", "-c", "echo no such user >&2; exit 1"))
+    with pytest.raises(TrialError, match="sh did not start: no such user"):
+        start(replace(stack, helpers=(broken,)), ledger)
+    assert '"children": []' in ledger.path.read_text()
+
+
+def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: Path) -> None:
+    """The gate is real, Locust is not: a package of that name that imports its locustfiles as Locust does."""
+    fake = tmp_path / "locust"
+    fake.mkdir()
+    (fake / "__init__.py").touch()
+    (fake / "__main__.py").write_text(
+        "import importlib.machinery, pathlib, sys\n"
+        "for path in sys.argv[sys.argv.index('-f') + 1].split(','):\n"
+        "    name = pathlib.Path(path).stem\n"
+        "    importlib.machinery.SourceFileLoader(name, path).load_module()\n"
+    )
+    locustfile = tmp_path / "locustfile.py"
+    locustfile.write_text("import pathlib; pathlib.Path('went').touch(); import signal; signal.pause()\n")
+    with load.Load(Plan(), 1, locustfile, tmp_path, ledger) as held:
+        until(lambda: "gate" in held.said)
+        assert not (tmp_path / "went").exists()
+        held.go()
+        until((tmp_path / "went").exists)
+
+
+def test_it_tells_locust_the_whole_load() -> None:
+    plan = Plan(workload="hold", ms=20, think_ms=30, users=40, rate=100, processes=2)
+    line = load.command(plan, 8001, Path("t.json"), Path("locustfile.py"))
+    options = dict(itertools.pairwise(line))
+    assert options["--host"] == "http://127.0.0.1:8001"
+    assert (options["--users"], options["--spawn-rate"], options["--processes"]) == ("40", "40", "2")
+    assert (options["--workload"], options["--ms"], options["--think-ms"]) == ("hold", "20", "30")
+    assert options["--pace-ms"] == "400"  # 40 users, each 2.5 times a second
+
+
+def test_it_gives_libpq_no_option_of_ours() -> None:
+    assert libpq_url(URL) == "postgresql://me:secret@127.0.0.1:5432/site?sslmode=disable"
+    assert "MAX_CONNS" not in server_url(URL)
+
+
+def test_it_lists_the_known_stacks_when_one_is_unknown() -> None:
+    with pytest.raises(ValueError, match=r"unknown stack 'nope': known are pooldemo, .*per-request"):
+        stacks.get("nope")
+
+
+def test_it_says_what_a_stack_lacks_and_how_to_have_it(stack: Stack) -> None:
+    assert stack.missing() == ""
+    lacking = replace(stack, modules=("os", "no_such_module"), programs=("no-such-program",), remedy="make it")
+    assert lacking.missing() == "fake needs the program no-such-program, the Python package no_such_module: make it"
+    assert replace(stack, venv=".venv-nope").missing() == "fake needs the environment .venv-nope: make install"
+
+
+@pytest.mark.parametrize("name", ["geventpool", "per-request", "persistent"])
+def test_it_configures_another_pool_without_the_options_of_ours(name: str) -> None:
+    config = {"NAME": "site", "OPTIONS": {"MAX_CONNS": 5, "POOL_TIMEOUT": 3, "sslmode": "disable"}}
+    made = stacks.database(name, config)
+    allowed = {"MAX_CONNS": 5} if name == "geventpool" else {}
+    assert made["OPTIONS"] == {"sslmode": "disable"} | allowed
+    assert made["CONN_MAX_AGE"] == (None if name == "persistent" else 0)
+    assert config["OPTIONS"]["POOL_TIMEOUT"] == 3
