@@ -1,0 +1,158 @@
+"""The charts of a sweep: throughput, latency and connections against size. From facts to `charts`, nothing else.
+Pure."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from pooldemo import charts
+from pooldemo.charts import Axis, Bar, Point, Series
+from pooldemo.sweep import theory
+from pooldemo.sweep.result import SweepResult, TrialResult, Verdict
+from pooldemo.sweep.saturation import hold_of, mean_of
+from pooldemo.sweep.statistics import digits, interval, pooled_noise
+
+SIZE = "MAX_CONNS of one worker"
+
+
+def throughput_chart(sweep: SweepResult) -> str:
+    """Requests a second against size: a line for each stack with its 95% intervals, the bound dashed, the sizes to
+    use ringed."""
+    series = [
+        _throughput(stack, place, sweep.trials, _verdict(sweep, stack)) for place, stack in enumerate(sweep.plan.stacks)
+    ]
+    if bound := _bound(sweep):
+        series.append(bound)
+    return charts.line_chart(
+        f"Throughput against pool size: {_load(sweep)}", _described(series), series, _sizes(sweep), Axis("requests/s")
+    )
+
+
+def latency_chart(sweep: SweepResult, stack: str) -> str:
+    """p50, p95 and p99 of the successes against size, the hold below them, and the limits of the SLO as dashed
+    lines."""
+    rows = (("p99", "p99_ms", 1), ("p95", "p95_ms", 4), ("p50", "p50_ms", 0), ("hold", "hold_mean_ms", 2))
+    series = [_latency(name, field, colour, _of(sweep.trials, stack)) for name, field, colour in rows]
+    sizes = _sizes(sweep)
+    ends = (min(sizes.ticks), max(sizes.ticks)) if sizes.ticks else ()
+    for limit in sweep.plan.slo:
+        if limit.metric != "errors":
+            points = tuple(Point(x, limit.at_most) for x in ends)
+            series.append(Series(f"SLO {limit.metric}", points, None, dashed=True))
+    return charts.line_chart(
+        f"Latency of {stack}: {_load(sweep)}", _described(series), series, sizes, Axis("milliseconds")
+    )
+
+
+def connections_chart(sweep: SweepResult) -> str:
+    """The most connections that PostgreSQL saw at each size, each stack inside (or outside) the outline of what is
+    allowed."""
+    bars = []
+    for size in sorted({trial.size for trial in sweep.trials if not trial.error}):
+        seen = tuple(_peak(sweep.trials, stack, size) for stack in sweep.plan.stacks)
+        if any(value is not None for value in seen):
+            bars.append(Bar(str(size), size * sweep.plan.workers, seen))
+    described = "; ".join(
+        f"at {bar.label}: {bar.allowed:g} allowed, seen {', '.join(map(str, bar.seen))}" for bar in bars
+    )
+    return charts.bar_chart(
+        "Connections that PostgreSQL saw", described, sweep.plan.stacks, bars, SIZE, Axis("connections"), "allowed"
+    )
+
+
+def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
+    """The stack's throughput over its sizes, the size to use dotted."""
+    means = {size: fmean(rps) for size, rps in _rps(sweep.trials, stack).items()}
+    verdict = _verdict(sweep, stack)
+    sizes = list(means)
+    mark = sizes.index(verdict.max_conns) if verdict and verdict.max_conns in means else None
+    label = f"{stack}: " + ", ".join(f"{size}: {digits(mean)}" for size, mean in means.items())
+    return charts.sparkline(list(means.values()), mark, f"{label} requests/s")
+
+
+def _throughput(stack: str, place: int, trials: Sequence[TrialResult], verdict: Verdict | None) -> Series:
+    rps = _rps(trials, stack)
+    noise = pooled_noise(rps.values())
+    points = []
+    for size, values in rps.items():
+        found = interval(values, noise if noise.freedom else None)
+        if found is None:
+            continue
+        known = noise.freedom > 0
+        spread = f" ({digits(found.low)} to {digits(found.high)})" if known else " (one repeat)"
+        hint = f"{stack} at {size}: {digits(found.mean)} requests/s{spread}"
+        points.append(Point(size, found.mean, found.low if known else None, found.high if known else None, hint))
+    mark = verdict.max_conns if verdict else None
+    # A rise that goes on has a best size so far, but none to use: that one is ringed without the line to copy.
+    label = f"MAX_CONNS={mark}" if verdict and verdict.shape != "rising" else "still rising"
+    return Series(stack, tuple(points), place, mark=mark, mark_label=label)
+
+
+def _bound(sweep: SweepResult) -> Series | None:
+    """min(U / (Z + S), N / S) with S measured at each size; of the first stack that tells its hold."""
+    plan = sweep.plan
+    for stack in plan.stacks:
+        own = _of(sweep.trials, stack)
+        holds = {
+            size: hold_of([trial for trial in own if trial.size == size]) for size in sorted({t.size for t in own})
+        }
+        points = tuple(
+            Point(size, theory.bound(size, plan.workers, plan.users, hold, rate=plan.rate).rps)
+            for size, hold in holds.items()
+            if hold
+        )
+        if len(points) > 1:
+            return Series("bound", points, None, dashed=True)
+    return None
+
+
+def _latency(name: str, field: str, colour: int, trials: Sequence[TrialResult]) -> Series:
+    points = []
+    for size in sorted({trial.size for trial in trials}):
+        repeats = [trial for trial in trials if trial.size == size]
+        mean = mean_of(repeats, field)
+        if mean is None:
+            continue
+        values = [getattr(trial, field) for trial in repeats if getattr(trial, field) is not None]
+        hint = f"{name} at {size}: {digits(mean)} ms ({digits(min(values))} to {digits(max(values))})"
+        points.append(Point(size, mean, min(values), max(values), hint))
+    return Series(name, tuple(points), colour)
+
+
+def _of(trials: Sequence[TrialResult], stack: str) -> list[TrialResult]:
+    return [trial for trial in trials if trial.stack == stack and not trial.error]
+
+
+def _rps(trials: Sequence[TrialResult], stack: str) -> dict[int, list[float]]:
+    rps: dict[int, list[float]] = {}
+    for trial in sorted(_of(trials, stack), key=lambda each: each.size):
+        rps.setdefault(trial.size, []).append(trial.rps)
+    return rps
+
+
+def _peak(trials: Sequence[TrialResult], stack: str, size: int) -> int | None:
+    peaks = [t.peak_connections for t in _of(trials, stack) if t.size == size and t.peak_connections is not None]
+    return max(peaks, default=None)
+
+
+def _verdict(sweep: SweepResult, stack: str) -> Verdict | None:
+    return next((verdict for verdict in sweep.verdicts if verdict.stack == stack), None)
+
+
+def _sizes(sweep: SweepResult) -> Axis:
+    return Axis(SIZE, tuple(sorted({float(trial.size) for trial in sweep.trials if not trial.error})))
+
+
+def _load(sweep: SweepResult) -> str:
+    plan = sweep.plan
+    workers = f", {plan.workers} workers" if plan.workers > 1 else ""
+    timed = f" {plan.ms:g} ms" if plan.workload in ("slow", "cpu", "lock", "hold") else ""
+    return f"{plan.workload}{timed}, {plan.users} users{workers}"
+
+
+def _described(series: Sequence[Series]) -> str:
+    lines = [
+        f"{each.name}: " + ", ".join(f"{point.x:g}: {digits(point.y)}" for point in each.points)
+        for each in series
+        if each.points
+    ]
+    return "; ".join(lines)
