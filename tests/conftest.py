@@ -2,9 +2,12 @@
 unless a user asked for it or another process uses it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connection
+from served import Site, address_of
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,30 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgresql: str) -> None:
     """pytest-django's hook before it makes the test database."""
+
+
+@pytest.fixture(scope="session")
+def database_url(postgresql: str, django_db_setup: None) -> str:
+    """The address of the test database, migrated and seeded, for other processes."""
+    return address_of(postgresql, connection.settings_dict["NAME"])
+
+
+@pytest.fixture(scope="session")
+def site(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two workers, four slots each: enough for everybody."""
+    log = tmp_path_factory.mktemp("site") / "log"
+    with Site(database_url, log, WEB_CONCURRENCY="2", MAX_CONNS="4", POOL_TIMEOUT="30") as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def tiny_site(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One worker with one slot, for which nobody waits longer than a fifth of a second."""
+    log = tmp_path_factory.mktemp("tiny_site") / "log"
+    with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="1", POOL_TIMEOUT="0.2") as site:
+        yield site
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"

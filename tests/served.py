@@ -117,7 +117,7 @@ class Site:
                 process.kill()
             self.process.wait()
         assert not left, f"left behind: {left}\n{self.log}"
-        return self.process.returncode
+        return self.process.wait()
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request on a connection of its own."""

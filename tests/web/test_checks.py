@@ -1,5 +1,6 @@
 """The system checks, and the budget that one of them reads."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ def ids(found: list[CheckMessage]) -> list[str | None]:
 
 
 @pytest.fixture
-def settings_of_default(monkeypatch) -> Any:
+def settings_of_default(monkeypatch: pytest.MonkeyPatch) -> Any:
     def change(**changes: Any) -> None:
         options = changes.pop("OPTIONS", {})
         settings = connections["default"].settings_dict
@@ -28,7 +29,7 @@ def settings_of_default(monkeypatch) -> Any:
     return change
 
 
-def test_it_has_nothing_to_say_about_this_site():
+def test_it_has_nothing_to_say_about_this_site() -> None:
     assert checks.check_pools() == []
 
 
@@ -42,7 +43,9 @@ def test_it_has_nothing_to_say_about_this_site():
         ({"ATOMIC_REQUESTS": True}, "pooldemo.W001"),
     ],
 )
-def test_it_finds_what_a_pool_cannot_live_with(settings_of_default, changes, identity):
+def test_it_finds_what_a_pool_cannot_live_with(
+    settings_of_default: Callable[..., None], changes: dict[str, Any], identity: str
+) -> None:
     settings_of_default(**changes)
     [message] = checks.check_pools()
     assert message.id == identity
@@ -50,7 +53,7 @@ def test_it_finds_what_a_pool_cannot_live_with(settings_of_default, changes, ide
     assert next(iter(changes.get("OPTIONS", changes))) in message.msg
 
 
-def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch):
+def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "9")
     monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 20, 100, 3))
     assert checks.check_budget(databases=None) == [], "it asks the database only when told to"
@@ -59,17 +62,17 @@ def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch):
 
 
 @pytest.mark.parametrize(("max_conns", "fits"), [(48, True), (49, False)])
-def test_it_counts_the_reserved_connections(max_conns, fits):
+def test_it_counts_the_reserved_connections(max_conns: int, fits: bool) -> None:
     assert Budget(2, max_conns, 100, 3).fits is fits
 
 
-def test_it_says_the_sum_and_the_cure():
+def test_it_says_the_sum_and_the_cure() -> None:
     assert str(Budget(2, 20, 100, 3)) == "workers x MAX_CONNS = 2 x 20 = 40 of max_connections - reserved = 100 - 3"
     assert "set MAX_CONNS to 48 or less" in str(Budget(2, 50, 100, 3))
 
 
 @pytest.mark.django_db
-def test_it_reads_the_budget_from_postgresql():
+def test_it_reads_the_budget_from_postgresql() -> None:
     with connections["default"].cursor() as cursor:
         cursor.execute("SHOW max_connections")
         max_connections = int(cursor.fetchone()[0])
@@ -79,8 +82,8 @@ def test_it_reads_the_budget_from_postgresql():
     assert found.reserved >= 1
 
 
-def test_it_says_why_it_cannot_know_the_budget(monkeypatch):
-    def refuse(alias):
+def test_it_says_why_it_cannot_know_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(alias: str) -> None:
         from django.db import OperationalError
 
         raise OperationalError("connection refused")

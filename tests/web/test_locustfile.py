@@ -66,7 +66,7 @@ def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize(("name", "workload"), [("alone", "slow"), ("distributed", "hold")])
-def test_its_timeline_has_each_request_that_locust_counted(runs, name, workload):
+def test_its_timeline_has_each_request_that_locust_counted(runs: dict[str, Run], name: str, workload: str) -> None:
     run = runs[name]
     assert sum(run.histogram(workload, "ok").values()) == run.rows[workload]["num_requests"] > 0
     assert run.outcomes() == {"ok"}
@@ -77,20 +77,22 @@ def test_its_timeline_has_each_request_that_locust_counted(runs, name, workload)
             assert sum(facts["wait_ms"].values()) == sum(facts["query_ms"].values()) == answered
 
 
-def test_it_says_what_was_asked_for(runs):
+def test_it_says_what_was_asked_for(runs: dict[str, Run]) -> None:
     timeline = runs["distributed"].timeline
     assert timeline["format"] == "pooldemo-timeline/1"
     assert (timeline["workload"], timeline["ms"], timeline["think_ms"]) == ("hold", 5.0, 10.0)
     assert timeline["started_at_s"] < timeline["stopped_at_s"]
 
 
-def test_it_passes_ms_on_to_the_site(runs):
+def test_it_passes_ms_on_to_the_site(runs: dict[str, Run]) -> None:
     assert min(map(float, runs["alone"].histogram("slow", "ok"))) >= 20
     assert min(map(float, runs["distributed"].histogram("hold", "ok"))) >= 15
 
 
 @pytest.mark.parametrize(("name", "generators"), [("alone", 1), ("distributed", 2)])
-def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(runs, name, generators):
+def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(
+    runs: dict[str, Run], name: str, generators: int
+) -> None:
     timeline = runs[name].timeline
     start, stop = math.ceil(timeline["started_at_s"]), math.floor(timeline["stopped_at_s"])
     whole = [second for second in timeline["seconds"] if start < second["second"] < stop]
@@ -101,13 +103,13 @@ def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(runs
         assert set(facts["cpu_percent"]) == set(facts["lag_ms"]) >= {str(second["second"]) for second in whole}
 
 
-def test_it_keeps_three_digits(runs):
+def test_it_keeps_three_digits(runs: dict[str, Run]) -> None:
     buckets = [float(bucket) for bucket in runs["alone"].histogram("slow", "ok")]
     assert all(bucket == float(f"{bucket:.3g}") for bucket in buckets)
     assert len(buckets) > 3
 
 
-def test_it_keeps_failures_apart_under_messages_without_numbers(runs):
+def test_it_keeps_failures_apart_under_messages_without_numbers(runs: dict[str, Run]) -> None:
     run = runs["refused"]
     assert run.outcomes() == {"ok", "503 PoolTimeout"}
     failed = sum(run.histogram("slow", "503 PoolTimeout").values())
@@ -115,19 +117,19 @@ def test_it_keeps_failures_apart_under_messages_without_numbers(runs):
     assert run.rows["slow"]["num_failures"] == 0
 
 
-def test_it_mixes_what_the_tags_leave(runs):
+def test_it_mixes_what_the_tags_leave(runs: dict[str, Run]) -> None:
     run = runs["refused"]
     assert {name for second in run.timeline["seconds"] for name in second["workloads"]} == {"slow", "nodb"}
     assert run.timeline["workload"] == "tags"
 
 
-def test_it_knows_the_sites_workloads_and_no_others():
+def test_it_knows_the_sites_workloads_and_no_others() -> None:
     code = "import json, locustfile; print(json.dumps({each.name: each.parameters for each in locustfile.WORKLOADS}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {name: [*workload.parameters] for name, workload in WORKLOADS.items()}
 
 
-def test_it_offers_the_workloads_and_refuses_others():
+def test_it_offers_the_workloads_and_refuses_others() -> None:
     done = locust("--workload", "nope")
     assert done.returncode != 0
     assert all(f"'{name}'" in done.stderr for name in (*WORKLOADS, "mix"))

@@ -13,12 +13,12 @@ from pooldemo.readiness import Readiness
 
 
 @pytest.mark.django_db
-def test_it_has_no_trouble_with_a_database_that_answers():
+def test_it_has_no_trouble_with_a_database_that_answers() -> None:
     assert Readiness().trouble() == ""
 
 
 @pytest.mark.django_db
-def test_it_asks_past_the_pool_under_a_name_of_its_own():
+def test_it_asks_past_the_pool_under_a_name_of_its_own() -> None:
     plain = plain_connection()
     try:
         with plain.cursor() as cursor:
@@ -29,18 +29,18 @@ def test_it_asks_past_the_pool_under_a_name_of_its_own():
     assert not getattr(plain, "pool", None)
 
 
-def test_it_says_what_the_trouble_is(monkeypatch):
-    def refuse(alias):
+def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(alias: str) -> None:
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(readiness, "plain_connection", refuse)
     assert Readiness().trouble() == "connection refused"
 
 
-def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkeypatch):
+def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, answered = [], threading.Event()
 
-    def hang(alias):
+    def hang(alias: str) -> None:
         asked.append(alias)
         answered.wait(60)
         raise OperationalError("too late")
@@ -58,10 +58,10 @@ def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkey
     until(lambda: probe.trouble() == "too late")
 
 
-def test_it_shares_an_answer_for_a_moment(monkeypatch):
+def test_it_shares_an_answer_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def refuse(alias):
+    def refuse(alias: str) -> None:
         asked.append(alias)
         raise OperationalError("no")
 

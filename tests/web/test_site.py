@@ -23,7 +23,7 @@ def snapshots_of(site: Site) -> Path:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_it_answers_each_workload(site: Site, name):
+def test_it_answers_each_workload(site: Site, name: str) -> None:
     answer = site.get(f"/{name}/")
     assert answer.status == 200, answer.text
     assert answer.json["workload"] == name
@@ -31,17 +31,17 @@ def test_it_answers_each_workload(site: Site, name):
 
 
 @pytest.mark.parametrize("path", ["/", "/pool/", "/metrics", "/healthz", "/readyz", "/admin/login/", "/robots.txt"])
-def test_it_answers_the_addresses_of_the_contract(site: Site, path):
+def test_it_answers_the_addresses_of_the_contract(site: Site, path: str) -> None:
     assert site.get(path).status == 200
 
 
-def test_it_refuses_a_bad_parameter(site: Site):
+def test_it_refuses_a_bad_parameter(site: Site) -> None:
     answer = site.get("/slow/?ms=nan")
     assert answer.status == 400
     assert "ms=nan" in answer.json["message"]
 
 
-def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Site):
+def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Site) -> None:
     with ThreadPoolExecutor(1) as others:
         slow = others.submit(tiny_site.get, "/slow/?ms=1500")
         until(lambda: in_use(tiny_site))
@@ -64,7 +64,7 @@ def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Si
     assert tiny_site.get("/fast/").status == 200
 
 
-def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site):
+def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site) -> None:
     def both() -> dict | None:
         site.get("/fast/")  # whichever worker takes it then has a pool
         answer = site.get("/pool/").json
@@ -79,7 +79,7 @@ def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site):
     assert {worker["age_s"] for worker in answer["workers"]} & {0.0}, "whoever answers knows itself as it is now"
 
 
-def test_it_forgets_a_worker_that_was_killed(database_url, log: Path):
+def test_it_forgets_a_worker_that_was_killed(database_url: str, log: Path) -> None:
     with Site(database_url, log, WEB_CONCURRENCY="2", MAX_CONNS="1") as site:
         master = psutil.Process(site.process.pid)
         until(lambda: len(site.get("/pool/").json["workers"]) == 2)
@@ -92,7 +92,7 @@ def test_it_forgets_a_worker_that_was_killed(database_url, log: Path):
     assert not folder.exists()
 
 
-def test_it_answers_while_postgresql_is_down(log: Path):
+def test_it_answers_while_postgresql_is_down(log: Path) -> None:
     nobody = "postgres://nobody@127.0.0.1:1/nothing"
     with Site(nobody, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="0.3") as site:
         down, ready = site.get("/fast/"), site.get("/readyz")
@@ -104,26 +104,26 @@ def test_it_answers_while_postgresql_is_down(log: Path):
         until(lambda: "not known to fit into max_connections" in site.log)
 
 
-def test_it_says_at_the_start_whether_the_sizes_fit(site: Site):
+def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
     line = "workers x MAX_CONNS = 2 x 4 = 8 of max_connections - reserved = "
     until(lambda: line in site.log)
     assert site.log.count("workers x MAX_CONNS") == 1
 
 
-def test_it_warns_at_the_start_when_the_sizes_do_not_fit(database_url, log: Path):
+def test_it_warns_at_the_start_when_the_sizes_do_not_fit(database_url: str, log: Path) -> None:
     with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="99999") as site:
         until(lambda: "too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to" in site.log)
         assert "[WARNING]" in site.log
 
 
-def test_it_refuses_preload_app_and_says_why(database_url, log: Path):
+def test_it_refuses_preload_app_and_says_why(database_url: str, log: Path) -> None:
     site = Site(database_url, log, "--preload", WEB_CONCURRENCY="1")
     assert site.run() == 1
     assert "preload_app is not accepted" in site.log
     assert "one connection for all greenlets" in site.log
 
 
-def test_it_sends_the_security_policy_with_pages_and_no_cookie_with_workloads(site: Site):
+def test_it_sends_the_security_policy_with_pages_and_no_cookie_with_workloads(site: Site) -> None:
     page, workload = site.get("/admin/login/"), site.get("/nodb/")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
@@ -132,11 +132,11 @@ def test_it_sends_the_security_policy_with_pages_and_no_cookie_with_workloads(si
     assert workload.headers["Set-Cookie"] is None
 
 
-def test_it_does_not_show_its_statements_under_another_sites_name(site: Site):
+def test_it_does_not_show_its_statements_under_another_sites_name(site: Site) -> None:
     assert site.get("/pool/", Host="evil.example").status == 400
 
 
-def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database_url, log: Path):
+def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database_url: str, log: Path) -> None:
     with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2") as site, ThreadPoolExecutor(1) as others:
         slow = others.submit(site.get, "/slow/?ms=700")
         until(lambda: in_use(site))

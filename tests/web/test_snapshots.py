@@ -33,21 +33,23 @@ def snapshot(pid: int, **stats: float) -> snapshots.Snapshot:
     }
 
 
-def test_it_adds_up_the_pools_of_all_workers():
+def test_it_adds_up_the_pools_of_all_workers() -> None:
     total = snapshots.total([snapshot(1), snapshot(2, pool_max=6)])
     assert (total["pool_max"], total["pool_size"], total["requests_waiting"]) == (10, 6, 4)
     assert total["histograms"]["wait"]["counts"] == [0, 2, 2, *[0] * 11, 2]
     assert [holder["pid"] for holder in total["holders"]] == [2, 1], "the longest first"
 
 
-def test_it_leaves_what_it_adds_up_unchanged():
+def test_it_leaves_what_it_adds_up_unchanged() -> None:
     one = snapshot(1)
     before = json.dumps(one)
     snapshots.total([one, one])
     assert json.dumps(one) == before
 
 
-def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(tmp_path: Path, monkeypatch):
+def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -58,14 +60,14 @@ def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(tmp_path: Pat
     assert {each["pid"]: each["age_s"] for each in found}[os.getpid()] == 0
 
 
-def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatch):
+def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
     (tmp_path / f"{os.getpid()}.json").write_text(json.dumps(snapshot(os.getpid())))
     [own] = snapshots.collect()
     assert own["at_s"] > 0
 
 
-def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path):
+def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "snapshots"
     folder.mkdir()
     snapshots.publish(folder)
@@ -77,10 +79,13 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path):
     assert not thread.is_alive()
 
 
+Samples = dict[tuple[str, str], float]
+
+
 @pytest.fixture
-def samples() -> dict[tuple[str, ...], float]:
+def samples() -> Samples:
     text = metrics.exposition([snapshot(7)]).decode()
-    found = {}
+    found: Samples = {}
     for family in text_string_to_metric_families(text):
         for each in family.samples:
             extra = each.labels.get("db_client_connection_state") or each.labels.get("le") or ""
@@ -89,7 +94,7 @@ def samples() -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples):
+def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples: Samples) -> None:
     assert samples["count", "idle"] == 1
     assert samples["count", "used"] == 2
     assert samples["max", ""] == 4
@@ -100,7 +105,7 @@ def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples):
 
 
 @pytest.mark.parametrize("name", ["create_time", "wait_time", "use_time"])
-def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples, name):
+def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples: Samples, name: str) -> None:
     buckets = {le: value for (what, le), value in samples.items() if what == f"{name}_seconds_bucket"}
     assert [float(le) for le in buckets] == [
         0.001,
@@ -122,7 +127,7 @@ def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples, name):
     assert samples[f"{name}_seconds_sum", ""] == 60.009
 
 
-def test_its_pools_count_in_bounds_that_contain_opentelemetrys():
+def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
     from pooldemo.pool.stats import BOUNDS_S as ours
 
     assert set(metrics.BOUNDS_S) <= set(ours)

@@ -36,7 +36,7 @@ def caused(error: DatabaseError | InterfaceError, pgcode: str | None) -> Excepti
         (caused(ProgrammingError('relation "pooldemo_row" does not exist\nLINE 1'), "42P01"), "NotMigrated"),
     ],
 )
-def test_it_names_what_is_only_a_bad_time(error, kind):
+def test_it_names_what_is_only_a_bad_time(error: Exception, kind: str) -> None:
     reason = unavailable(error)
     assert reason is not None
     assert reason.kind == kind
@@ -54,11 +54,11 @@ def test_it_names_what_is_only_a_bad_time(error, kind):
         TimeoutError("of something else"),
     ],
 )
-def test_it_leaves_other_errors_what_they_are(error):
+def test_it_leaves_other_errors_what_they_are(error: Exception) -> None:
     assert unavailable(error) is None
 
 
-def test_it_answers_503_for_any_view_that_got_no_slot():
+def test_it_answers_503_for_any_view_that_got_no_slot() -> None:
     middleware = PooldemoMiddleware(lambda request: None)  # type: ignore[arg-type, return-value]
     response = middleware.process_exception(RequestFactory().get("/admin/"), PoolTimeout("no connection within 0.2 s"))
     assert response is not None
@@ -66,7 +66,7 @@ def test_it_answers_503_for_any_view_that_got_no_slot():
 
 
 @pytest.mark.django_db
-def test_it_knows_the_drivers_own_error_of_a_missing_table():
+def test_it_knows_the_drivers_own_error_of_a_missing_table() -> None:
     with pytest.raises(ProgrammingError) as raised, connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pooldemo_nothing")
     reason = unavailable(raised.value)

@@ -40,38 +40,38 @@ def notes_of(name: str, **parameters: float) -> list[tuple[Any, ...]]:
     return notes.lines
 
 
-def test_its_cpu_work_is_a_count_that_only_ms_decides():
+def test_its_cpu_work_is_a_count_that_only_ms_decides() -> None:
     assert notes_of("cpu", ms=10) == notes_of("cpu", ms=10) == [(workloads.CPU_SQL, (10 * ROUNDS_PER_MS,))]
 
 
-def test_it_keeps_the_hot_row_locked_while_it_sleeps():
+def test_it_keeps_the_hot_row_locked_while_it_sleeps() -> None:
     update, sleep = (WRITE_SQL, (workloads.HOT_ROW,)), (workloads.SLEEP_SQL, (0.02,))
     assert notes_of("lock", ms=20) == [("BEGIN",), update, sleep, ("COMMIT",)]
 
 
-def test_it_thinks_inside_the_transaction():
+def test_it_thinks_inside_the_transaction() -> None:
     query, think = (workloads.SLEEP_SQL, (0.005,)), ("think", 0.03)
     assert notes_of("hold", query_ms=5, think_ms=30) == [("BEGIN",), query, think, ("COMMIT",)]
 
 
-def test_it_reads_only_rows_that_are_there():
+def test_it_reads_only_rows_that_are_there() -> None:
     for _ in range(200):
         [(_sql, (first, last))] = notes_of("read")
         assert 1 <= first <= last <= ROWS
         assert last - first + 1 == workloads.READ_ROWS
 
 
-def test_it_asks_nothing_for_nodb():
+def test_it_asks_nothing_for_nodb() -> None:
     assert notes_of("nodb") == []
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_it_uses_the_defaults_where_a_parameter_is_missing(name):
+def test_it_uses_the_defaults_where_a_parameter_is_missing(name: str) -> None:
     assert WORKLOADS[name].parse([]) == WORKLOADS[name].parameters
 
 
 @pytest.mark.parametrize("text", ["abc", "-1", "nan", "inf", "-inf", "1e9", "60000.1", "", "1_000", "٣", "0x10", "1,5"])
-def test_it_refuses_what_is_no_length(text):
+def test_it_refuses_what_is_no_length(text: str) -> None:
     with pytest.raises(BadParameter) as refusal:
         milliseconds("ms", text)
     assert f"ms={text}:" in str(refusal.value)
@@ -79,13 +79,13 @@ def test_it_refuses_what_is_no_length(text):
 
 
 @pytest.mark.parametrize(("text", "ms"), [("0", 0), ("60000", 60000), ("1e3", 1000), ("0.5", 0.5), (" 7 ", 7)])
-def test_it_takes_any_length_up_to_a_minute(text, ms):
+def test_it_takes_any_length_up_to_a_minute(text: str, ms: float) -> None:
     assert math.isclose(milliseconds("ms", text), ms)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_it_answers_with_its_name_its_times_and_its_process(client: Client, name):
+def test_it_answers_with_its_name_its_times_and_its_process(client: Client, name: str) -> None:
     parameters = dict.fromkeys(WORKLOADS[name].parameters, 2)
     response = client.get(f"/{name}/", parameters)
     answer = response.json()
@@ -99,13 +99,13 @@ def test_it_answers_with_its_name_its_times_and_its_process(client: Client, name
 
 
 @pytest.mark.django_db
-def test_it_counts_the_query_but_not_the_thinking(client: Client):
+def test_it_counts_the_query_but_not_the_thinking(client: Client) -> None:
     answer = client.get("/hold/?query_ms=5&think_ms=200").json()
     assert 5 <= answer["query_ms"] < 200
 
 
 @pytest.mark.django_db
-def test_it_sleeps_in_postgresql_for_ms(client: Client):
+def test_it_sleeps_in_postgresql_for_ms(client: Client) -> None:
     assert client.get("/slow/?ms=30").json()["query_ms"] >= 30
 
 
@@ -126,7 +126,7 @@ def test_it_sleeps_in_postgresql_for_ms(client: Client):
         ("/slow/?ms=%FF", "ms=", "0 to 60000"),
     ],
 )
-def test_it_says_what_was_given_and_what_is_accepted(client: Client, address, given, accepted):
+def test_it_says_what_was_given_and_what_is_accepted(client: Client, address: str, given: str, accepted: str) -> None:
     response = client.get(address)
     assert response.status_code == 400
     assert response.json()["error"] == "BadParameter"
@@ -134,13 +134,13 @@ def test_it_says_what_was_given_and_what_is_accepted(client: Client, address, gi
     assert accepted in response.json()["message"]
 
 
-def test_it_takes_nothing_but_get(client: Client):
+def test_it_takes_nothing_but_get(client: Client) -> None:
     response = client.post("/write/")
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.django_db
-def test_it_writes_one_row_for_each_write(client: Client):
+def test_it_writes_one_row_for_each_write(client: Client) -> None:
     def written() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT sum(value) FROM pooldemo_row")
@@ -155,7 +155,7 @@ def test_it_writes_one_row_for_each_write(client: Client):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("sql", "parameters"), [(READ_SQL, (500, 519)), (WRITE_SQL, (500,))])
-def test_its_table_is_large_enough_for_its_index(sql, parameters):
+def test_its_table_is_large_enough_for_its_index(sql: str, parameters: tuple[int, ...]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
         plan = json.dumps(cursor.fetchone()[0])
