@@ -8,7 +8,7 @@ three significant digits where people read and all of them where programs do.
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from string import Template
@@ -79,6 +79,15 @@ def to_html(sweep: SweepResult) -> str:
         tables="".join(_html_table(stack, rows_of(sweep, stack)) for stack in stacks),
         conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _conditions(sweep)),
     )
+
+
+WRITERS: dict[str, Callable[[SweepResult], str]] = {
+    "json": to_json,
+    "csv": to_csv,
+    "markdown": to_markdown,
+    "html": to_html,
+}
+"""Every format by the name of its option."""
 
 
 # -- the table: a row for each size --------------------------------------------------------------------------------
@@ -177,7 +186,8 @@ def _html_verdict(verdict: Verdict) -> str:
     copy = f"<pre>{escape(verdict.copy)}</pre>" if verdict.copy else ""
     checks = "".join(
         f'<li class="{"met" if check.met else "missed"}">{"✓" if check.met else "✗"} '
-        f"{escape(describe_limit(check.limit))} <span>measured {escape(describe_value(check.limit.metric, check.seen))}</span></li>"
+        f"{escape(describe_limit(check.limit))} "
+        f"<span>measured {escape(describe_value(check.limit.metric, check.seen))}</span></li>"
         for check in verdict.checks
     )
     warnings = "".join(

@@ -4,7 +4,6 @@ This is where the sweep, which knows no Django, meets the rows. Exit codes: 0; 1
 an invalid measurement; 130 interrupted, with what was measured saved. Of several stacks the first one named decides.
 """
 
-import json
 import signal
 import sys
 from argparse import ArgumentParser
@@ -22,6 +21,7 @@ from pooldemo import models, records, stacks
 from pooldemo.stacks.stack import GUNICORN, ROOT
 from pooldemo.sweep import adaptive, process, target
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.report import WRITERS
 from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
 from pooldemo.sweep.run import Run
 from pooldemo.sweep.slo import parse_slo
@@ -238,15 +238,18 @@ def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
 
 
 def writers(options: dict[str, Any]) -> dict[str, Any]:
-    """A function for each file that was asked for. Raises OSError now rather than after the sweep when one cannot be
+    """A function for each report that was asked for. Raises OSError now rather than after the sweep when one cannot be
     written."""
+    asked = {name: options[name] for name in WRITERS if options[name]}
+    for name, file in asked.items():
+        if (name, file) != ("json", "-"):
+            Path(file).touch()
 
-    def write_json(sweep: SweepResult) -> None:
-        text = json.dumps(sweep.as_dict(), indent=1) + "\n"
-        sys.stdout.write(text) if options["json"] == "-" else Path(options["json"]).write_text(text)
+    def writer(name: str, file: str) -> Any:
+        def write(sweep: SweepResult) -> None:
+            text = WRITERS[name](sweep)
+            sys.stdout.write(text) if (name, file) == ("json", "-") else Path(file).write_text(text, encoding="utf-8")
 
-    chosen = {"json": write_json}
-    for name in ("json", "csv", "html", "markdown"):
-        if options[name] and options[name] != "-":
-            Path(options[name]).touch()
-    return {name: write for name, write in chosen.items() if options[name]}
+        return write
+
+    return {name: writer(name, file) for name, file in asked.items()}
