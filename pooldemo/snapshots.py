@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pooldemo.postgresql.pools import pools
+from pooldemo.postgresql import pools
 
 FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
 INTERVAL_S = 1.0

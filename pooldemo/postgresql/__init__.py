@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import PoolClosed, PoolFull, PoolTimeout
-    from .pools import pools
+    from .registry import pools
 
 __all__ = ["PoolClosed", "PoolFull", "PoolTimeout", "pools"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(errors, name)
     if name == "pools":
-        from . import pools
+        from . import registry
 
-        return pools.pools
+        return registry.pools
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

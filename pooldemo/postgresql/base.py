@@ -14,7 +14,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from pooldemo.pool import NAMES, OptionError, Options
 
 from . import driver
-from .pools import ConnectionPool, close_pool, pool_for
+from .registry import ConnectionPool, close_pool, pool_for
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
