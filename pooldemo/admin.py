@@ -85,9 +85,8 @@ class TrialAdmin(Measured):
 
     @admin.display(description="connections: opened of allowed", ordering="peak_connections")
     def opened(self, trial: Trial) -> str:
-        return (
-            "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.sweep.workers}"
-        )
+        allowed = str(trial.size * trial.sweep.workers) if trial.capped else "any"
+        return "" if trial.peak_connections is None else f"{trial.peak_connections} of {allowed}"
 
     @admin.display(description="warnings")
     def doubts(self, trial: Trial) -> str:

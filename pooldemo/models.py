@@ -70,6 +70,7 @@ class Trial(models.Model):
     hold_mean_ms = models.FloatField(null=True, blank=True)
     query_mean_ms = models.FloatField(null=True, blank=True)
     peak_connections = models.PositiveIntegerField(null=True, blank=True)
+    capped = models.BooleanField(default=True, help_text="whether the stack knows a limit")
     efficiency = models.FloatField(null=True, blank=True)
     per_second = models.JSONField(default=list, blank=True)
     failures_per_second = models.JSONField(default=list, blank=True)

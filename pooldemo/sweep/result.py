@@ -108,12 +108,13 @@ class TrialResult:
     for each whole second of the window, `latencies` pairs of (milliseconds, count) in rising order, to three
     significant digits. `failures` counts requests, `failures_by_message` the same by reason. `peak_connections` is
     the most that PostgreSQL showed for this server since it started, cold start included, all workers together; it
-    may hold `size * workers`. `efficiency` is throughput x mean hold / slots. `generator_cpu` is of the busiest
-    Locust process, `worker_cpu` of the busiest worker, `server_cpu` of all of them, `postgresql_cpu` of all backends
-    (None: not on this machine), `other_cpu` of everything else on the machine. `probe_max_ms` is the slowest answer
-    of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the rate asked for.
-    `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is accounted for. `error`
-    says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
+    may hold `size * workers` where the stack is `capped`, that is, knows a limit. `efficiency` is throughput x mean
+    hold / slots. `generator_cpu` is of the busiest Locust process, `worker_cpu` of the busiest worker, `server_cpu`
+    of all of them, `postgresql_cpu` of all backends (None: not on this machine), `other_cpu` of everything else on
+    the machine. `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub
+    shows here. `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users:
+    near 0 when every user is accounted for. `error` says why the trial failed; empty: it ran. Nothing else is
+    meaningful in a failed one.
     """
 
     stack: str
@@ -134,6 +135,7 @@ class TrialResult:
     hold_mean_ms: float | None = None
     query_mean_ms: float | None = None
     peak_connections: int | None = None
+    capped: bool = True
     efficiency: float | None = None
     per_second: tuple[int, ...] = ()
     failures_per_second: tuple[int, ...] = ()

@@ -93,7 +93,7 @@ class Terminal:
             f"p50 {digits(result.p50_ms):>5} ms",
             f"p95 {digits(result.p95_ms):>5} ms",
             f"p99 {digits(result.p99_ms):>5} ms",
-            f"connections {result.peak_connections:>3} of {result.size * plan.workers:<3}",
+            f"connections {result.peak_connections:>3} of {_allowed(result, plan):<3}",
         ]
         if result.efficiency is not None:
             cells.append(f"efficiency {result.efficiency:.2f}")
@@ -115,11 +115,11 @@ class Terminal:
             for size in plan.sizes:
                 ran = [each for each in results if (each.stack, each.size) == (stack, size) and not each.error]
                 if ran:
-                    table.add_row(*_row(stack, size, size * plan.workers, ran), style=self._style(size, plan, ran))
+                    table.add_row(*_row(stack, size, _allowed(ran[0], plan), ran), style=self._style(size, plan, ran))
         self.console.print(table, soft_wrap=False)
 
     def _style(self, size: int, plan: Plan, ran: Sequence[TrialResult]) -> str:
-        above = any((each.peak_connections or 0) > size * plan.workers for each in ran)
+        above = any(each.capped and (each.peak_connections or 0) > size * plan.workers for each in ran)
         return "yellow" if above and self._fancy else ""
 
     def verdicts(self, verdicts: Iterable[Verdict]) -> None:
@@ -143,7 +143,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
 
 
-def _row(stack: str, size: int, allowed: int, ran: Sequence[TrialResult]) -> list[str]:
+def _allowed(result: TrialResult, plan: Plan) -> str:
+    """Connections that it may open, as far as it knows a limit."""
+    return str(result.size * plan.workers) if result.capped else "any"
+
+
+def _row(stack: str, size: int, allowed: str, ran: Sequence[TrialResult]) -> list[str]:
     latencies = []
     for name in ("p50_ms", "p95_ms", "p99_ms"):
         known = [value for each in ran if (value := getattr(each, name)) is not None]
@@ -156,7 +161,7 @@ def _row(stack: str, size: int, allowed: int, ran: Sequence[TrialResult]) -> lis
         digits(fmean(each.rps for each in ran)),
         *latencies,
         str(failures),
-        str(allowed),
+        allowed,
         str(opened),
     ]
 

@@ -76,6 +76,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         hold_mean_ms=hold_ms,
         query_mean_ms=window.query.mean_ms,
         peak_connections=seen.peak,
+        capped=stack.capped,
         efficiency=None if hold_ms is None else theory.efficiency(window.rps, hold_ms, trial.size, plan.workers),
         per_second=window.per_second,
         failures_per_second=window.failures_per_second,

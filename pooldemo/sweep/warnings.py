@@ -80,7 +80,7 @@ def warmup_skew(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
 
 def peak_above_size(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     allowed = trial.size * plan.workers
-    if trial.peak_connections is None or trial.peak_connections <= allowed:
+    if not trial.capped or trial.peak_connections is None or trial.peak_connections <= allowed:
         return None
     return (
         f"PostgreSQL saw {trial.peak_connections} connections where {allowed} are allowed",
