@@ -5,6 +5,8 @@ outside. A slot is claimed before the slow step and given back on every way out 
 the moment a slot is given back until a waiter has it there is no switch point, so no `gevent.Timeout` can land between.
 """
 
+import _thread
+import contextlib
 import os
 import random
 import threading
@@ -21,7 +23,7 @@ from .connector import Connector
 from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
 from .line import Waiter
 from .options import Options
-from .slot import Holder, Holding, Slot, Task, ThreadTask
+from .slot import Holder, Holding, Lifeline, Slot, Task, ThreadTask
 from .stats import BOUNDS_S, Histogram, Stats
 
 _DEFAULT: Any = object()
@@ -64,7 +66,7 @@ class Pool:
         self._tickets = 0  # checkouts asked for; the number of one is its place in the order of service
         self._generation = 0  # raised by `drain`: what was connecting meanwhile is old when it arrives
         self._local = threading.local()
-        self._orphans: deque[tuple[str, Slot]] = deque()  # their holder ended; appended to by the garbage collector
+        self._orphans: deque[Holder] = deque()  # they ended without checkin; appended to by the garbage collector
         self._keeper: keeper.Keeper | None = None
 
     # ---- checkout ----
@@ -82,7 +84,7 @@ class Pool:
         try:
             holder = self._local.holder
         except AttributeError:
-            holder = self._local.holder = Holder(self._task(), self._orphaned)
+            holder = self._new_holder()
         with self._mutex:
             self._tickets = ticket = self._tickets + 1
             if self._idle:
@@ -221,11 +223,10 @@ class Pool:
                 return
         self._put(slot)
 
-    def _release(self, slot: Slot, holder: Holder | None, reusable: bool) -> None:
+    def _release(self, slot: Slot, holder: Holder, reusable: bool) -> None:
         """The checkin of a connection that is not simply put away. Does not switch."""
         slot.holder = None
-        if holder is not None:
-            holder.slots.discard(slot)
+        holder.slots.discard(slot)
         slot.uses += 1
         if not reusable or slot.uses >= self._max_uses > 0:
             self._close(slot)
@@ -287,24 +288,37 @@ class Pool:
 
     # ---- holders that ended without checkin ----
 
-    def _orphaned(self, name: str, slots: list[Slot]) -> None:
-        """Called by the garbage collector, anywhere, perhaps in a greenlet that is under the lock: must not wait."""
-        self._orphans.extend((name, slot) for slot in slots)
-        if self._mutex.acquire(blocking=False):
-            self._mutex.release()
-            self._reap()
+    def _new_holder(self) -> Holder:
+        """The calling greenlet or thread as a holder, and the thread-local that tells when it has ended."""
+        local, pool = self._local, weakref.ref(self)  # weak, or every thread would keep every pool it ever used
+
+        def orphaned(holder: Holder) -> None:
+            if (of := pool()) is not None:
+                of._orphaned(holder)
+
+        holder = local.holder = Holder(self._task())
+        local.lifeline = Lifeline(holder, orphaned)
+        return holder
+
+    def _orphaned(self, holder: Holder) -> None:
+        """Called by the garbage collector, anywhere, perhaps in one who is under the lock: leaves the work to others."""
+        self._orphans.append(holder)
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and its threads and sockets with it
+            _thread.start_new_thread(self._reap, ())
 
     def _reap(self) -> None:
         """Take back the slots of holders that ended. Closing their connections rolls back what they began."""
         while self._orphans:
             try:
-                name, slot = self._orphans.popleft()
+                holder = self._orphans.popleft()
             except IndexError:  # another thread took the last one
                 return
-            held = report.holding(self, slot, name)
-            self.stats.orphans += 1
-            self._release(slot, None, reusable=False)
-            keeper.tell(f"{name} ended without giving a connection of {self!r} back; held by {held}", ResourceWarning)
+            for slot in list(holder.slots):
+                held = report.holding(self, slot)
+                self.stats.orphans += 1
+                self._release(slot, holder, reusable=False)
+                text = f"{holder.task.name} ended without giving a connection of {self!r} back: {held}"
+                keeper.tell(text, ResourceWarning)
 
     def _keep(self) -> None:
         """Start the housekeeping, if there is any to do."""

@@ -40,14 +40,13 @@ def holders(pool: "Pool") -> list[Holding]:
     return [holding(pool, slot) for slot in sorted(held, key=lambda slot: slot.taken_at)]
 
 
-def holding(pool: "Pool", slot: Slot, name: str = "") -> Holding:
-    """One held slot; `name` stands for a holder that has ended."""
-    holder = slot.holder
-    connection = slot.connection
+def holding(pool: "Pool", slot: Slot) -> Holding:
+    """One held slot; without a name when it was given back just now."""
+    holder, connection = slot.holder, slot.connection
     statement = pool._connector.statement(connection) if connection is not None else ""
     held_s = pool._clock() - slot.taken_at
     if holder is None:
-        return Holding(name, held_s, statement, str)
+        return Holding("", held_s, statement, str)
     return Holding(holder.task.name, held_s, statement, holder.task.stack)
 
 

@@ -54,22 +54,30 @@ class ThreadTask:
 
 
 class Holder:
-    """What one greenlet or thread holds of one pool.
+    """What one greenlet or thread holds of one pool."""
 
-    It lives in a `threading.local`, so it is collected when its greenlet or thread ends: that is how the pool learns
-    that slots were never given back.
-    """
+    __slots__ = ("slots", "task")
 
-    __slots__ = ("_orphaned", "slots", "task")
-
-    def __init__(self, task: Task, orphaned: Callable[[str, list[Slot]], None]) -> None:
+    def __init__(self, task: Task) -> None:
         self.task = task
         self.slots: set[Slot] = set()
+
+
+class Lifeline:
+    """Is collected when a holder's greenlet or thread ends: that is how the pool learns of slots never given back.
+
+    It lives in a `threading.local` and nowhere else. The holder itself would not do: the slots it holds refer to it.
+    """
+
+    __slots__ = ("_holder", "_orphaned")
+
+    def __init__(self, holder: Holder, orphaned: Callable[[Holder], None]) -> None:
+        self._holder = holder
         self._orphaned = orphaned
 
     def __del__(self) -> None:
-        if self.slots:
-            self._orphaned(self.task.name, list(self.slots))
+        if self._holder.slots:
+            self._orphaned(self._holder)
 
 
 @dataclass(frozen=True, slots=True)
