@@ -7,9 +7,8 @@ sentences come; `verdict` decides the shape.
 
 import math
 
-from pooldemo.sweep import theory
 from pooldemo.sweep.judgement import Judgement
-from pooldemo.sweep.saturation import hold_of, is_users
+from pooldemo.sweep.saturation import is_users
 from pooldemo.sweep.slo import describe_limit, describe_value
 from pooldemo.sweep.statistics import Interval, digits
 
@@ -112,18 +111,11 @@ def _failing(judgement: Judgement) -> str:
 
 
 def _slo(judgement: Judgement) -> str:
-    if not judgement.checks:
+    missed = [check for check in judgement.checks if not check.met]
+    if not missed:
         return ""
-    seen = "; ".join(
-        f"{'✓' if each.met else '✗'} {describe_limit(each.limit)} ({describe_value(each.limit.metric, each.seen)})"
-        for each in judgement.checks
-    )
-    missed = (
-        ""
-        if all(check.met for check in judgement.checks)
-        else " No measured size meets it: it takes fewer users or faster queries."
-    )
-    return f"SLO: {seen}.{missed}"
+    seen = ", ".join(f"{describe_limit(c.limit)} (measured {describe_value(c.limit.metric, c.seen)})" for c in missed)
+    return f"No measured size meets the SLO {seen}: it takes fewer users or faster queries."
 
 
 def _over_budget(judgement: Judgement) -> str:
@@ -198,16 +190,3 @@ def _number(interval: Interval) -> str:
 
 def _slots(size: int | None) -> str:
     return "1 slot" if size == 1 else f"{size} slots"
-
-
-def bound_sentence(judgement: Judgement) -> str:
-    """How the recommended size stands to the theoretical bound; empty without a measured hold."""
-    trials = [trial for trial in judgement.trials if trial.size == judgement.size and not trial.error]
-    hold_ms = hold_of(trials)
-    if not hold_ms or judgement.size is None:
-        return ""
-    limit = theory.bound(
-        judgement.size, judgement.plan.workers, judgement.plan.users, hold_ms, rate=judgement.plan.rate
-    )
-    reached = judgement.knee.intervals[judgement.size].mean / limit.rps
-    return f"Theory allows {digits(limit.rps)} requests/s at a hold of {digits(hold_ms)} ms ({reached:.0%} reached)."

@@ -242,4 +242,4 @@ def test_it_says_when_no_size_meets_the_slo():
     )
     assert (verdict.max_conns, verdict.slo_met) == (16, False)
     assert [each.met for each in verdict.checks] == [False, True]
-    assert "✗ p95 <= 300 ms (400 ms)" in verdict.because
+    assert "No measured size meets the SLO p95 <= 300 ms (measured 400 ms)" in verdict.because

@@ -1,0 +1,50 @@
+"""An SLO is read as typed or refused with what is accepted, and held against all repeats of a size."""
+
+import pytest
+
+from pooldemo.sweep.result import Limit, TrialResult
+from pooldemo.sweep.slo import check_slo, describe_limit, describe_value, failed_share, parse_slo
+
+
+def test_it_reads_latencies_and_errors():
+    assert parse_slo("p95=300,errors=0.1%") == (Limit("p95", 300), Limit("errors", pytest.approx(0.001)))
+    assert parse_slo(" p50 = 20ms , p99=1.5s, max=2s ") == (Limit("p50", 20), Limit("p99", 1500), Limit("max", 2000))
+    assert parse_slo("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("p90=300", "'p90=300' is no clause; accepted are p50, p95, p99, max"),
+        ("p95", "'p95' is no clause"),
+        ("p95=fast", "no number of 0 or more"),
+        ("p95=-1", "no number of 0 or more"),
+        ("p95=nan", "no number of 0 or more"),
+        ("errors=0.001", "needs a percent sign, as in errors=0.1%"),
+        ("errors=101%", "more than all requests"),
+        ("p95=1,p95=2", "p95 is given twice"),
+    ],
+)
+def test_it_refuses_what_it_cannot_read_and_says_what_is_accepted(text, said):
+    with pytest.raises(ValueError, match="--slo: ") as refused:
+        parse_slo(text)
+    assert said in str(refused.value)
+
+
+def test_it_holds_the_mean_of_the_percentiles_and_the_share_of_all_failures_against_the_limits():
+    trials = [
+        TrialResult("pooldemo", 8, repeat, p95_ms=p95, max_ms=2 * p95, requests=1000, failures=failures)
+        for repeat, (p95, failures) in enumerate([(290.0, 0), (308.0, 3)], 1)
+    ]
+    checks = check_slo(parse_slo("p95=300,max=600,errors=0.1%"), trials)
+    assert [(check.seen, check.met) for check in checks] == [(299, True), (616, False), (0.0015, False)]
+
+
+def test_it_does_not_call_a_limit_met_that_nobody_looked_at():
+    assert [check.met for check in check_slo(parse_slo("p95=300,errors=1%"), [])] == [False, False]
+    assert failed_share([]) is None
+
+
+def test_it_prints_limits_with_their_units():
+    assert [describe_limit(each) for each in parse_slo("p95=1.5s,errors=0.1%")] == ["p95 <= 1,500 ms", "errors <= 0.1%"]
+    assert describe_value("p95", None) == "-"

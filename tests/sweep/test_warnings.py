@@ -1,0 +1,106 @@
+"""Each suspicion has its code, its cause and its cure, and comes only when there is reason for it."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic import CONDITIONS, hinge, trials_of
+
+from pooldemo.sweep.result import Plan, TrialResult
+from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.warnings import RULES, for_stack, for_trial
+
+PLAN = Plan(users=64)
+HEALTHY = TrialResult(
+    "pooldemo",
+    8,
+    1,
+    rps=80,
+    requests=800,
+    mean_ms=800,
+    window_s=10,
+    per_second=(80,) * 10,
+    wait_mean_ms=100,
+    hold_mean_ms=100,
+    peak_connections=8,
+    generator_cpu=0.3,
+    worker_cpu=0.4,
+    other_cpu=0.05,
+    little_residual=0.01,
+)
+
+DOUBTFUL = {
+    "failures": {"failures": 17, "failures_by_message": {"503 PoolTimeout": 17}},
+    "generator-saturated": {"generator_cpu": 0.95},
+    "hub-blocked": {"worker_cpu": 0.99},
+    "warmup-skew": {"per_second": (40,) * 5 + (80,) * 5},
+    "peak-above-size": {"peak_connections": 39},
+    "other-load": {"other_cpu": 1.0},
+    "users-below-slots": {"size": 128},
+    "queueing": {"wait_mean_ms": 700.0},
+    "rate-missed": {"target_rps": 100.0},
+    "unaccounted-users": {"little_residual": 0.2},
+    "short-window": {"window_s": 2.0},
+}
+
+
+def test_it_has_nothing_to_doubt_about_a_healthy_trial():
+    assert for_trial(HEALTHY, PLAN) == ()
+
+
+def test_it_doubts_for_every_reason_that_there_is():
+    assert DOUBTFUL.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("code", DOUBTFUL)
+def test_it_warns_with_cause_and_cure(code):
+    (warning,) = for_trial(replace(HEALTHY, **DOUBTFUL[code]), PLAN)
+    assert warning.code == code
+    assert warning.cause
+    assert warning.cure
+
+
+@pytest.mark.parametrize("code", sorted(DOUBTFUL.keys() - {"queueing", "users-below-slots"}))
+def test_it_repeats_in_the_verdict_what_happened_in_a_trial_and_at_which_size(code):
+    trials = [replace(HEALTHY, size=4, peak_connections=4), replace(HEALTHY, **DOUBTFUL[code])]
+    (warning,) = [each for each in for_stack(trials, PLAN, CONDITIONS) if each.code == code]
+    assert "1 of 2 trials, size 8" in warning.cause
+
+
+def test_it_says_nothing_in_the_verdict_of_queues_at_small_sizes_and_empty_slots_at_large_ones():
+    trials = [
+        replace(HEALTHY, size=1, wait_mean_ms=6000.0, peak_connections=1),
+        replace(HEALTHY, size=128, wait_mean_ms=0.0),
+    ]
+    assert {each.code for each in for_stack(trials, PLAN, CONDITIONS)} == {"one-repeat"}
+
+
+def test_it_does_not_take_waves_or_chance_for_a_warm_up():
+    assert for_trial(replace(HEALTHY, per_second=(0, 8, 8, 8, 0, 8, 0, 8, 8, 8)), PLAN) == ()
+    assert for_trial(replace(HEALTHY, per_second=(0,) * 10), PLAN) == ()
+
+
+def test_it_doubts_repeats_that_differ():
+    stable, unstable = trials_of(hinge(16), noise=0.02), trials_of(hinge(16), noise=0.3)
+    assert "unstable-repeats" not in [each.code for each in for_stack(stable, PLAN, CONDITIONS)]
+    assert "unstable-repeats" in [each.code for each in for_stack(unstable, PLAN, CONDITIONS)]
+
+
+def test_it_is_honest_about_a_rate_that_a_closed_loop_feeds():
+    codes = [each.code for each in for_stack([HEALTHY], replace(PLAN, rate=100), CONDITIONS)]
+    assert "coordinated-omission" in codes
+
+
+def test_it_doubts_a_machine_that_was_busy_before():
+    assert "loaded-before" in [e.code for e in for_stack([HEALTHY], PLAN, replace(CONDITIONS, load_before=1.5))]
+
+
+def test_it_says_when_something_else_burned_a_core_or_the_verdict_is_unchanged():
+    quiet = trials_of(hinge(16), other_cpu=0.02)
+    burned = [replace(t, other_cpu=1.0, rps=0.7 * t.rps) if t.repeat == 2 else t for t in quiet]
+    verdict = judge(Plan(users=1000), burned, CONDITIONS)[0]
+    assert "other-load" in [each.code for each in verdict.warnings]
+    assert verdict.shape == "invalid"
+
+
+def test_it_does_not_doubt_a_failed_trial_whose_error_says_all():
+    assert for_trial(TrialResult("pooldemo", 8, 1, error="gunicorn did not start"), PLAN) == ()
