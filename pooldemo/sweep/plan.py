@@ -11,7 +11,7 @@ from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, TrialPlan
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
-TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window, for estimates: see docs/measuring.md
+TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
 
 class PlanError(ValueError):

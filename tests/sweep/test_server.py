@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import until
@@ -177,7 +178,7 @@ def test_it_says_what_a_stack_lacks_and_how_to_have_it(stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", ["geventpool", "per-request", "persistent"])
 def test_it_configures_another_pool_without_the_options_of_ours(name: str) -> None:
-    config = {"NAME": "site", "OPTIONS": {"MAX_CONNS": 5, "POOL_TIMEOUT": 3, "sslmode": "disable"}}
+    config: dict[str, Any] = {"NAME": "site", "OPTIONS": {"MAX_CONNS": 5, "POOL_TIMEOUT": 3, "sslmode": "disable"}}
     made = stacks.database(name, config)
     allowed = {"MAX_CONNS": 5} if name == "geventpool" else {}
     assert made["OPTIONS"] == {"sslmode": "disable"} | allowed

@@ -7,7 +7,7 @@ an invalid measurement; 130 interrupted, with what was measured saved. Of severa
 import signal
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,9 +19,8 @@ from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import models, records, stacks
 from pooldemo.stacks.stack import GUNICORN, ROOT
-from pooldemo.sweep import adaptive, process, target
+from pooldemo.sweep import adaptive, process, report, target
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.report import WRITERS
 from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
 from pooldemo.sweep.run import Run
 from pooldemo.sweep.slo import parse_slo
@@ -30,6 +29,8 @@ from pooldemo.sweep.trial import Bench
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
+Reports = dict[str, Callable[[SweepResult], str]]  # file -> what makes its text
+REPORTS = {"json": report.to_json, "csv": report.to_csv, "html": report.to_html, "markdown": report.to_markdown}
 SLO_MISSED, INVALID, INTERRUPTED = 1, 2, 130
 
 
@@ -86,7 +87,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:  # told twice: stop now; whatever was started is gone, whatever ended is saved
             terminal.console.print("stopped; the trials that had ended are saved")
             code = INTERRUPTED
-        except (ValueError, records.NoSuchSweep, records.Busy, target.DatabaseDown, OSError) as error:
+        except (records.Busy, target.DatabaseDown) as error:
             raise CommandError(str(error), returncode=INVALID) from error
         except ProgrammingError as error:
             raise CommandError(f"{error}\nThe tables are missing: manage.py migrate", returncode=INVALID) from error
@@ -98,17 +99,20 @@ class Command(BaseCommand):
     def _sweep(self, terminal: Terminal, signals: list[int], options: dict[str, Any]) -> int:
         for stray in process.clean_up(RUN_FOLDER):
             terminal.say(f"stopped what an earlier sweep left running: {stray}")
-        row = records.get(options["resume"]) if options["resume"] is not None else None
-        plan, done = self._plan(row, options)
-        planning.check(plan)
-        plan = available(plan, terminal)
-        now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
-        planning.check_room(plan, now, lambda name: stacks.get(name).capped)
+        try:
+            row = records.get(options["resume"]) if options["resume"] is not None else None
+            plan, done = self._plan(row, options)
+            planning.check(plan)
+            plan = available(plan, terminal)
+            now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
+            planning.check_room(plan, now, lambda name: stacks.get(name).capped)
+            reports = {} if options["dry_run"] else open_reports(options)
+        except (ValueError, OSError, records.NoSuchSweep) as error:
+            raise CommandError(str(error), returncode=INVALID) from error
         left = len(planning.order(plan, {result.key for result in done.trials if not result.error}))
         if options["dry_run"]:
             dry_run(terminal, plan, left)
             return 0
-        reports = writers(options)
         with records.alone():
             return self._run(terminal, signals, row, plan, now, done, reports)
 
@@ -147,7 +151,7 @@ class Command(BaseCommand):
         plan: Plan,
         now: Conditions,
         done: SweepResult,
-        reports: dict[str, Any],
+        reports: Reports,
     ) -> int:
         if row is None:
             row = records.begin(plan, now)
@@ -183,9 +187,7 @@ class Command(BaseCommand):
             records.end(row, status, verdicts)
         terminal.table(run.plan, run.results)
         terminal.verdicts(verdicts)
-        whole = records.result(row)
-        for write in reports.values():
-            write(whole)
+        write_reports(reports, records.result(row))
         if status == models.Sweep.Status.INTERRUPTED:
             terminal.say(f"interrupted; the rest: manage.py sweep --resume {row.pk}")
             return INTERRUPTED
@@ -237,19 +239,19 @@ def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
     terminal.say(f"{left} trials, about {duration(planning.total_s(plan, left))}; nothing was started")
 
 
-def writers(options: dict[str, Any]) -> dict[str, Any]:
-    """A function for each report that was asked for. Raises OSError now rather than after the sweep when one cannot be
-    written."""
-    asked = {name: options[name] for name in WRITERS if options[name]}
-    for name, file in asked.items():
-        if (name, file) != ("json", "-"):
-            Path(file).touch()
+def open_reports(options: dict[str, Any]) -> Reports:
+    """The reports asked for, by their file. Raises OSError now, not after the sweep, when one cannot be written."""
+    asked: Reports = {options[name]: make for name, make in REPORTS.items() if options[name]}
+    for path in asked:
+        if path != "-":
+            Path(path).touch()
+    return asked
 
-    def writer(name: str, file: str) -> Any:
-        def write(sweep: SweepResult) -> None:
-            text = WRITERS[name](sweep)
-            sys.stdout.write(text) if (name, file) == ("json", "-") else Path(file).write_text(text, encoding="utf-8")
 
-        return write
-
-    return {name: writer(name, file) for name, file in asked.items()}
+def write_reports(reports: Reports, sweep: SweepResult) -> None:
+    """Each into its file; `-` is standard output."""
+    for path, make in reports.items():
+        if path == "-":
+            sys.stdout.write(make(sweep))
+        else:
+            Path(path).write_text(make(sweep))
