@@ -1,0 +1,183 @@
+"""`manage.py sweep` as it is typed: real servers, a real Locust, real signals. Windows are short: ratios are judged."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.core.management import CommandError, call_command
+from served import ROOT, free_port, until
+
+from pooldemo.sweep import target
+
+RUN_FOLDER = ROOT / ".local" / "run"
+PLAN = ["--stack", "pooldemo", "--ms", "50", "--users", "8", "--duration", "1", "--repeats", "1"]
+
+
+class Typed:
+    """A sweep as a process of its own; its output goes to a file. As a context manager it is killed in the end."""
+
+    def __init__(self, database_url: str, folder: Path, *arguments: str) -> None:
+        self.output = folder / f"output-{len(list(folder.iterdir()))}"
+        command = [sys.executable, "manage.py", "sweep", *arguments]
+        env = os.environ | {
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "COLUMNS": "200",
+        }
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
+
+    def __enter__(self) -> "Typed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def children(self) -> list[int]:
+        """What its ledger names: server and load of the trial under way."""
+        path = RUN_FOLDER / f"sweep-{self.process.pid}.json"
+        return [pid for pid, _, _ in json.loads(path.read_text())["children"]] if path.exists() else []
+
+    def under_way(self) -> list[int]:
+        """Both processes of a trial, once they are there."""
+        return until(lambda: pids if len(pids := self.children()) == 2 else None, 60)
+
+    def ends(self) -> int:
+        """Its exit code."""
+        return self.process.wait(120)
+
+
+@pytest.fixture
+def rows(database_url: str) -> Iterator[Any]:
+    """Ask the test database: a query gives its rows. Sweeps are gone afterwards."""
+    connection = target.connect(database_url)
+    cursor = connection.cursor()
+
+    def ask(query: str) -> list[tuple]:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+    yield ask
+    cursor.execute("DELETE FROM pooldemo_trial")
+    cursor.execute("DELETE FROM pooldemo_sweep")
+    connection.close()
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def test_it_measures_saves_and_judges_each_size(database_url: str, tmp_path: Path, rows: Any) -> None:
+    path = tmp_path / "sweep.json"
+    with Typed(database_url, tmp_path, *PLAN, "--sizes", "1,4", "--warmup", "1", "--json", str(path)) as sweep:
+        code = sweep.ends()
+        document = json.loads(path.read_text())
+    small, large = sorted(document["trials"], key=lambda trial: trial["size"])
+    assert 3 < large["rps"] / small["rps"] < 5
+    assert [trial["peak_connections"] for trial in (small, large)] == [1, 4]
+    assert 0.8 < large["efficiency"] < 1.2
+    assert large["hold_mean_ms"] >= 50 <= large["query_mean_ms"]
+    assert small["wait_p95_ms"] > large["wait_p95_ms"]
+    assert document["sweep"]["conditions"]["max_connections"] > 0
+    assert rows(
+        "SELECT size, rps, status FROM pooldemo_trial t JOIN pooldemo_sweep s ON s.id = sweep_id ORDER BY size"
+    ) == [
+        (1, small["rps"], "done"),
+        (4, large["rps"], "done"),
+    ]
+    # One repeat has no interval, and the verdict says so instead of guessing.
+    assert (code, document["verdicts"][0]["shape"]) == (2, "invalid")
+    assert "--repeats 3" in sweep.text
+    assert not RUN_FOLDER.joinpath(f"sweep-{sweep.process.pid}.json").exists()
+
+
+def test_it_loses_and_repeats_no_trial_when_it_is_interrupted_and_killed(
+    database_url: str, tmp_path: Path, rows: Any
+) -> None:
+    trials = "SELECT id, size FROM pooldemo_trial ORDER BY id"
+    status = "SELECT status FROM pooldemo_sweep"
+    with Typed(database_url, tmp_path, *PLAN, "--sizes", "1,2", "--warmup", "0") as sweep:
+        pids = sweep.under_way()
+        sweep.process.send_signal(signal.SIGINT)
+        assert sweep.ends() == 130
+        assert "finishing this trial" in sweep.text
+        assert gone(pids)
+    saved = rows(trials)
+    assert (len(saved), rows(status)) == (1, [("interrupted",)])
+    number = str(rows("SELECT id FROM pooldemo_sweep")[0][0])
+
+    with Typed(database_url, tmp_path, "--resume", number) as sweep:
+        pids = sweep.under_way()
+        sweep.process.kill()
+        sweep.ends()
+        until(lambda: gone(pids))
+    assert (rows(trials), rows(status)) == (saved, [("running",)])
+
+    path = tmp_path / "sweep.json"
+    with Typed(database_url, tmp_path, "--resume", number, "--json", str(path)) as sweep:
+        sweep.ends()
+    assert rows(trials)[:1] == saved
+    assert sorted(size for _, size in rows(trials)) == [1, 2]
+    assert sorted(trial["size"] for trial in json.loads(path.read_text())["trials"]) == [1, 2]
+    assert rows(status) == [("done",)]
+
+
+def test_it_stops_at_once_when_it_is_told_twice(database_url: str, tmp_path: Path, rows: Any) -> None:
+    with Typed(database_url, tmp_path, *PLAN, "--sizes", "1", "--warmup", "600") as sweep:
+        pids = sweep.under_way()
+        sweep.process.send_signal(signal.SIGTERM)
+        until(lambda: "finishing this trial" in sweep.text)
+        assert not gone(pids)
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.ends() == 130
+        assert gone(pids)
+    assert rows("SELECT status FROM pooldemo_sweep") == [("interrupted",)]
+    assert rows("SELECT * FROM pooldemo_trial") == []
+
+
+def test_it_says_that_the_database_is_down(tmp_path: Path) -> None:
+    with Typed(f"postgres://nobody@127.0.0.1:{free_port()}/site", tmp_path, *PLAN) as sweep:
+        assert sweep.ends() == 2
+        assert "PostgreSQL does not answer" in sweep.text
+        assert "Traceback" not in sweep.text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--sizes", "0"], "give whole numbers from 1"),
+        (["--sizes", "4,x"], "'x' is no pool size"),
+        (["--sizes", "99999"], "PostgreSQL takes"),
+        (["--users", "0"], "--users 0 is out of range"),
+        (["--stack", "nope"], "unknown stack 'nope': known are pooldemo"),
+        (["--slo", "p42=1"], "accepted are p50"),
+        (["--workload", "nope"], "known are slow"),
+        (["--resume", "987654"], "there is no sweep 987654"),
+        (["--csv", "no/such/folder/x.csv"], "no/such/folder"),
+    ],
+)
+def test_it_refuses_what_it_cannot_run_in_one_sentence(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(CommandError, match=sentence) as refusal:
+        call_command("sweep", *arguments)
+    assert refusal.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_it_starts_nothing_on_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("sweep", "--sizes", "1,2", "--repeats", "2", "--stack", "pooldemo,persistent", "--dry-run")
+    said = capsys.readouterr().out
+    assert said.count(" pooldemo at ") == said.count(" persistent at ") == 4
+    assert "8 trials, about 1 min" in said
