@@ -17,7 +17,7 @@ DEVELOP = $(VENV)/.develop-$(HERE)
 $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 
 .DEFAULT_GOAL = help
-.PHONY: help environment test check pins clean
+.PHONY: help environment test check peers stacks pins clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -56,6 +56,9 @@ $(PSYCOPG3): requirements.txt requirements-dev.txt requirements-psycopg3.txt bin
 	@touch $@
 
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
+
+stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
+	@$(PY) -m benchmarks.stacks $(ARGS)
 
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)

@@ -187,19 +187,22 @@ def starlette_app(
         if not steps:
             return reply(workload, 0, 0)
         asked = time.perf_counter()
-        async with checkout() as execute:
-            got = time.perf_counter()
-            for step in steps:
-                await (asyncio.sleep(step) if isinstance(step, float) else execute(step[0], *step[1]))
-            done = time.perf_counter()
+        try:
+            async with checkout() as execute:
+                got = time.perf_counter()
+                for step in steps:
+                    await (asyncio.sleep(step) if isinstance(step, float) else execute(step[0], *step[1]))
+                done = time.perf_counter()
+        except Exception as error:  # here, since Starlette hands an Exception on to uvicorn, which hangs up
+            return JSONResponse(failure(error), 500)
         return reply(workload, got - asked, done - got)
 
     def reply(workload: Workload, wait_s: float, query_s: float) -> JSONResponse:
         content, headers = answer(workload, wait_s, query_s)
         return JSONResponse(content, headers=headers)
 
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(failure(error), 400 if isinstance(error, BadParameter) else 500)
+    async def bad(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(failure(error), 400)
 
     routes = [Route(f"/{workload.name}/", partial(work, workload)) for workload in WORKLOADS.values()]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed, BadParameter: failed})
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={BadParameter: bad})

@@ -1,0 +1,69 @@
+"""`python -m benchmarks.stacks` (`make stacks`): measure every stack, watch how it behaves, and write docs/stacks.md.
+
+About a quarter of an hour. What is done is kept in .local/stacks, so that it can be cut off and typed again;
+`--minutes N` cuts it off by itself, `--fresh` forgets what is done, `--page` writes the page from docs/data alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pooldemo.stacks.stack import ROOT
+
+DONE = ROOT / ".local" / "stacks"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    from benchmarks.stacks import load, page
+
+    if not options.page:
+        ends_s = time.monotonic() + options.minutes * 60
+        if not measure(options.fresh, lambda: max(1.0, ends_s - time.monotonic())):
+            print("cut off; what is done is kept: the same once more goes on", file=sys.stderr)
+            return 130
+        documents = {each.workload: json.loads((DONE / f"{each.workload}.json").read_text()) for each in load.LOADS}
+        page.store(documents, json.loads((DONE / "behaviour.json").read_text()))
+    page.write()
+    return 0
+
+
+def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
+    """Do what is not done yet; whether all of it is."""
+    from benchmarks.stacks import behaviour, load
+    from benchmarks.stacks.database import own_postgresql
+    from pooldemo import stacks
+
+    DONE.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        for document in DONE.glob("*.json"):
+            document.unlink()
+    with own_postgresql(DONE) as postgresql:
+        environment = os.environ | {"DATABASE_URL": postgresql.url}
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, env=environment, check=True)
+        for each in load.LOADS:
+            if not load.run(each, postgresql.url, DONE / f"{each.workload}.json", seconds_left):
+                return False
+        seen = DONE / "behaviour.json"
+        if not seen.exists():
+            if seconds_left() < behaviour.TAKES_S:
+                return False
+            able = [name for name in stacks.names() if not stacks.get(name).missing()]
+            with tempfile.TemporaryDirectory() as folder:
+                seen.write_text(json.dumps(behaviour.observe(able, postgresql, Path(folder)), indent=1) + "\n")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
