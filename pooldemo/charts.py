@@ -26,13 +26,15 @@ Scale = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Point:
-    """A value at `x`, the range in which the true one lies (None: not known), and the words of its tooltip."""
+    """A value at `x`, the range in which the true one lies (None: not known), and the words of its tooltip; a `doubt`
+    puts an exclamation mark beside it."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
     hint: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,10 @@ def _line(series: Series, x: Scale, y: Scale, top: float) -> Iterator[str]:
                 f'<path d="M{_n(px)} {_n(low)}V{_n(high)}M{_n(px - 4)} {_n(low)}h8M{_n(px - 4)} {_n(high)}h8" '
                 f'stroke="{colour}" stroke-width="1.4" stroke-opacity="0.75" fill="none"/>'
             )
-        hint = f"<title>{escape(point.hint)}</title>" if point.hint else ""
-        yield f"<g>{hint}{whisker}{_marker(x(point.x), y(point.y), series.colour or 0, colour)}</g>"
+        words = f"{point.hint}; in doubt: {point.doubt}" if point.doubt else point.hint
+        hint = f"<title>{escape(words)}</title>" if words else ""
+        doubt = _text(x(point.x) + 7, y(point.y) - 6, "!", colour=colour, weight="700", size=14) if point.doubt else ""
+        yield f"<g>{hint}{whisker}{doubt}{_marker(x(point.x), y(point.y), series.colour or 0, colour)}</g>"
 
 
 def _cut(points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:

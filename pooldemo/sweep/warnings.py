@@ -30,6 +30,9 @@ UNACCOUNTED = 0.05
 HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
 
+EXPECTED = ("queueing", "users-below-slots")
+"""Codes that every sweep earns, for it shows just that: small sizes make requests queue, large ones leave slots empty."""
+
 Rule = Callable[[TrialResult, Plan], tuple[str, str] | None]
 
 
@@ -173,12 +176,10 @@ def for_stack(trials: Sequence[TrialResult], plan: Plan, conditions: Conditions)
 
 
 def _of_trials(trials: Sequence[TrialResult], plan: Plan) -> Iterator[Warning_]:
-    # At small sizes requests queue, at large ones slots stay empty: that is what a sweep shows, no reason to doubt it.
-    expected = ("queueing", "users-below-slots")
     ran = [trial for trial in trials if not trial.error]
     for code, rule in RULES.items():
         hits = [(trial, found) for trial in ran if (found := rule(trial, plan))]
-        if not hits or (code in expected and len(hits) < len(ran)):
+        if not hits or (code in EXPECTED and len(hits) < len(ran)):
             continue
         sizes = sorted({trial.size for trial, _ in hits})
         cause, cure = hits[-1][1]
