@@ -1,6 +1,6 @@
 # Everything starts here: `make` lists the targets. Works with GNU make 3.81 (macOS) and later.
 #   make PYTHON=python3.12 ...   the interpreter the environment is made with (default: the first of 3.11 to 3.14 found)
-#   make ARGS="..." sweep        further arguments for the command behind a target
+#   make sweep ARGS="--users 64" further arguments for the command behind a target
 
 export PYTHON
 SHELL = /bin/sh
@@ -30,6 +30,19 @@ $(RUNTIME): requirements.txt bin/environment
 $(DEVELOP): requirements.txt requirements-dev.txt bin/environment
 	@bin/environment $(VENV) requirements.txt requirements-dev.txt
 	@touch $(RUNTIME) $@
+
+# The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it. `trap :` lets this line
+# run after Ctrl-C, and unlike `trap ''` leaves the signal to the command.
+AFTERWARDS = code=$$?; [ -n "$$DATABASE_URL" ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
+
+demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the verdict, a login for the admin (3 minutes)
+	@$(PY) manage.py demo $(ARGS)
+
+run: $(RUNTIME) ## serve the site with gunicorn and gevent workers on http://127.0.0.1:8000 until Ctrl-C
+	@trap : INT; $(PY) -m gunicorn -k gevent project.wsgi $(ARGS); $(AFTERWARDS)
+
+sweep: $(RUNTIME) ## measure throughput against pool size and say which to use: make sweep ARGS="--users 64 --sizes 4,8,16"
+	@trap : INT; $(PY) manage.py migrate --verbosity 0 && $(PY) manage.py sweep $(ARGS); $(AFTERWARDS)
 
 environment: $(DEVELOP) ## make or repair the virtual environment .venv
 
