@@ -61,7 +61,7 @@ class Stack:
     venv: str | None = None
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
-    remedy: str = "make install"
+    remedy: str = "make environment"
     helpers: tuple[Helper, ...] = ()
     capped: bool = True
     pool_path: str | None = "/pool/"
