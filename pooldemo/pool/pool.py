@@ -301,7 +301,7 @@ class Pool:
         return holder
 
     def _orphaned(self, holder: Holder) -> None:
-        """Called by the garbage collector, anywhere, perhaps in one who is under the lock: leaves the work to others."""
+        """Called by the garbage collector, anywhere, perhaps in one under the lock: leaves the work to others."""
         self._orphans.append(holder)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending, and its threads and sockets with it
             _thread.start_new_thread(self._reap, ())
@@ -323,7 +323,8 @@ class Pool:
     def _keep(self) -> None:
         """Start the housekeeping, if there is any to do."""
         if self._keeper is None and keeper.is_needed(self.options):
-            self._keeper = keeper.Keeper(self)
+            self._keeper = new = keeper.Keeper(self)
+            new.start()
 
     # ---- what people ask ----
 
