@@ -25,16 +25,14 @@ def fill(pool: "Pool", waiter: Waiter, timeout: float | None, deadline: float | 
         try:
             connect(pool, slot, deadline)
         except connector.errors as error:
-            remaining_s = None if deadline is None else deadline - pool._clock()
-            if remaining_s is not None and remaining_s <= 0:
-                what = f"no connection within {timeout} s; connecting failed ({str(error).strip()})"
-                pool._refuse(PoolTimeout(pool._because(what)), cause=error)
-            if timeout == 0 or not connector.is_transient(error, first=not pool.stats.connect.total_s):
+            _give_up_at(deadline, pool, timeout, error)
+            if timeout == 0 or not connector.is_transient(error, first=not any(pool.stats.connect.counts)):
                 raise
             longest_s = pause_s * (0.5 + 0.5 * pool._spread())
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            slot = _pause(pool, waiter, longest_s if remaining_s is None else min(longest_s, remaining_s), error)
+            slot = _pause(pool, waiter, min(longest_s, pool._left_s(deadline) or longest_s), error)
             if slot.connection is None or not pool._works(slot, deadline):
+                _give_up_at(deadline, pool, timeout, error)
                 continue
         else:
             with pool._mutex:
@@ -56,7 +54,7 @@ def connect(pool: "Pool", slot: Slot, deadline: float | None) -> None:
     generation = pool._generation
     stats.connects += 1
     try:
-        connection = pool._connector.connect(None if deadline is None else max(deadline - started_at, 0.001))
+        connection = pool._connector.connect(pool._left_s(deadline))
     except BaseException:
         stats.connect_errors += 1
         raise
@@ -67,6 +65,13 @@ def connect(pool: "Pool", slot: Slot, deadline: float | None) -> None:
         slot.expires_at = now + lifetime_s if generation == pool._generation else float("-inf")
         stats.connect.add(now - started_at)
     pool._keep()
+
+
+def _give_up_at(deadline: float | None, pool: "Pool", timeout: float | None, failure: Exception) -> None:
+    """Raise PoolTimeout from the last failure when the deadline has passed."""
+    if deadline is not None and pool._clock() >= deadline:
+        what = f"no connection within {timeout} s; connecting failed ({str(failure).strip()})"
+        pool._refuse(PoolTimeout(pool._because(what)), cause=failure)
 
 
 def _pause(pool: "Pool", waiter: Waiter, pause_s: float, failure: Exception) -> Slot:

@@ -21,7 +21,7 @@ class Connector(Protocol):
         ...
 
     def close(self, connection: Any) -> None:
-        """Close for good. Must neither block nor switch."""
+        """Close for good. Must neither block, nor switch, nor raise."""
         ...
 
     def check(self, connection: Any, timeout: float | None) -> bool:

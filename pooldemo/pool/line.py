@@ -36,7 +36,7 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> None:
         """Block until woken or for `timeout` seconds (None: no limit). What came of it stands in `slot` and `error`."""
-        self._gate.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        self._gate.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
     def wake(self) -> None:
         """Let `wait` return. Does not block and, under gevent, does not switch."""

@@ -65,6 +65,7 @@ class Pool:
         self._idle, self._line = self._capacity.idle, self._capacity.line
         self._tickets = 0  # checkouts asked for; the number of one is its place in the order of service
         self._generation = 0  # raised by `drain`: what was connecting meanwhile is old when it arrives
+        self._pid = os.getpid()
         self._local = threading.local()
         self._orphans: deque[Holder] = deque()  # they ended without checkin; appended to by the garbage collector
         self._keeper: keeper.Keeper | None = None
@@ -95,7 +96,7 @@ class Pool:
         if slot is not None:  # what most checkouts do, written out for speed
             if asked_at < slot.expires_at:
                 try:
-                    alive = self._check(slot.connection, timeout)
+                    alive = self._check(slot.connection, timeout or None)
                 except BaseException:
                     self._close(slot)
                     self._leave(Waiter(ticket, own=slot), served=True)
@@ -145,7 +146,7 @@ class Pool:
             self._may_wait(timeout, holder)
             self._line.join(waiter)
             self.stats.queued += 1
-        waiter.wait(None if deadline is None else deadline - self._clock())
+        waiter.wait(self._left_s(deadline))
         with self._mutex:
             if waiter.waiting:
                 self._refuse(PoolTimeout(self._because(f"no connection within {timeout} s")))
@@ -173,12 +174,16 @@ class Pool:
     def _works(self, slot: Slot, deadline: float | None) -> bool:
         """Whether the slot's connection works; if this is stopped it is closed, for who knows what state it is in."""
         try:
-            alive = self._check(slot.connection, None if deadline is None else deadline - self._clock())
+            alive = self._check(slot.connection, self._left_s(deadline))
         except BaseException:
             self._close(slot)
             raise
         self.stats.lost += not alive
         return alive
+
+    def _left_s(self, deadline: float | None) -> float | None:
+        """Seconds until the deadline, at least a millisecond: nothing to try with less; None when there is no limit."""
+        return None if deadline is None else max(deadline - self._clock(), 0.001)
 
     def _leave(self, waiter: Waiter, served: bool = False) -> None:
         """A checkout that ends without a connection: pass on whatever it had. `served`: it was counted as such."""
@@ -199,6 +204,8 @@ class Pool:
         """
         holder = slot.holder
         if holder is None:
+            if any(slot in capacity.slots for capacity, _ in _of_the_parent):
+                return  # held while the process forked: the parent gives it back, not we
             raise ValueError(f"this slot of {self!r} is not held: it was given back already")
         try:
             reusable = self._recycle(slot.connection)
@@ -302,6 +309,8 @@ class Pool:
 
     def _orphaned(self, holder: Holder) -> None:
         """Called by the garbage collector, anywhere, perhaps in one under the lock: leaves the work to others."""
+        if os.getpid() != self._pid:  # a thread that a fork has ended on this side: what it holds is the parent's
+            return
         self._orphans.append(holder)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending, and its threads and sockets with it
             _thread.start_new_thread(self._reap, ())
@@ -365,6 +374,8 @@ _of_the_parent: list[Any] = []  # kept for ever: collecting them would say goodb
 def _forget_after_fork() -> None:
     for pool in list(_pools):
         _of_the_parent.append((pool._capacity, pool._local))
+        for slot in pool._capacity.slots:
+            slot.holder = None
         pool._start_afresh()
 
 
