@@ -1,0 +1,191 @@
+"""What a test elsewhere talks to: databases of one ENGINE, each an alias with a pool of its own, and PostgreSQL's view.
+
+Configures Django by itself. Without gevent's patch the same names work on threads.
+"""
+
+import contextlib
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from project.environment import database as parsed
+
+from .elsewhere import OURS, STOCK
+
+OBSERVER = "django.db.backends.postgresql"
+STOCK_KNOWS = ("MAX_CONNS", "REUSE_CONNS")
+
+
+class TimeLimit(BaseException):
+    """The test hung. No Exception, so that nothing under test takes it for one of its own."""
+
+
+def outcome_of(body: Callable[["Site"], None], site: "Site", limit_s: float) -> str:
+    """The failure of `body(site)` as text with local values, empty when there was none."""
+    try:
+        with time_limit(limit_s, TimeLimit):
+            body(site)
+    except BaseException as error:
+        return "".join(traceback.TracebackException.from_exception(error, capture_locals=True, limit=-6).format())
+    finally:
+        with time_limit(limit_s, TimeLimit):
+            site.end()
+    return ""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    from pooldemo.postgresql import green
+
+    if not green.is_patched():
+        yield
+        return
+    import gevent
+
+    with gevent.Timeout(seconds, error):
+        yield
+
+
+class Database:
+    """One alias of the ENGINE under test: `MAX_CONNS` and the like, and everything Django does with it."""
+
+    def __init__(self, site: "Site", alias: str) -> None:
+        self.site, self.alias = site, alias
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """The calling greenlet's wrapper."""
+        return connections[self.alias]
+
+    @property
+    def pool(self) -> Any:
+        return self.connection.pool  # type: ignore[attr-defined]
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Any]:
+        """A cursor, as a view has it; at the end what Django does at a request's end."""
+        try:
+            with self.connection.cursor() as cursor:
+                yield cursor
+        finally:
+            self.end_request()
+
+    def end_request(self) -> None:
+        self.connection.close_if_unusable_or_obsolete()
+
+    def ask(self, sql: str = "SELECT pg_backend_pid()", *params: Any) -> Any:
+        """The one value that a request of its own gets."""
+        with self.request() as cursor:
+            cursor.execute(sql, params or None)
+            return cursor.fetchone()[0] if cursor.description else None
+
+    def pids(self) -> set[int]:
+        """The server's processes that serve this alias."""
+        rows = self.site.observe("SELECT pid FROM pg_stat_activity WHERE application_name = %s", self.alias)
+        return {pid for (pid,) in rows}
+
+    def fill(self, number: int) -> set[int]:
+        """Open that many connections and leave them idle. Returns their processes."""
+        with contextlib.ExitStack() as stack:
+            return {self._hold(stack) for _ in range(number)}
+
+    def _hold(self, stack: contextlib.ExitStack) -> int:
+        other = connections.create_connection(self.alias)
+        stack.callback(other.close)
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            pid: int = cursor.fetchone()[0]
+            return pid
+
+
+class Site:
+    """The databases of one test process."""
+
+    def __init__(self, url: str, engine: str) -> None:
+        self.url, self.engine = url, engine
+        self._names = map("t{}".format, itertools.count())
+        self._ends = contextlib.ExitStack()
+        if engine == STOCK:
+            from psycogreen.gevent import patch_psycopg
+
+            patch_psycopg()
+        settings.configure(DATABASES={"default": {}, "observer": self._config(OBSERVER)}, USE_TZ=True, TIME_ZONE="UTC")
+        import django
+
+        django.setup()
+
+    def _config(self, engine: str, **settings: Any) -> dict[str, Any]:
+        config: dict[str, Any] = {**parsed(self.url, {}), "ENGINE": engine}
+        options = {name: value for name, value in config.get("OPTIONS", {}).items() if not name.isupper()}
+        return config | settings | {"OPTIONS": options | settings.get("OPTIONS", {})}
+
+    def database(self, config: dict[str, Any] | None = None, /, **options: Any) -> Database:
+        """A new alias: `options` are its OPTIONS, `config` its other settings."""
+        alias = next(self._names)
+        if self.engine == STOCK:
+            options = {name: value for name, value in options.items() if name in STOCK_KNOWS or not name.isupper()}
+        options = {"application_name": alias} | options
+        given = connections.settings
+        given[alias] = self._config(self.engine, **(config or {}), OPTIONS=options)
+        connections.settings = connections.configure_settings(given)
+        return Database(self, alias)
+
+    def gate(self) -> Any:
+        """A Gate before PostgreSQL, closed when the test ends. Only under gevent."""
+        from .gate import Gate
+
+        config = self._config(OBSERVER)
+        gate = Gate(config["HOST"] or "127.0.0.1", int(config["PORT"] or 5432))
+        self.finally_do(gate.close)
+        return gate
+
+    def behind(self, gate: Any, **options: Any) -> Database:
+        """A new alias that reaches PostgreSQL through the gate."""
+        return self.database(gate.config(), sslmode="disable", gssencmode="disable", **options)
+
+    def observe(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query on a connection past every pool."""
+        observer = connections["observer"]
+        try:
+            with observer.cursor() as cursor:
+                cursor.execute(sql, params or None)
+                return list(cursor.fetchall())
+        finally:
+            observer.close()
+
+    def terminate(self, *pids: int) -> None:
+        """End these processes of the server; blocks until they are gone."""
+        for pid in pids:
+            self.observe("SELECT pg_terminate_backend(%s, 10000)", pid)
+
+    def wait_until(self, what: Callable[[], Any]) -> Any:
+        """Wait until `what` gives something; the test's time limit ends it."""
+        while not (result := what()):
+            time.sleep(0.005)
+        return result
+
+    def finally_do(self, callback: Callable[[], Any]) -> None:
+        """Do this when the test has ended."""
+        self._ends.callback(callback)
+
+    def end(self) -> None:
+        """After each test: close what it opened."""
+        with contextlib.suppress(Exception):
+            self._ends.close()
+        for alias in list(connections.settings):
+            if alias not in ("default", "observer"):
+                wrapper = getattr(connections._connections, alias, None)  # type: ignore[attr-defined]
+                if wrapper is not None:
+                    with contextlib.suppress(Exception):
+                        wrapper.close()
+        if self.engine == OURS:
+            from pooldemo.postgresql import pools
+
+            for pool in pools():
+                pool.close()
