@@ -106,7 +106,7 @@ def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(
 def test_it_keeps_three_digits(runs: dict[str, Run]) -> None:
     buckets = [float(bucket) for bucket in runs["alone"].histogram("slow", "ok")]
     assert all(bucket == float(f"{bucket:.3g}") for bucket in buckets)
-    assert len(buckets) > 3
+    assert any(bucket != float(f"{bucket:.2g}") for bucket in buckets), "two digits would be enough for these"
 
 
 def test_it_keeps_failures_apart_under_messages_without_numbers(runs: dict[str, Run]) -> None:

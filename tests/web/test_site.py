@@ -106,7 +106,7 @@ def test_it_answers_while_postgresql_is_down(log: Path) -> None:
 
 def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
     line = "workers x MAX_CONNS = 2 x 4 = 8 of max_connections - reserved = "
-    until(lambda: line in site.log)
+    until(lambda: line in site.log and len(site.get("/pool/").json["workers"]) == 2)
     assert site.log.count("workers x MAX_CONNS") == 1
 
 
