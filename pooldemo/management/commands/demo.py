@@ -38,12 +38,12 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=3, help="of each stack and size (default %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        before = records.latest()
         measured = {name: options[name] for name in ("sizes", "duration", "repeats")}
         code = 0
         try:
             self.say("1/3  Making the tables")
             call_command("migrate", verbosity=0, interactive=False)
+            before = records.latest()
             self.say("2/3  Sweeping pool sizes on this machine")
             code = self.sweep(measured)
             if code != INTERRUPTED:
