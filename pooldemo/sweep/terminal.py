@@ -93,8 +93,9 @@ class Terminal:
             f"p50 {digits(result.p50_ms):>5} ms",
             f"p95 {digits(result.p95_ms):>5} ms",
             f"p99 {digits(result.p99_ms):>5} ms",
-            f"connections {result.peak_connections:>3} of {_allowed(result, plan):<3}",
         ]
+        if result.peak_connections is not None:
+            cells.append(f"connections {result.peak_connections:>3} of {_allowed(result, plan):<3}")
         if result.efficiency is not None:
             cells.append(f"efficiency {result.efficiency:.2f}")
         cells += [f"[{warning.code}]" for warning in result.warnings]

@@ -1,0 +1,123 @@
+"""A sweep as it runs: what follows on a trial that failed, on a signal, on a knee. The trials are made up."""
+
+import io
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pooldemo.management.commands import sweep as command
+from pooldemo.stacks.stack import Stack
+from pooldemo.sweep.process import Ledger
+from pooldemo.sweep.result import Conditions, Plan, TrialPlan, TrialResult
+from pooldemo.sweep.run import Run
+from pooldemo.sweep.terminal import Terminal
+from pooldemo.sweep.trial import Bench, window_start
+
+Maker = Callable[..., Run]
+
+PLAN = Plan(sizes=(1, 2, 4), repeats=3, users=64, ms=50)
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Maker:
+    """A Run whose trials are what `made` answers: requests a second, or an error's text."""
+
+    def make(plan: Plan, made: Callable[[TrialPlan], float | str], **options: Any) -> Run:
+        def fake(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: object) -> TrialResult:
+            answer = made(trial)
+            result = TrialResult(trial.stack, trial.size, trial.repeat)
+            if isinstance(answer, str):
+                return replace(result, error=answer)
+            return replace(result, rps=answer, requests=int(answer), window_s=1.0, per_second=(int(answer),))
+
+        monkeypatch.setattr("pooldemo.sweep.trial.run", fake)
+        bench = Bench("postgres://nowhere/site", tmp_path, Ledger(tmp_path))
+        return Run(plan, Conditions(max_connections=100), bench, **options)
+
+    return make
+
+
+def test_it_goes_on_after_a_trial_that_failed(trials: Maker) -> None:
+    run = trials(PLAN, lambda trial: "no server" if trial.size == 2 else 20.0 * trial.size)
+    assert len(list(run)) == 9
+    assert [result.error for result in run.results if result.size == 2] == ["no server"] * 3
+
+
+def test_it_calls_a_sweep_invalid_when_every_trial_failed(trials: Maker) -> None:
+    run = trials(PLAN, lambda trial: "no server")
+    list(run)
+    assert [verdict.shape for verdict in run.verdicts()] == ["invalid"]
+
+
+def test_it_ends_the_trial_and_no_more_when_it_is_told_to_stop(trials: Maker) -> None:
+    counter = itertools.count()
+    run = trials(PLAN, lambda trial: 20.0, stopping=lambda: next(counter) >= 2)
+    assert len(list(run)) == 2
+    assert run.left == 7
+
+
+def test_it_runs_what_is_missing_and_what_failed_when_it_is_resumed(trials: Maker) -> None:
+    done = [TrialResult("pooldemo", 1, 1, rps=20.0), TrialResult("pooldemo", 2, 1, error="no server")]
+    run = trials(replace(PLAN, repeats=1), lambda trial: 20.0, done=done)
+    assert sorted(result.size for result in run) == [2, 4]
+    assert len(run.results) == 3
+
+
+def test_it_adds_sizes_around_the_knee_when_it_is_adaptive(trials: Maker) -> None:
+    plan = replace(PLAN, sizes=(1, 2, 4, 8, 16, 32), adaptive=True)
+    run = trials(plan, lambda trial: 20.0 * min(trial.size, 12) + 0.01 * trial.repeat)
+    list(run)
+    assert set(run.plan.sizes) > {1, 2, 4, 8, 16, 32}
+    (verdict,) = run.verdicts()
+    assert verdict.shape == "knee"
+    assert 11 <= (verdict.max_conns or 0) <= 13
+
+
+def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
+    known = {"lacking": lacking, "pooldemo": replace(lacking, name="pooldemo", programs=())}
+    monkeypatch.setattr("pooldemo.stacks.get", known.__getitem__)
+    stream = io.StringIO()
+    terminal = Terminal(stream)
+    assert command.available(replace(PLAN, stacks=("lacking", "pooldemo")), terminal).stacks == ("pooldemo",)
+    assert "left out: lacking needs the program no-such-program: install it" in stream.getvalue()
+    with pytest.raises(ValueError, match="no-such-program: install it"):
+        command.available(replace(PLAN, stacks=("lacking",)), terminal)
+
+
+def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:
+    stream = io.StringIO()
+    run = trials(replace(PLAN, repeats=1), lambda trial: "no server" if trial.size == 2 else 20.0 * trial.size)
+    with Terminal(stream) as terminal:
+        terminal.begin(run.plan, 7, run.left)
+        for number, result in enumerate(run, start=1):
+            terminal.trial(result, run.plan, number, 3)
+        terminal.table(run.plan, run.results)
+        terminal.verdicts(run.verdicts())
+    said = stream.getvalue()
+    assert "\x1b" not in said
+    assert "sweep 7: slow of 50 ms with 64 users, sizes 1, 2, 4, 1 repeat, 1 worker: 3 trials" in said
+    assert "failed: no server" in said
+    assert "pooldemo: " in said
+
+
+def test_it_says_the_verdicts_alone_when_it_is_quiet(trials: Maker) -> None:
+    stream = io.StringIO()
+    run = trials(PLAN, lambda trial: 20.0)
+    with Terminal(stream, quiet=True) as terminal:
+        terminal.begin(run.plan, 7, run.left)
+        for result in run:
+            terminal.trial(result, run.plan, 1, 9)
+        terminal.table(run.plan, run.results)
+        terminal.verdicts(run.verdicts())
+    assert stream.getvalue().startswith("pooldemo: flat\n")
+
+
+def test_it_begins_the_window_with_the_second_next_to_the_end_of_the_warm_up() -> None:
+    assert window_start(100.3, 2.0) == 102
+    assert window_start(100.7, 2.0) == 103
+    assert window_start(100.3, 0.0) == 101  # never in the past
