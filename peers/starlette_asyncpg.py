@@ -1,7 +1,8 @@
 """A rival: Starlette and asyncpg's own pool, without Django and without an ORM.
 
-asyncpg opens MIN_SIZE connections ahead (its default is 10, at most MAX_SIZE, here MAX_CONNS), queues in the order of
-asking, and resets a session at each release with a round trip of its own.
+asyncpg opens MIN_SIZE connections ahead (its default is 10, at most MAX_SIZE, here MAX_CONNS) and resets a session at
+each release with a round trip of its own. It waits on asyncio's queue: who was woken may find the connection taken by
+one who came just then, and goes to the end of the line.
 """
 
 from collections.abc import AsyncIterator

@@ -7,8 +7,9 @@ from pooldemo.stacks.peer import peer
 STACK = replace(
     peer(
         "starlette-asyncpg",
-        "Starlette over asyncpg's own pool, under uvicorn with uvloop: no Django, no ORM, no greenlets. The least work"
-        " per request of all stacks; what it would take to move a Django site there is everything.",
+        "Starlette over asyncpg's own pool, under uvicorn with uvloop: no Django, no ORM, no greenlets, so the least "
+        "work per request of all stacks. It keeps its cap. Its queue is asyncio's: a waiter that was woken may find "
+        "the connection taken by one who came just then, and goes to the end of the line.",
         module="asyncpg",
         asgi=True,
     ),
