@@ -19,7 +19,7 @@ def ordered(fleet: Fleet) -> None:
     """Start what the tests below ask for, in their order, while the first of them run: they mostly sleep."""
     for stack in ("flask-sqlalchemy", OURS, "connect-each"):
         fleet.order(stack, 20)
-    for stack in ("sqlalchemy-async", OURS, "upool"):
+    for stack in ("sqlalchemy-async", "upool"):
         fleet.order(stack, 5)
     for stack in ("upool", OURS):
         fleet.order(stack, 3, workers=2)
@@ -77,13 +77,13 @@ class TestAsyncSqlalchemy:
         python = ROOT / ".venv-peers/bin/python"
         assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "5\n"
 
-    @pytest.mark.parametrize("stack", ["sqlalchemy-async", OURS])
-    def test_idle_connections_stay_open_and_are_no_leak(self, fleet: Fleet, stack: str) -> None:
-        running = fleet.get(stack, 5)
+    @pytest.mark.parametrize(("stack", "size"), [("sqlalchemy-async", 5), (OURS, 20)])
+    def test_idle_connections_stay_open_and_are_no_leak(self, fleet: Fleet, stack: str, size: int) -> None:
+        running = fleet.get(stack, size)
         for _ in range(3):
-            assert statuses(running.at_once(20, "/slow/?ms=20")) == [200] * 20
+            assert statuses(running.at_once(2 * size, "/slow/?ms=100")) == [200] * 2 * size
             states = running.wait_for_connections(lambda states: set(states) == {"idle"})
-            assert states == ["idle"] * 5
+            assert states == ["idle"] * size
 
 
 class TestUpool:
@@ -97,7 +97,7 @@ class TestUpool:
         assert json.loads(answers[0].text) == {"code": 0, "msg": "queue empty"}
 
     def test_ours_serves_them_all(self, fleet: Fleet) -> None:
-        assert statuses(fleet.get(OURS, 5).at_once(20, "/slow/?ms=200")) == [200] * 20
+        assert statuses(fleet.get(OURS, 20).at_once(80, "/slow/?ms=200")) == [200] * 80
 
     @pytest.mark.parametrize("stack", ["upool", OURS])
     def test_each_process_has_a_pool_of_its_own(self, fleet: Fleet, stack: str) -> None:
