@@ -31,6 +31,9 @@ RESOLUTION = 0.075
 """The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict: half as much
 again as MARGIN."""
 
+LEAST_NOISE = 0.005
+"""A machine does not repeat itself better than this, whatever two repeats that happen to agree may say."""
+
 ENOUGH_FREEDOM = 6
 """Degrees of freedom from which the plateau's own noise is worth more than that of all sizes: three sizes, three
 repeats."""
@@ -81,14 +84,15 @@ def find_knee(throughputs: Throughputs) -> Knee:
         return _invalid("sizes", samples, noise)
     if not noise.freedom:
         return _invalid("repeats", samples, noise)
-    if (needed := _repeats_needed(samples, noise)) > min(map(len, samples.values())):
+    noise = Noise(max(noise.relative, LEAST_NOISE), noise.freedom)
+    if needed := _repeats_needed(samples, noise):
         return _invalid("noise", samples, noise, needed)
     plateau = _plateau(samples, noise)
     own = pooled_noise(samples[size] for size in plateau)
     if own.freedom >= ENOUGH_FREEDOM and own.relative > noise.relative:
         # Small sizes may be steadier than large ones; what counts is how steady the plateau is.
         noise = own
-        if (needed := _repeats_needed(samples, noise)) > min(map(len, samples.values())):
+        if needed := _repeats_needed(samples, noise):
             return _invalid("noise", samples, noise, needed)
     size = _smallest_as_good(samples, plateau, noise)
     plateau = tuple(each for each in plateau if each >= size)
@@ -140,13 +144,14 @@ def _bends(samples: Throughputs, size: int, plateau: Sequence[int], noise: Noise
 
 
 def _repeats_needed(samples: Throughputs, noise: Noise) -> int:
-    """The smallest number of repeats at which two sizes can be compared within RESOLUTION, if the noise stays what it
-    is."""
-    if not noise.relative:
-        return 1
-    for repeats in range(1, 100):
-        freedom = max(noise.freedom, len(samples) * (repeats - 1))
-        if freedom and Noise(noise.relative, freedom).half_width(math.sqrt(2 / repeats)) <= RESOLUTION:
+    """How many repeats would compare two sizes within RESOLUTION, the noise staying what it is; 0: those there are
+    do."""
+    done = fmean(map(len, samples.values()))
+    if noise.half_width(math.sqrt(2 / done)) <= RESOLUTION:
+        return 0
+    for repeats in range(math.floor(done) + 1, 100):
+        planned = Noise(noise.relative, len(samples) * (repeats - 1))
+        if planned.half_width(math.sqrt(2 / repeats)) <= RESOLUTION:
             return repeats
     return 100
 

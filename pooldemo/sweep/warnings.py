@@ -31,7 +31,7 @@ HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
 
 EXPECTED = ("queueing", "users-below-slots")
-"""Codes that every sweep earns, for it shows just that: small sizes make requests queue, large ones leave slots empty."""
+"""Codes that every sweep earns, as it should: at small sizes requests queue, at large ones slots stay empty."""
 
 Rule = Callable[[TrialResult, Plan], tuple[str, str] | None]
 
@@ -131,6 +131,8 @@ def rate_missed(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
 def unaccounted_users(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
+    if short_window(trial, plan):
+        return None
     return (
         f"throughput x response time accounts for all but {trial.little_residual:.0%} of the users",
         "users lose time outside their requests: the generator is slow, or the window too short for the response",
@@ -189,7 +191,7 @@ def _of_trials(trials: Sequence[TrialResult], plan: Plan) -> Iterator[Warning_]:
         sizes = sorted({trial.size for trial in broken})
         yield Warning_(
             "trial-failed",
-            f"{len(broken)} of {len(trials)} trials failed at size {_list(sizes)}: {broken[0].error}",
+            f"{len(broken)} of {len(trials)} trials failed at size {_list(sizes)}: {brief(broken[0].error)}",
             "they are left out; --resume runs them again",
         )
 
@@ -235,3 +237,9 @@ def _at(sizes: Sequence[int], hits: int, ran: int) -> str:
 
 def _list(sizes: Sequence[int]) -> str:
     return ", ".join(map(str, sizes))
+
+
+def brief(error: str) -> str:
+    """An error in one line: of a traceback what it was about and how it ended."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return error.strip() if len(lines) < 2 else f"{lines[0].partition(':')[0]}: {lines[-1]}"

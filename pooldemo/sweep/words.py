@@ -11,6 +11,7 @@ from pooldemo.sweep.judgement import Judgement
 from pooldemo.sweep.saturation import is_users
 from pooldemo.sweep.slo import describe_limit, describe_value
 from pooldemo.sweep.statistics import Interval, digits
+from pooldemo.sweep.warnings import brief
 
 
 def because(judgement: Judgement) -> str:
@@ -132,7 +133,7 @@ def _invalid(judgement: Judgement) -> str:
     if knee.reason == "failures":
         errors = [trial.error for trial in judgement.trials if trial.error]
         messages = [message for trial in judgement.trials for message in trial.failures_by_message]
-        first = next(iter([*errors, *messages]), "no trial was run")
+        first = brief(next(iter([*errors, *messages]), "no trial was run"))
         return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
     if knee.reason == "generator":
         return (
@@ -154,10 +155,12 @@ def _invalid(judgement: Judgement) -> str:
             "Each size was measured once, so nobody can tell a difference from luck. Repeat it: --repeats 3. "
             f"At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
         )
+    more = f"More repeats: --repeats {knee.repeats_needed}"
+    if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
+        return f"Too few trials were repeated to know how far repeats differ. {more}."
     return (
         f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell 5% apart. "
-        f"More repeats: --repeats {knee.repeats_needed}; "
-        f"or longer trials, --duration {2 * plan.duration_s:g}, on a quieter machine."
+        f"{more}; or longer trials, --duration {2 * plan.duration_s:g}, on a quieter machine."
     )
 
 
