@@ -48,6 +48,12 @@ def command(plan: Plan, port: int, timeline: Path, locustfile: Path) -> list[str
     return [sys.executable, "-m", "locust", *flags, *(str(part) for pair in options.items() for part in pair)]
 
 
+def start_s(plan: Plan) -> float:
+    """How long after the gate opens the users begin: a master of several processes looks once a second whether all
+    came."""
+    return 2.0 if plan.processes > 1 else 0.0
+
+
 def pace_ms(plan: Plan) -> float:
     """From one request of a user to its next, so that all of them together make the rate; 0 without one."""
     return 0.0 if plan.rate is None else 1000 * plan.users / plan.rate

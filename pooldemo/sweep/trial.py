@@ -17,6 +17,7 @@ import psutil
 from pooldemo.stacks.stack import Stack
 from pooldemo.sweep import observe, theory
 from pooldemo.sweep.load import Load, pace_ms
+from pooldemo.sweep.load import start_s as load_start_s
 from pooldemo.sweep.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.process import Ledger
 from pooldemo.sweep.result import Plan, TrialPlan, TrialResult
@@ -117,7 +118,7 @@ def _measure(
         server.wait_ready()
         count = stop.enter_context(Poll(seen.look, observe.POLL_S))
         load.go()
-        start_s = window_start(time.time(), plan.warmup_s)
+        start_s = window_start(time.time() + load_start_s(plan), plan.warmup_s)
         seconds = math.ceil(plan.duration_s)
 
         def wait_until(clock_s: float) -> None:
