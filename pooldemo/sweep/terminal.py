@@ -130,9 +130,11 @@ class Terminal:
             lines = [verdict.because, *(_check(check) for check in verdict.checks)]
             lines += [f"! {warning.cause}: {warning.cure}" for warning in verdict.warnings]
             if self._fancy:
-                lines += [f"\n[bold]{verdict.copy}[/bold]"] if verdict.copy else []
+                text = Text("\n".join(lines))
+                if verdict.copy:
+                    text.append(f"\n\n{verdict.copy}", style="bold")
                 colour = COLOURS.get(verdict.shape, "")
-                self.console.print(Panel("\n".join(lines), title=title, border_style=colour, title_align="left"))
+                self.console.print(Panel(text, title=title, border_style=colour, title_align="left"))
             else:
                 lines += [verdict.copy] if verdict.copy else []
                 self.console.print(Text("\n".join([title, *(f"  {line}" for line in lines)])), soft_wrap=True)

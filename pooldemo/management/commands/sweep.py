@@ -6,6 +6,7 @@ an invalid measurement; 130 interrupted, with what was measured saved. Of severa
 
 import signal
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,10 +161,13 @@ class Command(BaseCommand):
                 "! this machine or checkout is not as it was when the sweep began: compare with care", "yellow"
             )
         ledger = process.Ledger(RUN_FOLDER)
+        began_s: dict[TrialPlan, float] = {}
         bench = Bench(settings.DATABASE_URL, ROOT / "locustfile.py", ledger)
 
         def announce(trial: TrialPlan, what: str, seconds: float) -> None:
-            terminal.announce(trial, what, seconds, planning.total_s(run.plan, run.left))
+            began_s.setdefault(trial, time.monotonic())
+            left_s = planning.total_s(run.plan, run.left) - (time.monotonic() - began_s[trial])
+            terminal.announce(trial, what, seconds, left_s)
 
         run = Run(plan, now, bench, done.trials, lambda: bool(signals), announce)
         records.change_plan(row, plan, models.Sweep.Status.RUNNING)
