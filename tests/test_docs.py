@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from pooldemo.metrics import exposition
 from pooldemo.pool.options import ROWS
 from project.environment import POOL_VARIABLES
 
@@ -103,6 +104,13 @@ def variables() -> set[str]:
 def test_it_describes_every_variable_that_the_site_reads() -> None:
     described = {name for row in table("docs/settings.md", "variable") for name in re.findall(r"`([A-Z_]+)`", row[0])}
     assert described == variables()
+
+
+def test_it_describes_every_metric_as_the_code_has_it() -> None:
+    text = exposition([]).decode()
+    helps, kinds = (dict(re.findall(rf"^# {what} (\S+) (.*)$", text, re.MULTILINE)) for what in ("HELP", "TYPE"))
+    assert helps
+    assert table("docs/metrics.md", "metric") == [[f"`{name}`", kinds[name], helps[name]] for name in helps]
 
 
 def layout() -> Iterator[str]:
