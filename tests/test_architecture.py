@@ -84,17 +84,20 @@ def forbidden(path: str, name: str) -> str:
             within(name, "pooldemo") and not within(name, "pooldemo.pool", "pooldemo.postgresql")
         ):
             return "pooldemo.postgresql imports the pool, Django's db and the driver"
-    django_free = path.startswith(("pooldemo/sweep/", "pooldemo/stacks/")) or path == "pooldemo/charts.py"
+    django_free = path.startswith(("pooldemo/sweep/", "pooldemo/stacks/")) or path in (
+        "pooldemo/charts.py",
+        "pooldemo/workloads.py",
+    )
     if django_free and within(name, "django", "pooldemo.models", "pooldemo.postgresql"):
-        return "the sweep, the stacks and the charts import no Django"
+        return "the sweep, the stacks, the charts and the workloads import no Django"
     if path == "pooldemo/models.py" and within(name, "pooldemo"):
         return "models knows nobody"
     if path in ("pooldemo/views.py", "pooldemo/urls.py") and within(
         name, "pooldemo.sweep.server", "pooldemo.sweep.load"
     ):
         return "a page starts no servers and no load"
-    if path.startswith("peers/") and within(name, "pooldemo", "project"):
-        return "a peer stands on its own: it shares nothing with what it is compared to"
+    if path.startswith("peers/") and within(name, "pooldemo") and not within(name, "pooldemo.workloads"):
+        return "a peer stands on its own: it shares the workloads with what it is compared to, and nothing else"
     return ""
 
 
@@ -173,6 +176,7 @@ def test_it_looks_at_the_whole_checkout() -> None:
         ("pooldemo/sweep/plan.py", "import django", "import no Django"),
         ("pooldemo/sweep/plan.py", "from pooldemo import models", "import no Django"),
         ("pooldemo/charts.py", "from django.utils.html import escape", "import no Django"),
+        ("pooldemo/workloads.py", "from django.db import connection", "import no Django"),
         ("pooldemo/stacks/geventpool.py", "from django.conf import settings", "import no Django"),
         ("pooldemo/models.py", "from pooldemo.sweep import plan", "models knows nobody"),
         ("pooldemo/models.py", "from . import charts", "models knows nobody"),
@@ -205,6 +209,7 @@ def test_it_notices_a_broken_rule(path: str, source: str, why: str) -> None:
             "pooldemo/sweep/load.py",
             "import subprocess\nfrom rich.progress import Progress\nfrom pooldemo import stacks",
         ),
+        ("peers/common.py", "from pooldemo.workloads import WORKLOADS"),
         ("locustfile.py", "import os\nfrom locust import FastHttpUser"),
         ("project/settings.py", "from project import embedded\nfrom pooldemo import stacks"),
         ("tests/project/test_embedded.py", "from project import embedded"),
