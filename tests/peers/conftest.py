@@ -37,7 +37,7 @@ def missing() -> dict[str, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [item for item in items if HERE in item.path.parents]
+    ours = [item for item in items if HERE in item.path.parents and "fleet" in getattr(item, "fixturenames", ())]
     if ours and os.environ.get("REQUIRE_PEERS") and (sentences := [each for each in missing().values() if each]):
         raise pytest.UsageError("; ".join(sentences))
     for item in ours if LACKING else ():
