@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from served import ROOT, free_port, until
 
+from pooldemo import records
 from pooldemo.sweep import target
 
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -181,3 +182,15 @@ def test_it_starts_nothing_on_a_dry_run(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     assert said.count(" pooldemo at ") == said.count(" persistent at ") == 4
     assert "8 trials, about 1 min" in said
+
+
+@pytest.mark.django_db
+def test_it_lets_one_sweep_at_a_time_run_on_a_database(database_url: str, tmp_path: Path) -> None:
+    other = target.connect(database_url)
+    other.cursor().execute("SELECT pg_advisory_lock(%s)", [records.SWEEP_LOCK])
+    path = tmp_path / "sweep.json"
+    with pytest.raises(CommandError, match="another sweep is running") as refusal:
+        call_command("sweep", *PLAN, "--json", str(path))
+    other.close()
+    assert refusal.value.returncode == 2
+    assert not path.exists()

@@ -107,15 +107,14 @@ class Command(BaseCommand):
             plan = available(plan, terminal)
             now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
-            reports = {} if options["dry_run"] else open_reports(options)
-        except (ValueError, OSError, records.NoSuchSweep) as error:
+        except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=INVALID) from error
         left = len(planning.order(plan, {result.key for result in done.trials if not result.error}))
         if options["dry_run"]:
             dry_run(terminal, plan, left)
             return 0
         with records.alone():
-            return self._run(terminal, signals, row, plan, now, done, reports)
+            return self._run(terminal, signals, row, plan, now, done, open_reports(options))
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
@@ -244,11 +243,14 @@ def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
 
 
 def open_reports(options: dict[str, Any]) -> Reports:
-    """The reports asked for, by their file. Raises OSError now, not after the sweep, when one cannot be written."""
+    """The reports asked for, by their file. Refuses now, not after the sweep, what cannot be written."""
     asked: Reports = {options[name]: make for name, make in REPORTS.items() if options[name]}
     for path in asked:
-        if path != "-":
-            Path(path).touch()
+        try:
+            if path != "-":
+                Path(path).touch()
+        except OSError as error:
+            raise CommandError(f"no report can be written there: {error}", returncode=INVALID) from error
     return asked
 
 
