@@ -1,15 +1,62 @@
-"""Sweeps and trials in the admin: lists that can be read, rows that are looked at and not made here.
+"""Sweeps and trials in the admin: lists that can be worked with, a page for each sweep, and the way to the live pool.
 
-A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone are a person's.
+A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone are a person's. What the pages show is
+made in `exhibit.py` and `live.py`; here is who may see it, and where.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
+from pooldemo import exhibit, live, records
 from pooldemo.models import Sweep, Trial
+from pooldemo.sweep import report
+from pooldemo.sweep.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.figures import load_of, overlay, sweep_sparkline
+from pooldemo.sweep.result import SHAPES, SweepResult
 from pooldemo.sweep.statistics import digits
+
+REPORTS: dict[str, tuple[str, Callable[[SweepResult], str]]] = {
+    "json": ("application/json", report.to_json),
+    "csv": ("text/csv; charset=utf-8", report.to_csv),
+    "html": ("text/html; charset=utf-8", report.to_html),
+}
+# What the small curves of a list need; the rest of a trial is ten times as large.
+CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "rps", "error")
+MAX_COMPARED = 6  # lines that colour and shape still tell apart
+
+
+class StackFilter(admin.SimpleListFilter):
+    """Sweeps that measured a stack, with others or alone."""
+
+    title = parameter_name = "stack"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        stacks = {name for names in Sweep.objects.order_by().values_list("stacks", flat=True) for name in names}
+        return [(name, name) for name in sorted(stacks)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
+        return queryset.filter(stacks__contains=[self.value()]) if self.value() else queryset
+
+
+class ShapeFilter(admin.SimpleListFilter):
+    """Sweeps in which some stack's verdict has a shape."""
+
+    title = parameter_name = "shape"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(shape, report.SHAPES[shape]) for shape in SHAPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
+        return queryset.filter(verdicts__contains=[{"shape": self.value()}]) if self.value() else queryset
 
 
 class Measured(admin.ModelAdmin):
@@ -29,26 +76,151 @@ class SweepAdmin(Measured):
     """What was measured, and what to do about it."""
 
     editable = ("notes",)
-    list_display = ("__str__", "status", "started_at", "load", "verdict")
-    list_filter = ("status", "workload", "started_at")
+    fieldsets = ((None, {"fields": ("notes",)}),)
+    list_display = ("__str__", "curve", "verdict", "load", "status", "started_at")
+    list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
+    list_per_page = 50
     search_fields = ("notes",)
-    date_hierarchy = "started_at"
+    actions = ("compare",)
 
-    @admin.display(description="load")
+    class Media:
+        css = {"all": ("pooldemo/admin.css",)}
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The rows' trials in one query for the whole page, none for each."""
+        changes = super().get_changelist_instance(request)
+        trials = Trial.objects.only(*CURVE_FIELDS)
+        rows = changes.result_list.defer("conditions", "notes")
+        changes.result_list = rows.prefetch_related(Prefetch("trials", trials, to_attr="curve_trials"))
+        return changes
+
+    # -- a row of the list ---------------------------------------------------------------------------------------------
+
+    @admin.display(description="requests/s against size")
+    def curve(self, sweep: Sweep) -> SafeString:
+        facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
+        return format_html_join(
+            "", '<div class="small-curve">{}<span>{}</span></div>',
+            ((mark_safe(sweep_sparkline(facts, stack)), stack) for stack in sweep.stacks),  # noqa: S308  ours, escaped
+        )  # fmt: skip
+
+    @admin.display(description="load", ordering="workload")
     def load(self, sweep: Sweep) -> str:
-        return f"{sweep.users} users, {sweep.ms:g} ms, {sweep.workers} x MAX_CONNS {', '.join(map(str, sweep.sizes))}"
+        return load_of(records.curve(sweep, ()))
 
     @admin.display(description="verdict")
-    def verdict(self, sweep: Sweep) -> str:
-        return "; ".join(
-            f"{each['stack']}: {each['shape']}" + (f", MAX_CONNS={each['max_conns']}" if each["max_conns"] else "")
-            for each in sweep.verdicts
+    def verdict(self, sweep: Sweep) -> SafeString:
+        return format_html_join(
+            "", '<div class="shape {}">{}</div>',
+            (
+                (each["shape"], each["shape"] + (f": MAX_CONNS={each['max_conns']}" if each["max_conns"] else ""))
+                for each in sweep.verdicts
+            ),
+        )  # fmt: skip
+
+    @admin.action(description="Compare the selected sweeps on one chart", permissions=["view"])
+    def compare(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> HttpResponse | None:
+        chosen = sorted(queryset.values_list("pk", flat=True))
+        if not 2 <= len(chosen) <= MAX_COMPARED:
+            self.message_user(
+                request, f"{len(chosen)} chosen: two to {MAX_COMPARED} sweeps fit on one chart", level="WARNING"
+            )
+            return None
+        return HttpResponseRedirect(f"{reverse('admin:pooldemo_sweep_compare')}?sweeps={','.join(map(str, chosen))}")
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Trials go with their sweep, though nobody deletes one by itself."""
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, lacking - {Trial._meta.verbose_name}, protected
+
+    # -- the pages -----------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        inside = self.admin_site.admin_view
+        return [
+            path("compare/", inside(self.compare_view), name="pooldemo_sweep_compare"),
+            # Not behind admin_view, which would need the database to know who asks: live.py does it without.
+            path("live/", live.page(self), name="pooldemo_live"),
+            path("live/state/", live.state(self), name="pooldemo_live_state"),
+            path("<int:number>/sweep.<str:kind>", inside(self.report_view), name="pooldemo_sweep_report"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A sweep's page: the verdict, the figures and the tables above the form with the notes."""
+        row = self.get_object(request, object_id)
+        shown: dict[str, Any] = {}
+        if row is not None and self.has_view_permission(request, row):
+            sweep = records.result(row)
+            done, planned = exhibit.progress(sweep)
+            shown = {
+                "title": load_of(sweep),
+                "subtitle": None,
+                "sweep": sweep,
+                "ended_at": row.ended_at,
+                "done": done,
+                "planned": planned,
+                "cards": exhibit.cards(sweep),
+                "figures": drawn(exhibit.figures_of(sweep)),
+                "data": exhibit.data(sweep),
+                "tables": exhibit.tables(sweep),
+                "failed": exhibit.failed(sweep),
+                "again": exhibit.again_command(sweep),
+                "conditions": list(report.conditions_of(sweep)),
+                "reports": REPORTS,
+            }
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
+        """A file to keep: what `sweep --json`, `--csv` and `--html` write."""
+        row = self.get_object(request, str(number))
+        if row is None or kind not in REPORTS:
+            raise Http404(f"There is no sweep {number} as {kind}; reports are {', '.join(REPORTS)}")
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        content_type, write = REPORTS[kind]
+        name = f'attachment; filename="sweep-{number}.{kind}"'
+        return HttpResponse(
+            write(records.result(row)), content_type=content_type, headers={"Content-Disposition": name}
+        )
+
+    def compare_view(self, request: HttpRequest) -> HttpResponse:
+        """Two to six sweeps on one chart; of two it says what changed and whether that is more than luck."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        numbers = [int(text) for text in request.GET.get("sweeps", "").split(",") if text.isdecimal()][:MAX_COMPARED]
+        sweeps = [records.result(row) for row in self.get_queryset(request).filter(pk__in=numbers).order_by("pk")]
+        if len(sweeps) < 2:
+            raise Http404("Name two to six sweeps that there are, as in ?sweeps=1,2")
+        change, differ = None, ""
+        if len(sweeps) == 2:
+            try:
+                change = compare_sweeps(*sweeps)
+            except NotComparable as error:
+                differ = str(error)
+        return TemplateResponse(
+            request,
+            "admin/pooldemo/sweep/compare.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared",
+                "sweeps": [(sweep, load_of(sweep), exhibit.cards(sweep)) for sweep in sweeps],
+                "figures": drawn({"overlay": overlay(sweeps)}),
+                "data": exhibit.overlay_data(sweeps),
+                "change": change,
+                "differ": differ,
+                "media": self.media,
+            },
         )
 
 
 @admin.register(Trial)
 class TrialAdmin(Measured):
-    """One stack at one size: its numbers, and the reasons to doubt them."""
+    """One stack at one size: its numbers, and the reasons to doubt them. Nobody changes a measurement, or takes one
+    out of the sweep that a verdict was drawn from."""
 
     list_display = (
         "sweep_id",
@@ -64,8 +236,14 @@ class TrialAdmin(Measured):
         "doubts",
     )
     list_display_links = ("stack",)
-    list_filter = ("stack", "size", "sweep")
+    list_filter = ("stack", "sweep__workload", "size")
     list_select_related = ("sweep",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
     @admin.display(description="requests/s", ordering="rps")
     def throughput(self, trial: Trial) -> str:
@@ -85,9 +263,15 @@ class TrialAdmin(Measured):
 
     @admin.display(description="connections: opened of allowed", ordering="peak_connections")
     def opened(self, trial: Trial) -> str:
-        allowed = str(trial.size * trial.sweep.workers) if trial.capped else "any"
-        return "" if trial.peak_connections is None else f"{trial.peak_connections} of {allowed}"
+        return (
+            "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.sweep.workers}"
+        )
 
     @admin.display(description="warnings")
     def doubts(self, trial: Trial) -> str:
         return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
+
+
+def drawn(figures: dict[str, exhibit.Figure]) -> list[tuple[str, SafeString]]:
+    """Each figure's name and its SVG, which has escaped whatever it shows."""
+    return [(name, mark_safe(figure.svg)) for name, figure in figures.items()]  # noqa: S308

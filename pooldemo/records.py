@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
@@ -61,19 +63,37 @@ def latest() -> models.Sweep | None:
 
 def result(sweep: models.Sweep) -> SweepResult:
     """A row and its trials as facts, in the order in which they ran."""
-    trial_names = [each.name for each in fields(TrialResult)]
-    document = {
-        "sweep": {each.name: getattr(sweep, each.name) for each in fields(Plan)}
-        | {
-            "id": sweep.pk,
-            "status": sweep.status,
-            "started_at": sweep.started_at.isoformat(timespec="seconds"),
-            "conditions": sweep.conditions,
-        },
-        "trials": list(sweep.trials.values(*trial_names)),
-        "verdicts": sweep.verdicts,
+    names = [each.name for each in fields(TrialResult)]
+    return _facts(sweep, sweep.conditions, list(sweep.trials.values(*names)))
+
+
+def curve(sweep: models.Sweep, trials: Iterable[models.Trial]) -> SweepResult:
+    """As much as a list shows: the plan, the verdicts, and of the `trials` how many requests a second; without
+    asking the database."""
+    names = ("stack", "size", "repeat", "rps", "error")
+    return _facts(sweep, {}, [{name: getattr(trial, name) for name in names} for trial in trials])
+
+
+def _facts(sweep: models.Sweep, conditions: dict[str, Any], trials: list[dict[str, Any]]) -> SweepResult:
+    plan = {each.name: getattr(sweep, each.name) for each in fields(Plan)}
+    about = {
+        "id": sweep.pk,
+        "status": sweep.status,
+        "started_at": sweep.started_at.isoformat(timespec="seconds"),
+        "conditions": conditions,
     }
-    return SweepResult.from_dict(document)
+    return SweepResult.from_dict({"sweep": plan | about, "trials": trials, "verdicts": sweep.verdicts})
+
+
+def store(sweep: SweepResult) -> models.Sweep:
+    """A sweep from elsewhere, as a new row with a number of its own."""
+    row = begin(sweep.plan, sweep.conditions)
+    for trial in sweep.trials:
+        save_trial(row, trial)
+    if sweep.started_at:
+        row.started_at = datetime.fromisoformat(sweep.started_at)
+    end(row, sweep.status, sweep.verdicts)
+    return row
 
 
 @contextmanager

@@ -14,7 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from pooldemo.pool import Pool
 from pooldemo.postgresql import pools
+from pooldemo.recent import Counts, Recent
 
 FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
 INTERVAL_S = 1.0
@@ -22,16 +26,21 @@ HOLDERS = 20  # the longest ones of a pool; a list of all would grow with MAX_CO
 
 Snapshot = dict[str, Any]
 
+_recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it the time
+
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "pools": {alias: {"stats", "reuse_conns", "holders", "histograms"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "reuse_conns", "holders",
+    "histograms", "last_minute"}}}`.
 
     `stats` has psycopg_pool's keys; `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are
-    `{"wait" | "hold" | "connect": {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`. Never blocks.
+    `{"wait" | "hold" | "connect": {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is
+    `{"wait" | "hold": counts}`. `application_name` is what PostgreSQL knows its connections by. Never blocks.
     """
     return {
         "pid": os.getpid(),
         "at_s": time.time(),
+        "application_name": application_name(),
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
@@ -48,6 +57,7 @@ def take() -> Snapshot:
                     }
                     for name, histogram in pool.histograms().items()
                 },
+                "last_minute": _recent.setdefault(pool.name, Recent()).since(_counts(pool)),
             }
             for pool in pools()
         },
@@ -59,6 +69,8 @@ def publish(folder: Path) -> None:
     part = folder / f"{os.getpid()}.part"
     part.write_text(json.dumps(take()))
     part.replace(folder / f"{os.getpid()}.json")
+    for pool in pools():
+        _recent.setdefault(pool.name, Recent()).note(time.time(), _counts(pool))
 
 
 def start_publishing(folder: Path) -> threading.Thread:
@@ -93,10 +105,11 @@ def collect() -> list[Snapshot]:
 
 
 def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
-    """All pools of all workers as one: each of the stats added up, `histograms` added up, and the longest `holders`
-    (with the `pid` and the `pool` that they are in)."""
+    """All pools of all workers as one: each of the stats added up, `histograms` and `last_minute` added up, and the
+    longest `holders` (with the `pid` and the `pool` that they are in)."""
     stats: Counter[str] = Counter()
     histograms: dict[str, dict[str, Any]] = {}
+    last_minute: Counts = {}
     holders: list[dict[str, Any]] = []
     for snapshot in snapshots:
         for alias, pool in snapshot["pools"].items():
@@ -106,10 +119,26 @@ def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
                 so_far = histograms.setdefault(
                     name, {**histogram, "counts": [0] * len(histogram["counts"]), "total_s": 0}
                 )
-                so_far["counts"] = [a + b for a, b in zip(so_far["counts"], histogram["counts"], strict=True)]
+                so_far["counts"] = _added(so_far["counts"], histogram["counts"])
                 so_far["total_s"] += histogram["total_s"]
+            for name, counts in pool.get("last_minute", {}).items():
+                last_minute[name] = _added(last_minute.get(name, [0] * len(counts)), counts)
     holders.sort(key=lambda each: -each["held_s"])
-    return {**stats, "histograms": histograms, "holders": holders[:HOLDERS]}
+    return {**stats, "histograms": histograms, "last_minute": last_minute, "holders": holders[:HOLDERS]}
+
+
+def _added(these: list[int], those: list[int]) -> list[int]:
+    return [a + b for a, b in zip(these, those, strict=True)]
+
+
+def application_name() -> str:
+    """By which PostgreSQL knows the connections of this process; empty: by nothing."""
+    options = connections.settings[DEFAULT_DB_ALIAS].get("OPTIONS", {})
+    return str(options.get("application_name") or os.environ.get("PGAPPNAME", ""))
+
+
+def _counts(pool: Pool) -> Counts:
+    return {name: list(pool.histograms()[name].counts) for name in ("wait", "hold")}
 
 
 def _published() -> Iterable[Snapshot]:

@@ -58,7 +58,7 @@ def to_markdown(sweep: SweepResult) -> str:
     for stack in sweep.plan.stacks:
         if rows := rows_of(sweep, stack):
             parts.append(_markdown_table(stack, rows, sweep))
-    parts.append("<sub>" + "; ".join(f"{name}: {value}" for name, value in _conditions(sweep)) + "</sub>")
+    parts.append("<sub>" + "; ".join(f"{name}: {value}" for name, value in conditions_of(sweep)) + "</sub>")
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,7 +77,7 @@ def to_html(sweep: SweepResult) -> str:
         verdicts="".join(_html_verdict(verdict) for verdict in sweep.verdicts),
         charts="".join(f"<figure>{chart}</figure>" for chart in charts),
         tables="".join(_html_table(stack, rows_of(sweep, stack)) for stack in stacks),
-        conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _conditions(sweep)),
+        conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in conditions_of(sweep)),
     )
 
 
@@ -227,7 +227,7 @@ def _title(sweep: SweepResult) -> str:
     return f"{number}{status}: {', '.join(plan.stacks)} under {plan.workload}, {plan.users} users"
 
 
-def _conditions(sweep: SweepResult) -> Iterator[tuple[str, str]]:
+def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     """Everything that the numbers depend on, as pairs of words."""
     plan, conditions = sweep.plan, sweep.conditions
     yield (
