@@ -39,11 +39,12 @@ class Gate:
         return {"HOST": "127.0.0.1", "PORT": str(self.port)}
 
     def cut(self) -> None:
-        """Reset every connection."""
+        """Reset every connection, and let the clients' kernel know."""
         for pair in list(self._pairs):
             for end in pair:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 end.close()
+        gevent.sleep(0.02)
 
     def freeze(self) -> None:
         """Let nothing pass until `thaw`; nobody is told."""

@@ -5,21 +5,30 @@ Configures Django by itself. Without gevent's patch the same names work on threa
 
 import contextlib
 import itertools
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from project.embedded import EmbeddedPostgres
 from project.environment import database as parsed
 
 from .elsewhere import OURS, STOCK
 
 OBSERVER = "django.db.backends.postgresql"
 STOCK_KNOWS = ("MAX_CONNS", "REUSE_CONNS")
+
+
+def address(url: str) -> dict[str, Any]:
+    """What DATABASES says of where the server is; no options of a pool."""
+    config = parsed(url, {})
+    return config | {"OPTIONS": {name: value for name, value in config["OPTIONS"].items() if not name.isupper()}}
 
 
 class TimeLimit(BaseException):
@@ -110,29 +119,27 @@ class Site:
     def __init__(self, url: str, engine: str) -> None:
         self.url, self.engine = url, engine
         self._names = map("t{}".format, itertools.count())
-        self._ends = contextlib.ExitStack()
+        self._ends, self._lasting = contextlib.ExitStack(), contextlib.ExitStack()  # of one test, of the process
+        self._own_server: EmbeddedPostgres | None = None
         if engine == STOCK:
             from psycogreen.gevent import patch_psycopg
 
             patch_psycopg()
-        settings.configure(DATABASES={"default": {}, "observer": self._config(OBSERVER)}, USE_TZ=True, TIME_ZONE="UTC")
+        settings.configure(
+            DATABASES={"default": {}, "observer": address(url) | {"ENGINE": OBSERVER}}, USE_TZ=True, TIME_ZONE="UTC"
+        )
         import django
 
         django.setup()
-
-    def _config(self, engine: str, **settings: Any) -> dict[str, Any]:
-        config: dict[str, Any] = {**parsed(self.url, {}), "ENGINE": engine}
-        options = {name: value for name, value in config.get("OPTIONS", {}).items() if not name.isupper()}
-        return config | settings | {"OPTIONS": options | settings.get("OPTIONS", {})}
 
     def database(self, config: dict[str, Any] | None = None, /, **options: Any) -> Database:
         """A new alias: `options` are its OPTIONS, `config` its other settings."""
         alias = next(self._names)
         if self.engine == STOCK:
             options = {name: value for name, value in options.items() if name in STOCK_KNOWS or not name.isupper()}
-        options = {"application_name": alias} | options
+        config = {**address(self.url), **(config or {}), "ENGINE": self.engine}
         given = connections.settings
-        given[alias] = self._config(self.engine, **(config or {}), OPTIONS=options)
+        given[alias] = config | {"OPTIONS": {**config["OPTIONS"], "application_name": alias, **options}}
         connections.settings = connections.configure_settings(given)
         return Database(self, alias)
 
@@ -140,7 +147,7 @@ class Site:
         """A Gate before PostgreSQL, closed when the test ends. Only under gevent."""
         from .gate import Gate
 
-        config = self._config(OBSERVER)
+        config = address(self.url)
         gate = Gate(config["HOST"] or "127.0.0.1", int(config["PORT"] or 5432))
         self.finally_do(gate.close)
         return gate
@@ -148,6 +155,16 @@ class Site:
     def behind(self, gate: Any, **options: Any) -> Database:
         """A new alias that reaches PostgreSQL through the gate."""
         return self.database(gate.config(), sslmode="disable", gssencmode="disable", **options)
+
+    def own_server(self) -> EmbeddedPostgres:
+        """A PostgreSQL for this process alone, which a test may stop and change; made by the first who asks."""
+        if self._own_server is None:
+            folder = Path(self._lasting.enter_context(tempfile.TemporaryDirectory(prefix="pooldemo-test-")))
+            folder.chmod(0o755)  # root's stand-in must come in
+            self._own_server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
+            self._lasting.callback(self._own_server.reset, force=True)
+        self._own_server.ensure()
+        return self._own_server
 
     def observe(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
         """The rows of a query on a connection past every pool."""
@@ -161,8 +178,8 @@ class Site:
 
     def terminate(self, *pids: int) -> None:
         """End these processes of the server; blocks until they are gone."""
-        for pid in pids:
-            self.observe("SELECT pg_terminate_backend(%s, 10000)", pid)
+        self.observe("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", list(pids))
+        self.wait_until(lambda: not self.observe("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", list(pids)))
 
     def wait_until(self, what: Callable[[], Any]) -> Any:
         """Wait until `what` gives something; the test's time limit ends it."""
@@ -189,3 +206,7 @@ class Site:
 
             for pool in pools():
                 pool.close()
+
+    def close(self) -> None:
+        """After the last test."""
+        self._lasting.close()

@@ -1,0 +1,190 @@
+"""Connections die and servers refuse: what a request notices of it, on real PostgreSQL.
+
+No request that had not begun its query fails. What passes by itself is waited out until the deadline, what does not is
+told at once.
+"""
+
+import gevent
+import pytest
+from django.db import OperationalError
+
+from pooldemo.postgresql import PoolTimeout
+
+from .elsewhere import patched
+from .site import Database, Site, address
+
+STARTING = ("57P03", "the database system is starting up")
+CROWDED = ("53300", "sorry, too many clients already")
+LIMITED = ("53300", 'too many connections for role "someone"')
+WRONG_PASSWORD = ("28P01", 'password authentication failed for user "someone"')
+
+
+def requests(db: Database, number: int) -> list[int]:
+    """The processes that as many requests at once were served by. Raises when one of them failed."""
+    greenlets = [gevent.spawn(db.ask) for _ in range(number)]
+    gevent.joinall(greenlets, raise_error=True)
+    return [greenlet.value for greenlet in greenlets]
+
+
+@patched
+def test_no_request_fails_after_a_restart(site: Site) -> None:
+    """With 1, 6 and 50 dead idle connections; and while the server is away, requests wait for it."""
+    server = site.own_server()
+    for dead in (1, 6, 50):
+        db = site.database(address(server.url), MAX_CONNS=dead)
+        old = db.fill(dead)
+        server.stop(force=True)
+        server.ensure()
+        assert db.ask() not in old, f"{dead} dead"
+        assert len(requests(db, 2 * dead)) == 2 * dead
+        assert db.pool.get_stats()["requests_errors"] == 0
+    server.stop(force=True)
+    early = [gevent.spawn(db.ask) for _ in range(5)]
+    gevent.sleep(0.1)
+    server.ensure()
+    gevent.joinall(early, raise_error=True)
+
+
+@patched
+def test_no_request_fails_when_idle_connections_are_terminated(site: Site) -> None:
+    """And those that were not stay."""
+    for dead, good in ((1, 0), (6, 2), (50, 1)):
+        db = site.database(MAX_CONNS=dead + good)
+        pids = sorted(db.fill(dead + good))
+        site.terminate(*pids[:dead])
+        used = set(requests(db, 3 * (dead + good)))
+        assert not used & set(pids[:dead])
+        assert set(pids[dead:]) <= db.pids()
+        stats = db.pool.get_stats()
+        assert (stats["connections_lost"] <= dead, stats["requests_errors"]) == (True, 0)
+
+
+@patched
+def test_a_health_check_is_a_look_unless_there_is_doubt(site: Site) -> None:
+    """HEALTH_CHECK: "auto" sees the goodbye, "always" asks the server each time, "never" learns it the hard way."""
+    gate = site.gate()
+    cost = {}
+    for mode in ("auto", "always", "never"):
+        db = site.behind(gate, MAX_CONNS=1, HEALTH_CHECK=mode)
+        db.ask()
+        before = gate.queries
+        db.ask()
+        cost[mode] = gate.queries - before
+        site.terminate(*db.pids())
+        gevent.sleep(0.05)  # for the goodbye to come through the gate
+        if mode == "never":
+            with pytest.raises(OperationalError):
+                db.ask()
+        db.ask()
+    assert cost == {"auto": 1, "always": 2, "never": 1}
+
+
+@patched
+def test_what_passes_by_itself_is_waited_out(site: Site) -> None:
+    """A server that starts up and one that is full, also for the first request of all."""
+    gate = site.gate()
+    for refusal in (STARTING, CROWDED, LIMITED):
+        gate.refusals = [refusal, refusal]
+        db = site.behind(gate, MAX_CONNS=1)
+        assert db.ask("SELECT 1") == 1
+        assert db.pool.get_stats()["connections_errors"] == 2
+
+
+@patched
+def test_it_is_waited_out_no_longer_than_the_deadline(site: Site) -> None:
+    """The error says what the server said, and has it as its cause."""
+    gate = site.gate()
+    gate.refuse_all = CROWDED
+    db = site.behind(gate, MAX_CONNS=2, POOL_TIMEOUT=0.3)
+    with pytest.raises(
+        PoolTimeout, match=r"(?s)no connection within 0.3 s; connecting failed .*too many clients"
+    ) as told:
+        db.ask()
+    assert "too many clients" in str(told.value.__cause__)
+    gate.refuse_all = None
+    assert requests(db, 4)
+
+
+@patched
+def test_what_comes_back_meanwhile_is_used(site: Site) -> None:
+    """A request that was refused a new connection takes one that another gives back."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=3)
+    with db.request():
+        [pid] = db.pids()
+        gate.refuse_all = CROWDED
+        refused = [gevent.spawn(db.ask) for _ in range(5)]
+        site.wait_until(lambda: gate.accepted >= 3)
+    gevent.joinall(refused, raise_error=True)
+    assert {greenlet.value for greenlet in refused} == {pid}
+
+
+@patched
+def test_a_roles_connection_limit_is_lived_with(site: Site) -> None:
+    """MAX_CONNS is 4, the role may have 2: all are served, by two."""
+    server = site.own_server()
+    admin = site.database(address(server.place.url("postgres")), pool=False)
+    admin.ask("ALTER ROLE pooldemo CONNECTION LIMIT 2")
+    site.finally_do(lambda: admin.ask("ALTER ROLE pooldemo CONNECTION LIMIT -1"))
+    db = site.database(address(server.url), MAX_CONNS=4)
+    greenlets = [gevent.spawn(db.ask, "SELECT pg_backend_pid() FROM pg_sleep(0.05)") for _ in range(12)]
+    gevent.joinall(greenlets, raise_error=True)
+    assert len({greenlet.value for greenlet in greenlets}) == 2
+
+
+@patched
+def test_a_wrong_password_is_told_at_once(site: Site) -> None:
+    """Also with no deadline at all, and to each who waits."""
+    gate = site.gate()
+    gate.refuse_all = WRONG_PASSWORD
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=None)
+    for greenlet in [gevent.spawn(db.ask) for _ in range(3)]:
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            greenlet.get()
+    assert gate.accepted == 3
+
+
+@patched
+def test_a_server_that_was_never_reached_is_told_at_once(site: Site) -> None:
+    """It is taken for a wrong address."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=None)
+    gate.close()
+    with pytest.raises(OperationalError, match="refused"):
+        db.ask()
+
+
+@patched
+def test_a_server_that_was_reached_before_is_waited_for(site: Site) -> None:
+    """Until the deadline."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0.3)
+    db.ask()
+    gate.close()
+    with pytest.raises(PoolTimeout, match="refused"):
+        db.ask()
+
+
+@patched
+def test_pool_timeout_holds_over_a_connect_that_hangs(site: Site) -> None:
+    """And the slot is free again."""
+    gate = site.gate()
+    gate.stalled = True
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0.3)
+    with pytest.raises(PoolTimeout, match=r"no connection within 0.3 s; connecting failed"):
+        db.ask()
+    gate.stalled = False
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_a_network_that_was_reset_costs_only_the_queries_that_ran(site: Site) -> None:
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=3)
+    db.fill(3)
+    running = gevent.spawn(db.ask, "SELECT pg_sleep(60)")
+    gevent.sleep(0.05)
+    gate.cut()
+    with pytest.raises(OperationalError):
+        running.get()
+    assert len(requests(db, 6)) == 6
