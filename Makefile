@@ -54,7 +54,7 @@ check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment c
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/test_architecture.py
-	$(PY) manage.py makemigrations --check --dry-run
+	$(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run # it warns where no database runs
 	$(PY) manage.py check --deploy
 
 # Environments of their own: what we compare with, and psycopg 3, which Django prefers as soon as it can be imported.

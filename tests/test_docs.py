@@ -37,10 +37,9 @@ def table(document: str, first: str) -> list[list[str]]:
 @cache
 def help_of(command: str) -> str:
     """What `manage.py COMMAND --help` prints; fails when there is no such command."""
-    app = get_commands().get(command)
-    assert app, f"no such command: manage.py {command}"
-    found = load_command_class(app, command) if isinstance(app, str) else app
-    return found.create_parser("manage.py", command).format_help()
+    commands = get_commands()
+    assert command in commands, f"no such command: manage.py {command}"
+    return load_command_class(commands[command], command).create_parser("manage.py", command).format_help()
 
 
 def test_it_names_only_make_targets_that_exist() -> None:
