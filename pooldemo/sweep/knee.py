@@ -38,6 +38,9 @@ ENOUGH_FREEDOM = 6
 """Degrees of freedom from which the plateau's own noise is worth more than that of all sizes: three sizes, three
 repeats."""
 
+MUCH_NOISIER = 1.4
+"""Factor by which the plateau must be noisier than all sizes together before that counts: chance alone makes 1.2."""
+
 BEND_CONFIDENCE = 0.99
 """How sure it must be that a rise has ended: to call a rising curve a knee is the one mistake that costs a user
 throughput."""
@@ -89,7 +92,7 @@ def find_knee(throughputs: Throughputs) -> Knee:
         return _invalid("noise", samples, noise, needed)
     plateau = _plateau(samples, noise)
     own = pooled_noise(samples[size] for size in plateau)
-    if own.freedom >= ENOUGH_FREEDOM and own.relative > noise.relative:
+    if own.freedom >= ENOUGH_FREEDOM and own.relative > MUCH_NOISIER * noise.relative:
         # Small sizes may be steadier than large ones; what counts is how steady the plateau is.
         noise = own
         if needed := _repeats_needed(samples, noise):

@@ -193,6 +193,17 @@ def test_it_does_not_mind_a_generator_that_is_busy_where_nobody_looks():
     assert verdict_of(hinge(16), generator_cpu=lambda size: 0.97 if size == 1 else 0.3).shape == "knee"
 
 
+def test_it_looks_at_the_plateau_alone_for_what_ran_out():
+    assert verdict_of(hinge(16), generator_cpu=lambda size: 0.97 if size >= 16 else 0.2).shape == "invalid"
+    assert verdict_of(hinge(16), worker_cpu=lambda size: 0.95 if size >= 16 else 0.2).saturated.startswith("the worker")
+
+
+def test_it_is_not_fooled_by_small_sizes_that_are_steadier_than_the_plateau():
+    steady = {size: [10.0 * size] * 3 for size in (1, 2, 4, 8)}
+    noisy = {size: [150.0, 160.0, 170.0] for size in (16, 32, 64)}
+    assert judge(PLAN, _trials(steady | noisy), CONDITIONS)[0].shape == "invalid"
+
+
 def test_it_does_not_call_the_end_of_the_users_a_knee():
     verdict = verdict_of(hinge(16), plan=Plan(users=16))
     assert (verdict.shape, verdict.max_conns) == ("rising", 16)
