@@ -17,7 +17,7 @@ DEVELOP = $(VENV)/.develop-$(HERE)
 $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 
 .DEFAULT_GOAL = help
-.PHONY: help environment test check peers stacks pins clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' Makefile)
 .DELETE_ON_ERROR:
 
 help: ## list these targets
