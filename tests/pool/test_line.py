@@ -1,0 +1,243 @@
+"""Who asks first is served first, directly; and who may wait, for how long, and what he is told."""
+
+import re
+import threading
+
+import pytest
+
+from pooldemo.pool import PoolFull, PoolTimeout
+
+from .world import Clock, Gate, Holding, Refused, Worker, assert_whole, eventually, make, queue, taken, waiting
+
+
+def test_it_serves_in_the_order_of_asking():
+    pool, connector = make(MAX_CONNS=1)
+    served = []
+
+    def request(number):
+        slot = pool.checkout()
+        served.append(number)
+        pool.checkin(slot)
+
+    with taken(pool):
+        workers = []
+        for number in range(50):
+            workers.append(Worker(request, number))
+            waiting(pool, number + 1)
+    for worker in workers:
+        worker.result()
+    assert served == list(range(50))
+    assert_whole(pool, connector)
+
+
+def test_it_puts_who_gives_back_and_asks_again_at_the_end():
+    pool, connector = make(MAX_CONNS=1)
+    served = []
+    slot = pool.checkout()
+    line = queue(pool, 3)
+    pool.checkin(slot)
+
+    def again():
+        slot = pool.checkout()
+        served.append("again")
+        pool.checkin(slot)
+
+    last = Worker(again)
+    waiting(pool, 3)
+    for number, waiter in enumerate(line):
+        waiter.has_it()
+        assert not served
+        served_before = [other for other in line[number + 1 :] if other.slot is not None]
+        assert not served_before
+        waiter.give_back()
+    last.result()
+    assert served == ["again"]
+    assert_whole(pool, connector)
+
+
+def test_it_hands_a_slot_over_directly_so_that_nobody_can_come_between():
+    pool, connector = make(MAX_CONNS=1)
+    slot = pool.checkout()
+    (waiter,) = queue(pool, 1)
+    pool.checkin(slot)
+    with pytest.raises(PoolTimeout):  # no switch since the checkin: the waiter does not even know yet
+        pool.checkout(timeout=0)
+    assert waiter.has_it().connection == 1
+    waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_forgets_waiters_that_gave_up():
+    pool, connector = make(MAX_CONNS=1)
+    with taken(pool) as (holder,):
+        first, second, third = queue(pool, 1), queue(pool, 1, timeout=0.01), queue(pool, 1)
+        with pytest.raises(PoolTimeout):
+            second[0].worker.result()
+        waiting(pool, 2)
+        holder.give_back()
+        first[0].has_it()
+        assert third[0].slot is None
+        first[0].give_back()
+        third[0].give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_refuses_at_once_beyond_max_waiting():
+    pool, connector = make(MAX_CONNS=1, MAX_WAITING=2)
+    with taken(pool):
+        line = queue(pool, 2)
+        with pytest.raises(PoolFull, match=r"MAX_WAITING=2.*1/1 in use, 2 waiting"):
+            pool.checkout()
+        assert pool.get_stats()["requests_refused"] == 1
+        assert pool.get_stats()["requests_timeouts"] == 0
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_lets_any_number_wait_without_max_waiting():
+    pool, connector = make(MAX_CONNS=1)
+    with taken(pool):
+        line = queue(pool, 100)
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_gives_up_after_pool_timeout():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0.02)
+    with taken(pool), pytest.raises(PoolTimeout, match=r"no connection within 0.02 s: 1/1 in use, 1 waiting; held"):
+        pool.checkout()
+    assert pool.get_stats()["requests_timeouts"] == 1
+    assert pool.histograms()["hold"].total_s >= 0.02
+    assert_whole(pool, connector)
+
+
+def test_it_waits_as_long_as_it_takes_without_pool_timeout():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=None)
+    with taken(pool):
+        line = queue(pool, 1)
+    assert line[0].has_it().connection == 1
+    line[0].give_back()
+    assert connector.timeouts == [None]
+
+
+def test_it_waits_for_the_time_that_the_checkout_says_instead():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=None)
+    with taken(pool), pytest.raises(PoolTimeout, match="no connection within 0.01 s"):
+        pool.checkout(timeout=0.01)
+
+
+def test_it_takes_what_is_free_even_if_nobody_may_wait():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
+    pool.checkin(pool.checkout())
+    pool.checkin(pool.checkout())
+    assert connector.open == {1}
+    assert connector.timeouts == [None]
+
+
+def test_it_gives_a_doubtful_connection_time_even_if_nobody_may_wait():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
+    pool.checkin(pool.checkout())
+    limits = []
+    pool._check = lambda connection, timeout: limits.append(timeout) or True  # type: ignore[func-returns-value]
+    pool.checkin(pool.checkout())
+    assert limits == [None]
+
+
+def test_it_has_one_deadline_for_waiting_and_connecting():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=30, clock=clock)
+    with taken(pool) as (holder,):
+        (waiter,) = queue(pool, 1)
+        clock.now += 20
+        connector.dead.add(1)
+        holder.give_back()
+        waiter.give_back()
+    assert connector.timeouts == [30, 10]
+
+
+def test_it_accepts_any_finite_pool_timeout():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=1e300)
+    with taken(pool):
+        line = queue(pool, 1)
+    line[0].give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_says_who_holds_the_connections_longest():
+    clock = Clock()
+    pool, _ = make(MAX_CONNS=4, clock=clock)
+    holders = []
+    for number in (3, 1, 4, 2):
+        clock.now += 1
+        holders.append(Holding(pool, name=f"holder-{number}").has_it())
+    clock.now += 1
+    with pytest.raises(PoolTimeout) as caught:
+        pool.checkout(timeout=0)
+    names = "holder-3 for 4.0 s (SELECT 1), holder-1 for 3.0 s (SELECT 2), holder-4 for 2.0 s (SELECT 3)"
+    assert str(caught.value).endswith(f"4/4 in use, 0 waiting; held longest by {names}")
+    assert [holding.name for holding in pool.holders()] == ["holder-3", "holder-1", "holder-4", "holder-2"]
+    for holder in holders:
+        holder.give_back()
+    assert pool.holders() == []
+
+
+def test_it_tells_a_holder_who_asks_for_a_second_slot_that_it_would_wait_for_itself():
+    pool, connector = make(MAX_CONNS=1)
+    slot = pool.checkout()
+    with pytest.raises(PoolFull, match="holds a connection of this pool already") as caught:
+        pool.checkout(timeout=None)
+    assert threading.current_thread().name in str(caught.value)
+    pool.checkin(slot)
+    pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_gives_a_holder_a_second_slot_while_one_is_free():
+    pool, connector = make(MAX_CONNS=2)
+    first, second = pool.checkout(), pool.checkout()
+    assert {first.connection, second.connection} == {1, 2}
+    pool.checkin(first)
+    pool.checkin(second)
+    assert_whole(pool, connector)
+
+
+def test_it_keeps_what_waits_apart_from_what_connects_or_holds():
+    pool, connector = make(MAX_CONNS=2)
+    gate = Gate()
+    connector.on_connect = gate.wait
+    line = [Holding(pool) for _ in range(2)]
+    gate.has(2)
+    more = queue(pool, 2)
+    assert pool.get_stats()["pool_size"] == 2
+    assert re.search("2/2 in use, 0 idle, 2 waiting", repr(pool))
+    gate.open()
+    for holding in [*line, *more]:
+        holding.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_hands_on_what_a_failing_crowd_leaves():
+    pool, connector = make(MAX_CONNS=1)
+    gate = Gate()
+    gate_first = [True]
+
+    def connect(number):
+        if gate_first:
+            gate_first.clear()
+            gate.wait()
+        if number < 20:
+            raise Refused
+
+    connector.on_connect = connect
+    first = Holding(pool)
+    gate.has(1)
+    line = queue(pool, 30)
+    gate.open()
+    failed = [first, *line[:18]]
+    eventually(lambda: all(holding.worker.done for holding in failed))
+    assert all(isinstance(holding.worker.error, Refused) for holding in failed)
+    for holding in line[18:]:
+        holding.give_back()
+    assert_whole(pool, connector)

@@ -1,0 +1,256 @@
+"""The pool's surroundings in its tests: connections are integers, and whatever blocks does so until it is told.
+
+Nothing sleeps and hopes: `eventually` waits for a condition, and gives up loudly.
+"""
+
+import collections
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pooldemo.pool import Options, Pool, Slot
+
+PATIENCE_S = 10.0  # how long a test waits for what must come; only a failing one waits that long
+GREEN = threading.Lock().__class__.__module__ != "_thread"
+
+
+class Refused(Exception):
+    """What the fake driver raises: for good, or `transient`."""
+
+    def __init__(self, text: str = "refused", transient: bool = False) -> None:
+        super().__init__(text)
+        self.transient = transient
+
+
+def busy() -> Refused:
+    """The server has too many clients just now."""
+    return Refused("too many clients", transient=True)
+
+
+def eventually(condition: Callable[[], Any], what: object = "") -> None:
+    """Wait until `condition` is true. Raises AssertionError when it does not become so."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"never came true: {what or condition}"
+        time.sleep(0.0005)
+
+
+class Gate:
+    """Parks whoever calls `wait` until it is opened."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+        self.parked = 0
+
+    def wait(self, *_: Any) -> None:
+        self.parked += 1
+        try:
+            assert self._opened.wait(PATIENCE_S), "the gate was never opened"
+        finally:
+            self.parked -= 1
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def has(self, count: int) -> None:
+        """Wait until so many are parked."""
+        eventually(lambda: self.parked == count, f"{count} parked")
+
+
+def nothing(*_: Any) -> None:
+    """What a fake driver does unless told otherwise."""
+
+
+class FakeConnector:
+    """Counts what it is asked for; `on_connect(n)`, `on_check(c)` and `on_recycle(c)` may park, switch or raise."""
+
+    errors = (Refused,)
+
+    def __init__(self) -> None:
+        self.on_connect: Callable[[int], Any] = nothing
+        self.on_check: Callable[[int], Any] = nothing
+        self.on_recycle: Callable[[int], Any] = nothing
+        self.numbers = itertools.count(1)
+        self.connecting = 0
+        self.open: set[int] = set()
+        self.dead: set[int] = set()
+        self.dirty: set[int] = set()
+        self.closed: list[int] = []
+        self.timeouts: list[float | None] = []
+        self.firsts: list[bool] = []
+        self.peak = 0
+        self._lock = threading.Lock()
+
+    def connect(self, timeout: float | None) -> int:
+        number = next(self.numbers)
+        with self._lock:
+            self.timeouts.append(timeout)
+            self.connecting += 1
+            self.peak = max(self.peak, self.connecting + len(self.open))
+        try:
+            self.on_connect(number)
+            with self._lock:
+                self.open.add(number)
+        finally:
+            with self._lock:
+                self.connecting -= 1
+        return number
+
+    def close(self, connection: int) -> None:
+        self.open.remove(connection)  # KeyError: closed twice
+        self.closed.append(connection)
+
+    def check(self, connection: int, timeout: float | None) -> bool:
+        self.on_check(connection)
+        assert connection in self.open, f"{connection} was given out after it was closed"
+        return connection not in self.dead
+
+    def recycle(self, connection: int) -> bool:
+        self.on_recycle(connection)
+        return connection not in self.dead and connection not in self.dirty
+
+    def is_transient(self, error: BaseException, first: bool) -> bool:
+        self.firsts.append(first)
+        return getattr(error, "transient", False)
+
+    def statement(self, connection: int) -> str:
+        return f"SELECT {connection}"
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker(threading.Thread):
+    """A greenlet or thread; `result` waits for what its function returned, or raises what it raised."""
+
+    def __init__(self, work: Callable[..., Any], *args: Any, name: str | None = None) -> None:
+        super().__init__(name=name, daemon=True)
+        self.work: Callable[..., Any] | None = work
+        self.args = args
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.start()
+
+    def run(self) -> None:
+        assert self.work is not None
+        try:
+            self.value = self.work(*self.args)
+        except BaseException as error:
+            self.error = error
+        self.work, self.args = None, ()
+        self.done = True
+
+    def result(self) -> Any:
+        eventually(lambda: self.done, self)
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Holding:
+    """A worker that checks a slot out, holds it until told, and gives it back."""
+
+    def __init__(self, pool: Pool, name: str | None = None, **checkout: Any) -> None:
+        self.pool, self.checkout = pool, checkout
+        self.slot: Slot | None = None
+        self.connection: Any = None
+        self.gate = Gate()
+        self.worker = Worker(self._hold, name=name)
+
+    def _hold(self) -> int:
+        slot = self.pool.checkout(**self.checkout)
+        self.slot, self.connection = slot, slot.connection
+        self.gate.wait()
+        self.pool.checkin(slot)
+        return self.connection
+
+    def has_it(self) -> "Holding":
+        eventually(lambda: self.slot is not None or self.worker.error, self.pool)
+        if self.worker.error is not None:
+            raise self.worker.error
+        return self
+
+    def give_back(self) -> int:
+        self.gate.open()
+        return self.worker.result()
+
+
+_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
+def make(connector: FakeConnector | None = None, **given: Any) -> tuple[Pool, FakeConnector]:
+    """A pool over a fake driver. Names in capitals are options, the others arguments of `Pool`."""
+    options = {name: value for name, value in given.items() if name.isupper()}
+    arguments = {name: value for name, value in given.items() if not name.isupper()}
+    connector = connector or FakeConnector()
+    pool = Pool(connector, Options.read(options), **arguments)
+    _pools.add(pool)
+    return pool, connector
+
+
+def close_all() -> None:
+    """Close every pool that `make` made."""
+    for pool in list(_pools):
+        pool.close()
+
+
+def waiting(pool: Pool, count: int) -> None:
+    """Wait until so many wait for a slot."""
+    eventually(lambda: pool.get_stats()["requests_waiting"] == count, f"{count} waiting in {pool!r}")
+
+
+def queue(pool: Pool, count: int, **checkout: Any) -> list[Holding]:
+    """So many that wait, in this order."""
+    before = int(pool.get_stats()["requests_waiting"])
+    line = []
+    for number in range(1, count + 1):
+        line.append(Holding(pool, name=f"waiter-{number}", **checkout))
+        waiting(pool, before + number)
+    return line
+
+
+def assert_whole(pool: Pool, connector: FakeConnector) -> None:
+    """Nothing is held, nothing waits, and every slot can be had at once."""
+    eventually(lambda: connector.connecting == 0)
+    stats = pool.get_stats()
+    capacity = pool._capacity
+    assert stats["requests_waiting"] == 0
+    assert not pool.holders()
+    places = [*capacity.empty, *capacity.idle]
+    assert len(places) == len(set(map(id, places))) == len(capacity.slots) == capacity.size, (places, capacity.slots)
+    assert sorted(slot.connection for slot in capacity.idle) == sorted(connector.open)
+    assert all(slot.connection is None and slot.holder is None for slot in capacity.empty)
+    assert stats["requests_num"] == sum(pool.histograms()["wait"].counts) + stats["requests_errors"]
+
+
+@contextmanager
+def taken(pool: Pool) -> Iterator[list[Holding]]:
+    """Every slot of the pool, held by others; what they still hold is given back at the end."""
+    holders = [Holding(pool, name=f"holder-{number}").has_it() for number in range(1, int(pool.get_stats()["pool_max"]) + 1)]
+    yield holders
+    for holder in holders:
+        holder.give_back()
+
+
+def until_quiet(pool: Pool, seen: Callable[[], Any] = nothing) -> None:
+    """Let the others run until nothing changes any more."""
+    same = 0
+    last: Any = None
+    while same < 3:
+        time.sleep(0 if GREEN else 0.001)
+        stats = pool.get_stats()
+        now = collections.Counter({name: stats[name] for name in stats if not name.endswith("_ms")}), seen()
+        same = same + 1 if now == last else 0
+        last = now
