@@ -1,0 +1,154 @@
+"""`manage.py pool`: the pools of the running site in the terminal, once or (`--watch`) every second.
+
+It reads the site's `/pool/`, which takes no slot, and asks PostgreSQL for its own count on a connection past the pool.
+"""
+
+import http.client
+import json
+import sys
+import time
+from argparse import ArgumentParser
+from contextlib import closing
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pooldemo import census
+from pooldemo.overview import Overview, Pool, overview
+
+URL = "http://127.0.0.1:8000"
+PATIENCE_S = 5.0
+NOT_RUNNING = 2
+HOLDERS = 8
+
+
+class Unreachable(Exception):
+    """The site does not answer, or what answers is not this site."""
+
+
+class Command(BaseCommand):
+    """Asks the site and prints. Exit code 0; 2: the site is not running."""
+
+    help = (
+        "Show the pools of the running site: Active, Idle, Pending and Max of each worker, and who holds a connection."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--url", default=URL, help=f"of the running site (default {URL})")
+        parser.add_argument("--watch", action="store_true", help="again every --interval, until Ctrl-C")
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
+
+    def handle(self, *, url: str, watch: bool, interval: float, **_: Any) -> None:
+        if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
+            raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
+        if not 0.1 <= interval <= 3600:
+            raise CommandError(
+                f"--interval {interval:g} is out of range: 0.1 to 3600 seconds are accepted", returncode=2
+            )
+        console = Console(file=self.stdout._out, highlight=False, soft_wrap=not sys.stdout.isatty())
+        try:
+            if not watch:
+                console.print(picture(look(url)))
+            elif console.is_terminal:
+                self._watch(console, url, interval)
+            else:
+                self._log(console, url, interval)
+        except Unreachable as error:
+            raise CommandError(str(error), returncode=NOT_RUNNING) from error
+        except (KeyboardInterrupt, BrokenPipeError):
+            return
+
+    def _watch(self, console: Console, url: str, interval_s: float) -> None:
+        """The picture in place; a site that goes away meanwhile is waited for."""
+        with Live(picture(look(url)), console=console, auto_refresh=False, screen=False) as live:
+            while True:
+                time.sleep(interval_s)
+                try:
+                    live.update(picture(look(url)), refresh=True)
+                except Unreachable as error:
+                    live.update(Text(str(error), style="red"), refresh=True)
+
+    def _log(self, console: Console, url: str, interval_s: float) -> None:
+        """A line for each look, for files and pipes."""
+        while True:
+            console.print(line(look(url)))
+            time.sleep(interval_s)
+
+
+def look(url: str) -> tuple[Overview, census.Census]:
+    """The pools as the site tells them, and PostgreSQL's count. Raises Unreachable; blocks for 7 s at most."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
+    try:
+        with closing(connection):
+            connection.request("GET", f"{parts.path.rstrip('/')}/pool/")
+            response = connection.getresponse()
+            text = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(
+            f"The site does not answer at {url} ({error}). Start it with `gunicorn -k gevent project.wsgi`, or name "
+            "another address with --url."
+        ) from error
+    try:
+        pools = overview(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreachable(f"{url}/pool/ answers {response.status}, but not like this site: give its --url") from error
+    return pools, census.take(pools.application_name)
+
+
+def picture(seen: tuple[Overview, census.Census]) -> Group:
+    """Tables of workers, of the last minute and of holders."""
+    pools, counted = seen
+    workers = _table("worker", "Active", "Idle", "Pending", "Max", "timeouts", "errors")
+    for pool in pools.workers:
+        workers.add_row(*_cells(str(pool.pid) + (f" (silent for {pool.age_s:.0f} s)" if pool.stale else ""), pool))
+    workers.add_section()
+    workers.add_row(*_cells("sum", pools.sum), style="bold")
+    times = _table("last minute, ms", "p50", "p95", "p99", "how many")
+    for each in pools.times:
+        times.add_row(each.name, *each.percentiles, str(each.count))
+    holders = _table("held, s", "worker", "greenlet", "statement")
+    for holder in pools.holders[:HOLDERS]:
+        held = (str(holder[name]) for name in ("pid", "name", "statement"))
+        holders.add_row(f"{holder['held_s']:.1f}", *held)
+    return Group(
+        workers, "", _counted(pools, counted), "", times, "", holders if pools.holders else "Nobody holds one."
+    )
+
+
+def line(seen: tuple[Overview, census.Census]) -> str:
+    """All of it that fits on one line."""
+    pools, counted = seen
+    total, wait = pools.sum, pools.times[0].percentiles
+    return (
+        f"{time.strftime('%H:%M:%S')} active {total.active} idle {total.idle} pending {total.pending} max {total.max} "
+        f"wait p50 {wait[0]} p99 {wait[2]} ms timeouts {total.timeouts} "
+        + ("postgresql down" if counted.connections is None else f"postgresql {counted.connections}")
+    )
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="left" if name in ("greenlet", "statement") else "right")
+    return table
+
+
+def _cells(name: str, pool: Pool) -> tuple[str, ...]:
+    return (name, *map(str, (pool.active, pool.idle, pool.pending, pool.max, pool.timeouts, pool.errors)))
+
+
+def _counted(pools: Overview, counted: census.Census) -> Text:
+    if counted.connections is None:
+        return Text(f"PostgreSQL does not answer: {counted.trouble}", style="red")
+    text = Text(f"PostgreSQL counts {counted.connections} of these connections, the pools {pools.sum.connections}")
+    if counted.connections != pools.sum.connections:
+        text.append("  they differ", style="yellow")
+    return text
