@@ -22,6 +22,9 @@ graceful_timeout = 30  # seconds that requests under way have to end in after SI
 accesslog = None  # a line for each request would cost more than the request
 control_socket_disable = True  # its path is the same for two instances, and the second one takes it from the first
 
+# What PostgreSQL shows as the name of our connections: so it can be asked how many there are of this site.
+os.environ.setdefault("PGAPPNAME", f"pooldemo-{os.getpid()}")
+
 SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/snapshots.py
 FOLDER = "pooldemo-snapshots-"
 
