@@ -77,7 +77,7 @@ class SweepAdmin(Measured):
 
     editable = ("notes",)
     fieldsets = ((None, {"fields": ("notes",)}),)
-    list_display = ("__str__", "curve", "verdict", "load", "status", "started_at")
+    list_display = ("number", "load", "curve", "verdict", "status", "started_at")
     list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
     list_per_page = 50
     search_fields = ("notes",)
@@ -94,7 +94,14 @@ class SweepAdmin(Measured):
         changes.result_list = rows.prefetch_related(Prefetch("trials", trials, to_attr="curve_trials"))
         return changes
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Sweeps", **(extra_context or {})})
+
     # -- a row of the list ---------------------------------------------------------------------------------------------
+
+    @admin.display(description="sweep", ordering="id")
+    def number(self, sweep: Sweep) -> str:
+        return f"sweep {sweep.pk}"
 
     @admin.display(description="requests/s against size")
     def curve(self, sweep: Sweep) -> SafeString:
@@ -211,6 +218,7 @@ class SweepAdmin(Measured):
                 "figures": drawn({"overlay": overlay(sweeps)}),
                 "data": exhibit.overlay_data(sweeps),
                 "change": change,
+                "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
                 "differ": differ,
                 "media": self.media,
             },

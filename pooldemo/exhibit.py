@@ -108,9 +108,13 @@ def hint(trial: TrialResult, sweep: SweepResult) -> list[str]:
     return [*lines, *(f"! {warning.code}" for warning in trial.warnings)]
 
 
-def failed(sweep: SweepResult) -> list[TrialResult]:
-    """The trials that did not run, which no figure shows."""
-    return [trial for trial in sweep.trials if trial.error]
+def failed(sweep: SweepResult) -> list[tuple[str, list[str]]]:
+    """Why trials did not run, each reason once, and which ones: no figure shows them."""
+    reasons: dict[str, list[str]] = {}
+    for trial in sweep.trials:
+        if trial.error:
+            reasons.setdefault(trial.error, []).append(f"{trial.stack} at {trial.size}, repeat {trial.repeat}")
+    return list(reasons.items())
 
 
 def progress(sweep: SweepResult) -> tuple[int, int]:

@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
+from django.utils.safestring import mark_safe
 
-from pooldemo import metrics, snapshots
+from pooldemo import front, metrics, snapshots
 from pooldemo.readiness import Readiness
 from pooldemo.unavailable import Unavailable, unavailable
 from pooldemo.workloads import WORKLOADS, BadParameter, Workload
@@ -130,8 +131,10 @@ def robots(_request: HttpRequest) -> HttpResponse:
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """The first page: what this is, and where everything stands."""
-    return render(request, "pooldemo/index.html", {"workloads": WORKLOADS.values()})
+    """The first page: what this is, what the last sweep said, and where everything stands. Takes no slot."""
+    last = front.last_sweep()
+    context = {"workloads": WORKLOADS.values(), "last": last, "curve": mark_safe(last.curve)}  # noqa: S308  ours, escaped
+    return render(request, "pooldemo/index.html", context)
 
 
 def unavailable_answer(reason: Unavailable, **more: Any) -> HttpResponse:
