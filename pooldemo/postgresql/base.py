@@ -60,8 +60,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return type(self)({**self.settings_dict, "OPTIONS": options}, alias=self.alias)
 
     def configure(self, connection: Any) -> None:
-        """Set what Django sets once on each new connection: the time zone and the role. Blocks."""
-        super()._configure_connection(connection)  # type: ignore[misc]  # Django's private name, and its only one here
+        """Set what Django sets once on each new connection: the time zone and the role. Blocks.
+
+        Only for a wrapper without a pool, a connection or another greenlet.
+        """
+        self.connection = connection  # Django quotes the role with the wrapper's connection, and would open one
+        try:
+            super()._configure_connection(connection)  # type: ignore[misc]  # Django's private name, its only one here
+        finally:
+            self.connection = None
 
     def close_pool(self) -> None:
         """Close the pool, if there is one. The next query opens a new one."""
@@ -82,6 +89,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection = pool.getconn()
         self.isolation_level = pool.isolation_level
         return connection
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        # `atomic` ends with this. Who was stopped in its COMMIT shall see what stopped it, and not that the connection,
+        # which nobody will use again, cannot be set any more.
+        if driver.idle_and_whole(self.connection) is not None:
+            super()._set_autocommit(autocommit)  # type: ignore[misc]
 
     def create_cursor(self, name: str | None = None) -> Any:
         cursor = super().create_cursor(name)

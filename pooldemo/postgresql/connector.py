@@ -4,6 +4,7 @@ import contextlib
 import math
 import re
 import select
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from pooldemo.pool import Options
@@ -62,7 +63,7 @@ class PostgresConnector:
             params["connect_timeout"] = max(2, math.ceil(limit))  # libpq's own limit; it counts in seconds, from two
         try:
             with green.time_limit(None if limit == math.inf else limit):
-                connection = self._wrapper.get_new_connection(params)
+                connection = self._open(params)
                 try:
                     self._prepare(connection)
                 except BaseException:
@@ -71,6 +72,15 @@ class PostgresConnector:
         except green.TimeLimit:
             raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
         return connection
+
+    def _open(self, params: dict[str, Any]) -> Any:
+        try:
+            return self._wrapper.get_new_connection(params)
+        except BaseException as error:
+            # The driver's half-made connection stands in these frames: the server would have it, above the cap, for as
+            # long as somebody keeps the exception.
+            traceback.clear_frames(error.__traceback__)
+            raise
 
     def _prepare(self, connection: Any) -> None:
         driver.adopt(connection)
@@ -83,7 +93,7 @@ class PostgresConnector:
 
     def _configure(self, connection: Any) -> None:
         """Bring a session from the server's defaults to this project's. Blocks for a round trip each."""
-        self._wrapper.configure(connection)
+        self._wrapper.without_pool().configure(connection)
         with connection.cursor() as cursor:
             if self._notices_disconnect:
                 try:
@@ -134,10 +144,8 @@ class PostgresConnector:
         try:
             with green.time_limit(_UNDO_LIMIT_S):
                 return self._undo(connection, idle)
-        except (driver.Error, green.TimeLimit) as error:
-            if isinstance(real := driver.stopped(connection, error), driver.Error | green.TimeLimit):
-                return False
-            raise real from None
+        except (driver.Error, green.TimeLimit):
+            return False
 
     def _undo(self, connection: Any, idle: bool) -> bool:
         if not idle:

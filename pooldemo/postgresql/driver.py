@@ -29,25 +29,14 @@ def note(connection: Any, query: Any) -> None:
         connection._dirty = True
 
 
-def stopped(connection: Any, error: BaseException) -> BaseException:
-    """What really ended a wait that raised `error`: psycopg2 reports some kills and timeouts as errors of its own."""
-    return getattr(connection, "_stopped_by", None) or error
-
-
 class _NotingCursor:
     """Tells the connection what it executes. Mixed into whatever cursor class the connection is to have."""
 
     connection: Any
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        connection = self.connection
-        note(connection, query)
-        try:
-            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
-        except Error as error:
-            if (real := stopped(connection, error)) is not error:
-                raise real from None
-            raise
+        note(self.connection, query)
+        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         note(self.connection, query)
@@ -105,19 +94,9 @@ else:
         _slot: Any = None
         _look: Any = None
         _baseline: Any = None
-        _stopped_by: BaseException | None = None
         _dirty = False
         _statement = ""
         _named: list[Any]
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self._named = []
-            try:
-                super().__init__(*args, **kwargs)
-            except Error as error:
-                if (real := stopped(self, error)) is not error:
-                    raise real from None
-                raise
 
     CONNECTION_PARAMS = {"connection_factory": PooledConnection}
 
@@ -132,7 +111,8 @@ else:
             return super().callproc(procname, *args, **kwargs)  # type: ignore[misc]
 
     def adopt(connection: Any) -> None:
-        """Give a new connection the marks that the pool reads and writes: here its class has them."""
+        """Give a new connection the marks that the pool reads and writes, as far as its class has none."""
+        connection._named = []
 
     def idle_and_whole(connection: Any) -> bool | None:
         """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""

@@ -41,7 +41,7 @@ def outcome_of(body: Callable[["Site"], None], site: "Site", limit_s: float) -> 
         with time_limit(limit_s, TimeLimit):
             body(site)
     except BaseException as error:
-        return "".join(traceback.TracebackException.from_exception(error, capture_locals=True, limit=-6).format())
+        return "".join(traceback.TracebackException.from_exception(error, capture_locals=True, limit=40).format())
     finally:
         with time_limit(limit_s, TimeLimit):
             site.end()

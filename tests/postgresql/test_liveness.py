@@ -38,6 +38,8 @@ def test_no_request_fails_after_a_restart(site: Site) -> None:
         assert db.ask() not in old, f"{dead} dead"
         assert len(requests(db, 2 * dead)) == 2 * dead
         assert db.pool.get_stats()["requests_errors"] == 0
+    db = site.database(address(server.url), MAX_CONNS=2)
+    db.ask()
     server.stop(force=True)
     early = [gevent.spawn(db.ask) for _ in range(5)]
     gevent.sleep(0.1)

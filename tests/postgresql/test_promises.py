@@ -33,6 +33,7 @@ def test_it_assumes_the_role_on_each_new_connection(site: Site) -> None:
     for _ in range(2):
         role = db.ask("SELECT current_user")
         assert role == "pg_monitor", f"the role is {role!r}"
+    assert len(db.pids()) == 1
 
 
 @promise(breaks="AssertionError: opened (?!4 )")
