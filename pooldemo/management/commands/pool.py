@@ -48,10 +48,8 @@ class Command(BaseCommand):
         if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
-            raise CommandError(
-                f"--interval {interval:g} is out of range: 0.1 to 3600 seconds are accepted", returncode=2
-            )
-        console = Console(file=self.stdout._out, highlight=False, soft_wrap=not sys.stdout.isatty())
+            raise CommandError(f"--interval {interval:g} is out of range: 0.1 to 3600 s are accepted", returncode=2)
+        console = Console(file=cast(IO[str], self.stdout._out), highlight=False, soft_wrap=not sys.stdout.isatty())
         try:
             if not watch:
                 console.print(picture(look(url)))
