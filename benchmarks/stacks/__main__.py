@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pooldemo.stacks.stack import ROOT
 
@@ -33,15 +34,15 @@ def main() -> int:
         if not measure(options.fresh, lambda: max(1.0, ends_s - time.monotonic())):
             print("cut off; what is done is kept: the same once more goes on", file=sys.stderr)
             return 130
-        documents = {each.workload: json.loads((DONE / f"{each.workload}.json").read_text()) for each in load.LOADS}
-        page.store(documents, json.loads((DONE / "behaviour.json").read_text()))
+        found = {path.stem: json.loads(path.read_text()) for path in DONE.glob("*.json")}
+        page.store({each.workload: found[each.workload] for each in load.LOADS}, found["behaviour"], found["burst"])
     page.write()
     return 0
 
 
 def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
     """Do what is not done yet; whether all of it is."""
-    from benchmarks.stacks import behaviour, load
+    from benchmarks.stacks import behaviour, bursts, load
     from benchmarks.stacks.database import own_postgresql
     from pooldemo import stacks
 
@@ -55,13 +56,18 @@ def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
         for each in load.LOADS:
             if not load.run(each, postgresql.url, DONE / f"{each.workload}.json", seconds_left):
                 return False
-        seen = DONE / "behaviour.json"
-        if not seen.exists():
-            if seconds_left() < behaviour.TAKES_S:
-                return False
-            able = [name for name in stacks.names() if not stacks.get(name).missing()]
-            with tempfile.TemporaryDirectory() as folder:
-                seen.write_text(json.dumps(behaviour.observe(able, postgresql, Path(folder)), indent=1) + "\n")
+        able = [name for name in stacks.names() if not stacks.get(name).missing()]
+        experiments: dict[str, tuple[float, Callable[[Path], Any]]] = {
+            "behaviour": (behaviour.TAKES_S, lambda folder: behaviour.observe(able, postgresql, folder)),
+            "burst": (bursts.TAKES_S, lambda folder: bursts.run(postgresql.url, folder)),
+        }
+        for name, (takes_s, run) in experiments.items():
+            document = DONE / f"{name}.json"
+            if not document.exists():
+                if seconds_left() < takes_s:
+                    return False
+                with tempfile.TemporaryDirectory() as folder:
+                    document.write_text(json.dumps(run(Path(folder)), indent=1) + "\n")
     return True
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.stacks.behaviour import CROWD, SLOTS
+from benchmarks.stacks.bursts import told
 from benchmarks.stacks.load import LOADS, SIZE, rows
 from pooldemo import stacks
 from pooldemo.stacks.stack import ROOT
@@ -16,7 +17,11 @@ DATA, PAGE = ROOT / "docs" / "data" / "stacks.json", ROOT / "docs" / "stacks.md"
 GENERATOR_BUSY = 0.9  # cores; from here on the load generator sets the pace
 
 
-def store(documents: Mapping[str, Mapping[str, Any]], behaviour: Sequence[Mapping[str, Any]]) -> None:
+def store(
+    documents: Mapping[str, Mapping[str, Any]],
+    behaviour: Sequence[Mapping[str, Any]],
+    burst: Sequence[Mapping[str, Any]],
+) -> None:
     """Keep what the page shows; `documents` are the sweeps' --json by workload."""
     facts: dict[str, Any] = {
         "conditions": next(iter(documents.values()))["sweep"]["conditions"],
@@ -25,6 +30,7 @@ def store(documents: Mapping[str, Mapping[str, Any]], behaviour: Sequence[Mappin
             for workload, document in documents.items()
         },
         "behaviour": sorted(behaviour, key=_place),
+        "burst": burst,
     }
     DATA.parent.mkdir(exist_ok=True)
     DATA.write_text(json.dumps(facts, indent=1) + "\n")
@@ -41,6 +47,7 @@ def with_tables(text: str, facts: Mapping[str, Any]) -> str:
     tables |= {
         "about": about_table(),
         "behaviour": behaviour_table(facts["behaviour"]),
+        "burst": burst_table(facts["burst"]),
         "conditions": conditions(facts["conditions"]),
     }
     for name, table in tables.items():
@@ -107,6 +114,12 @@ def _behaviour_row(row: Mapping[str, Any]) -> list[str]:
         f"{row['left_after_restart']}",
         zone,
     ]
+
+
+def burst_table(bursts: Sequence[Mapping[str, Any]]) -> str:
+    head = ("stack", "requests at once", "answered", "failed")
+    body = [[_name(row["stack"]), str(row["requests"]), told(row["waves"]), str(row["failed"])] for row in bursts]
+    return _table(head, body)
 
 
 def about_table() -> str:
