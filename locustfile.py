@@ -42,10 +42,12 @@ from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import locust.stats
 from locust import FastHttpUser, events, tag
 from locust.runners import MasterRunner, WorkerRunner
+from locust.web import request
 
 HOST = "http://127.0.0.1:8000"
 BUSY_PERCENT = 90.0  # from here on Locust warns too: the generator, not the server, sets the pace
@@ -243,6 +245,85 @@ def follow(environment: Any, runner: Any, **_: Any) -> None:
     environment.events.quit.add_listener(write)  # the workers' last reports come after test_stop
 
 
+class PoolTab:
+    """The tab "Pool" of Locust's page: mean wait, query and the rest of each workload at each size, and the pools now.
+    Only when an answer has told its wait by Server-Timing is the site asked for /pool/: others are not disturbed."""
+
+    COLUMNS = ("workload", "size", "since", "requests", "wait_ms", "query_ms", "rest_ms")
+    NOW = ("Active", "Idle", "Pending", "Max")
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.reset()
+
+    def reset(self, **_: Any) -> None:
+        self.sums: dict[tuple[str, str], list[float]] = {}  # (workload, size) -> requests, wait, query, rest; ms
+        self.since: dict[str, str] = {}  # size -> when it was first seen
+        self.size, self.now = "", {}
+
+    def add(self, workload: str, more: list[float]) -> None:
+        so_far = self.sums.get((workload, self.size), [0, 0.0, 0.0, 0.0])
+        self.sums[workload, self.size] = [a + b for a, b in zip(so_far, more, strict=True)]
+
+    def take(self) -> list[Any]:
+        """What was noted since the last call: a worker's report to its master, which alone knows the size."""
+        part, self.sums = [[workload, sums] for (workload, _), sums in self.sums.items()], {}
+        return part
+
+    def ask_forever(self) -> None:
+        """The pools once a second; a new size begins new rows."""
+        while True:
+            time.sleep(1)
+            if not (self.sums and self.environment.runner.user_count):
+                continue
+            try:
+                with urlopen(f"{self.environment.host or HOST}/pool/", timeout=1) as answer:  # noqa: S310  --host is ours
+                    total = json.load(answer)["sum"]
+                idle = total["pool_available"]
+                values = (total["pool_size"] - idle, idle, total["requests_waiting"], total["pool_max"])
+            except (OSError, ValueError, KeyError, TypeError):  # no pool to ask: what the answers told is shown alone
+                self.now = {}
+                continue
+            self.now = dict(zip(self.NOW, values, strict=True))
+            if not self.size:  # what came before the first look was at this size as well
+                self.sums = {(workload, str(total["pool_max"])): sums for (workload, _), sums in self.sums.items()}
+            self.size = str(total["pool_max"])
+            self.since.setdefault(self.size, time.strftime("%H:%M:%S"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"workload": workload, "size": size, "since": self.since.get(size, ""), "requests": int(count)}
+            | {name: round(ms / count, 2) for name, ms in zip(self.COLUMNS[4:], sums, strict=True)}
+            | (self.now if size == self.size else {})
+            for (workload, size), (count, *sums) in reversed(self.sums.items())
+        ]
+
+    def extend(self, response: Any) -> Any:
+        if request.path.endswith("/stats/requests") and response.is_json:
+            response.set_data(json.dumps(response.json | {"extended_stats": [{"key": "pool", "data": self.rows()}]}))
+        return response
+
+
+@events.init.add_listener
+def show_pool(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
+    """The tab, where there is a page; a worker has none, and sends what its answers told to the master."""
+    tab = environment.pool_tab = PoolTab(environment) if web_ui or isinstance(runner, WorkerRunner) else None
+    if tab is None:
+        return
+    environment.events.test_start.add_listener(tab.reset)
+    if not web_ui:
+        environment.events.report_to_master.add_listener(lambda data, **_: data.update(pool=tab.take()))
+        return
+    environment.events.worker_report.add_listener(
+        lambda data, **_: [tab.add(workload, sums) for workload, sums in data.get("pool", ())]
+    )
+    structure = [{"key": name, "title": name.replace("_", " ")} for name in tab.COLUMNS + tab.NOW]
+    web_ui.template_args["extended_tabs"] = [{"title": "Pool", "key": "pool"}]
+    web_ui.template_args["extended_tables"] = [{"key": "pool", "structure": structure}]
+    web_ui.app.after_request(tab.extend)
+    threading.Thread(target=tab.ask_forever, daemon=True).start()
+
+
 SERVER_TIMING = re.compile(r"(wait|query);dur=([0-9.]+)")
 
 
@@ -292,13 +373,19 @@ class Visitor(FastHttpUser):
             else:
                 response.request_meta["name"] = f"{workload.name} (failed)"
                 response.failure(outcome)
-            timeline = self.timeline
+            timeline, tab = self.timeline, self.environment.pool_tab
+            if timeline is None and tab is None:
+                return
+            second, response_ms = int(time.time()), response.request_meta["response_time"]
+            told = SERVER_TIMING.findall(response.headers.get("Server-Timing") or "") if outcome == "ok" else ()
+            timing = {name: float(dur) for name, dur in told}
             if timeline is not None:
-                second = int(time.time())
-                timeline.note(workload.name, outcome, response.request_meta["response_time"], second)
-                if outcome == "ok":
-                    for name, dur in SERVER_TIMING.findall(response.headers.get("Server-Timing") or ""):
-                        timeline.note(workload.name, f"{name}_ms", float(dur), second)
+                timeline.note(workload.name, outcome, response_ms, second)
+                for name, ms in timing.items():
+                    timeline.note(workload.name, f"{name}_ms", ms, second)
+            if tab is not None and "wait" in timing:
+                wait_ms, query_ms = timing["wait"], timing.get("query", 0.0)
+                tab.add(workload.name, [1, wait_ms, query_ms, max(0.0, response_ms - wait_ms - query_ms)])
 
 
 def _task(workload: Workload) -> Any:
