@@ -61,7 +61,7 @@ def _choice(*accepted: str) -> Callable[[Any], str]:
 
 def _statements(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (value,)
+        value = [value]
     if not isinstance(value, Sequence) or not all(isinstance(item, str) and item.strip() for item in value):
         raise _Rejected
     return tuple(value)
