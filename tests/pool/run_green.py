@@ -4,15 +4,15 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import sys
-from pathlib import Path
+import sys  # noqa: E402 - nothing may be imported before the patch
+from pathlib import Path  # noqa: E402
 
-import pytest
+import pytest  # noqa: E402
 
 HERE = Path(__file__).parent
 # With neither Django nor the configuration of the other tests, but as strict as they are.
-ARGUMENTS = ["-c", "/dev/null", f"--rootdir={HERE}", f"--confcutdir={HERE}", "-p", "no:django", "-p", "no:cacheprovider"]
-ARGUMENTS += ["-W", "error", "--tb=short", "-q"]
+ARGUMENTS = ["-c", "/dev/null", f"--rootdir={HERE}", f"--confcutdir={HERE}", "-W", "error", "--tb=short", "-q"]
+ARGUMENTS += ["-p", "no:django", "-p", "no:cacheprovider"]
 
 if __name__ == "__main__":
     sys.exit(pytest.main([*ARGUMENTS, *sys.argv[1:]]))

@@ -6,7 +6,20 @@ import pytest
 
 from pooldemo.pool import OptionError, PoolClosed, PoolTimeout
 
-from .world import GREEN, FakeConnector, Gate, Holding, Refused, Worker, assert_whole, eventually, make, queue, taken, waiting
+from .world import (
+    GREEN,
+    FakeConnector,
+    Gate,
+    Holding,
+    Refused,
+    Worker,
+    assert_whole,
+    eventually,
+    make,
+    queue,
+    taken,
+    waiting,
+)
 
 CROWD = 1000 if GREEN else 200
 
@@ -105,7 +118,7 @@ def test_it_rather_takes_an_idle_connection_than_opens_one():
 
 
 def test_it_gives_out_the_connection_that_idled_least():
-    pool, connector = make(MAX_CONNS=3)
+    pool, _connector = make(MAX_CONNS=3)
     slots = [pool.checkout() for _ in range(3)]
     for slot in slots:
         pool.checkin(slot)

@@ -1,5 +1,6 @@
-"""What a refused connect means: told at once when waiting is no cure, else waited out with what comes back meanwhile."""
+"""A refused connect is told at once when waiting is no cure, else waited out with what comes back meanwhile."""
 
+import itertools
 import time
 
 import pytest
@@ -34,7 +35,7 @@ def test_it_waits_a_busy_server_out_with_growing_pauses():
 
     connector.on_connect = connect
     pool.checkin(pool.checkout())
-    gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(at)]
     assert [gap >= least for gap, least in zip(gaps, (0.024, 0.049, 0.099, 0.199), strict=True)] == [True] * 4
     assert pool.get_stats()["connections_errors"] == 4
     assert pool.get_stats()["requests_errors"] == 0
@@ -246,7 +247,7 @@ def test_it_connects_anew_when_what_came_back_is_dead():
     connector.on_connect = connect
     holder = Holding(pool).has_it()
     (refused,) = queue(pool, 1)
-    pool._recycle = lambda connection: not connector.dead.add(connection)  # type: ignore[func-returns-value]
+    pool._recycle = lambda connection: not connector.dead.add(connection)
     holder.give_back()
     assert refused.has_it().connection == 3
     refused.give_back()

@@ -5,6 +5,7 @@ Nothing sleeps and hopes: `eventually` waits for a condition, and gives up loudl
 
 import collections
 import itertools
+import sys
 import threading
 import time
 import weakref
@@ -141,15 +142,18 @@ class Worker(threading.Thread):
         self.value: Any = None
         self.error: BaseException | None = None
         self.done = False
+        self.greenlet: Any = None
         self.start()
 
     def run(self) -> None:
         assert self.work is not None
+        if GREEN:
+            self.greenlet = sys.modules["gevent"].getcurrent()
         try:
             self.value = self.work(*self.args)
         except BaseException as error:
             self.error = error
-        self.work, self.args = None, ()
+        self.work, self.args, self.greenlet = None, (), None
         self.done = True
 
     def result(self) -> Any:
@@ -172,8 +176,10 @@ class Holding:
     def _hold(self) -> int:
         slot = self.pool.checkout(**self.checkout)
         self.slot, self.connection = slot, slot.connection
-        self.gate.wait()
-        self.pool.checkin(slot)
+        try:
+            self.gate.wait()
+        finally:
+            self.pool.checkin(slot)
         return self.connection
 
     def has_it(self) -> "Holding":
@@ -238,7 +244,9 @@ def assert_whole(pool: Pool, connector: FakeConnector) -> None:
 @contextmanager
 def taken(pool: Pool) -> Iterator[list[Holding]]:
     """Every slot of the pool, held by others; what they still hold is given back at the end."""
-    holders = [Holding(pool, name=f"holder-{number}").has_it() for number in range(1, int(pool.get_stats()["pool_max"]) + 1)]
+    holders = [
+        Holding(pool, name=f"holder-{number}").has_it() for number in range(1, int(pool.get_stats()["pool_max"]) + 1)
+    ]
     yield holders
     for holder in holders:
         holder.give_back()

@@ -1,0 +1,357 @@
+"""Connections end in time and are opened ahead; who ends without giving back is told of, and is taken from."""
+
+import _thread
+import gc
+import sys
+import warnings
+import weakref
+
+import pytest
+
+from pooldemo.pool import Slot, keeper
+
+from .world import (
+    GREEN,
+    Clock,
+    FakeConnector,
+    Gate,
+    Holding,
+    Refused,
+    Worker,
+    assert_whole,
+    eventually,
+    make,
+    queue,
+    taken,
+)
+
+
+def settled(connector: FakeConnector, count: int) -> None:
+    eventually(lambda: len(connector.open) == count and not connector.connecting, f"{count} open, not {connector.open}")
+
+
+def test_it_opens_min_conns_ahead_and_keeps_them_open():
+    pool, connector = make(MAX_CONNS=5, MIN_CONNS=3, MAX_IDLE=0.2)
+    pool.checkin(pool.checkout())
+    settled(connector, 3)
+    connector.dead.add(pool.checkout().connection)
+    for slot in list(pool._capacity.slots):
+        if slot.holder:
+            pool.checkin(slot)
+    settled(connector, 3)
+    assert connector.peak == 3
+    eventually(lambda: pool.get_stats()["pool_available"] == 3)
+    assert_whole(pool, connector)
+
+
+def test_it_opens_no_connection_ahead_without_min_conns():
+    pool, connector = make(MAX_CONNS=5, MAX_IDLE=0.2)
+    pool.checkin(pool.checkout())
+    keeper.look_after(pool, {})
+    assert connector.open == {1}
+
+
+def test_it_goes_on_opening_ahead_after_a_failure(caplog):
+    pool, connector = make(MAX_CONNS=2, MIN_CONNS=2, MAX_IDLE=0.05)
+
+    def connect(number):
+        if number in (2, 3):
+            raise Refused("no such host")
+
+    connector.on_connect = connect
+    pool.checkin(pool.checkout())
+    settled(connector, 2)
+    assert "cannot connect ahead: no such host" in caplog.text
+    assert_whole(pool, connector)
+
+
+def test_it_gives_a_connect_ahead_no_more_time_than_a_checkout_has():
+    pool, connector = make(MAX_CONNS=2, MIN_CONNS=2, POOL_TIMEOUT=7)
+    pool.checkout()
+    eventually(lambda: len(connector.timeouts) == 2)
+    assert all(timeout == pytest.approx(7, rel=0.1) for timeout in connector.timeouts)
+
+
+def test_it_gives_what_was_opened_ahead_to_who_waits():
+    pool, connector = make(MAX_CONNS=2, MIN_CONNS=2)
+    gate = Gate()
+    connector.on_connect = lambda number: gate.wait() if number > 1 else None
+    holder = Holding(pool).has_it()
+    gate.has(1)
+    (waiter,) = queue(pool, 1)
+    gate.open()
+    assert waiter.has_it().connection == 2
+    waiter.give_back()
+    holder.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_replaces_connections_past_max_lifetime():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=2, MAX_LIFETIME=100, clock=clock, spread=lambda: 0.0)
+    slot = pool.checkout()
+    clock.now += 99
+    pool.checkin(slot)
+    slot = pool.checkout()
+    assert slot.connection == 1
+    clock.now += 1
+    pool.checkin(slot)
+    assert connector.closed == [1]
+    slot = pool.checkout()
+    pool.checkin(slot)
+    clock.now += 100
+    assert pool.checkout().connection == 3
+    assert connector.closed == [1, 2]
+
+
+def test_it_hands_no_connection_past_max_lifetime_to_a_waiter():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, MAX_LIFETIME=100, clock=clock, POOL_TIMEOUT=None)
+    with taken(pool) as (holder,):
+        (waiter,) = queue(pool, 1)
+        clock.now += 100
+        holder.give_back()
+        assert waiter.has_it().connection == 2
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_spreads_lifetimes_so_that_connections_do_not_end_together():
+    clock = Clock()
+    spreads = iter([0.0, 0.5, 0.9])
+    pool, connector = make(MAX_CONNS=3, MAX_LIFETIME=100, clock=clock, spread=lambda: next(spreads))
+    with taken(pool):
+        pass
+    for now, closed in [(1090, []), (1092, [3]), (1094, [3]), (1096, [3, 2]), (1099, [3, 2]), (1100, [3, 2, 1])]:
+        clock.now = now
+        keeper.look_after(pool, {})
+        assert connector.closed == closed
+
+
+def test_it_ends_idle_connections_past_max_lifetime_by_itself():
+    pool, connector = make(MAX_CONNS=3, MAX_LIFETIME=0.05)
+    with taken(pool):
+        pass
+    settled(connector, 0)
+    assert_whole(pool, connector)
+
+
+def test_it_keeps_connections_for_ever_without_max_lifetime():
+    clock = Clock()
+    pool, _connector = make(MAX_CONNS=1, MAX_LIFETIME=0, MAX_IDLE=0, clock=clock)
+    pool.checkin(pool.checkout())
+    clock.now += 1e9
+    keeper.look_after(pool, {})
+    assert pool.checkout().connection == 1
+
+
+def test_it_ends_connections_past_max_idle_but_for_min_conns():
+    pool, connector = make(MAX_CONNS=4, MIN_CONNS=2, MAX_IDLE=0.05)
+    with taken(pool):
+        assert len(connector.open) == 4
+    settled(connector, 2)
+    for _ in range(3):
+        keeper.look_after(pool, {})
+    assert len(connector.open) == 2
+    assert next(connector.numbers) == 5, "what MIN_CONNS keeps is not opened again and again"
+    assert_whole(pool, connector)
+
+
+def test_it_ends_the_one_first_that_idled_longest():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=3, MAX_IDLE=10, clock=clock)
+    slots = [pool.checkout() for _ in range(3)]
+    for slot in slots:
+        clock.now += 1
+        pool.checkin(slot)
+    clock.now += 8
+    keeper.look_after(pool, {})
+    assert connector.closed == [1]
+    clock.now += 1
+    keeper.look_after(pool, {})
+    assert connector.closed == [1, 2]
+
+
+def test_it_keeps_idle_connections_without_max_idle():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
+    pool.checkin(pool.checkout())
+    clock.now += 1e9
+    keeper.look_after(pool, {})
+    assert connector.open == {1}
+
+
+def test_it_ends_a_connection_after_max_uses():
+    pool, connector = make(MAX_CONNS=1, MAX_USES=3)
+    served = []
+    for _ in range(7):
+        slot = pool.checkout()
+        served.append(slot.connection)
+        pool.checkin(slot)
+    assert served == [1, 1, 1, 2, 2, 2, 3]
+    assert pool.get_stats()["returns_bad"] == 0
+    assert_whole(pool, connector)
+
+
+def test_it_uses_a_connection_for_ever_without_max_uses():
+    pool, connector = make(MAX_CONNS=1)
+    for _ in range(100):
+        pool.checkin(pool.checkout())
+    assert connector.open == {1}
+
+
+def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+
+    def forget():
+        pool.checkout()
+
+    def forgotten():
+        Worker(forget, name="forgetful").result()
+        eventually(lambda: gc.collect() or connector.closed == [1], "the orphan's connection is closed")
+        return pool.checkout(timeout=5)
+
+    with pytest.warns(
+        ResourceWarning, match=r"forgetful ended without giving .* back: forgetful for .* s \(SELECT 1\)"
+    ):
+        slot = forgotten()
+    assert slot.connection == 2
+    assert pool.get_stats()["holders_lost"] == 1
+    pool.checkin(slot)
+    assert_whole(pool, connector)
+
+
+def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    end = Gate()
+
+    def forget():
+        pool.checkout()
+        end.wait()
+
+    def forgotten():
+        end.open()
+        eventually(lambda: gc.collect() or line[0].slot is not None)
+        line[0].give_back()
+        line[1].give_back()
+
+    Worker(forget, name="forgetful")
+    end.has(1)
+    line = queue(pool, 2)
+    with pytest.warns(ResourceWarning, match="forgetful ended"):
+        forgotten()
+    assert [holding.connection for holding in line] == [2, 2]
+    assert_whole(pool, connector)
+
+
+def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder(monkeypatch):
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *_: None)
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    slot = Worker(pool.checkout).result()
+    eventually(lambda: gc.collect() or pool._orphans)
+    pool.checkin(slot)
+    again = pool.checkout()
+    pool._reap()
+    assert again.connection == 1
+    assert pool.get_stats()["holders_lost"] == 0
+    pool.checkin(again)
+    assert_whole(pool, connector)
+
+
+def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hook: told.append(hook.exc_value))
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *_: None)  # so that it is left to whoever comes along
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+
+    def forget():
+        pool.checkout()
+
+    Worker(forget, name="forgetful").result()
+    eventually(lambda: gc.collect() or pool._orphans)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pool.checkin(pool.checkout(timeout=1))
+    assert "forgetful ended" in str(told)
+    assert_whole(pool, connector)
+
+
+def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_stack():
+    class Task:
+        name = "the slow one"
+
+        def stack(self):
+            return "  in view: time.sleep(60)"
+
+    clock = Clock()
+    pool, _connector = make(MAX_CONNS=2, LEAK_THRESHOLD=10, MAX_IDLE=0, clock=clock, task=Task)
+    told: dict[Slot, float] = {}
+    slot = pool.checkout()
+    clock.now += 9
+    keeper.look_after(pool, told)
+    clock.now += 1
+    with pytest.warns(
+        ResourceWarning, match=r"(?s)LEAK_THRESHOLD=10 s by the slow one for 10.0 s.*view: time.sleep\(60\)"
+    ):
+        keeper.look_after(pool, told)
+    clock.now += 5
+    keeper.look_after(pool, told)
+    pool.checkin(slot)
+    slot = pool.checkout()
+    clock.now += 20
+    with pytest.warns(ResourceWarning, match="held longer"):
+        keeper.look_after(pool, told)
+
+
+def test_it_finds_a_threads_stack():
+    pool, _ = make(MAX_CONNS=1)
+    slot = pool.checkout()
+    (holding,) = pool.holders()
+    assert ("test_it_finds_a_threads_stack" in holding.stack()) or GREEN
+    pool.checkin(slot)
+
+
+def test_it_needs_no_housekeeping_when_no_option_asks_for_it():
+    pool, _ = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    pool.checkin(pool.checkout())
+    assert pool._keeper is None
+
+
+def test_it_ends_its_housekeeping_when_closed():
+    pool, _ = make(MAX_CONNS=1, MAX_IDLE=600)
+    pool.checkin(pool.checkout())
+    assert pool._keeper is not None
+    thread = pool._keeper._thread
+    assert thread.is_alive()
+    pool.close()
+    eventually(lambda: not thread.is_alive())
+
+
+def test_it_goes_on_with_its_housekeeping_after_a_surprise(caplog):
+    pool, connector = make(MAX_CONNS=2, MAX_IDLE=0.05)
+    with taken(pool):
+        pass
+    real, surprises = connector.close, [1]
+
+    def close(connection):
+        real(connection)
+        if surprises.pop():
+            raise RuntimeError("who would have thought")
+
+    surprises = [0, 1]
+    connector.close = close
+    eventually(lambda: "failed in one round" in caplog.text)
+    connector.close = real
+    assert pool._keeper is not None
+    assert pool._keeper._thread.is_alive()
+
+
+def test_it_can_be_collected_while_its_housekeeping_sleeps():
+    pool, _connector = make(MAX_CONNS=1, MAX_IDLE=0.05)
+    pool.checkin(pool.checkout())
+    gone = weakref.ref(pool)
+    thread = pool._keeper._thread if pool._keeper else None
+    del pool
+    eventually(lambda: gc.collect() or gone() is None)
+    assert thread is not None
+    eventually(lambda: not thread.is_alive())
