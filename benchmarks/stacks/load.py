@@ -75,7 +75,7 @@ def run(load: Load, database_url: str, document: Path, seconds_left: Callable[[]
 
 
 def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each stack: means over its repeats, failures and connections over all of them."""
+    """A row for each stack: medians over its repeats, failures and connections over all of them."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for trial in document["trials"]:
         found.setdefault(trial["stack"], []).append(trial)
@@ -91,11 +91,12 @@ def _row(name: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for trial in ran:
         for message, number in trial["failures_by_message"].items():
             messages[message] = messages.get(message, 0) + number
-    p50_ms, p99_ms = _mean(ran, "p50_ms"), _mean(ran, "p99_ms")
+    p50_ms, p99_ms = _median(ran, "p50_ms"), _median(ran, "p99_ms")
     return {
         "stack": name,
-        "rps": _mean(ran, "rps"),
-        "rps_spread": max(trial["rps"] for trial in ran) - min(trial["rps"] for trial in ran),
+        "rps": _median(ran, "rps"),
+        "rps_low": min(trial["rps"] for trial in ran),
+        "rps_high": max(trial["rps"] for trial in ran),
         "p50_ms": p50_ms,
         "p99_ms": p99_ms,
         "p99_to_p50": p99_ms / p50_ms if p50_ms and p99_ms else None,
@@ -103,12 +104,12 @@ def _row(name: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "failures": max(messages, key=lambda message: messages[message]) if messages else "",
         "peak_connections": max(trial["peak_connections"] for trial in ran),
         "cpu_ms": 1000 * sum(trial["server_cpu"] * trial["window_s"] for trial in ran) / requests if requests else None,
-        "postgresql_cpu": _mean(ran, "postgresql_cpu"),
+        "postgresql_cpu": _median(ran, "postgresql_cpu"),
         "generator_cpu": max(trial["generator_cpu"] for trial in ran),
         "warnings": sorted({warning["code"] for trial in ran for warning in trial["warnings"]}),
     }
 
 
-def _mean(trials: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def _median(trials: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = [trial[name] for trial in trials if trial[name] is not None]
-    return statistics.mean(values) if values else None
+    return statistics.median(values) if values else None

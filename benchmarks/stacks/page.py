@@ -61,13 +61,23 @@ def with_tables(text: str, facts: Mapping[str, Any]) -> str:
 
 def load_table(load: Mapping[str, Any]) -> str:
     body = [_load_row(row) for row in load["rows"]]
-    head = ("stack", "requests/s", "p50 ms", "p99 ms", "p99 / p50", "failed", "connections", "CPU ms / request")
+    head = (
+        "stack",
+        "requests/s",
+        "low-high",
+        "p50 ms",
+        "p99 ms",
+        "p99 / p50",
+        "failed",
+        "connections",
+        "CPU ms / request",
+    )
     return _table(head, body)
 
 
 def _load_row(row: Mapping[str, Any]) -> list[str]:
     if "error" in row:
-        return [_name(row["stack"]), f"did not run: {row['error']}", *[""] * 6]
+        return [_name(row["stack"]), f"did not run: {row['error']}", *[""] * 7]
     capped = stacks.get(row["stack"]).capped
     peak = row["peak_connections"]
     seen = f"{peak} of {SIZE}" if capped else f"{peak}, no limit"
@@ -76,6 +86,7 @@ def _load_row(row: Mapping[str, Any]) -> list[str]:
     return [
         _name(row["stack"]),
         _digits(row["rps"]) + busy,
+        f"{_digits(row['rps_low'])}-{_digits(row['rps_high'])}",
         _digits(row["p50_ms"]),
         _digits(row["p99_ms"]),
         "-" if row["p99_to_p50"] is None else f"{row['p99_to_p50']:.2f}",

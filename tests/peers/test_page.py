@@ -37,7 +37,8 @@ def test_a_row_sums_up_the_repeats() -> None:
         trial(2, rps=120.0, p99_ms=250.0, requests=1000, failures=500, failures_by_message={"503 Busy": 500}),
     ]
     (row,) = load.rows({"trials": trials})
-    assert (row["rps"], row["rps_spread"], row["p99_to_p50"], row["peak_connections"]) == (110, 20, 2, 10)
+    assert (row["rps"], row["rps_low"], row["rps_high"]) == (110, 100, 120)
+    assert (row["p99_to_p50"], row["peak_connections"]) == (2, 10)
     assert (row["failed"], row["failures"], row["cpu_ms"]) == (0.25, "503 Busy", 1000 * 2 * 0.5 * 5 / 2000)
 
 
