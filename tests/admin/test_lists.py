@@ -1,0 +1,148 @@
+"""Lists that can be worked with: filtered, compared, deleted on request, and as fast with two hundred rows."""
+
+from dataclasses import replace
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from pooldemo import models, records
+from pooldemo.sweep.result import SweepResult, TrialResult, Verdict
+
+SWEEPS = "/admin/pooldemo/sweep/"
+
+
+def small(stack: str, workload: str, shape: str, measured: SweepResult) -> SweepResult:
+    """A sweep of one stack with three trials."""
+    plan = replace(measured.plan, stacks=(stack,), workload=workload, sizes=(1, 2, 4))
+    trials = tuple(TrialResult(stack, size, 1, rps=10.0 * size) for size in plan.sizes)
+    verdict = Verdict(stack, shape, 2 if shape == "knee" else None, None, None, None, "because")
+    return replace(measured, plan=plan, trials=trials, verdicts=(verdict,))
+
+
+def numbers(client: Client, query: str) -> set[int]:
+    response = client.get(f"{SWEEPS}?{query}")
+    assert response.status_code == 200
+    return {row.pk for row in response.context["cl"].result_list}
+
+
+@pytest.fixture
+def three(db: None, measured: SweepResult) -> list[models.Sweep]:
+    given = (("pooldemo", "cpu", "knee"), ("upool", "slow", "flat"), ("pooldemo", "slow", "rising"))
+    return [records.store(small(*each, measured)) for each in given]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", {0, 1, 2}),
+        ("stack=pooldemo", {0, 2}),
+        ("stack=upool", {1}),
+        ("workload=slow", {1, 2}),
+        ("shape=knee", {0}),
+        ("shape=flat", {1}),
+        ("stack=pooldemo&workload=slow", {2}),
+    ],
+)
+def test_it_filters_by_stack_workload_and_shape(
+    admin_client: Client, three: list[models.Sweep], query: str, wanted: set[int]
+) -> None:
+    assert numbers(admin_client, query) == {three[place].pk for place in wanted}
+
+
+def test_it_draws_a_curve_in_each_row_and_marks_the_size_to_use(
+    admin_client: Client, three: list[models.Sweep]
+) -> None:
+    html = admin_client.get(SWEEPS).content.decode()
+    assert html.count('<svg class="sparkline"') == 3
+    assert html.count("<circle") == 1
+    assert "knee: MAX_CONNS=2" in html
+    assert "pooldemo: 1: 10.0, 2: 20.0, 4: 40.0 requests/s" in html
+
+
+def test_it_asks_the_database_no_more_often_for_two_hundred_sweeps(
+    admin_client: Client, three: list[models.Sweep], measured: SweepResult
+) -> None:
+    def queries() -> int:
+        cache.clear()
+        with CaptureQueriesContext(connection) as asked:
+            assert admin_client.get(f"{SWEEPS}?all=").status_code == 200
+        return len(asked)
+
+    few = queries()
+    one = small("pooldemo", "cpu", "knee", measured)
+    for _ in range(200):
+        records.store(one)
+    assert queries() == few
+
+
+def test_it_compares_two_sweeps_on_one_chart(admin_client: Client, three: list[models.Sweep]) -> None:
+    chosen = [three[0].pk, three[2].pk]
+    response = admin_client.post(SWEEPS, {"action": "compare", "_selected_action": chosen}, follow=True)
+    html = response.content.decode()
+    assert response.redirect_chain == [(f"{SWEEPS}compare/?sweeps={chosen[0]},{chosen[1]}", 302)]
+    assert html.count('<svg class="chart"') == 1
+    for number in chosen:
+        assert f"{number} pooldemo" in html
+        assert f"Sweep {number}</a>" in html
+    assert "workload" in html, "they measured different things, and it says so"
+
+
+def test_it_says_what_changed_between_two_sweeps_of_the_same_load(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    faster = tuple(replace(trial, rps=2 * trial.rps) for trial in measured.trials)
+    before, after = records.store(measured), records.store(replace(measured, trials=faster))
+    html = admin_client.get(f"{SWEEPS}compare/?sweeps={before.pk},{after.pk}").content.decode()
+    assert 'class="better"' in html
+    assert "+100.0%" in html
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_it_says_how_many_sweeps_fit_on_a_chart(
+    admin_client: Client, db: None, measured: SweepResult, count: int
+) -> None:
+    one = small("pooldemo", "cpu", "knee", measured)
+    chosen = [records.store(one).pk for _ in range(count)]
+    response = admin_client.post(SWEEPS, {"action": "compare", "_selected_action": chosen}, follow=True)
+    assert f"{count} chosen: two to 6 sweeps fit on one chart" in response.content.decode()
+
+
+@pytest.mark.parametrize("query", ["", "sweeps=", "sweeps=1", "sweeps=x,y", "sweeps=999999998,999999999"])
+def test_it_compares_nothing_with_nothing(admin_client: Client, query: str) -> None:
+    assert admin_client.get(f"{SWEEPS}compare/?{query}").status_code == 404
+
+
+def test_a_viewer_may_compare_and_not_delete(viewer: Client, three: list[models.Sweep]) -> None:
+    html = viewer.get(SWEEPS).content.decode()
+    assert '<option value="compare">' in html
+    assert '<option value="delete_selected">' not in html
+
+
+def test_its_trials_are_read_only_even_for_the_superuser(admin_client: Client, row: models.Sweep) -> None:
+    trial = row.trials.all()[0]
+    base = f"/admin/pooldemo/trial/{trial.pk}"
+    assert admin_client.get("/admin/pooldemo/trial/").status_code == 200
+    shown = admin_client.get(f"{base}/change/")
+    assert shown.status_code == 200
+    assert 'name="_save"' not in shown.content.decode()
+    assert admin_client.post(f"{base}/change/", {"rps": "1"}).status_code == 403
+    assert admin_client.post(f"{base}/delete/", {"post": "yes"}).status_code == 403
+    assert admin_client.get("/admin/pooldemo/trial/add/").status_code == 403
+    assert admin_client.get(f"{SWEEPS}add/").status_code == 403
+
+
+def test_it_asks_before_it_deletes_a_sweep_with_its_trials(editor: Client, row: models.Sweep) -> None:
+    path = f"{SWEEPS}{row.pk}/delete/"
+    asked = editor.get(path).content.decode()
+    assert "Are you sure" in asked
+    assert models.Sweep.objects.filter(pk=row.pk).exists()
+    assert editor.post(path, {"post": "yes"}).status_code == 302
+    assert not models.Sweep.objects.filter(pk=row.pk).exists()
+    assert not models.Trial.objects.filter(sweep=row.pk).exists()
+
+
+def test_it_has_an_empty_list(admin_client: Client, db: None) -> None:
+    assert "0 sweeps" in admin_client.get(SWEEPS).content.decode()

@@ -1,0 +1,95 @@
+"""The live pool's page: who may see it, that it asks the database nothing, and what it says when things are bad."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from pooldemo import census, live
+from pooldemo.census import Census
+from pooldemo.postgresql import pools
+
+PAGE = "/admin/pooldemo/sweep/live/"
+STATE = f"{PAGE}state/"
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL counts what the pools of this process have."""
+    own = sum(int(pool.get_stats()["pool_size"]) for pool in pools())
+    monkeypatch.setattr(census, "take", lambda name: Census(own))
+
+
+def admitted(client: Client) -> Client:
+    assert client.get(PAGE).status_code == 200
+    return client
+
+
+def test_it_sends_a_stranger_to_the_login(client: Client, db: None) -> None:
+    assert client.get(PAGE).status_code == 302
+    assert client.get(STATE).status_code == 403
+
+
+def test_it_asks_the_database_nothing_once_the_page_was_opened(viewer: Client, django_assert_num_queries: type) -> None:
+    admitted(viewer)
+    with django_assert_num_queries(0):
+        assert viewer.get(PAGE).status_code == 200
+        assert viewer.get(STATE).status_code == 200
+
+
+def test_its_pass_is_worth_nothing_in_another_session(viewer: Client, client: Client) -> None:
+    admitted(viewer)
+    client.cookies[live.COOKIE] = viewer.cookies[live.COOKIE].value
+    assert client.get(STATE).status_code == 403
+    client.cookies["sessionid"] = "another"
+    assert client.get(STATE).status_code == 403
+    client.cookies["sessionid"] = viewer.cookies["sessionid"].value
+    assert client.get(STATE).status_code == 200
+
+
+def test_its_pass_ends_with_the_session(viewer: Client) -> None:
+    admitted(viewer)
+    viewer.post(reverse("admin:logout"))
+    assert viewer.get(STATE).status_code == 403
+
+
+def test_its_pass_ends_by_itself(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted(viewer)
+    monkeypatch.setattr(live, "PASS_S", -1)
+    assert viewer.get(STATE).status_code == 403
+
+
+def test_it_takes_no_forged_pass(viewer: Client) -> None:
+    admitted(viewer)
+    viewer.cookies[live.COOKIE] = live._digest(viewer.cookies["sessionid"].value) + ":x:y"
+    assert viewer.get(STATE).status_code == 403
+
+
+def test_it_says_that_the_counts_differ_and_only_then(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = admitted(viewer).get(STATE).content.decode()
+    monkeypatch.setattr(census, "take", lambda name: Census(77, others=3))
+    other = viewer.get(STATE).content.decode()
+    assert 'data-differs="0"' in same
+    assert 'class="badge bad differs" hidden' in same
+    assert 'data-differs="1"' in other
+    assert 'class="badge bad differs">they differ' in other
+    assert "counts <strong>77</strong>" in other
+    assert "Other programs have 3" in other
+
+
+def test_it_says_that_postgresql_is_down(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted(viewer)
+    monkeypatch.setattr(census, "take", lambda name: Census(None, trouble="connection refused"))
+    html = viewer.get(STATE).content.decode()
+    assert "PostgreSQL does not answer: connection refused" in html
+    assert 'data-differs="0"' in html
+
+
+def test_it_loads_itself_again_without_a_script(viewer: Client) -> None:
+    html = admitted(viewer).get(PAGE).content.decode()
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
+    assert "<caption>Connections</caption>" in html
+
+
+def test_it_is_found_from_every_page_of_the_admin(viewer: Client) -> None:
+    for path in ("/admin/", "/admin/pooldemo/sweep/"):
+        assert f'href="{PAGE}"' in viewer.get(path).content.decode()

@@ -1,0 +1,184 @@
+"""A sweep's page: what it says, in words, in figures and in numbers, and to whom."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.test import Client
+from django.urls import reverse
+
+from pooldemo import models, records
+from pooldemo.sweep.result import Limit, SweepResult, TrialResult
+from pooldemo.sweep.verdict import judge
+
+
+def page(client: Client, row: models.Sweep) -> str:
+    response = client.get(reverse("admin:pooldemo_sweep_change", args=[row.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def data_of(html: str) -> dict:
+    found = re.search(r'<script id="figure-data" type="application/json">(.*?)</script>', html, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+class Forbidden(HTMLParser):
+    """What the security policy would refuse: scripts and styles in the page, handlers, style attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "style" or (tag == "script" and "src" not in given and given.get("type") != "application/json"):
+            self.found.append(self.get_starttag_text() or tag)
+        self.found += [f"{tag} {name}" for name in given if name == "style" or name.startswith("on")]
+
+
+def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client, row: models.Sweep) -> None:
+    html = page(admin_client, row)
+    for verdict in row.verdicts:
+        assert verdict["because"].split(".")[0] in html
+    assert html.index('class="verdict') < html.index('<svg class="chart"') < html.index('class="numbers"')
+
+
+def test_it_draws_each_figure_without_a_script_and_gives_the_script_the_same_points(
+    admin_client: Client, row: models.Sweep, measured: SweepResult
+) -> None:
+    html = page(admin_client, row)
+    data = data_of(html)
+    names = ["throughput", "connections", "latency-0", "latency-1"]
+    assert list(data["figures"]) == names
+    assert re.findall(r'data-figure="([^"]+)"', html) == names
+    assert html.count('<svg class="chart"') == len(names)
+    assert len(data["trials"]) == len(measured.trials)
+    for series in data["figures"]["throughput"]["series"]:
+        if not series["dashed"]:
+            for point in series["points"]:
+                assert point["hint"] in html
+
+
+def test_it_puts_the_doubts_beside_the_points_they_are_about(admin_client: Client, row: models.Sweep) -> None:
+    html = page(admin_client, row)
+    series = {each["name"]: each for each in data_of(html)["figures"]["throughput"]["series"]}
+    doubts = {point["x"]: point["doubt"] for point in series["geventpool"]["points"]}
+    assert any("peak-above-size" in doubt for doubt in doubts.values())
+    assert "in doubt: " in html
+
+
+def test_it_has_nothing_that_the_security_policy_refuses(admin_client: Client, row: models.Sweep) -> None:
+    for path in (
+        reverse("admin:pooldemo_sweep_change", args=[row.pk]),
+        reverse("admin:pooldemo_sweep_changelist"),
+        reverse("admin:pooldemo_live"),
+        "/",
+    ):
+        response = admin_client.get(path)
+        assert response.status_code == 200
+        assert Forbidden(response.content.decode()).found == []
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_it_gives_the_numbers_to_play_with(admin_client: Client, row: models.Sweep) -> None:
+    play = data_of(page(admin_client, row))["play"]
+    assert (play["users"], play["workers"], play["rate"]) == (row.users, row.workers, row.rate)
+    assert {size for size, _ in play["holds"]} == set(row.sizes)
+
+
+def test_its_files_are_those_of_the_command(admin_client: Client, row: models.Sweep, measured: SweepResult) -> None:
+    def file(kind: str) -> str:
+        response = admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk, kind]))
+        assert response.headers["Content-Disposition"] == f'attachment; filename="sweep-{row.pk}.{kind}"'
+        return response.content.decode()
+
+    assert SweepResult.from_dict(json.loads(file("json"))).trials == measured.trials
+    assert len(list(csv.DictReader(io.StringIO(file("csv"))))) == len(measured.trials)
+    assert file("html").lower().startswith("<!doctype html>")
+    assert admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk, "exe"])).status_code == 404
+    assert admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk + 1, "json"])).status_code == 404
+
+
+def test_its_command_to_run_it_again_is_one_that_the_command_takes(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    plan = replace(measured.plan, slo=(Limit("p95", 250.0), Limit("errors", 0.001)), rate=50.0, processes=2)
+    row = records.store(replace(measured, plan=plan))
+    typed = re.findall(r'<pre class="copy">python manage.py (sweep .*?)</pre>', page(admin_client, row))[-1]
+    command = load_command_class(get_commands()["sweep"], "sweep")
+    options = vars(command.create_parser("manage.py", "sweep").parse_args(typed.split()[1:]))
+    assert command._plan(None, options)[0] == plan  # type: ignore[attr-defined]
+
+
+def test_it_offers_to_finish_an_interrupted_sweep(admin_client: Client, db: None, measured: SweepResult) -> None:
+    row = records.store(replace(measured, status="interrupted", trials=measured.trials[:5]))
+    html = page(admin_client, row)
+    assert f"python manage.py sweep --resume {row.pk}" in html
+    assert f"interrupted after 5 of {len(measured.trials)} trials" in html
+
+
+@pytest.mark.parametrize("ended", [0, 9])
+def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: SweepResult, ended: int) -> None:
+    running = replace(measured, status="running", trials=measured.trials[:ended], verdicts=())
+    html = page(admin_client, records.store(running))
+    assert f"is running: {ended} of {len(measured.trials)} trials have ended" in html
+    assert "No verdict yet" in html
+    assert ("Nothing was measured yet" in html) == (not ended)
+
+
+def test_it_tells_why_every_trial_failed(admin_client: Client, db: None, measured: SweepResult) -> None:
+    trials = tuple(
+        TrialResult(each.stack, each.size, each.repeat, error="no server came up") for each in measured.trials
+    )
+    broken = replace(measured, status="failed", trials=trials)
+    row = records.store(replace(broken, verdicts=judge(broken.plan, broken.trials, broken.conditions)))
+    html = page(admin_client, row)
+    assert html.count("no server came up</summary>") == 1
+    assert f"{len(broken.trials)} of {len(broken.trials)} trials failed" in html
+    assert '<svg class="chart"' not in html
+
+
+def test_it_lets_notes_be_written_and_nothing_else(editor: Client, row: models.Sweep) -> None:
+    path = reverse("admin:pooldemo_sweep_change", args=[row.pk])
+    response = editor.post(path, {"notes": "the quiet machine", "users": 1, "status": "failed", "verdicts": "[]"})
+    assert response.status_code == 302
+    verdicts, users = row.verdicts, row.users
+    row.refresh_from_db()
+    assert (row.notes, row.users, row.status, row.verdicts) == ("the quiet machine", users, "done", verdicts)
+
+
+def test_it_shows_a_viewer_everything_and_lets_him_change_nothing(viewer: Client, row: models.Sweep) -> None:
+    html = page(viewer, row)
+    assert '<svg class="chart"' in html
+    assert "<textarea" not in html
+    path = reverse("admin:pooldemo_sweep_change", args=[row.pk])
+    assert viewer.post(path, {"notes": "mine"}).status_code == 403
+    assert viewer.post(reverse("admin:pooldemo_sweep_delete", args=[row.pk])).status_code == 403
+
+
+def test_it_is_not_for_those_without_permission(client: Client, row: models.Sweep, django_user_model: type) -> None:
+    client.force_login(django_user_model.objects.create_user("nobody", is_staff=True))  # type: ignore[attr-defined]
+    for path in (
+        reverse("admin:pooldemo_sweep_change", args=[row.pk]),
+        reverse("admin:pooldemo_sweep_report", args=[row.pk, "json"]),
+        reverse("admin:pooldemo_sweep_compare") + f"?sweeps={row.pk},{row.pk}",
+        reverse("admin:pooldemo_live"),
+    ):
+        assert client.get(path).status_code == 403
+
+
+def test_it_shows_hostile_words_as_words(admin_client: Client, db: None, measured: SweepResult) -> None:
+    hostile = '"></script><script>alert(1)</script>'
+    trials = tuple(replace(each, stack=hostile) for each in measured.trials if each.stack == "pooldemo")
+    plan = replace(measured.plan, stacks=(hostile,))
+    row = records.store(replace(measured, plan=plan, trials=trials, verdicts=judge(plan, trials, measured.conditions)))
+    for path in (reverse("admin:pooldemo_sweep_change", args=[row.pk]), reverse("admin:pooldemo_sweep_changelist")):
+        assert "<script>alert" not in admin_client.get(path).content.decode()
