@@ -62,7 +62,8 @@ def run(load: Load, database_url: str, document: Path, seconds_left: Callable[[]
         return True
     options = ["--resume", str(before["id"])] if before["status"] == "interrupted" else load.options
     command = [sys.executable, "manage.py", "sweep", *options, "--json", str(document)]
-    sweep = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"DATABASE_URL": database_url})
+    # A session of its own: one Ctrl-C must reach it once, the second would stop it at once.
+    sweep = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"DATABASE_URL": database_url}, start_new_session=True)
     try:
         sweep.wait(seconds_left())
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
