@@ -46,7 +46,7 @@ class Capacity:
         """Give a free slot to the next waiter, or put it away. True: not done, its connection must be closed first."""
         full = slot.connection is not None
         surplus = len(self.slots) > self.size
-        if full and (surplus or self.closed or now >= slot.expires_at):
+        if full and (surplus or now >= slot.expires_at):
             return True
         if surplus:
             self.slots.remove(slot)
