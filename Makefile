@@ -73,6 +73,9 @@ peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
 	@$(PY) -m benchmarks.stacks $(ARGS)
 
+bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
+	@$(PY) -m benchmarks.pool $(ARGS)
+
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }

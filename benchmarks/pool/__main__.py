@@ -1,0 +1,76 @@
+"""`python -m benchmarks.pool` (`make bench`): the tables, printed and written to docs/benchmarks.md with conditions."""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import subprocess
+import sys
+
+from .rounds import ENVIRONMENTS, ROOT, Medians, available, run
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
+VERSIONS = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in %r), sep=', ')"
+PACKAGES = {
+    ".venv": ["gevent", "django-db-geventpool"],
+    ".venv-psycopg3": ["psycopg-pool"],
+    ".venv-peers": ["DBUtils", "SQLAlchemy"],
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    names = [name for name in ENVIRONMENTS if available(name)]
+    for name in sorted(set(ENVIRONMENTS) - set(names)):
+        print(f"{name}: no {ENVIRONMENTS[name]}; `make peers` makes it", file=sys.stderr)
+    text = table(run(names, rounds)) + "\n\n" + conditions(rounds)
+    print(text)
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    return 0
+
+
+def table(medians: Medians) -> str:
+    """The page's table, in Markdown. Ratios are to psycopg_pool, and of many waiters to few."""
+    pairs = {name: found["pair"] for name, found in medians.items() if "pair" in found}
+    reference = pairs.get("psycopg_pool")
+    lines = ["| checkout and checkin, nobody else there | us | of psycopg_pool's |", "| --- | --: | --: |"]
+    for name, us in sorted(pairs.items(), key=lambda pair: pair[1]):
+        lines.append(f"| {name} | {us:.2f} | {us / reference:.2f} |" if reference else f"| {name} | {us:.2f} | |")
+    found = medians["waiters"]
+    lines += [
+        "",
+        "| `pooldemo`, 10,000 waiting | in lines of 10, us | in one line, us | ratio |",
+        "| --- | --: | --: | --: |",
+    ]
+    for what, title in {"handoff": "a slot handed to the next one", "cancel": "one cancelled in mid-line"}.items():
+        few, many = found[f"{what} few"], found[f"{what} many"]
+        lines.append(f"| {title} | {few:.2f} | {many:.2f} | {many / few:.2f} |")
+    lines.append(f"| a slot handed to the next one, nobody else in the process | {found['handoff cached']:.2f} | | |")
+    return "\n".join(lines)
+
+
+def conditions(rounds: int) -> str:
+    """Under what the numbers were found."""
+    commit = _said(["git", "describe", "--always", "--dirty"])
+    versions = [
+        _said([str(ROOT / name / "bin" / "python"), "-c", VERSIONS % packages])
+        for name, packages in PACKAGES.items()
+        if (ROOT / name).exists()
+    ]
+    day = dt.datetime.now(tz=dt.UTC).date()
+    return (
+        f"Medians of {rounds} interleaved rounds, {day}, commit {commit}; Python {platform.python_version()}, "
+        f"{', '.join(versions)}; {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}."
+    )
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
