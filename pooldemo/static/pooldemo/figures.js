@@ -311,8 +311,8 @@
     const empty = figure.bars ? !figure.bars.length : !figure.series.some((series) => series.points.length);
     if (empty) return;
     const old = charts[name];
-    if (old) old.destroy();
     const canvas = old ? old.canvas : document.createElement("canvas");
+    if (old) old.destroy(); // it then no longer knows its canvas
     const readout = old ? old.readout : document.createElement("figcaption");
     if (!old) {
       const box = document.createElement("div");

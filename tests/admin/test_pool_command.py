@@ -1,0 +1,73 @@
+"""`manage.py pool`: the live pool in the terminal."""
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from served import ROOT, Site, free_port, until
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("pool", *arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+def test_it_shows_each_worker_their_sum_and_postgresqls_own_count(site: Site) -> None:
+    workers = until(lambda: [each["pid"] for each in site.get("/pool/").json["workers"]])
+    text = run("--url", site.url)
+    for word in ("Active", "Idle", "Pending", "Max", "sum", "p50", "wait", "hold", *map(str, workers)):
+        assert word in text
+    assert "PostgreSQL counts" in text
+
+
+@pytest.mark.django_db
+def test_it_shows_who_holds_a_connection_and_the_statement_while_the_pool_is_exhausted(tiny_site: Site) -> None:
+    with ThreadPoolExecutor(1) as others:
+        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
+        until(lambda: tiny_site.get("/pool/").json["sum"]["holders"])
+        text = run("--url", tiny_site.url)
+        assert not slow.done()
+        slow.result()
+    assert "SELECT pg_sleep" in text
+    assert "PostgreSQL counts 1 of these connections, the pools 1\n" in text
+
+
+def test_it_says_that_the_site_is_not_running() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(CommandError, match=r"does not answer at .* Start it with `gunicorn") as error:
+        run("--url", url)
+    assert url in str(error.value)
+    assert error.value.returncode == 2
+
+
+def test_it_says_that_another_site_is_running(site: Site) -> None:
+    with pytest.raises(CommandError, match="answers 404, but not like this site"):
+        run("--url", f"{site.url}/elsewhere")
+
+
+@pytest.mark.parametrize("arguments", [("--url", "ftp://x"), ("--url", "127.0.0.1"), ("--interval", "0")])
+def test_it_says_what_it_accepts(arguments: tuple[str, str]) -> None:
+    with pytest.raises(CommandError, match=r"give one as http://127.0.0.1:8000|0.1 to 3600 s are accepted"):
+        run(*arguments)
+
+
+def test_it_watches_a_line_at_a_time_when_piped_and_ends_quietly(site: Site) -> None:
+    command = [sys.executable, "manage.py", "pool", "--watch", "--interval", "0.1", "--url", site.url]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=site.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    for line in lines:
+        assert " active " in line
+        assert " postgresql " in line
+        assert "\x1b" not in line
+    assert (process.returncode, errors) == (0, "")

@@ -1,0 +1,79 @@
+"""A real Chromium in front of a real gunicorn and PostgreSQL, and the sweeps that it looks at."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from served import Site
+
+from pooldemo import models, records
+from pooldemo.sweep.result import SweepResult
+
+from .visitor import PASSWORD, Visit
+
+DATA = Path(__file__).parents[2] / "docs" / "data"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Without a sandbox, which root has none of; and without asking its maker's hosts for anything.
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+HOW = "no Chromium found, so the browser tests are left out; to have them: apt-get install chromium"
+
+
+def chromium() -> str | None:
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        item.add_marker("browser")
+        if chromium() is None and not os.environ.get("REQUIRE_BROWSER"):
+            item.add_marker(pytest.mark.skip(reason=HOW))
+
+
+@pytest.fixture(scope="module")
+def stored(database_url: str, django_db_blocker: Any) -> Iterator[list[int]]:
+    """The numbers of two sweeps that every process sees, and a superuser `admin`; gone afterwards."""
+    with django_db_blocker.unblock():
+        User.objects.create_superuser("admin", password=PASSWORD)
+        rows = [
+            records.store(SweepResult.from_dict(json.loads((DATA / name).read_text())))
+            for name in ("slow.json", "cpu.json")
+        ]
+    yield [row.pk for row in rows]
+    with django_db_blocker.unblock():
+        models.Sweep.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        Session.objects.all().delete()
+        User.objects.filter(username="admin").delete()
+
+
+@pytest.fixture(scope="module")
+def browser(stored: list[int]) -> Iterator[Any]:
+    """Playwright's Chromium. Its event loop runs in this thread until then: no test here uses Django's database."""
+    executable = chromium()
+    if executable is None:
+        pytest.fail("REQUIRE_BROWSER is set and there is no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chrome
+        chrome.close()
+
+
+@pytest.fixture(scope="module")
+def cookies(browser: Any, site: Site) -> Any:
+    """Those of somebody who has logged in."""
+    visit = Visit(browser, site.url)
+    visit.log_in("/admin/")
+    state = visit.context.storage_state()
+    visit.close()
+    return state

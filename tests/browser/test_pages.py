@@ -1,0 +1,221 @@
+"""What a person sees and does: with a mouse, with a keyboard, and without scripts."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from served import Site
+
+from .visitor import Cable, Visit
+
+SWEEPS = "/admin/pooldemo/sweep/"
+LIVE = f"{SWEEPS}live/"
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site, cookies: Any) -> Iterator[Visit]:
+    visit = Visit(browser, site.url, storage_state=cookies)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def plain_visit(browser: Any, site: Site) -> Iterator[Visit]:
+    """With scripts switched off."""
+    visit = Visit(browser, site.url, scripts=False)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def sweep_path(stored: list[int]) -> str:
+    return f"{SWEEPS}{stored[-1]}/change/"
+
+
+def readout(page: Any) -> str:
+    text: str = page.inner_text("[data-figure=throughput] .readout")
+    return text
+
+
+def test_it_shows_the_verdict_and_the_chart_of_a_sweep_from_the_list(
+    browser: Any, site: Site, stored: list[int]
+) -> None:
+    visit = Visit(browser, site.url)
+    page = visit.log_in(SWEEPS)
+    page.click(f"text=sweep {stored[-1]}")
+    assert page.is_visible(".verdict p")
+    page.wait_for_selector("[data-figure=throughput] canvas")
+    assert page.locator("[data-figure] canvas").count() == 4
+    assert not page.is_visible("[data-figure=throughput] svg")
+    colours = page.evaluate(
+        """() => { const c = document.querySelector('[data-figure=throughput] canvas');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return new Set(Array.from({length: d.length / 4}, (_, i) => d.slice(4 * i, 4 * i + 3).join())).size; }"""
+    )
+    assert colours > 10, "something is drawn on it"
+    visit.close()
+
+
+def test_it_shows_a_points_numbers_under_the_mouse(visit: Visit, sweep_path: str) -> None:
+    page = visit.go(sweep_path)
+    page.wait_for_selector("[data-figure=throughput] canvas")
+    point = page.evaluate(
+        """() => { const chart = window.pooldemoFigures.charts.throughput;
+        const set = chart.data.datasets.findIndex((each) => each.trials);
+        const [x, y] = [chart.getDatasetMeta(set).data[0].x, chart.getDatasetMeta(set).data[0].y];
+        return { x, y }; }"""
+    )
+    page.locator("[data-figure=throughput] canvas").hover(position=point)
+    visit.until("document.querySelector('[data-figure=throughput] .readout').textContent")
+    assert "requests/s" in readout(page)
+    assert "pooldemo at " in readout(page)
+
+
+def test_it_shows_them_to_the_keyboard_as_well(visit: Visit, sweep_path: str) -> None:
+    page = visit.go(sweep_path)
+    page.wait_for_selector("[data-figure=throughput] canvas")
+    page.focus("[data-figure=throughput] canvas")
+    page.keyboard.press("ArrowRight")
+    first = readout(page)
+    page.keyboard.press("ArrowRight")
+    second = readout(page)
+    page.keyboard.press("ArrowDown")
+    assert first.startswith("pooldemo at 2: ")
+    assert second.startswith("pooldemo at ")
+    assert second != first
+    assert readout(page).startswith("geventpool at ")
+    page.keyboard.press("Escape")
+    assert readout(page) == ""
+
+
+def test_it_moves_the_bound_and_leaves_what_was_measured(visit: Visit, sweep_path: str) -> None:
+    page = visit.go(sweep_path)
+    page.wait_for_selector("#play:visible")
+
+    def lines() -> dict[str, list[float]]:
+        found: dict[str, list[float]] = page.evaluate(
+            """() => Object.fromEntries(window.pooldemoFigures.charts.throughput.data.datasets
+            .map((set) => [set.label, set.data.map((point) => point.y)]))"""
+        )
+        return found
+
+    before = lines()
+    page.fill("#play [name=hold_ms]", "100")
+    page.fill("#play [name=users]", "4")
+    after = lines()
+    assert max(after["bound"]) == pytest.approx(40.0)
+    assert {**after, "bound": []} == {**before, "bound": []}
+    assert "4 slots per worker; from there the users set it: 40 requests/s" in page.inner_text("#play output")
+    page.click("#play [type=reset]")
+    visit.until("document.querySelector('#play [name=users]').value !== '4'")
+    page.wait_for_timeout(50)
+    assert lines() == before
+
+
+def test_it_compares_two_sweeps(visit: Visit, stored: list[int]) -> None:
+    page = visit.go(SWEEPS)
+    for number in stored:
+        page.check(f"input[name=_selected_action][value='{number}']")
+    page.select_option("select[name=action]", "compare")
+    page.click("button[name=index]")
+    page.wait_for_selector("[data-figure=overlay] canvas")
+    labels = page.evaluate("window.pooldemoFigures.charts.overlay.data.datasets.map((set) => set.label)")
+    assert labels == [f"{number} {stack}" for number in stored for stack in ("pooldemo", "geventpool")]
+
+
+def test_it_shows_the_live_pool_during_a_burst(visit: Visit, site: Site) -> None:
+    page = visit.go(LIVE)
+    with ThreadPoolExecutor(24) as users:
+        burst = [users.submit(site.get, "/slow/?ms=1000") for _ in range(24)]
+        visit.until("Number(document.getElementById('pending').textContent) > 0")
+        page.wait_for_selector("text=SELECT pg_sleep")
+        assert {each.result().status for each in burst} == {200}
+    visit.until("Number(document.getElementById('pending').textContent) === 0")
+    assert page.is_visible("#live-chart canvas")
+    assert "PostgreSQL counts" in page.inner_text("#census")
+
+
+def test_it_asks_nothing_in_a_hidden_tab(visit: Visit) -> None:
+    page = visit.go(LIVE)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    def hide(hidden: bool) -> None:
+        page.evaluate(
+            """(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+            document.dispatchEvent(new Event('visibilitychange')); }""",
+            hidden,
+        )
+
+    with page.expect_response(f"**{LIVE}state/"):
+        pass
+    hide(True)
+    page.wait_for_timeout(100)  # for one that was under way
+    asked.clear()
+    page.wait_for_timeout(2500)  # more than twice its interval
+    assert asked == []
+    with page.expect_response(f"**{LIVE}state/"):
+        hide(False)
+
+
+def test_it_is_there_while_postgresql_is_down(browser: Any, database_url: str, tmp_path: Path) -> None:
+    parameters = psycopg2.extensions.parse_dsn(database_url)
+    cable = Cable(parameters["host"], int(parameters.get("port", 5432)))
+    user, password = parameters["user"], parameters.get("password", "")
+    url = f"postgresql://{user}:{password}@127.0.0.1:{cable.port}/{parameters['dbname']}"
+    with Site(url, tmp_path / "log", WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="1") as site:
+        visit = Visit(browser, site.url)
+        page = visit.log_in(LIVE)
+        cable.cut()
+        page.wait_for_selector("text=PostgreSQL does not answer")
+        page.reload()
+        assert page.is_visible("text=PostgreSQL does not answer")
+        page.goto(f"{site.url}/")
+        assert page.is_visible("text=The last sweep cannot be read")
+        page.goto(f"{site.url}{LIVE}")
+        cable.mend()
+        visit.until("document.getElementById('census').textContent.includes('PostgreSQL counts')")
+        visit.close()
+    cable.close()
+
+
+def test_it_is_complete_without_scripts(plain_visit: Visit, sweep_path: str, stored: list[int]) -> None:
+    page = plain_visit.log_in(sweep_path)
+    assert page.is_visible(".verdict p")
+    assert page.locator("[data-figure] svg.chart").count() == 4
+    assert page.is_visible("[data-figure=throughput] svg.chart")
+    assert page.is_visible("table.numbers")
+    assert not page.is_visible("#play"), "nothing that does not work"
+    page.goto(f"{plain_visit.url}{SWEEPS}compare/?sweeps={stored[0]},{stored[1]}")
+    assert page.is_visible("[data-figure=overlay] svg.chart")
+    page.goto(f"{plain_visit.url}/")
+    assert page.is_visible("svg.chart")
+    page.click("text=/fast/")
+    assert '"workload": "fast"' in page.content()
+    with page.expect_navigation(timeout=10_000):  # the meta refresh
+        page.goto(f"{plain_visit.url}{LIVE}")
+        assert page.is_visible("caption:has-text('Connections')")
+        page.wait_for_url(f"**{LIVE}")
+        page.wait_for_event("framenavigated")
+
+
+def test_it_fits_every_width_in_both_colour_schemes(visit: Visit, sweep_path: str) -> None:
+    for path in (sweep_path, LIVE, "/", SWEEPS):
+        page = visit.go(path)
+        for scheme, width in (("light", 360), ("dark", 640), ("light", 1600)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 800})
+            visit.until("!window.Chart || document.querySelector('canvas') !== null")
+            visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_it_prints_the_drawing_and_not_the_canvas(visit: Visit, sweep_path: str) -> None:
+    page = visit.go(sweep_path)
+    page.wait_for_selector("[data-figure=throughput] canvas")
+    page.emulate_media(media="print")
+    assert page.is_visible("[data-figure=throughput] svg.chart")
+    assert not page.is_visible("[data-figure=throughput] canvas")
+    assert not page.is_visible("#play")
