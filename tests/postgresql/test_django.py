@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import os
 import subprocess
 import sys
 import threading
@@ -211,7 +212,8 @@ def test_django_imported_before_the_patch_is_told_clearly(postgresql: str) -> No
         "settings.configure(DATABASES={'default': {'ENGINE': 'pooldemo.postgresql', 'NAME': 'any'}})\n"
         "connection.ensure_connection()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert "ImproperlyConfigured: Django was imported before gevent's monkey patch" in done.stderr
     assert "without `preload_app`" in done.stderr
 
