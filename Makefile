@@ -17,11 +17,11 @@ DEVELOP = $(VENV)/.develop-$(HERE)
 $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 
 .DEFAULT_GOAL = help
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' Makefile)
+.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' Makefile)
 .DELETE_ON_ERROR:
 
 help: ## list these targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 $(RUNTIME): requirements.txt bin/environment
 	@bin/environment $(VENV) requirements.txt
@@ -69,6 +69,12 @@ $(PSYCOPG3): requirements.txt requirements-dev.txt requirements-psycopg3.txt bin
 	@touch $@
 
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
+
+test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is installed, which Django then prefers
+	@.venv-psycopg3/bin/python -m pytest tests/postgresql $(ARGS)
+
+test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
+	@$(PY) tests/django_own.py $(ARGS)
 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
 	@$(PY) -m benchmarks.stacks $(ARGS)

@@ -1,0 +1,156 @@
+"""Django's own tests on `ENGINE: "pooldemo.postgresql"`, beside Django's own PostgreSQL backend in the same way.
+
+    make test-django ARGS="[--threads] [--all] [label ...]"
+
+The sdist of the installed Django is fetched once, with pip. Both engines run the same labels in processes that gevent
+has patched (`--threads`: not patched). What fails on ours and not on Django's must be expected, below; the exit code
+says so.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = (
+    "backends transactions transaction_hooks select_for_update basic bulk_create get_or_create delete_regress queries"
+).split()
+ENGINES = ("django.db.backends.postgresql", "pooldemo.postgresql")
+# They assert that a connection that was closed is a new one; from a pool it is not.
+EXPECTED = {
+    "test_health_checks_disabled (backends.base.test_base.ConnectionHealthChecksTests.test_health_checks_disabled)",
+    "test_health_checks_enabled_errors_occurred "
+    "(backends.base.test_base.ConnectionHealthChecksTests.test_health_checks_enabled_errors_occurred)",
+}
+SETTINGS = """
+import json, os
+DATABASES = json.loads(os.environ["DJANGO_OWN_DATABASES"])
+SECRET_KEY = "django_tests_secret_key"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = False
+"""
+RUN = """
+import sys
+if sys.argv.pop(1) == "gevent":
+    from gevent import monkey
+    monkey.patch_all()
+import runpy
+sys.argv[0] = "runtests.py"
+runpy.run_path("runtests.py", run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one engine made of it: how many tests ran, and those that failed by name."""
+
+    ran: int
+    failed: frozenset[str]
+    skipped: int
+    seconds: float
+
+    @classmethod
+    def read(cls, output: str) -> "Figures":
+        """From unittest's report. Raises ValueError when it has none: the run itself broke."""
+        ran = re.search(r"^Ran (\d+) tests? in ([\d.]+)s", output, re.MULTILINE)
+        if not ran:
+            raise ValueError(f"no report in the output, which ends with\\n{output[-3000:]}")
+        failed = re.findall(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (.*)$", output, re.MULTILINE)
+        skipped = re.search(r"skipped=(\d+)", output)
+        return cls(int(ran[1]), frozenset(failed), int(skipped[1]) if skipped else 0, float(ran[2]))
+
+    def __str__(self) -> str:
+        return f"{self.ran:,} ran, {len(self.failed)} failed, {self.skipped} skipped, {self.seconds:.0f} s"
+
+
+def sources(folder: Path) -> Path:
+    """The tests folder of the installed Django's sdist, fetched with pip when it is not there yet."""
+    import django
+
+    name = f"django-{django.__version__}"
+    if not (folder / name / "tests" / "runtests.py").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        requirement = f"Django=={django.__version__}"
+        fetch = [
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            str(folder),
+            requirement,
+        ]
+        # An environment that uv made has no pip of its own; the Python that it was made with has.
+        pythons = [sys.executable, str(Path(sys.base_prefix, "bin", "python3"))]
+        if not any(subprocess.run([python, *fetch]).returncode == 0 for python in pythons):
+            sys.exit(f"the sdist of {requirement} cannot be fetched: put it, unpacked, into {folder}")
+        with tarfile.open(folder / f"{name}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+    return folder / name / "tests"
+
+
+def databases(engine: str) -> dict[str, object]:
+    """The two databases that Django's tests want. Blocks until the embedded PostgreSQL runs."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    from django.conf import settings
+
+    from project.environment import database
+
+    if settings.EMBEDDED:
+        settings.EMBEDDED.ensure()
+    config = database(settings.DATABASE_URL, {})
+    options = {name: value for name, value in config["OPTIONS"].items() if not name.isupper()}
+    name = "ours" if engine == ENGINES[-1] else "django"
+    return {
+        alias: config | {"ENGINE": engine, "OPTIONS": options, "TEST": {"NAME": f"django_{name}_{alias}"}}
+        for alias in ("default", "other")
+    }
+
+
+def run(tests: Path, engine: str, labels: list[str], mode: str) -> Figures:
+    """Run Django's `labels` (none: all of them) on one engine. Blocks for seconds to many minutes."""
+    (tests / "own_settings.py").write_text(SETTINGS)
+    environment = os.environ | {
+        "DJANGO_OWN_DATABASES": json.dumps(databases(engine)),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(tests)]),
+    }
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    arguments = [mode, "--settings=own_settings", "--parallel=1", "--noinput", "--verbosity=1", *labels]
+    log = tests.parent.parent / f"{engine}.log"
+    with log.open("w") as output:
+        subprocess.run(
+            [sys.executable, "-c", RUN, *arguments], cwd=tests, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    return Figures.read(log.read_text(errors="replace"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("labels", nargs="*", help=f"of Django's tests (default: {' '.join(LABELS)})")
+    parser.add_argument("--all", action="store_true", help="the whole of Django's suite, half an hour each")
+    parser.add_argument("--threads", action="store_true", help="without gevent's patch")
+    given = parser.parse_args()
+    labels = [] if given.all else given.labels or LABELS
+    tests = sources(ROOT / ".local" / "django")
+    figures = {}
+    for engine in ENGINES:
+        figures[engine] = run(tests, engine, labels, "threads" if given.threads else "gevent")
+        print(f"{engine:32} {figures[engine]}", flush=True)  # noqa: T201
+    theirs, ours = (figures[engine].failed for engine in ENGINES)
+    for name in sorted(ours - theirs):
+        print(f"  {'expected' if name in EXPECTED else 'NEW'}: {name}")  # noqa: T201
+    return 1 if ours - theirs - EXPECTED else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
