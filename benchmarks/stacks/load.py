@@ -75,6 +75,11 @@ def run(load: Load, database_url: str, document: Path, seconds_left: Callable[[]
     return bool(status == "done")
 
 
+def disturbed(document: Mapping[str, Any]) -> int:
+    """In how many trials something else took a good part of the machine."""
+    return sum(any(warning["code"] == "other-load" for warning in trial["warnings"]) for trial in document["trials"])
+
+
 def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each stack: medians over its repeats, failures and connections over all of them."""
     found: dict[str, list[Mapping[str, Any]]] = {}

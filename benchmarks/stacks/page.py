@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.stacks.behaviour import CROWD, SLOTS
 from benchmarks.stacks.bursts import told
-from benchmarks.stacks.load import LOADS, SIZE, rows
+from benchmarks.stacks.load import LOADS, SIZE, Load, disturbed, rows
 from pooldemo import stacks
 from pooldemo.stacks.stack import ROOT
 
@@ -26,7 +26,12 @@ def store(
     facts: dict[str, Any] = {
         "conditions": next(iter(documents.values()))["sweep"]["conditions"],
         "loads": {
-            workload: {"plan": _plan(document["sweep"]), "rows": sorted(rows(document), key=_place)}
+            workload: {
+                "plan": _plan(document["sweep"]),
+                "trials": len(document["trials"]),
+                "disturbed": disturbed(document),
+                "rows": sorted(rows(document), key=_place),
+            }
             for workload, document in documents.items()
         },
         "behaviour": sorted(behaviour, key=_place),
@@ -48,7 +53,7 @@ def with_tables(text: str, facts: Mapping[str, Any]) -> str:
         "about": about_table(),
         "behaviour": behaviour_table(facts["behaviour"]),
         "burst": burst_table(facts["burst"]),
-        "conditions": conditions(facts["conditions"]),
+        "conditions": conditions(facts["conditions"], facts["loads"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name}: made by make stacks -->", f"<!-- {name}: end -->"
@@ -137,19 +142,20 @@ def about_table() -> str:
     return _table(("stack", "what it is, what is known of it"), [[_name(n), stacks.get(n).about] for n in ORDER])
 
 
-def conditions(facts: Mapping[str, Any]) -> str:
+def conditions(facts: Mapping[str, Any], loads: Mapping[str, Mapping[str, Any]]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"Commit {facts['commit']}; {facts['machine']}, {facts['cpus']} cores; {versions}; "
-        f"max_connections {facts['max_connections']}. {'; '.join(_told(load) for load in LOADS)}."
+        f"max_connections {facts['max_connections']}. {'; '.join(_told(load, loads[load.workload]) for load in LOADS)}."
     )
 
 
-def _told(load: Any) -> str:
+def _told(load: Load, measured: Mapping[str, Any]) -> str:
     ms = f" of {load.ms} ms" if load.ms else ""
     return (
         f"`{load.workload}`{ms}: {load.users} users, size {SIZE}, one worker, {load.repeats} repeats of "
-        f"{load.duration_s} s after {load.warmup_s} s of warm-up, in a seeded random order, a fresh server for each"
+        f"{load.duration_s} s after {load.warmup_s} s of warm-up, in a seeded random order, a fresh server for each; "
+        f"something else kept this machine busy in {measured['disturbed']} of {measured['trials']} trials"
     )
 
 
