@@ -57,6 +57,9 @@ check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment c
 	$(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run # it warns where no database runs
 	$(PY) manage.py check --deploy
 
+screenshots: $(DEVELOP) ## make the README's pictures from the sweeps in docs/data, with Chromium
+	@$(PY) -m pytest -q tests/browser/pictures.py $(ARGS)
+
 # Environments of their own: what we compare with, and psycopg 3, which Django prefers as soon as it can be imported.
 PEERS = .venv-peers/.made-$(HERE)
 $(PEERS): requirements.txt requirements-peers.txt bin/environment

@@ -24,7 +24,12 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-HOW = "no Chromium found, so the browser tests are left out; to have them: apt-get install chromium"
+HOW = ("no Chromium on the PATH", "to have one on Debian or Ubuntu: apt-get install chromium")
+
+
+def read_sweep(name: str) -> SweepResult:
+    """The sweep stored under that name in docs/data."""
+    return SweepResult.from_dict(json.loads((DATA / f"{name}.json").read_text()))
 
 
 def chromium() -> str | None:
@@ -32,11 +37,19 @@ def chromium() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    here = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
     for item in here:
         item.add_marker("browser")
-        if chromium() is None and not os.environ.get("REQUIRE_BROWSER"):
-            item.add_marker(pytest.mark.skip(reason=HOW))
+    if here and chromium() is None:
+        if os.environ.get("REQUIRE_BROWSER"):
+            raise pytest.UsageError(f"REQUIRE_BROWSER is set, and there is {HOW[0]}; {HOW[1]}")
+        for item in here:
+            item.add_marker(pytest.mark.skip(reason="; ".join(HOW)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if any("browser" in report.keywords for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(f"Left out: the browser tests, there is {'; '.join(HOW)}")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +57,7 @@ def stored(database_url: str, django_db_blocker: Any) -> Iterator[list[int]]:
     """The numbers of two sweeps that every process sees, and a superuser `admin`; gone afterwards."""
     with django_db_blocker.unblock():
         User.objects.create_superuser("admin", password=PASSWORD)
-        rows = [
-            records.store(SweepResult.from_dict(json.loads((DATA / name).read_text())))
-            for name in ("slow.json", "cpu.json")
-        ]
+        rows = [records.store(read_sweep(name)) for name in ("slow", "cpu")]
     yield [row.pk for row in rows]
     with django_db_blocker.unblock():
         models.Sweep.objects.filter(pk__in=[row.pk for row in rows]).delete()
@@ -58,13 +68,10 @@ def stored(database_url: str, django_db_blocker: Any) -> Iterator[list[int]]:
 @pytest.fixture(scope="module")
 def browser(stored: list[int]) -> Iterator[Any]:
     """Playwright's Chromium. Its event loop runs in this thread until then: no test here uses Django's database."""
-    executable = chromium()
-    if executable is None:
-        pytest.fail("REQUIRE_BROWSER is set and there is no Chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield chrome
         chrome.close()
 

@@ -1,0 +1,36 @@
+"""Picture, numbers and code agree: the README's curves are those of the sweeps in docs/data, as the code draws them."""
+
+from typing import Any
+
+import pytest
+
+from pooldemo.sweep.result import SweepResult
+from pooldemo.sweep.verdict import judge
+
+from .conftest import read_sweep
+from .pictures import IMAGES, curves
+
+
+@pytest.fixture(params=["slow", "cpu"])
+def stored_sweep(request: Any) -> tuple[str, SweepResult]:
+    return request.param, read_sweep(request.param)
+
+
+def test_its_data_loads_and_is_whole(stored_sweep: tuple[str, SweepResult]) -> None:
+    name, sweep = stored_sweep
+    plan = sweep.plan
+    assert (plan.workload, plan.stacks, sweep.status) == (name, ("pooldemo", "geventpool"), "done")
+    assert len(sweep.trials) == len(plan.stacks) * len(plan.sizes) * plan.repeats
+    assert all(trial.requests for trial in sweep.trials if not trial.error)
+    assert sweep.conditions.commit
+    assert sweep.conditions.versions["postgresql"]
+
+
+def test_its_verdict_is_still_the_one_that_the_code_draws(stored_sweep: tuple[str, SweepResult]) -> None:
+    _, sweep = stored_sweep
+    assert judge(sweep.plan, sweep.trials, sweep.conditions) == sweep.verdicts, "say it anew: make screenshots"
+
+
+def test_its_pictures_are_drawn_from_it(stored_sweep: tuple[str, SweepResult]) -> None:
+    for file, svg in curves(*stored_sweep).items():
+        assert (IMAGES / file).read_text() == svg + "\n", f"{file} is of other data or code: make screenshots"
