@@ -33,9 +33,17 @@ class Server:
     """
 
     def __init__(
-        self, stack: Stack, size: int, workers: int, users: int, database_url: str, ledger: Ledger, name: str = ""
+        self,
+        stack: Stack,
+        size: int,
+        workers: int,
+        users: int,
+        database_url: str,
+        ledger: Ledger,
+        name: str = "",
+        port: int = 0,
     ) -> None:
-        self.stack, self.port = stack, free_port()
+        self.stack, self.port = stack, port or free_port()
         self.application_name = (name or f"sweep-{stack.name}-{size}-{os.getpid()}")[:63]  # libpq's limit
         self._stop = contextlib.ExitStack()
         folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
@@ -127,6 +135,11 @@ class Server:
             raise TrialError(
                 f"the server of {self.stack.name} ended with {code}: {self._child.tail() or 'it said nothing'}"
             )
+
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+        return self._child.pid
 
     def cpu_s(self) -> Mapping[int, float]:
         return self._child.cpu_s()
