@@ -77,7 +77,7 @@ test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is install
 	@.venv-psycopg3/bin/python -m pytest tests/postgresql $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
-	@$(PY) tests/django_own.py $(ARGS)
+	@$(PY) -m tests.django_own $(ARGS)
 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
 	@$(PY) -m benchmarks.stacks $(ARGS)

@@ -41,6 +41,10 @@ import sys
 if sys.argv.pop(1) == "gevent":
     from gevent import monkey
     monkey.patch_all()
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+    if not is_psycopg3:  # our ENGINE does this by itself; Django's own would block every greenlet
+        from psycogreen.gevent import patch_psycopg
+        patch_psycopg()
 import runpy
 sys.argv[0] = "runtests.py"
 runpy.run_path("runtests.py", run_name="__main__")
@@ -104,12 +108,11 @@ def databases(engine: str) -> dict[str, object]:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.conf import settings
 
-    from project.environment import database
-
     if settings.EMBEDDED:
         settings.EMBEDDED.ensure()
-    config = database(settings.DATABASE_URL, {})
-    options = {name: value for name, value in config["OPTIONS"].items() if not name.isupper()}
+    given = settings.DATABASES["default"]
+    config = {key: given[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
+    options = {key: value for key, value in given["OPTIONS"].items() if not key.isupper()}
     name = "ours" if engine == ENGINES[-1] else "django"
     return {
         alias: config | {"ENGINE": engine, "OPTIONS": options, "TEST": {"NAME": f"django_{name}_{alias}"}}
