@@ -31,10 +31,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """The numbers of one stack: a row of cells for each size, the size to use told apart."""
+    """The numbers of one stack: a row of cells for each size, with a word on the one that the verdict names."""
 
     stack: str
-    rows: tuple[tuple[bool, report.Row], ...]
+    rows: tuple[tuple[str, report.Row], ...]
     headers: tuple[str, ...] = report.HEADERS
 
 
@@ -55,11 +55,14 @@ def cards(sweep: SweepResult) -> list[Card]:
 
 def tables(sweep: SweepResult) -> list[Table]:
     """A table for each stack of which a trial succeeded."""
-    best = {verdict.stack: verdict.max_conns for verdict in sweep.verdicts}
+    named = {
+        (verdict.stack, verdict.max_conns): "best so far" if verdict.shape == "rising" else "use this"
+        for verdict in sweep.verdicts
+    }
     found = []
     for stack in sweep.plan.stacks:
         if rows := report.rows_of(sweep, stack):
-            found.append(Table(stack, tuple((row.size == best.get(stack), row) for row in rows)))
+            found.append(Table(stack, tuple((named.get((stack, row.size), ""), row) for row in rows)))
     return found
 
 

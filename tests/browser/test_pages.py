@@ -1,5 +1,6 @@
 """What a person sees and does: with a mouse, with a keyboard, and without scripts."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -212,10 +213,15 @@ def test_it_fits_every_width_in_both_colour_schemes(visit: Visit, sweep_path: st
             visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_it_prints_the_drawing_and_not_the_canvas(visit: Visit, sweep_path: str) -> None:
+def test_it_prints_the_drawing_in_black_on_white_and_not_the_canvas(visit: Visit, sweep_path: str) -> None:
     page = visit.go(sweep_path)
     page.wait_for_selector("[data-figure=throughput] canvas")
-    page.emulate_media(media="print")
-    assert page.is_visible("[data-figure=throughput] svg.chart")
-    assert not page.is_visible("[data-figure=throughput] canvas")
-    assert not page.is_visible("#play")
+    for path in (sweep_path, "/"):
+        page = visit.go(path)
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.is_visible("svg.chart")
+        assert not page.locator("canvas:visible, #play:visible").count()
+        inks = page.eval_on_selector_all("h2, td, svg.chart", "all => all.map((each) => getComputedStyle(each).color)")
+        assert inks
+        for ink in inks:
+            assert max(map(int, re.findall(r"\d+", ink)[:3])) < 128, "dark ink, whatever the screen's colours are"

@@ -58,7 +58,6 @@
       chart = new window.Chart(holder.querySelector("canvas"), {
         type: "line",
         data: {
-          labels: Array.from({ length: SECONDS }, (_, second) => second - SECONDS + 1),
           datasets: [
             line("Active", "#0072B2", { fill: true }),
             line("Pending", "#D55E00", { borderDash: [6, 3] }),
@@ -70,14 +69,16 @@
           maintainAspectRatio: false,
           events: [],
           scales: {
-            x: { title: { display: true, text: "seconds ago" }, ticks: { callback: (_, at) => (at % 30 === 29 ? SECONDS - 1 - at : null), autoSkip: false, maxRotation: 0 } },
+            x: { title: { display: true, text: "seconds ago" }, ticks: { callback(_, at) { const ago = this.getLabelForValue(at); return ago % 10 ? null : ago; }, autoSkip: false, maxRotation: 0 } },
             y: { beginAtZero: true, title: { display: true, text: "greenlets, connections" }, ticks: { precision: 0 } },
           },
           plugins: { legend: { position: "bottom" } },
         },
       });
     }
-    const late = Array(SECONDS - history.length).fill(null);
+    const span = Math.min(SECONDS, Math.max(30, history.length));
+    const late = Array(span - history.length).fill(null);
+    chart.data.labels = Array.from({ length: span }, (_, at) => span - 1 - at);
     ["active", "pending", "max"].forEach((name, place) => {
       chart.data.datasets[place].data = [...late, ...history.map((each) => each[name])];
     });
