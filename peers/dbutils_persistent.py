@@ -29,7 +29,6 @@ persistent = PersistentDB(
 @contextmanager
 def checkout() -> Iterator[Execute]:
     with closing(persistent.connection()) as connection:
-        connection.begin()
         with closing(connection.cursor()) as cursor:
             yield on_cursor(cursor)
         connection.commit()

@@ -1,7 +1,8 @@
 """Seed 3 (d), Flask + DBUtils: `PooledDB`, at most MAXCONNECTIONS, of which MAXCACHED are kept when idle.
 
 With BLOCKING a request waits for a connection, without a time limit and in no order; without it, it fails at once with
-TooManyConnectionsError. `close()` gives back, it does not close.
+TooManyConnectionsError. `close()` gives back, it does not close. A connection found dead is opened anew, except after
+`begin()`, which nobody in the seed calls.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,6 @@ pool = PooledDB(
 @contextmanager
 def checkout() -> Iterator[Execute]:
     with closing(pool.connection()) as connection:
-        connection.begin()
         with closing(connection.cursor()) as cursor:
             yield on_cursor(cursor)
         connection.commit()
