@@ -335,6 +335,8 @@ class Pool:
             except IndexError:  # another thread took the last one
                 return
             for slot in list(holder.slots):
+                if slot.holder is not holder:  # a fork has made it the parent's
+                    continue
                 held = report.holding(self, slot)
                 self.stats.orphans += 1
                 self._release(slot, holder, reusable=False)

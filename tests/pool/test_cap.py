@@ -302,16 +302,19 @@ def test_it_takes_a_slot_back_only_once():
     assert_whole(pool, connector)
 
 
-def test_it_takes_a_slot_back_only_once_even_at_the_same_time():
+@pytest.mark.parametrize(("dirty", "told"), [(set(), 1), ({1}, 0)])
+def test_it_takes_a_slot_back_only_once_even_at_the_same_time(dirty, told):
     pool, connector = make(MAX_CONNS=2)
     gate = Gate()
     slot = pool.checkout()
+    connector.dirty = dirty
     connector.on_recycle = gate.wait
     both = [Worker(pool.checkin, slot) for _ in range(2)]
     gate.has(2)
     gate.open()
     eventually(lambda: all(worker.done for worker in both))
-    assert [type(worker.error) for worker in both].count(ValueError) == 1
+    assert [type(worker.error) for worker in both].count(ValueError) == told
+    assert pool.get_stats()["returns_num"] == 1
     assert_whole(pool, connector)
 
 
@@ -334,6 +337,26 @@ def test_it_gives_the_slot_back_when_recycling_is_stopped():
     with pytest.raises(Stop):
         pool.checkout()
     assert connector.closed == [1, 2]
+    assert_whole(pool, connector)
+
+
+def test_it_closes_what_it_was_stopped_at_looking_at():
+    class Stop(BaseException):
+        pass
+
+    def stop(connection):
+        raise Stop
+
+    pool, connector = make(MAX_CONNS=1)
+    with taken(pool) as (holder,):
+        first, second = queue(pool, 2)
+        connector.on_check = stop
+        holder.give_back()
+        with pytest.raises(Stop):
+            first.worker.result()
+        assert connector.closed == [1]
+        assert second.has_it().connection == 2
+        second.give_back()
     assert_whole(pool, connector)
 
 

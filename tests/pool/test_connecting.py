@@ -7,7 +7,7 @@ import pytest
 
 from pooldemo.pool import PoolClosed, PoolTimeout
 
-from .world import Gate, Holding, Refused, assert_whole, busy, eventually, make, queue, waiting
+from .world import Clock, Gate, Holding, Refused, assert_whole, busy, eventually, make, queue, waiting
 
 
 def test_it_passes_on_at_once_what_waiting_does_not_cure():
@@ -80,6 +80,21 @@ def test_it_names_the_failed_connect_as_the_cause_at_the_deadline():
         pool.checkout(timeout=0.1)
     assert isinstance(caught.value.__cause__, Refused)
     assert pool.get_stats()["requests_timeouts"] == pool.get_stats()["requests_errors"] == 1
+    assert_whole(pool, connector)
+
+
+def test_it_calls_any_failed_connect_a_timeout_once_the_deadline_has_passed():
+    clock = Clock()
+
+    def connect(number):
+        clock.now += 31
+        raise Refused("connecting took longer than 30 s")
+
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=30, clock=clock)
+    connector.on_connect = connect
+    with pytest.raises(PoolTimeout, match="took longer") as caught:
+        pool.checkout()
+    assert isinstance(caught.value.__cause__, Refused)
     assert_whole(pool, connector)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .world import GREEN
+from .world import GREEN, assert_whole, make
 
 PRELUDE = """
 import os, sys, threading
@@ -93,6 +93,20 @@ for thread in threads: thread.join()
 print(pool)
 """
     assert run(body) == ["connect recycle", "<Pool pool: 0/2 in use, 2 idle, 0 waiting>"]
+
+
+def test_it_takes_nothing_from_a_thread_that_a_fork_has_ended(monkeypatch):
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    slot = pool.checkout()
+    assert slot.holder is not None
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # the child, before the pool has heard of the fork
+    lifeline = pool._local.lifeline
+    lifeline.__del__()
+    pool._reap()
+    assert connector.open == {1}
+    monkeypatch.undo()
+    pool.checkin(slot)
+    assert_whole(pool, connector)
 
 
 def test_it_forgets_a_lock_that_was_held_while_forking():
