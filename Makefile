@@ -23,11 +23,11 @@ $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-$(RUNTIME): requirements.txt bin/environment
+$(RUNTIME): requirements.txt requirements-fast.txt bin/environment
 	@bin/environment $(VENV) requirements.txt
 	@touch $@
 
-$(DEVELOP): requirements.txt requirements-dev.txt bin/environment
+$(DEVELOP): requirements.txt requirements-fast.txt requirements-dev.txt bin/environment
 	@bin/environment $(VENV) requirements.txt requirements-dev.txt
 	@touch $(RUNTIME) $@
 

@@ -21,7 +21,8 @@ case "$1 ${2:-}" in
     "-c "*print*) echo 3.12.1; exit ;;
     "-c "*) exit 0 ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
-    "-m pip") [ "$3" = install ] || exit 0; [ -z "${INTERRUPTED:-}" ] || exit 130 ;;
+    "-m pip") [ "$3" = install ] || exit 0; [ -z "${INTERRUPTED:-}" ] || exit 130
+        case "$*" in *-fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
 esac
 echo "python $*" >>"$LOG"
 """
@@ -47,7 +48,7 @@ class Checkout:
             (self.tools / name).chmod(0o755)
         for name in ("Makefile", "bin/environment"):
             shutil.copy(ROOT / name, self.folder / name)
-        for name in ("requirements.txt", "requirements-dev.txt"):
+        for name in ("requirements.txt", "requirements-fast.txt", "requirements-dev.txt"):
             (self.folder / name).write_text("")
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,11 +71,12 @@ def checkout(tmp_path: Path) -> Checkout:
 
 VENV = "python -m venv .venv"
 PIP = "python -m pip install -r requirements.txt -r requirements-dev.txt"
+FAST = "python -m pip install -r requirements-fast.txt"
 
 
 def test_it_makes_the_environment_once(checkout: Checkout) -> None:
     assert checkout.make().returncode == 0
-    assert checkout.said() == [VENV, PIP]
+    assert checkout.said() == [VENV, PIP, FAST]
     assert checkout.make().returncode == 0
     assert checkout.said() == []
 
@@ -82,7 +84,7 @@ def test_it_makes_the_environment_once(checkout: Checkout) -> None:
 def test_it_takes_uv_where_it_is_on_the_path(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, uv=True)
     assert checkout.make().returncode == 0
-    assert checkout.said() == ["uv venv", "uv pip"]
+    assert checkout.said() == ["uv venv", "uv pip", "uv pip"]
 
 
 def test_it_installs_again_when_a_requirements_file_changed(checkout: Checkout) -> None:
@@ -91,14 +93,14 @@ def test_it_installs_again_when_a_requirements_file_changed(checkout: Checkout) 
     stamps = [path.stat().st_mtime for path in (checkout.folder / ".venv").glob(".*-*")]
     os.utime(checkout.folder / "requirements-dev.txt", (max(stamps) + 10, max(stamps) + 10))
     assert checkout.make().returncode == 0
-    assert checkout.said() == [PIP]
+    assert checkout.said() == [PIP, FAST]
 
 
 def test_it_goes_on_after_an_interrupted_install(checkout: Checkout) -> None:
     assert checkout.make(INTERRUPTED="1").returncode != 0
     assert checkout.said() == [VENV]
     assert checkout.make().returncode == 0
-    assert checkout.said() == [PIP]
+    assert checkout.said() == [PIP, FAST]
 
 
 def test_it_makes_the_environment_of_a_moved_checkout_again(checkout: Checkout) -> None:
@@ -106,7 +108,7 @@ def test_it_makes_the_environment_of_a_moved_checkout_again(checkout: Checkout) 
     checkout.said()
     checkout.folder = checkout.folder.rename(checkout.folder.with_name("elsewhere"))
     assert checkout.make().returncode == 0
-    assert checkout.said() == [VENV, PIP]
+    assert checkout.said() == [VENV, PIP, FAST]
 
 
 def test_it_makes_the_environment_again_when_its_python_is_gone(checkout: Checkout) -> None:
@@ -116,7 +118,7 @@ def test_it_makes_the_environment_again_when_its_python_is_gone(checkout: Checko
     python.unlink()
     python.symlink_to("/nowhere/python3.12")
     assert checkout.make().returncode == 0
-    assert checkout.said() == [VENV, PIP]
+    assert checkout.said() == [VENV, PIP, FAST]
 
 
 def test_it_names_the_package_where_venv_is_missing(checkout: Checkout) -> None:
@@ -124,6 +126,13 @@ def test_it_names_the_package_where_venv_is_missing(checkout: Checkout) -> None:
     assert result.returncode != 0
     assert "apt install python3-venv" in result.stderr
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_it_goes_on_without_a_c_compiler(checkout: Checkout) -> None:
+    result = checkout.make(NO_COMPILER="1")
+    assert result.returncode == 0
+    assert "gunicorn will parse HTTP in Python" in result.stderr
+    assert checkout.said() == [VENV, PIP]
 
 
 def test_it_names_the_versions_it_accepts(checkout: Checkout) -> None:
@@ -134,7 +143,7 @@ def test_it_names_the_versions_it_accepts(checkout: Checkout) -> None:
 
 def test_it_finds_a_python_that_fits(checkout: Checkout) -> None:
     assert checkout.make(PYTHON="").returncode == 0
-    assert checkout.said() == [VENV, PIP]
+    assert checkout.said() == [VENV, PIP, FAST]
 
 
 def test_it_lists_every_target_in_help() -> None:
