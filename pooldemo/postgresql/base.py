@@ -82,11 +82,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return {name: value for name, value in params.items() if not name.isupper()}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A connection from the pool; without one, Django's own way."""
+        """A connection from the pool; without one, Django's own way.
+
+        Raises what `getconn` does, and DatabaseError for a wrapper of another greenlet that is not shared.
+        """
         pool = self.pool
         if pool is None:
             return super().get_new_connection(conn_params)
+        self.validate_thread_sharing()  # or the slot would be bound to a greenlet that may not even use it
         connection = pool.getconn()
+        if self.allow_thread_sharing:
+            pool.share(connection, self)
         self.isolation_level = pool.isolation_level
         return connection
 

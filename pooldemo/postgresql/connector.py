@@ -110,7 +110,7 @@ class PostgresConnector:
     def close(self, connection: Any) -> None:
         """Close the socket: the server rolls back, and ends a query that still runs. Does not switch."""
         with contextlib.suppress(Exception):
-            connection.close()
+            driver.close(connection)
 
     def check(self, connection: Any, timeout: float | None) -> bool:
         """Look at the socket: 0.5 us. Something to read, a goodbye or a message of TLS, is a doubt: it costs a ping."""

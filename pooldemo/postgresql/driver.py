@@ -4,6 +4,8 @@
 """
 
 import functools
+import os
+import socket
 from typing import Any
 
 from django.db.backends.postgresql.base import DatabaseWrapper
@@ -59,6 +61,10 @@ if is_psycopg3:
         """Give a new connection the marks that the pool reads and writes."""
         connection._dirty, connection._statement, connection._named = False, "", []
 
+    def close(connection: Any) -> None:
+        """Close the socket. Neither blocks nor switches."""
+        connection.close()
+
     def idle_and_whole(connection: Any) -> bool | None:
         """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""
         if connection.closed or connection.pgconn.pipeline_status != PipelineStatus.OFF:
@@ -113,6 +119,16 @@ else:
     def adopt(connection: Any) -> None:
         """Give a new connection the marks that the pool reads and writes, as far as its class has none."""
         connection._named = []
+
+    def close(connection: Any) -> None:
+        """Close the socket. Neither blocks nor switches."""
+        if connection.closed or connection.get_transaction_status() != ext.TRANSACTION_STATUS_ACTIVE:
+            connection.close()
+            return
+        # Somebody waits inside it. psycopg2 keeps the connection locked while it waits in a COMMIT or ROLLBACK, and
+        # `close` would wait for that lock with every greenlet. This way whoever waits sees the end, and closes it.
+        with green.native("socket", "socket")(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
     def idle_and_whole(connection: Any) -> bool | None:
         """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""

@@ -1,11 +1,14 @@
 """The pools of this process: one for each alias and its parameters."""
 
+import _thread
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from pooldemo.pool import Options, Pool, PoolError
+from pooldemo.pool.slot import Holder
 
 from . import errors, green
 from .connector import PostgresConnector
@@ -42,11 +45,28 @@ class ConnectionPool(Pool):
         return connection
 
     def putconn(self, connection: Any) -> None:
-        """Give a connection back, as `checkin` does a slot. Raises ValueError when it was given back already."""
+        """Give a connection back, as `checkin` does a slot. Raises ValueError when it was given back already.
+
+        One whose greenlet or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
+        """
         slot, connection._slot = connection._slot, None
         if slot is None:
             raise ValueError(f"{connection!r} is not checked out of {self!r}: it was given back already")
-        self.checkin(slot)
+        if slot.connection is connection:
+            self.checkin(slot)
+
+    def share(self, connection: Any, wrapper: "DatabaseWrapper") -> None:
+        """Bind a checkout to the life of a wrapper that threads share, rather than to that of who made it.
+
+        Django lets any of them use and close it. If nobody does, its slot comes back when the wrapper is collected.
+        """
+        slot = connection._slot
+        slot.holder.slots.discard(slot)
+        slot.holder = holder = Holder(slot.holder.task)
+        holder.slots.add(slot)
+        # In a thread of its own, because the garbage collector may run in one that is under the pool's lock.
+        release = weakref.finalize(wrapper, _thread.start_new_thread, self._release, (slot, holder, False))
+        release.atexit = False
 
 
 _lock = threading.Lock()

@@ -4,13 +4,14 @@ Exhaustive: the same request runs again and again, stopped at its first switch, 
 completes. What it does on the way covers connect, configure, ping, query, rollback, reset, checkin, and waiting.
 """
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import greenlet
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 
 from .elsewhere import patched
 from .site import Database, Site
@@ -149,3 +150,72 @@ def test_who_is_killed_in_mid_query_never_gives_its_connection_to_another(site: 
     served = {peer.value for peer in peers}
     assert served < pids
     assert db.fill(4) & pids == served
+
+
+@patched
+def test_closing_a_connection_that_is_in_its_commit_blocks_nobody(site: Site) -> None:
+    """As when its holder has ended and another has its wrapper: psycopg2 keeps it locked while it waits there."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1)
+    raws: list[Any] = []
+
+    def commits() -> None:
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            raws.append(db.connection.connection)
+            gate.freeze()
+
+    greenlet_in_commit = gevent.spawn(commits)
+    site.wait_until(lambda: raws)
+    gevent.sleep(0.02)
+    assert not greenlet_in_commit.ready()
+    db.pool._connector.close(raws[0])
+    gate.thaw()
+    with pytest.raises(DatabaseError):
+        greenlet_in_commit.get()
+
+
+@patched
+def test_a_connection_that_was_taken_back_is_not_given_back_again(site: Site) -> None:
+    """Its greenlet ended and somebody kept it: giving it back must not touch the slot's next holder."""
+    db = site.database(MAX_CONNS=1)
+    kept: list[Any] = []
+
+    def leaves() -> None:
+        db.connection.ensure_connection()
+        kept.append(db.connection.connection)
+
+    with pytest.warns(ResourceWarning, match="ended without giving a connection"):
+        gevent.joinall([gevent.spawn(leaves), gevent.spawn(db.ask)])
+    with db.request() as cursor:
+        db.pool.putconn(kept.pop())
+        cursor.execute("SELECT 1")
+    assert repr(db.pool) == f"<Pool {db.alias}: 0/1 in use, 1 idle, 0 waiting>"
+
+
+@patched
+def test_a_shared_wrapper_outlives_the_greenlet_that_connected_it(site: Site) -> None:
+    """Django's `inc_thread_sharing` lets others use and close it; when nobody has it any more the slot comes back."""
+    db = site.database(MAX_CONNS=1)
+    wrapper = connections.create_connection(db.alias)
+    wrapper.inc_thread_sharing()
+    gevent.spawn(wrapper.ensure_connection).join()
+    gevent.sleep(0.01)
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    wrapper.close()
+    gevent.spawn(wrapper.ensure_connection).join()
+    gevent.sleep(0.01)
+    del wrapper, cursor
+    gevent.get_hub().loop.run_callback(gc.collect)
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_a_wrapper_of_another_greenlet_takes_no_slot(site: Site) -> None:
+    """Django refuses its use a moment later anyway."""
+    db = site.database(MAX_CONNS=1)
+    wrapper = db.connection
+    with pytest.raises(DatabaseError, match="created in a thread"):
+        gevent.spawn(wrapper.ensure_connection).get()
+    assert db.pool.get_stats()["requests_num"] == 0
