@@ -3,10 +3,12 @@ unless a user asked for it or another process uses it."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
 from served import Site, address_of
 
 
@@ -21,14 +23,29 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(postgresql: str) -> None:
-    """pytest-django's hook before it makes the test database."""
+def django_db_setup(
+    postgresql: str,
+    django_test_environment: None,
+    django_db_blocker: Any,
+    django_db_keepdb: bool,
+    django_db_createdb: bool,
+) -> Iterator[None]:
+    """The test database, for whoever asks. pytest-django's own fixture makes none when no chosen test carries its mark:
+    a served site, and the rows made for it, would then be in the database that is worked with."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb and not django_db_createdb)
+    yield
+    if not django_db_keepdb:
+        with django_db_blocker.unblock():
+            teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(scope="session")
 def database_url(postgresql: str, django_db_setup: None) -> str:
     """The address of the test database, migrated and seeded, for other processes."""
-    return address_of(postgresql, connection.settings_dict["NAME"])
+    name = connection.settings_dict["NAME"]
+    assert address_of(postgresql, name) != postgresql, f"{name} is the database that is worked with"
+    return address_of(postgresql, name)
 
 
 @pytest.fixture(scope="session")
