@@ -56,6 +56,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def stored(database_url: str, django_db_blocker: Any) -> Iterator[list[int]]:
     """The numbers of two sweeps that every process sees, and a superuser `admin`; gone afterwards."""
     with django_db_blocker.unblock():
+        User.objects.filter(username="admin").delete()  # of a run that was killed, with --reuse-db
         User.objects.create_superuser("admin", password=PASSWORD)
         rows = [records.store(read_sweep(name)) for name in ("slow", "cpu")]
     yield [row.pk for row in rows]
