@@ -166,7 +166,7 @@ class SweepAdmin(Measured):
                 "title": load_of(sweep),
                 "subtitle": None,
                 "sweep": sweep,
-                "ended_at": row.ended_at,
+                "started_at": row.started_at,
                 "done": done,
                 "planned": planned,
                 "cards": exhibit.cards(sweep),
