@@ -173,7 +173,7 @@ def test_it_says_what_a_stack_lacks_and_how_to_have_it(stack: Stack) -> None:
     assert stack.missing() == ""
     lacking = replace(stack, modules=("os", "no_such_module"), programs=("no-such-program",), remedy="make it")
     assert lacking.missing() == "fake needs the program no-such-program, the Python package no_such_module: make it"
-    assert replace(stack, venv=".venv-nope").missing() == "fake needs the environment .venv-nope: make install"
+    assert replace(stack, venv=".venv-nope").missing() == "fake needs the environment .venv-nope: make environment"
 
 
 @pytest.mark.parametrize("name", ["geventpool", "per-request", "persistent"])
