@@ -24,9 +24,8 @@ LABELS = (
 ENGINES = ("django.db.backends.postgresql", "pooldemo.postgresql")
 # They assert that a connection that was closed is a new one; from a pool it is not.
 EXPECTED = {
-    "test_health_checks_disabled (backends.base.test_base.ConnectionHealthChecksTests.test_health_checks_disabled)",
-    "test_health_checks_enabled_errors_occurred "
-    "(backends.base.test_base.ConnectionHealthChecksTests.test_health_checks_enabled_errors_occurred)",
+    f"{name} (backends.base.test_base.ConnectionHealthChecksTests.{name})"
+    for name in ("test_health_checks_enabled", "test_set_autocommit_health_checks_enabled")
 }
 SETTINGS = """
 import json, os
@@ -64,8 +63,8 @@ class Figures:
     def read(cls, output: str) -> "Figures":
         """From unittest's report. Raises ValueError when it has none: the run itself broke."""
         ran = re.search(r"^Ran (\d+) tests? in ([\d.]+)s", output, re.MULTILINE)
-        if not ran:
-            raise ValueError(f"no report in the output, which ends with\\n{output[-3000:]}")
+        if not ran or "Traceback" in output[ran.end() :]:
+            raise ValueError(f"the run itself broke; its output ends with\n{output[-3000:]}")
         failed = re.findall(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (.*)$", output, re.MULTILINE)
         skipped = re.search(r"skipped=(\d+)", output)
         return cls(int(ran[1]), frozenset(failed), int(skipped[1]) if skipped else 0, float(ran[2]))

@@ -14,7 +14,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from pooldemo.pool import NAMES, OptionError, Options
 
 from . import driver
-from .registry import ConnectionPool, close_pool, pool_for
+from .registry import ConnectionPool, close_pools, pool_for
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -71,10 +71,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.connection = None
 
     def close_pool(self) -> None:
-        """Close the pool, if there is one. The next query opens a new one."""
-        if self.pool:
-            close_pool(self.pool)
-            self._pool = None
+        """Close the pools of this database. The next query opens a new one."""
+        close_pools(self.settings_dict)
+        self._pool = None
 
     def get_connection_params(self) -> dict[str, Any]:
         """The driver's parameters: Django's, less the pool's options."""

@@ -75,8 +75,12 @@ _pools: dict[tuple[Any, ...], ConnectionPool] = {}
 
 def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
     """What makes a pool the right one: its alias, where it connects to, and every option."""
-    names = ("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE")
-    return (alias, *(settings.get(name) for name in names), repr(sorted(settings["OPTIONS"].items())))
+    others = (settings.get(name) for name in ("USER", "PASSWORD", "TIME_ZONE"))
+    return (alias, _place(settings), *others, repr(sorted(settings["OPTIONS"].items())))
+
+
+def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(settings.get(name) for name in ("NAME", "HOST", "PORT"))
 
 
 def pool_for(wrapper: "DatabaseWrapper") -> ConnectionPool:
@@ -95,12 +99,17 @@ def pool_for(wrapper: "DatabaseWrapper") -> ConnectionPool:
         return pool
 
 
-def close_pool(pool: ConnectionPool) -> None:
-    """Close a pool and forget it; the next checkout of its alias makes a new one."""
+def close_pools(settings: dict[str, Any]) -> None:
+    """Close and forget every pool that leads to the database of `settings`; the next checkout makes a new one.
+
+    Of whatever alias and options: PostgreSQL drops and copies no database that has a connection, be it an idle one.
+    """
     with _lock:
-        for key in [key for key, known in _pools.items() if known is pool]:
+        doomed = {key: pool for key, pool in _pools.items() if key[1] == _place(settings)}
+        for key in doomed:
             del _pools[key]
-    pool.close()
+    for pool in doomed.values():
+        pool.close()
 
 
 def pools() -> list[ConnectionPool]:

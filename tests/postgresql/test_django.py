@@ -145,13 +145,16 @@ def test_pool_false_is_a_plain_connection(site: Site) -> None:
 
 @patched
 def test_test_databases_are_made_cloned_and_dropped(site: Site) -> None:
-    """No idle connection keeps PostgreSQL from dropping or copying one."""
+    """No idle connection, not of another alias either, keeps PostgreSQL from dropping or copying one."""
     db = site.database({"TEST": {"NAME": "pooldemo_own_test"}})
     creation = db.connection.creation
     before = db.connection.settings_dict["NAME"]
     creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
         assert db.ask("SELECT current_database()") == "pooldemo_own_test"
+        mirror = site.database()
+        mirror.connection.creation.set_as_test_mirror(db.connection.settings_dict)
+        assert mirror.ask("SELECT current_database()") == "pooldemo_own_test"
         creation.clone_test_db(suffix="2", verbosity=0, autoclobber=True)
         assert db.ask("SELECT current_database()") == "pooldemo_own_test"
         creation.destroy_test_db(verbosity=0, suffix="2")
