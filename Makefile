@@ -85,6 +85,9 @@ stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
+chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (10 minutes)
+	@$(PY) -m benchmarks.chaos $(ARGS)
+
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }

@@ -1,0 +1,161 @@
+"""The faults, each a small function of the scene, in the order of the table."""
+
+import http.client
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+
+from benchmarks.chaos.scene import SIZE, WORKERS, Fault, Scene
+
+FROZEN_S = 5.0
+AWAY_S = 2.0  # for networks that are cut, and for a limit
+CAP = WORKERS * SIZE
+TERMINATE_SQL = """
+    SELECT count(pg_terminate_backend(pid)) FROM
+    (SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, %s) LIMIT %s) AS ours
+"""
+FAULTS: list[Fault] = []
+
+
+def fault(about: str, proxied: bool = False, workers_end: bool = False) -> Callable[[Callable[[Scene], None]], Fault]:
+    """Put a function into the table, under its own name."""
+
+    def add(happen: Callable[[Scene], None]) -> Fault:
+        made = Fault(happen.__name__.replace("_", "-"), about, happen, proxied, workers_end)
+        FAULTS.append(made)
+        return made
+
+    return add
+
+
+@fault("PostgreSQL is restarted, fast: it ends every query and is back within a second")
+def restart(scene: Scene) -> None:
+    scene.postgresql.stop(force=True)
+    scene.postgresql.ensure()
+
+
+@fault("PostgreSQL's first process is killed with SIGKILL, and it is started again: recovery")
+def kill(scene: Scene) -> None:
+    scene.postgres_processes()[0].kill()
+    time.sleep(0.1)
+    scene.postgresql.ensure()
+
+
+@fault(f"all of PostgreSQL's processes are stopped for {FROZEN_S:g} s with SIGSTOP, and go on")
+def freeze(scene: Scene) -> None:
+    frozen = []
+    try:
+        for process in scene.postgres_processes():  # the parent first: it starts no more
+            process.send_signal(signal.SIGSTOP)
+            frozen.append(process)
+        time.sleep(FROZEN_S)
+    finally:
+        for process in frozen:
+            process.send_signal(signal.SIGCONT)
+
+
+@fault("every connection of the server is ended by pg_terminate_backend")
+def terminate(scene: Scene) -> None:
+    with scene.sql() as cursor:
+        cursor.execute(TERMINATE_SQL, [f"{scene.name}/", 1000])
+
+
+@fault(f"the network resets every connection, and new ones for {AWAY_S:g} s", proxied=True)
+def network_resets(scene: Scene) -> None:
+    scene.proxy.refuse(True)
+    scene.proxy.reset()
+    time.sleep(AWAY_S)
+    scene.proxy.refuse(False)
+
+
+@fault("the network drops every connection, once", proxied=True)
+def network_drops(scene: Scene) -> None:
+    scene.proxy.drop()
+
+
+@fault(f"nothing passes the network for {AWAY_S:g} s, and nobody is told", proxied=True)
+def network_stalls(scene: Scene) -> None:
+    scene.proxy.stall(True)
+    time.sleep(AWAY_S)
+    scene.proxy.stall(False)
+
+
+@fault(f"the role's CONNECTION LIMIT becomes {CAP - 6} for {AWAY_S:g} s, and 6 of {CAP} connections are terminated")
+def limit(scene: Scene) -> None:
+    with scene.sql() as cursor:
+        cursor.execute(f"ALTER ROLE pooldemo CONNECTION LIMIT {CAP - 6}")
+        try:
+            cursor.execute(TERMINATE_SQL, [f"{scene.name}/", 6])
+            time.sleep(AWAY_S)
+        finally:
+            cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")
+
+
+@fault("one of the workers is killed with SIGKILL; gunicorn starts another", workers_end=True)
+def worker_killed(scene: Scene) -> None:
+    scene.master.children()[0].kill()
+
+
+@fault("SIGHUP to gunicorn: new workers, the old ones finish what they began", workers_end=True)
+def sighup(scene: Scene) -> None:
+    old = scene.master.children()
+    scene.master.send_signal(signal.SIGHUP)
+    psutil.wait_procs(old, timeout=20)
+
+
+@fault("SIGTERM to gunicorn, which finishes what it began; then it is started again", workers_end=True)
+def sigterm(scene: Scene) -> None:
+    master = scene.master
+    family = [master, *master.children()]
+    master.send_signal(signal.SIGTERM)
+    psutil.wait_procs(family, timeout=20)
+    scene.serve()
+
+
+@fault("10 more clients send requests of 200 ms for 3 s, and hang up after 0 to 500 ms, some in mid-header")
+def hang_ups(scene: Scene) -> None:
+    hang_up(scene, 3.0)
+
+
+def hang_up(scene: Scene, for_s: float) -> None:
+    ends_s = time.monotonic() + for_s
+
+    def hang_up_often(seed: int) -> None:
+        chance = random.Random(seed)
+        while time.monotonic() < ends_s:
+            with socket.create_connection(("127.0.0.1", scene.port)) as client:
+                path = f"/chaos/?id={chance.getrandbits(62)}&ms=200"
+                request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
+                client.sendall(request if chance.random() < 0.8 else request[:40])
+                time.sleep(chance.uniform(0, 0.5))
+
+    _by_many(10, hang_up_often)
+
+
+@fault("20 more clients send queries of 5 s for 3 s, which a request timeout of 1 s ends")
+def timeouts(scene: Scene) -> None:
+    ends_s = time.monotonic() + 3
+
+    def run_out(seed: int) -> None:
+        chance = random.Random(seed)
+        while time.monotonic() < ends_s:
+            client = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
+            try:
+                client.request("POST", f"/chaos/?id={chance.getrandbits(62)}&ms=5000&limit_s=1")
+                client.getresponse().read()
+            except OSError:
+                continue  # no answer in 20 s: the users, who wait as well, are counted
+            finally:
+                client.close()
+
+    _by_many(20, run_out)
+
+
+def _by_many(clients: int, body: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(body, [time.time_ns() % 10**9 + number for number in range(clients)]))

@@ -1,0 +1,223 @@
+"""One stack under load, one fault, and what came of it. Everything that it starts is gone when it returns or raises."""
+
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+
+from benchmarks.chaos import outcome
+from benchmarks.chaos.outcome import Outcome
+from benchmarks.chaos.proxy import Proxy
+from benchmarks.chaos.watch import Watch
+from benchmarks.stacks.database import sql
+from pooldemo import stacks
+from pooldemo.stacks.stack import Stack
+from pooldemo.sweep import observe
+from pooldemo.sweep.load import Load
+from pooldemo.sweep.process import Ledger
+from pooldemo.sweep.result import Plan
+from pooldemo.sweep.server import Server, TrialError
+
+WORKERS, SIZE, USERS, MS = 2, 5, 40, 100.0
+POOL_TIMEOUT_S = 12
+SETTLE_S = 1.0  # until every user has been served
+BEFORE_S, AFTER_S = 2.0, 3.0  # what is watched before the fault, and when all slots work again
+RUNNING_S = 2.0  # by then no query may run any more that nobody waits for
+RECOVERY_S = 12.0  # for every slot to work again; a worker takes two seconds to start, on a busy machine more
+USERS_FILE = Path(__file__).with_name("users.py")
+SUPERUSER = "postgres"
+# Without a constraint, so that a double would be seen.
+LEDGER_SQL = "CREATE TABLE IF NOT EXISTS chaos_ledger (id bigint, part integer)"
+LOG_SQL = (
+    "ALTER SYSTEM SET log_statement = 'mod'",
+    "ALTER SYSTEM SET log_line_prefix = '%n [%p] '",  # the time of the epoch, the process
+    "SELECT pg_reload_conf()",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong. `happen` blocks for as long as it lasts.
+
+    `proxied`: the server reaches PostgreSQL through the scene's proxy. `workers_end`: it ends gunicorn's workers, whose
+    requests nobody can answer.
+    """
+
+    name: str
+    about: str
+    happen: Callable[["Scene"], None]
+    proxied: bool = False
+    workers_end: bool = False
+
+
+class Scene:
+    """What a fault may lay hands on: PostgreSQL, the server under test, the network between them, other clients."""
+
+    def __init__(self, postgresql: Any, stack: Stack, proxy: Proxy | None, ledger: Ledger, stop: ExitStack) -> None:
+        self.postgresql, self.stack, self._ledger, self._stop = postgresql, stack, ledger, stop
+        self._proxy = proxy
+        self.admin_url: str = postgresql.place.url(SUPERUSER, "pooldemo")
+        self.name = f"chaos-{stack.name}-{os.getpid()}-{time.monotonic_ns() % 10**6}"
+        self._port = 0
+        self.serve()
+
+    @property
+    def proxy(self) -> Proxy:
+        if self._proxy is None:
+            raise RuntimeError("bug: this fault is not marked as proxied")
+        return self._proxy
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def serve(self) -> None:
+        """Start the server under test, for the second time on the same port."""
+        url = f"postgresql://pooldemo@127.0.0.1:{self._proxy.port}/pooldemo" if self._proxy else self.postgresql.url
+        with patch.dict(os.environ, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
+            self.server = Server(self.stack, SIZE, WORKERS, USERS, url, self._ledger, self.name, self._port)
+        self._stop.enter_context(self.server)
+        self._port = self.server.port
+        self.server.wait_ready()
+
+    @property
+    def master(self) -> psutil.Process:
+        """gunicorn's first process."""
+        return psutil.Process(self.server.pid)
+
+    def postgres_processes(self) -> list[psutil.Process]:
+        """The server's own process and its children."""
+        parent = psutil.Process(self.postgresql.status().pid)
+        return [parent, *parent.children()]
+
+    @contextmanager
+    def sql(self) -> Iterator[Any]:
+        """A cursor of the superuser's."""
+        with sql(self.admin_url) as cursor:
+            yield cursor
+
+
+def prepare(postgresql: Any) -> None:
+    """Make the ledger, and let PostgreSQL log each write as it begins."""
+    with sql(postgresql.url) as cursor:
+        cursor.execute(LEDGER_SQL)
+    with sql(postgresql.place.url(SUPERUSER, "pooldemo")) as cursor:
+        for statement in LOG_SQL:
+            cursor.execute(statement)
+
+
+def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s: float = BEFORE_S,
+        after_s: float = AFTER_S) -> Outcome:  # fmt: skip
+    """Let `fault` happen to a stack under load. Blocks for ten seconds or so and as long as the fault lasts.
+
+    Raises TrialError when the server or Locust cannot be started.
+    """
+    with ExitStack() as stop:
+        folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        proxy = stop.enter_context(Proxy(str(postgresql.place.sockets[0]))) if fault.proxied else None
+        stack = _under_fault(stacks.get(stack_name))
+        plan = Plan(stacks=(stack_name,), ms=MS, users=USERS, workers=WORKERS, duration_s=60)
+        scene = Scene(postgresql, stack, proxy, ledger, stop)
+        load = stop.enter_context(Load(plan, scene.port, USERS_FILE, folder, ledger))
+        watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE))
+        load.go()
+        time.sleep(SETTLE_S + before_s)
+        began_at_s = time.time()
+        fault.happen(scene)
+        ended_at_s = time.time()
+        time.sleep(RUNNING_S)
+        running = watch.still_running()
+        while watch.most_at_work(time.time() - 1) < WORKERS * SIZE and time.time() < ended_at_s + RECOVERY_S:
+            time.sleep(0.1)
+        time.sleep(after_s)
+        load.check()
+        until_s = time.time()
+        requests = outcome.read(load.finish())
+        at_work = watch.most_at_work(until_s - 1.5)
+        lost, notes = _lost(scene, watch, at_work)
+        during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
+        failed = outcome.failures(during, until_s)
+        begun = outcome.had_begun(failed, _log(postgresql), began_at_s)
+        others = [each for each in failed if each not in begun]
+        gone = [each for each in others if fault.workers_end and each.outcome.startswith(outcome.GONE)]
+        notes += sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]
+        successes = [each.ended_at_s for each in requests if each.ok and each.ended_at_s is not None]
+        before_rps = outcome.rate(successes, began_at_s - before_s, began_at_s)
+        acknowledged = [each.id for each in requests if each.ok]
+        return Outcome(
+            fault=fault.name,
+            stack=stack_name,
+            requests=len(during),
+            failed=len(failed),
+            begun=len(begun),
+            gone=len(gone),
+            kinds=outcome.kinds(failed),
+            before_rps=before_rps,
+            lasted_s=round(ended_at_s - began_at_s, 1),
+            full_s=outcome.full_again(successes, before_rps, began_at_s, until_s),
+            above=max(0, max(watch.peaks.values(), default=0) - SIZE),
+            above_s=round(max(watch.above_s.values(), default=0.0), 2),
+            lost=lost,
+            running=running,
+            acknowledged=len(acknowledged),
+            wrong=outcome.wrong_rows(_rows(scene), acknowledged),
+            notes=notes,
+            per_second=[
+                round(outcome.rate(successes, began_at_s + second, began_at_s + second + 1))
+                for second in range(-2, int(until_s - began_at_s))
+            ],
+        )
+
+
+def _under_fault(stack: Stack) -> Stack:
+    """The same stack, serving the site under fault."""
+    command = tuple("benchmarks.chaos.site:application" if part == "project.wsgi" else part for part in stack.command)
+    return replace(stack, command=command)
+
+
+def _lost(scene: Scene, watch: Watch, at_work: int) -> tuple[int, list[str]]:
+    """The slots that did no work at the end of the load; or that the pool, idle again, says are taken."""
+    missing = max(0, WORKERS * SIZE - at_work)
+    if scene.stack.pool_path is None:
+        return missing, []
+    deadline_s = time.monotonic() + 5
+    while True:
+        try:
+            _, body = observe.get(scene.port, scene.stack.pool_path, timeout_s=5)
+        except OSError as error:
+            raise TrialError(f"{scene.stack.name} does not answer after the fault: {error}") from error
+        pools = [pool["stats"] for worker in json.loads(body)["workers"] for pool in worker["pools"].values()]
+        capacity = sum(pool["pool_max"] for pool in pools)
+        opened, idle = sum(pool["pool_size"] for pool in pools), sum(pool["pool_available"] for pool in pools)
+        waiting, seen = sum(pool["requests_waiting"] for pool in pools), watch.connections()
+        whole = capacity == WORKERS * SIZE and opened == idle == seen and not waiting
+        if whole or time.monotonic() > deadline_s:
+            break
+        time.sleep(0.25)  # the other worker's word is a second old
+    said = f"/pool/: {capacity} slots, {opened} open, {idle} idle, {waiting} waiting; PostgreSQL: {seen}"
+    return max(missing, WORKERS * SIZE - capacity, opened - idle), [] if whole else [said]
+
+
+def _log(postgresql: Any) -> bytes:
+    """PostgreSQL's log; a start begins a new one and keeps the last."""
+    paths = (postgresql.log.with_suffix(".log.old"), postgresql.log)
+    return b"".join(path.read_bytes() for path in paths if path.exists())
+
+
+def _rows(scene: Scene) -> dict[int, list[int]]:
+    """The ledger, emptied for the next."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    with scene.sql() as cursor:
+        cursor.execute("DELETE FROM chaos_ledger RETURNING id, part")
+        for number, part in cursor.fetchall():
+            rows[number].append(part)
+    return rows

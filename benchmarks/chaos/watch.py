@@ -1,0 +1,101 @@
+"""What PostgreSQL shows of the workers while they are under fault: how many connections each has, how many work.
+
+One look each hundredth of a second, on a connection of the superuser's, who is let in when nobody else is.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from typing import Any, Self
+
+import psycopg2
+
+from pooldemo.sweep import target
+
+EVERY_S = 0.01
+LOOK_SQL = """
+    SELECT application_name, count(*), count(*) FILTER (WHERE state <> 'idle' AND query LIKE '%%chaos_ledger%%')
+    FROM pg_stat_activity WHERE starts_with(application_name, %s) GROUP BY 1
+"""
+STILL_SQL = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE starts_with(application_name, %s) AND state = 'active' AND query LIKE '%%chaos_ledger%%'
+    AND clock_timestamp() - query_start > interval '1 second'
+"""
+
+
+class Watch(threading.Thread):
+    """A thread that looks at the connections whose name begins with `name`, until its block is left.
+
+    While PostgreSQL is away nothing is seen. `peaks` are the most connections by worker, `above_s` the seconds for
+    which a worker was seen with more than `size`.
+    """
+
+    def __init__(self, url: str, name: str, size: int) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._url, self._name, self._size = url, f"{name}/", size
+        self._left = threading.Event()
+        self._connection: Any = None
+        self.peaks: dict[str, int] = defaultdict(int)
+        self.above_s: dict[str, float] = defaultdict(float)
+        self.at_work: list[tuple[float, int]] = []  # (epoch seconds, connections with a request's query)
+
+    def run(self) -> None:
+        while not self._left.wait(EVERY_S):
+            for worker, connections, _ in self._look():
+                self.peaks[worker] = max(self.peaks[worker], connections)
+
+    def still_running(self) -> int:
+        """Queries of requests that run for more than a second now. Blocks; raises when PostgreSQL does not answer."""
+        connection = target.connect(self._url)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(STILL_SQL, [self._name])
+                count: int = cursor.fetchone()[0]
+                return count
+        finally:
+            connection.close()
+
+    def connections(self) -> int:
+        """How many there are now."""
+        connection = target.connect(self._url)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(LOOK_SQL, [self._name])
+                return sum(row[1] for row in cursor.fetchall())
+        finally:
+            connection.close()
+
+    def most_at_work(self, since_s: float) -> int:
+        """The most connections that were seen with a query at once, from `since_s` (epoch) on."""
+        return max((count for at_s, count in self.at_work if at_s >= since_s), default=0)
+
+    def _look(self) -> list[tuple[str, int, int]]:
+        try:
+            if self._connection is None:
+                self._connection = target.connect(self._url)
+            with self._connection.cursor() as cursor:
+                cursor.execute(LOOK_SQL, [self._name])
+                rows: list[tuple[str, int, int]] = cursor.fetchall()
+        except (psycopg2.Error, target.DatabaseDown):
+            self._close()
+            return []
+        self.at_work.append((time.time(), sum(working for _, _, working in rows)))
+        for worker, connections, _ in rows:
+            if connections > self._size:
+                self.above_s[worker] += EVERY_S
+        return rows
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self.join()
+        self._close()

@@ -1,0 +1,81 @@
+"""The quickest faults of `make chaos`: real PostgreSQL, gunicorn and Locust, and what must hold afterwards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.chaos import outcome, scene
+from benchmarks.chaos.faults import hang_up, terminate
+from benchmarks.chaos.outcome import Request
+from benchmarks.chaos.scene import Fault, Scene
+from pooldemo.sweep.process import Ledger
+from project.embedded import EmbeddedPostgres
+
+
+@pytest.fixture(scope="module")
+def own_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server that may be harmed, with the ledger in it."""
+    folder = tmp_path_factory.mktemp("chaos")
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)  # root's stand-in must come in
+    server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
+    server.ensure()
+    try:
+        scene.prepare(server)
+        yield server
+    finally:
+        server.reset(force=True)
+
+
+def ended_and_hung_up(scene: Scene) -> None:
+    """Every connection is terminated, and clients hang up in mid-request."""
+    terminate.happen(scene)
+    hang_up(scene, 1.0)
+
+
+def test_it_keeps_cap_slots_and_acknowledged_rows_when_connections_end_and_clients_hang_up(
+    own_postgresql: Any, tmp_path: Path
+) -> None:
+    """And no request fails that could be saved."""
+    fault = Fault("both", "", ended_and_hung_up)
+    seen = scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5)
+    assert (seen.above, seen.lost, seen.wrong) == (0, 0, 0), seen
+    assert (seen.avoidable, seen.running) == (0, 0), seen
+    assert seen.acknowledged > 0
+    assert seen.begun > 0, f"no query was hit: {seen}"
+
+
+def test_it_excuses_a_failure_only_when_the_query_had_begun() -> None:
+    log = b"99.9 [7] LOG:  statement: INSERT INTO chaos_ledger (id, part) SELECT 1, part FROM x\n"
+    log += b"100.2 [8] FATAL:  terminating connection due to administrator command\n"
+
+    def failed(number: int, **answer: float) -> Request:
+        return Request(number, 99.0, 101.0, "503 DatabaseDown", answer)
+
+    begun, on_its_way = failed(1), failed(2, backend=8, held_at_s=100.1)
+    early = failed(3, backend=9, held_at_s=99.9)
+    dead, without = failed(4, backend=9, held_at_s=100.1), failed(5)
+    assert outcome.had_begun([begun, on_its_way, early, dead, without], log, 100.0) == [begun, on_its_way, early]
+
+
+def test_it_knows_lost_doubled_and_half_rows() -> None:
+    rows = {1: [1, 2], 2: [1], 3: [1, 2, 2], 4: [1, 2], 5: [2]}
+    assert outcome.wrong_rows(rows, {1}) == 3
+    assert outcome.wrong_rows(rows, {1, 2, 3, 4, 6}) == 4
+
+
+def test_it_counts_who_hangs_as_failed() -> None:
+    hung, young = Request(1, 90.0, None, ""), Request(2, 99.0, None, "")
+    refused, fine = Request(3, 90.0, 91.0, "503 PoolTimeout"), Request(4, 90.0, 91.0, "ok")
+    assert outcome.failures([hung, young, refused, fine], 100.0) == [hung, refused]
+    assert outcome.kinds([hung, refused]) == {"hangs": 1, "503 PoolTimeout": 1}
+
+
+@pytest.mark.parametrize(("gap", "full_s"), [((0, 0), 0.0), ((0, 3), 3.0), ((2, 4), 4.0), ((3, 11), None)])
+def test_it_says_when_throughput_was_full_again(gap: tuple[int, int], full_s: float | None) -> None:
+    """100 a second but for a gap; a second counts as full from 70% on, so it may begin 0.3 s before the gap ends."""
+    ended_at_s = [at_s for at_s in (100 + each / 100 for each in range(1000)) if not gap[0] <= at_s - 100 < gap[1]]
+    seen = outcome.full_again(ended_at_s, 100.0, 100.0, 110.0)
+    assert (seen is None) if full_s is None else (seen is not None and full_s - 0.4 < seen <= full_s), seen
