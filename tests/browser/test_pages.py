@@ -46,7 +46,7 @@ def test_it_shows_the_verdict_and_the_chart_of_a_sweep_from_the_list(
 ) -> None:
     visit = Visit(browser, site.url)
     page = visit.log_in(SWEEPS)
-    page.click(f"text=sweep {stored[-1]}")
+    page.click(f"a:text-is('sweep {stored[-1]}')")
     assert page.is_visible(".verdict p")
     page.wait_for_selector("[data-figure=throughput] canvas")
     assert page.locator("[data-figure] canvas").count() == 4
