@@ -213,8 +213,9 @@ def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
 
     with pytest.warns(
         ResourceWarning, match=r"forgetful ended without giving .* back: forgetful for .* s \(SELECT 1\)"
-    ):
+    ) as told:
         slot = forgotten()
+        eventually(lambda: len(told) > 0)
     assert slot.connection == 2
     assert pool.get_stats()["holders_lost"] == 1
     pool.checkin(slot)
