@@ -31,6 +31,20 @@ def note(connection: Any, query: Any) -> None:
         connection._dirty = True
 
 
+def close(connection: Any) -> None:
+    """Close a connection. Neither blocks nor switches.
+
+    Where somebody waits inside of it only its socket is shut down; who waits sees the end, and closes it. Closing it
+    would abort the process (psycopg 3: the event loop watches the socket), or stop it for ever (psycopg2 keeps the
+    connection locked while it waits in a COMMIT).
+    """
+    if not is_waited_for(connection):
+        connection.close()
+        return
+    with green.native("socket", "socket")(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+
+
 class _NotingCursor:
     """Tells the connection what it executes. Mixed into whatever cursor class the connection is to have."""
 
@@ -59,11 +73,11 @@ if is_psycopg3:
 
     def adopt(connection: Any) -> None:
         """Give a new connection the marks that the pool reads and writes."""
-        connection._dirty, connection._statement, connection._named = False, "", []
+        connection._dirty, connection._statement, connection._named, connection._left = False, "", [], None
 
-    def close(connection: Any) -> None:
-        """Close the socket. Neither blocks nor switches."""
-        connection.close()
+    def is_waited_for(connection: Any) -> bool:
+        """Whether a greenlet or thread is in the middle of a call of it."""
+        return not connection.closed and connection.lock.locked()
 
     def idle_and_whole(connection: Any) -> bool | None:
         """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""
@@ -99,6 +113,7 @@ else:
         _pool: Any = None
         _slot: Any = None
         _look: Any = None
+        _left: int | None = None  # the socket, when psycopg2 has closed its own in the midst of a query
         _baseline: Any = None
         _dirty = False
         _statement = ""
@@ -120,15 +135,9 @@ else:
         """Give a new connection the marks that the pool reads and writes, as far as its class has none."""
         connection._named = []
 
-    def close(connection: Any) -> None:
-        """Close the socket. Neither blocks nor switches."""
-        if connection.closed or connection.get_transaction_status() != ext.TRANSACTION_STATUS_ACTIVE:
-            connection.close()
-            return
-        # Somebody waits inside it. psycopg2 keeps the connection locked while it waits in a COMMIT or ROLLBACK, and
-        # `close` would wait for that lock with every greenlet. This way whoever waits sees the end, and closes it.
-        with green.native("socket", "socket")(fileno=os.dup(connection.fileno())) as duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)
+    def is_waited_for(connection: Any) -> bool:
+        """Whether a greenlet or thread is in the middle of a call of it."""
+        return not connection.closed and connection.get_transaction_status() == ext.TRANSACTION_STATUS_ACTIVE
 
     def idle_and_whole(connection: Any) -> bool | None:
         """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again."""

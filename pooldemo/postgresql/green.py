@@ -6,7 +6,6 @@ Nothing here imports gevent unless the process has: with plain threads the same 
 import contextlib
 import select
 import sys
-import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -58,7 +57,7 @@ def refuse_late_patch() -> None:
     from gevent.local import local
 
     storage = getattr(getattr(connections, "_connections", None), "_storage", None)
-    if not _patched_at_import or (isinstance(storage, threading.local) and not isinstance(storage, local)):
+    if not _patched_at_import or (isinstance(storage, native("threading", "local")) and not isinstance(storage, local)):
         raise ImproperlyConfigured(
             "Django was imported before gevent's monkey patch, so its connections cannot tell greenlets apart. "
             "Patch first: with gunicorn use `-k gevent` without `preload_app` (--preload); "

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import gevent
 import pytest
@@ -210,10 +211,10 @@ def test_options_that_make_no_sense_stop_the_program(site: Site) -> None:
 def test_django_imported_before_the_patch_is_told_clearly(postgresql: str) -> None:
     """Not with "DatabaseWrapper objects created in a thread ..." under load."""
     program = (
-        "import django.db; from gevent import monkey; monkey.patch_all()\n"
-        "from django.conf import settings; from django.db import connection\n"
-        "settings.configure(DATABASES={'default': {'ENGINE': 'pooldemo.postgresql', 'NAME': 'any'}})\n"
-        "connection.ensure_connection()"
+        "import django.db\n"
+        "django.conf.settings.configure(DATABASES={'default': {'ENGINE': 'pooldemo.postgresql', 'NAME': 'any'}})\n"
+        "from gevent import monkey; monkey.patch_all()\n"
+        "django.db.connection.ensure_connection()"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
@@ -284,12 +285,19 @@ def test_threads_wait_no_longer_than_pool_timeout(site: Site) -> None:
 @threaded
 def test_a_thread_that_ends_without_checkin_gives_its_slot_back(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
-    thread = threading.Thread(target=lambda: db.connection.ensure_connection())  # noqa: PLW0108  in the thread
-    thread.start()
-    thread.join()
-    del thread
+
+    def forgets() -> None:
+        db.connection.ensure_connection()
+
+    def others() -> Any:
+        thread = threading.Thread(target=forgets)
+        thread.start()
+        thread.join()
+        del thread
+        return db.ask("SELECT 1")
+
     with pytest.warns(ResourceWarning, match="ended without giving a connection"):
-        assert db.ask("SELECT 1") == 1
+        assert others() == 1
 
 
 @threaded
