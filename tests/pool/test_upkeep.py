@@ -209,13 +209,14 @@ def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
     def forgotten():
         Worker(forget, name="forgetful").result()
         eventually(lambda: gc.collect() or connector.closed == [1], "the orphan's connection is closed")
-        return pool.checkout(timeout=5)
+        slot = pool.checkout(timeout=5)
+        eventually(lambda: len(told) > 0)  # the slot comes back first, the warning after
+        return slot
 
     with pytest.warns(
         ResourceWarning, match=r"forgetful ended without giving .* back: forgetful for .* s \(SELECT 1\)"
     ) as told:
         slot = forgotten()
-        eventually(lambda: len(told) > 0)
     assert slot.connection == 2
     assert pool.get_stats()["holders_lost"] == 1
     pool.checkin(slot)
@@ -235,13 +236,13 @@ def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
         eventually(lambda: gc.collect() or line[0].slot is not None)
         line[0].give_back()
         line[1].give_back()
+        eventually(lambda: len(told) > 0)
 
     Worker(forget, name="forgetful")
     end.has(1)
     line = queue(pool, 2)
     with pytest.warns(ResourceWarning, match="forgetful ended") as told:
         forgotten()
-        eventually(lambda: len(told) > 0)  # the slot comes back first, the warning after
     assert [holding.connection for holding in line] == [2, 2]
     assert_whole(pool, connector)
 
