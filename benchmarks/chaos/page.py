@@ -130,7 +130,8 @@ The stock library is the faster one wherever it is above its cap: it uses more c
 
 {WORKERS} gunicorn workers with gevent, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s (the stock library has
 none); {USERS} users of Locust, each request a write of {MS:g} ms on a connection of its own, half of them in a
-transaction of two statements; after a failure a user rests for 0.2 s. A PostgreSQL of the run's own on a unix socket (through a proxy on loopback where the
-network fails), every server started afresh for each fault.
+transaction of two statements; after a failure a user rests for 0.2 s. A PostgreSQL of the run's own on a unix socket
+(through a proxy on loopback where the network fails), every server started afresh for each fault.
+
 Commit {conditions.commit}; {conditions.machine}, {conditions.cpus} cores; {versions}.
 """
