@@ -5,6 +5,7 @@ Configures Django by itself. Without gevent's patch the same names work on threa
 
 import contextlib
 import itertools
+import os
 import tempfile
 import time
 import traceback
@@ -118,7 +119,7 @@ class Site:
 
     def __init__(self, url: str, engine: str) -> None:
         self.url, self.engine = url, engine
-        self._names = map("t{}".format, itertools.count())
+        self._names = map(f"t{os.getpid()}_{{}}".format, itertools.count())
         self._ends, self._lasting = contextlib.ExitStack(), contextlib.ExitStack()  # of one test, of the process
         self._own_server: EmbeddedPostgres | None = None
         if engine == STOCK:
@@ -142,6 +143,10 @@ class Site:
         given[alias] = config | {"OPTIONS": {**config["OPTIONS"], "application_name": alias, **options}}
         connections.settings = connections.configure_settings(given)
         return Database(self, alias)
+
+    def name(self, word: str) -> str:
+        """A name for a table and the like that no other run of these tests has."""
+        return f"{word}_{os.getpid()}"
 
     def gate(self) -> Any:
         """A Gate before PostgreSQL, closed when the test ends. Only under gevent."""

@@ -24,10 +24,11 @@ from .site import Database, Site
 
 
 def rows(site: Site) -> Database:
-    """A database with an empty table `rows`, which goes when the test ends."""
-    db = site.database(MAX_CONNS=2)
-    db.ask("DROP TABLE IF EXISTS rows; CREATE TABLE rows (id int, at timestamptz)")
-    site.finally_do(lambda: site.database(pool=False).ask("DROP TABLE rows"))
+    """A database with an empty table `rows` in a schema of its own, which goes when the test ends."""
+    schema = site.name("rows")
+    db = site.database(MAX_CONNS=2, options=f"-c search_path={schema}")
+    db.ask(f"CREATE SCHEMA {schema}; CREATE TABLE rows (id int)")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP SCHEMA {schema} CASCADE"))
     return db
 
 
@@ -147,22 +148,23 @@ def test_pool_false_is_a_plain_connection(site: Site) -> None:
 @patched
 def test_test_databases_are_made_cloned_and_dropped(site: Site) -> None:
     """No idle connection, not of another alias either, keeps PostgreSQL from dropping or copying one."""
-    db = site.database({"TEST": {"NAME": "pooldemo_own_test"}})
+    name = site.name("pooldemo_own_test")
+    db = site.database({"TEST": {"NAME": name}})
     creation = db.connection.creation
     before = db.connection.settings_dict["NAME"]
     creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
-        assert db.ask("SELECT current_database()") == "pooldemo_own_test"
+        assert db.ask("SELECT current_database()") == name
         mirror = site.database()
         mirror.connection.creation.set_as_test_mirror(db.connection.settings_dict)
-        assert mirror.ask("SELECT current_database()") == "pooldemo_own_test"
+        assert mirror.ask("SELECT current_database()") == name
         creation.clone_test_db(suffix="2", verbosity=0, autoclobber=True)
-        assert db.ask("SELECT current_database()") == "pooldemo_own_test"
+        assert db.ask("SELECT current_database()") == name
         creation.destroy_test_db(verbosity=0, suffix="2")
     finally:
         creation.destroy_test_db(before, verbosity=0)
     assert db.ask("SELECT current_database()") == before
-    assert site.observe("SELECT datname FROM pg_database WHERE datname LIKE 'pooldemo_own_test%%'") == []
+    assert site.observe("SELECT datname FROM pg_database WHERE datname LIKE %s", f"{name}%") == []
 
 
 @patched

@@ -131,13 +131,14 @@ def test_an_open_transaction_does_not_leak(site: Site) -> None:
 def test_a_transaction_that_its_greenlet_left_open_does_not_leak(site: Site) -> None:
     """Killed in the middle of `atomic`: everything since its BEGIN is undone, and the next has a clean connection."""
     db = site.database(MAX_CONNS=1)
-    db.ask("CREATE TABLE left_open (id int)")
-    site.finally_do(lambda: site.database(pool=False).ask("DROP TABLE left_open"))
+    table = site.name("left_open")
+    db.ask(f"CREATE TABLE {table} (id int)")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
 
     def left() -> None:
         try:
             with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
-                cursor.execute("INSERT INTO left_open VALUES (1)")
+                cursor.execute(f"INSERT INTO {table} VALUES (1)")
                 gevent.sleep(60)
         finally:
             db.end_request()
@@ -145,7 +146,7 @@ def test_a_transaction_that_its_greenlet_left_open_does_not_leak(site: Site) -> 
     greenlet = gevent.spawn(left)
     site.wait_until(lambda: site.observe(STATES, db.alias) == [("idle in transaction",)])
     greenlet.kill()
-    assert db.ask("SELECT count(*) FROM left_open") == 0
+    assert db.ask(f"SELECT count(*) FROM {table}") == 0
 
 
 @patched
@@ -215,7 +216,7 @@ def test_a_cursor_that_was_read_to_its_end_costs_no_reset(site: Site) -> None:
 @patched
 def test_reset_always_undoes_what_text_does_not_tell(site: Site) -> None:
     """A function of the application's own changes the session: "dirty" cannot notice that, "always" needs not to."""
-    name = "changes_the_session"
+    name = site.name("changes_the_session")
     creator = site.database(pool=False)
     creator.ask(
         f"CREATE FUNCTION {name}() RETURNS text LANGUAGE sql AS "
