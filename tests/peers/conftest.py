@@ -136,8 +136,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="session")
-def fleet(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(postgresql, tmp_path_factory.mktemp("fleet"))
+def fleet(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(database_url, tmp_path_factory.mktemp("fleet"))
     try:
         yield fleet
     finally:
