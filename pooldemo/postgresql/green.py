@@ -4,6 +4,7 @@ Nothing here imports gevent unless the process has: with plain threads the same 
 """
 
 import contextlib
+import os
 import select
 import sys
 import traceback
@@ -68,11 +69,24 @@ def refuse_late_patch() -> None:
 def make_driver_green() -> None:
     """Let psycopg2 wait through gevent when the process is patched. psycopg 3 needs nothing: it notices by itself."""
     psycopg2 = sys.modules.get("psycopg2")
-    if psycopg2 is None or not is_patched() or psycopg2.extensions.get_wait_callback() is not None:
-        return
-    from psycogreen.gevent import patch_psycopg
+    if psycopg2 is not None and is_patched():
+        psycopg2.extensions.set_wait_callback(_wait)
 
-    patch_psycopg()
+
+def _wait(connection: Any) -> None:
+    """psycopg2's wait callback, as psycogreen has it. Who is stopped here leaves the socket behind in `_left`, for
+    psycopg2 closes the connection at once, and its query runs on."""
+    from gevent.socket import wait_read, wait_write
+    from psycopg2.extensions import POLL_OK, POLL_READ
+
+    try:
+        while (state := connection.poll()) != POLL_OK:
+            (wait_read if state == POLL_READ else wait_write)(connection.fileno())
+    except BaseException:
+        if getattr(connection, "_look", None) is not None:  # one of a pool, and complete
+            with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
+                connection._left = os.dup(connection.fileno())
+        raise
 
 
 class TimeLimit(Exception):
