@@ -230,6 +230,7 @@ def test_isolation_level_is_kept(site: Site) -> None:
             level = db.ask("SHOW transaction_isolation")
         db.end_request()
         assert level == "serializable", f"the level is {level!r}"
+        assert db.connection.isolation_level is IsolationLevel.SERIALIZABLE  # type: ignore[attr-defined]
         db.ask(change)
 
 
