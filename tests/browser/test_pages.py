@@ -47,7 +47,7 @@ def test_it_shows_the_verdict_and_the_chart_of_a_sweep_from_the_list(
     visit = Visit(browser, site.url)
     page = visit.log_in(SWEEPS)
     page.click(f"a:text-is('sweep {stored[-1]}')")
-    assert page.is_visible(".verdict p")
+    page.wait_for_selector(".verdict p")
     page.wait_for_selector("[data-figure=throughput] canvas")
     assert page.locator("[data-figure] canvas").count() == 4
     assert not page.is_visible("[data-figure=throughput] svg")
@@ -135,7 +135,7 @@ def test_it_shows_the_live_pool_during_a_burst(visit: Visit, site: Site) -> None
         page.wait_for_selector("text=SELECT pg_sleep")
         assert {each.result().status for each in burst} == {200}
     visit.until("Number(document.getElementById('pending').textContent) === 0")
-    assert page.is_visible("#live-chart canvas")
+    page.wait_for_selector("#live-chart canvas")
     assert "PostgreSQL counts" in page.inner_text("#census")
 
 
@@ -173,9 +173,9 @@ def test_it_is_there_while_postgresql_is_down(browser: Any, database_url: str, t
         cable.cut()
         page.wait_for_selector("text=PostgreSQL does not answer")
         page.reload()
-        assert page.is_visible("text=PostgreSQL does not answer")
+        page.wait_for_selector("text=PostgreSQL does not answer")
         page.goto(f"{site.url}/")
-        assert page.is_visible("text=The last sweep cannot be read")
+        page.wait_for_selector("text=The last sweep cannot be read")
         page.goto(f"{site.url}{LIVE}")
         cable.mend()
         visit.until("document.getElementById('census').textContent.includes('PostgreSQL counts')")
@@ -185,20 +185,20 @@ def test_it_is_there_while_postgresql_is_down(browser: Any, database_url: str, t
 
 def test_it_is_complete_without_scripts(plain_visit: Visit, sweep_path: str, stored: list[int]) -> None:
     page = plain_visit.log_in(sweep_path)
-    assert page.is_visible(".verdict p")
+    page.wait_for_selector(".verdict p")
     assert page.locator("[data-figure] svg.chart").count() == 4
-    assert page.is_visible("[data-figure=throughput] svg.chart")
-    assert page.is_visible("table.numbers")
+    page.wait_for_selector("[data-figure=throughput] svg.chart")
+    page.wait_for_selector("table.numbers")
     assert not page.is_visible("#play"), "nothing that does not work"
     page.goto(f"{plain_visit.url}{SWEEPS}compare/?sweeps={stored[0]},{stored[1]}")
-    assert page.is_visible("[data-figure=overlay] svg.chart")
+    page.wait_for_selector("[data-figure=overlay] svg.chart")
     page.goto(f"{plain_visit.url}/")
-    assert page.is_visible("svg.chart")
+    page.wait_for_selector("svg.chart")
     page.click("text=/fast/")
     assert '"workload": "fast"' in page.content()
     with page.expect_navigation(timeout=10_000):  # the meta refresh
         page.goto(f"{plain_visit.url}{LIVE}")
-        assert page.is_visible("caption:has-text('Connections')")
+        page.wait_for_selector("caption:has-text('Connections')")
         page.wait_for_url(f"**{LIVE}")
         page.wait_for_event("framenavigated")
 
@@ -219,7 +219,7 @@ def test_it_prints_the_drawing_in_black_on_white_and_not_the_canvas(visit: Visit
     for path in (sweep_path, "/"):
         page = visit.go(path)
         page.emulate_media(media="print", color_scheme="dark")
-        assert page.is_visible("svg.chart")
+        page.wait_for_selector("svg.chart")
         assert not page.locator("canvas:visible, #play:visible").count()
         inks = page.eval_on_selector_all("h2, td, svg.chart", "all => all.map((each) => getComputedStyle(each).color)")
         assert inks
