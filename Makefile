@@ -85,7 +85,7 @@ stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
-chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (10 minutes)
+chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (8 minutes)
 	@$(PY) -m benchmarks.chaos $(ARGS)
 
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))

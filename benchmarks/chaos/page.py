@@ -96,7 +96,7 @@ def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Condi
     return f"""# When things go wrong
 
 What `pooldemo` and the stock library, django-db-geventpool (`geventpool`), do when PostgreSQL, the network, gunicorn or
-the clients fail under load. Made by `make chaos`, which takes about ten minutes and writes this page;
+the clients fail under load. Made by `make chaos`, which takes about eight minutes and writes this page;
 `make chaos ARGS="--only restart"` lets one thing happen and prints its rows.
 
 {markdown(outcomes)}
@@ -113,7 +113,8 @@ the clients fail under load. Made by `make chaos`, which takes about ten minutes
   least {FULL:.0%} of the requests before; `never`: not while it was watched, which is for {AFTER_S:g} s from when
   all slots worked again, and for {RECOVERY_S + AFTER_S:g} s at most.
 - **above the cap**: the most connections that PostgreSQL showed of one worker beyond its MAX_CONNS at any moment,
-  warm-up included, and for how long.
+  warm-up included, and for how long. Where the network fails they are counted at the worker's end instead: only the
+  network knows that the others are no more, and PostgreSQL finds out at its next look.
 - **slots lost**: those that did no work at the end; of `pooldemo` also those that `/pool/` says are taken when nobody
   asks.
 - **still running**: queries that PostgreSQL works on {RUNNING_S:g} s after the fault and that nobody waits for.

@@ -4,12 +4,15 @@ It runs in a thread of its own. Everything is passed on as it comes, until it is
 """
 
 import asyncio
+import re
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self, cast
 
+NAME = re.compile(rb"\0application_name\0([^\0]+)\0")  # in the message that begins a session
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing forgets what was not sent, and tells the other end so
 
 
@@ -81,6 +84,10 @@ class Proxy:
         """Close every connection politely (FIN); blocks until it is done."""
         self._do(lambda: self._cut(reset=False))
 
+    def clients(self) -> dict[str, int]:
+        """How many connections the clients have open now, by the name that they gave themselves."""
+        return Counter(end.name for end in list(self.ends) if isinstance(end, _Door) and end.name)
+
     def refuse(self, yes: bool) -> None:
         """Whether those who come from now on are turned away."""
         self._refuses = yes
@@ -148,8 +155,15 @@ class Proxy:
 
 
 class _Door(_End):
-    """The end that a client comes to."""
+    """The end that a client comes to; `name` is what it calls itself, empty until it has."""
+
+    name = ""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._proxy.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.name and (found := NAME.search(data)):
+            self.name = found[1].decode()
+        super().data_received(data)

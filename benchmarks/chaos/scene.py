@@ -128,7 +128,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         plan = Plan(stacks=(stack_name,), ms=MS, users=USERS, workers=WORKERS, duration_s=60)
         scene = Scene(postgresql, stack, proxy, ledger, stop)
         load = stop.enter_context(Load(plan, scene.port, USERS_FILE, folder, ledger))
-        watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE))
+        watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE, proxy.clients if proxy else None))
         load.go()
         time.sleep(SETTLE_S + before_s)
         began_at_s = time.time()

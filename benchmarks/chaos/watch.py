@@ -6,6 +6,7 @@ One look each hundredth of a second, on a connection of the superuser's, who is 
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import psycopg2
@@ -28,12 +29,13 @@ class Watch(threading.Thread):
     """A thread that looks at the connections whose name begins with `name`, until its block is left.
 
     While PostgreSQL is away nothing is seen. `peaks` are the most connections by worker, `above_s` the seconds for
-    which a worker was seen with more than `size`.
+    which a worker was seen with more than `size`. Where a network is between that fails, `clients` counts the
+    connections by worker: PostgreSQL goes on counting those of which only the network knows that they are no more.
     """
 
-    def __init__(self, url: str, name: str, size: int) -> None:
+    def __init__(self, url: str, name: str, size: int, clients: Callable[[], Mapping[str, int]] | None = None) -> None:
         super().__init__(name="watch", daemon=True)
-        self._url, self._name, self._size = url, f"{name}/", size
+        self._url, self._name, self._size, self._clients = url, f"{name}/", size, clients
         self._left = threading.Event()
         self._connection: Any = None
         self.peaks: dict[str, int] = defaultdict(int)
@@ -42,8 +44,11 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._left.wait(EVERY_S):
-            for worker, connections, _ in self._look():
+            seen = self._look()
+            for worker, connections in (self._clients() if self._clients else seen).items():
                 self.peaks[worker] = max(self.peaks[worker], connections)
+                if connections > self._size:
+                    self.above_s[worker] += EVERY_S
 
     def still_running(self) -> int:
         """Queries of requests that run for more than a second now. Blocks; raises when PostgreSQL does not answer."""
@@ -70,7 +75,8 @@ class Watch(threading.Thread):
         """The most connections that were seen with a query at once, from `since_s` (epoch) on."""
         return max((count for at_s, count in self.at_work if at_s >= since_s), default=0)
 
-    def _look(self) -> list[tuple[str, int, int]]:
+    def _look(self) -> dict[str, int]:
+        """The connections by worker as PostgreSQL counts them."""
         try:
             if self._connection is None:
                 self._connection = target.connect(self._url)
@@ -79,12 +85,9 @@ class Watch(threading.Thread):
                 rows: list[tuple[str, int, int]] = cursor.fetchall()
         except (psycopg2.Error, target.DatabaseDown):
             self._close()
-            return []
+            return {}
         self.at_work.append((time.time(), sum(working for _, _, working in rows)))
-        for worker, connections, _ in rows:
-            if connections > self._size:
-                self.above_s[worker] += EVERY_S
-        return rows
+        return {worker: connections for worker, connections, _ in rows}
 
     def _close(self) -> None:
         if self._connection is not None:
