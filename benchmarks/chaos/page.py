@@ -121,7 +121,8 @@ the clients fail under load. Made by `make chaos`, which takes about eight minut
 - **rows**, **wrong**: requests that were answered with 200, each of which wrote two rows; and those of which the
   ledger then has not exactly these two, or of any other request one or a double.
 
-The stock library is the faster one wherever it is above its cap: it uses more connections than it was given.
+The stock library is the faster one wherever it is above its cap: it uses more connections than it was given. Where it
+keeps to the cap after the fault, and loses no slot, `never` says no more than that.
 
 ## The faults
 
