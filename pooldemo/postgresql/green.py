@@ -74,14 +74,12 @@ def make_driver_green() -> None:
 
 
 def _wait(connection: Any) -> None:
-    """psycopg2's wait callback, as psycogreen has it. Who is stopped here leaves the socket behind in `_left`, for
-    psycopg2 closes the connection at once, and its query runs on."""
-    from gevent.socket import wait_read, wait_write
-    from psycopg2.extensions import POLL_OK, POLL_READ
+    """psycogreen's wait callback. Who is stopped in it leaves the socket behind in `_left`, for psycopg2 closes the
+    connection at once, and its query runs on."""
+    from psycogreen.gevent import gevent_wait_callback
 
     try:
-        while (state := connection.poll()) != POLL_OK:
-            (wait_read if state == POLL_READ else wait_write)(connection.fileno())
+        gevent_wait_callback(connection)
     except BaseException:
         if getattr(connection, "_look", None) is not None:  # one of a pool, and complete
             with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
