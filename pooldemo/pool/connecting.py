@@ -1,5 +1,7 @@
 """How an empty slot gets a connection: now, after a pause for the server, or from somebody who gives one back."""
 
+from typing import NoReturn
+
 from . import report
 from .errors import PoolClosed, PoolTimeout
 from .line import Waiter
@@ -22,14 +24,18 @@ def fill(store: Store, waiter: Waiter, timeout: float | None, deadline: float | 
         try:
             connect(store, slot, deadline)
         except connector.errors as error:
-            _give_up_at(deadline, store, timeout, error)
+            left_s = _left_s(store, deadline)
+            if left_s <= 0:
+                _give_up(store, timeout, error)
             if timeout == 0 or not connector.is_transient(error, first=not any(store.stats.connect.counts)):
                 raise
             longest_s = pause_s * (0.5 + 0.5 * store._spread())
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            slot = _pause(store, waiter, min(longest_s, store._left_s(deadline) or longest_s), error)
+            slot = _pause(store, waiter, min(longest_s, left_s), error)
             if slot.connection is None or not store._works(slot, deadline):
-                _give_up_at(deadline, store, timeout, error)
+                if longest_s >= left_s or _left_s(store, deadline) <= 0:
+                    # A timer may be early: an attempt in what is left would fail for want of time, and hide the cause.
+                    _give_up(store, timeout, error)
                 continue
         else:
             with store._mutex:
@@ -62,11 +68,14 @@ def connect(store: Store, slot: Slot, deadline: float | None) -> None:
         stats.connect.add(now - started_at)
 
 
-def _give_up_at(deadline: float | None, store: Store, timeout: float | None, failure: Exception) -> None:
-    """Raise PoolTimeout from the last failure when the deadline has passed."""
-    if deadline is not None and store._clock() >= deadline:
-        what = f"no connection within {timeout} s; connecting failed ({str(failure).strip()})"
-        store._refuse(PoolTimeout(report.because(store, what)), cause=failure)
+def _left_s(store: Store, deadline: float | None) -> float:
+    return float("inf") if deadline is None else deadline - store._clock()
+
+
+def _give_up(store: Store, timeout: float | None, failure: Exception) -> NoReturn:
+    """Raise PoolTimeout from the last failure: the deadline has passed."""
+    what = f"no connection within {timeout} s; connecting failed ({str(failure).strip()})"
+    store._refuse(PoolTimeout(report.because(store, what)), cause=failure)
 
 
 def _pause(store: Store, waiter: Waiter, pause_s: float, failure: Exception) -> Slot:

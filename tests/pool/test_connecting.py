@@ -112,6 +112,21 @@ def test_it_does_not_try_again_when_the_deadline_has_passed():
     assert attempts == [1]
 
 
+def test_it_does_not_try_again_when_its_last_pause_ended_early():
+    """The last attempt would fail for want of time, and hide why the others did."""
+    clock = Clock()  # it stands: as early as a timer can be
+    pool, connector = make(MAX_CONNS=1, MAX_LIFETIME=0, clock=clock)
+
+    def connect(number):
+        assert number == 1
+        raise busy()
+
+    connector.on_connect = connect
+    with pytest.raises(PoolTimeout, match="too many clients"):
+        pool.checkout(timeout=0.02)
+    assert_whole(pool, connector)
+
+
 def test_it_tells_the_driver_whether_there_ever_was_a_connection():
     pool, connector = make(MAX_CONNS=2)
 
