@@ -41,16 +41,23 @@ def table(medians: Medians) -> str:
     for name, us in sorted(pairs.items(), key=lambda pair: pair[1]):
         lines.append(f"| {name} | {us:.2f} | {us / reference:.2f} |" if reference else f"| {name} | {us:.2f} | |")
     found = medians["waiters"]
-    lines += [
-        "",
-        "| `pooldemo`, 10,000 waiting | in lines of 10, us | in one line, us | ratio |",
-        "| --- | --: | --: | --: |",
-    ]
-    for what, title in {"handoff": "a slot handed to the next one", "cancel": "one cancelled in mid-line"}.items():
-        few, many = found[f"{what} few"], found[f"{what} many"]
-        lines.append(f"| {title} | {few:.2f} | {many:.2f} | {many / few:.2f} |")
-    lines.append(f"| a slot handed to the next one, nobody else in the process | {found['handoff cached']:.2f} | | |")
+    handed, cancelled = "a slot handed to the next one", "one cancelled in mid-line"
+    lines += _rows(found, "10 greenlets wait", "10,000 wait", {
+        handed: ("handoff few", "handoff one"),
+        "the same with bare gevent locks": ("gevent few", "gevent many"),
+    })  # fmt: skip
+    lines += _rows(found, "10,000 wait, in lines of 10", "in one line", {
+        handed: ("handoff lines", "handoff one"),
+        cancelled: ("cancel lines", "cancel one"),
+    })  # fmt: skip
     return "\n".join(lines)
+
+
+def _rows(found: dict[str, float], few: str, many: str, rows: dict[str, tuple[str, str]]) -> list[str]:
+    lines = ["", f"| | {few}, us | {many}, us | ratio |", "| --- | --: | --: | --: |"]
+    for title, (one, other) in rows.items():
+        lines.append(f"| {title} | {found[one]:.2f} | {found[other]:.2f} | {found[other] / found[one]:.2f} |")
+    return lines
 
 
 def conditions(rounds: int) -> str:

@@ -12,6 +12,7 @@ monkey.patch_all()
 import itertools  # noqa: E402 - nothing may be imported before the patch
 import json  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
@@ -93,23 +94,46 @@ def _handoffs(lines: int, size: int) -> Iterator[float]:
         assert not any(waiter.dead for waiter in crowd)
 
 
+def _lock_handoffs(size: int) -> Iterator[float]:
+    """Microseconds of the least that gevent could do it with: a lock each, with a deadline, passed on in a ring."""
+    locks = [threading.Lock() for _ in range(size + 1)]
+    for lock in locks:
+        lock.acquire()
+
+    def pass_on(mine: threading.Lock, next_one: threading.Lock) -> None:
+        while True:
+            mine.acquire(timeout=600)
+            next_one.release()
+
+    crowd = [gevent.spawn(pass_on, *two) for two in itertools.pairwise([*locks[1:], locks[0]])]
+    gevent.sleep(0)
+    while True:
+        start = time.perf_counter()
+        locks[1].release()
+        locks[0].acquire(timeout=600)
+        yield (time.perf_counter() - start) / (size + 1) * 1e6
+        assert not any(waiter.dead for waiter in crowd)
+
+
 def waiters() -> Round:
     """Handing a slot to the next waiter, and cancelling one from the middle of the line, with few and with many.
 
-    As many greenlets wait in both: in one line, or in a thousand lines of ten. Else the many would differ from the few
-    above all in that their stacks have left the processor's caches when their turn comes ("cached": few and no others).
+    The many differ from the few above all in that their stacks have left the processor's caches when their turn comes.
+    That is gevent's to bear ("gevent"). The length of the line alone is what differs between ten thousand in one line
+    ("one") and in a thousand lines of ten ("lines").
     """
-    measured = {
-        "handoff few": _handoffs(MANY // FEW, FEW),
-        "handoff many": _handoffs(1, MANY),
-        "cancel few": _cancels(MANY // FEW, FEW),
-        "cancel many": _cancels(1, MANY),
+    few = {"handoff few": _handoffs(1, FEW), "gevent few": _lock_handoffs(FEW)}
+    many = {
+        "handoff one": _handoffs(1, MANY),
+        "gevent many": _lock_handoffs(MANY),
+        "handoff lines": _handoffs(MANY // FEW, FEW),
+        "cancel lines": _cancels(MANY // FEW, FEW),
+        "cancel one": _cancels(1, MANY),
     }
-    cached = _handoffs(1, FEW)
 
     def measure() -> dict[str, float]:
-        found = {name: next(each) for name, each in measured.items()}
-        return found | {"handoff cached": sum(next(cached) for _ in range(HANDOFFS)) / HANDOFFS}
+        found = {name: next(each) for name, each in many.items()}
+        return found | {name: sum(itertools.islice(each, HANDOFFS)) / HANDOFFS for name, each in few.items()}
 
     return measure
 

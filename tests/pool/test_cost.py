@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.pool.rounds import Medians, available, run
 
-PAIRS = {"psycopg_pool": 0.40, "django-db-geventpool": 1.4}  # measured: 0.30 and 0.90
+PAIRS = {"psycopg_pool": 0.40, "django-db-geventpool": 1.4}  # measured: 0.27 and 0.84
 
 
 def at_most(limits: dict[str, float], ratios: Callable[[Medians], dict[str, float]], *names: str) -> None:
@@ -32,6 +32,6 @@ def test_it_takes_less_than_other_pools(peer):
 def test_it_takes_as_long_with_ten_thousand_waiters_as_with_ten():
     def ratios(found: Medians) -> dict[str, float]:
         us = found["waiters"]
-        return {what: us[f"{what} many"] / us[f"{what} few"] for what in ("handoff", "cancel")}
+        return {what: us[f"{what} one"] / us[f"{what} lines"] for what in ("handoff", "cancel")}
 
-    at_most({"handoff": 1.4, "cancel": 1.8}, ratios, "waiters")  # measured: 1.0 and 1.0
+    at_most({"handoff": 1.2, "cancel": 1.8}, ratios, "waiters")  # measured: 1.03 and 0.77
