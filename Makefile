@@ -77,16 +77,16 @@ test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is install
 	@.venv-psycopg3/bin/python -m pytest tests/postgresql $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
-	@$(PY) -m tests.django_own $(ARGS)
+	@trap : INT; $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)
 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
-	@$(PY) -m benchmarks.stacks $(ARGS)
+	@trap : INT; $(PY) -m benchmarks.stacks $(ARGS); $(AFTERWARDS)
 
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (8 minutes)
-	@$(PY) -m benchmarks.chaos $(ARGS)
+	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
