@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,21 +82,10 @@ def sources(folder: Path) -> Path:
     if not (folder / name / "tests" / "runtests.py").exists():
         folder.mkdir(parents=True, exist_ok=True)
         requirement = f"Django=={django.__version__}"
-        fetch = [
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--dest",
-            str(folder),
-            requirement,
-        ]
         # An environment that uv made has no pip of its own; the Python that it was made with has.
-        pythons = [sys.executable, str(Path(sys.base_prefix, "bin", "python3"))]
-        if not any(subprocess.run([python, *fetch]).returncode == 0 for python in pythons):
+        python = sys.executable if find_spec("pip") else str(Path(sys.base_prefix, "bin", "python3"))
+        options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+        if subprocess.run([python, "-m", "pip", "download", *options, requirement]).returncode:
             sys.exit(f"the sdist of {requirement} cannot be fetched: put it, unpacked, into {folder}")
         with tarfile.open(folder / f"{name}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
