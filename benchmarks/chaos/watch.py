@@ -3,15 +3,15 @@
 One look each hundredth of a second, on a connection of the superuser's, who is let in when nobody else is.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import psycopg2
 
 from pooldemo.sweep import target
+from pooldemo.sweep.observe import Poll
 
 EVERY_S = 0.01
 LOOK_SQL = """
@@ -25,7 +25,7 @@ STILL_SQL = """
 """
 
 
-class Watch(threading.Thread):
+class Watch(Poll):
     """A thread that looks at the connections whose name begins with `name`, until its block is left.
 
     While PostgreSQL is away nothing is seen. `peaks` are the most connections by worker, `above_s` the seconds for
@@ -34,21 +34,12 @@ class Watch(threading.Thread):
     """
 
     def __init__(self, url: str, name: str, size: int, clients: Callable[[], Mapping[str, int]] | None = None) -> None:
-        super().__init__(name="watch", daemon=True)
+        super().__init__(self._note, EVERY_S)
         self._url, self._name, self._size, self._clients = url, f"{name}/", size, clients
-        self._left = threading.Event()
         self._connection: Any = None
         self.peaks: dict[str, int] = defaultdict(int)
         self.above_s: dict[str, float] = defaultdict(float)
         self.at_work: list[tuple[float, int]] = []  # (epoch seconds, connections with a request's query)
-
-    def run(self) -> None:
-        while not self._left.wait(EVERY_S):
-            seen = self._look()
-            for worker, connections in (self._clients() if self._clients else seen).items():
-                self.peaks[worker] = max(self.peaks[worker], connections)
-                if connections > self._size:
-                    self.above_s[worker] += EVERY_S
 
     def still_running(self) -> int:
         """Queries of requests that run for more than a second now. Blocks; raises when PostgreSQL does not answer."""
@@ -75,7 +66,14 @@ class Watch(threading.Thread):
         """The most connections that were seen with a query at once, from `since_s` (epoch) on."""
         return max((count for at_s, count in self.at_work if at_s >= since_s), default=0)
 
-    def _look(self) -> dict[str, int]:
+    def _note(self) -> None:
+        seen = self._seen()
+        for worker, connections in (self._clients() if self._clients else seen).items():
+            self.peaks[worker] = max(self.peaks[worker], connections)
+            if connections > self._size:
+                self.above_s[worker] += EVERY_S
+
+    def _seen(self) -> dict[str, int]:
         """The connections by worker as PostgreSQL counts them."""
         try:
             if self._connection is None:
@@ -94,11 +92,8 @@ class Watch(threading.Thread):
             self._connection.close()
             self._connection = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self.join()
+        super().__exit__()
         self._close()
+        if self.error is not None:  # what it did not see would read as a promise kept
+            raise self.error
