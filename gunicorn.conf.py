@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_connections = 2000  # clients per worker; one above it waits unanswered in the kernel's queue
@@ -43,7 +45,7 @@ def on_starting(server: Any) -> None:
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{FOLDER}*"):  # left behind by masters that were killed
         pid = folder.name.removeprefix(FOLDER).split("-")[0]
-        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not alive(int(pid)):
+        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
 
@@ -84,13 +86,3 @@ def child_exit(_server: Any, worker: Any) -> None:
 def on_exit(_server: Any) -> None:
     """The master ends: leave nothing."""
     shutil.rmtree(os.environ.pop(SNAPSHOTS, ""), ignore_errors=True)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # alive, and somebody else's
-        pass
-    return True

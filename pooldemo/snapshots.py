@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from pooldemo.pool import Pool
@@ -150,15 +151,5 @@ def _published() -> Iterable[Snapshot]:
             snapshot: Snapshot = json.loads(path.read_text())
         except FileNotFoundError:  # its worker ended meanwhile
             continue
-        if _alive(snapshot["pid"]):
+        if psutil.pid_exists(snapshot["pid"]):
             yield snapshot
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # alive, and somebody else's
-        pass
-    return True
