@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from synthetic import CONDITIONS, hinge, trials_of
 
+from pooldemo import records
 from pooldemo.sweep.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.result import Plan, SweepResult
 from pooldemo.sweep.verdict import judge
@@ -96,6 +97,18 @@ def test_it_ends_with_0_when_nothing_is_worse_and_1_when_something_is(saved, cap
     assert "- pooldemo at 32: " in text
     assert "verdict: pooldemo: knee at 16 -> knee at 8" in text
     assert _run(capsys, slow, fast)[1] == 0
+
+
+@pytest.mark.django_db
+def test_it_reads_sweeps_by_their_numbers(saved, capsys):
+    before, after = (records.store(_sweep(curve, seed=seed)).pk for seed, curve in enumerate((hinge(16), hinge(8))))
+    text, code = _run(capsys, before, after)
+    assert code == 1
+    assert "verdict: pooldemo: knee at 16 -> knee at 8" in text
+    assert _run(capsys, saved("fast", hinge(16)), before)[1] == 0
+    text, code = _run(capsys, before, after + 1)
+    assert code == 2
+    assert f"there is no sweep {after + 1}: the last ones are {after}, {before}" in text
 
 
 def test_it_ends_with_2_when_the_sweeps_cannot_be_compared(saved, tmp_path, capsys):

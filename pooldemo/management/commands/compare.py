@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from pooldemo import records
 from pooldemo.sweep.compare import Change, Comparison, NotComparable, compare_sweeps
@@ -35,6 +36,8 @@ class Command(BaseCommand):
             found = compare_sweeps(read_sweep(options["before"]), read_sweep(options["after"]))
         except (NotComparable, records.NoSuchSweep, OSError) as error:
             raise CommandError(str(error), returncode=INVALID) from error
+        except DatabaseError as error:
+            raise CommandError(f"The database failed: {error}", returncode=INVALID) from error
         for line in lines_of(found, everything=options["all"]):
             self.stdout.write(line)
         if not found.is_known:
