@@ -6,6 +6,7 @@ On a terminal with colours, by rich; else plain lines, the same words. Nothing i
 import time
 from collections.abc import Iterable, Sequence
 from statistics import fmean
+from textwrap import indent
 from typing import IO, Self
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.result import Check, Plan, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.slo import describe_limit, describe_value
 from pooldemo.sweep.statistics import digits
+from pooldemo.sweep.warnings import brief
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
 
@@ -59,6 +61,7 @@ class Terminal:
         )
         self._bar = self._progress.add_task("", total=1, left_s=0.0)
         self._width = 8
+        self._told: set[str] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -86,7 +89,7 @@ class Terminal:
         """A trial that ended, as a row of a table that grows."""
         head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {result.size:>3}  "
         if result.error:
-            self.say(f"{head}failed: {result.error}", "red")
+            self._failed(head, result.error)
             return
         cells = [
             f"{digits(result.rps):>6}/s",
@@ -100,6 +103,14 @@ class Terminal:
             cells.append(f"efficiency {result.efficiency:.2f}")
         cells += [f"[{warning.code}]" for warning in result.warnings]
         self.say(head + "  ".join(cells), "yellow" if result.warnings else "")
+
+    def _failed(self, head: str, error: str) -> None:
+        """A line for each trial that failed; what its processes said, once for each kind of failure."""
+        told = brief(error)
+        self.say(f"{head}failed: {told}", "red")
+        if told not in self._told and told != error.strip():
+            self.say(indent(error, " " * 4))
+        self._told.add(told)
 
     def say(self, text: str, style: str = "") -> None:
         if not self.quiet:

@@ -89,6 +89,15 @@ def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monk
         command.available(replace(PLAN, stacks=("lacking",)), terminal)
 
 
+def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plan would lose one for good, and with it what was measured."""
+    lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
+    monkeypatch.setattr("pooldemo.stacks.get", lambda name: replace(lacking, programs=()) if name == "ok" else lacking)
+    plan = replace(PLAN, stacks=("ok", "lacking"))
+    with pytest.raises(ValueError, match="--resume 7 needs every stack of that sweep: lacking .*: install it"):
+        command.available(plan, Terminal(io.StringIO()), resumed=7)
+
+
 def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:
     stream = io.StringIO()
     run = trials(replace(PLAN, repeats=1), lambda trial: "no server" if trial.size == 2 else 20.0 * trial.size)
@@ -103,6 +112,17 @@ def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:
     assert "sweep 7: slow of 50 ms with 64 users, sizes 1, 2, 4, 1 repeat, 1 worker: 3 trials" in said
     assert "failed: no server" in said
     assert "pooldemo: " in said
+
+
+def test_it_shows_once_what_the_processes_of_failed_trials_said(trials: Maker) -> None:
+    stream = io.StringIO()
+    run = trials(replace(PLAN, repeats=1), lambda _: "gunicorn did not start: Traceback\n  File x\nOSError: in use")
+    with Terminal(stream) as terminal:
+        for result in run:
+            terminal.trial(result, run.plan, 1, 3)
+    said = stream.getvalue()
+    assert said.count("failed: gunicorn did not start: OSError: in use\n") == 3
+    assert said.count("      File x\n") == 1
 
 
 def test_it_says_the_verdicts_alone_when_it_is_quiet(trials: Maker) -> None:

@@ -104,7 +104,7 @@ class Command(BaseCommand):
             row = records.get(options["resume"]) if options["resume"] is not None else None
             plan, done = self._plan(row, options)
             planning.check(plan)
-            plan = available(plan, terminal)
+            plan = available(plan, terminal, options["resume"])
             now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:
@@ -219,8 +219,11 @@ def interruption(terminal: Terminal) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def available(plan: Plan, terminal: Terminal) -> Plan:
-    """The plan without the stacks that cannot run here, which it says. Raises ValueError when none is left."""
+def available(plan: Plan, terminal: Terminal, resumed: int | None = None) -> Plan:
+    """The plan without the stacks that cannot run here, which it says.
+
+    Raises ValueError when none is left, and when the sweep `resumed` would lose one.
+    """
     missing = {}
     for name in plan.stacks:
         stack = stacks.get(name)
@@ -229,6 +232,8 @@ def available(plan: Plan, terminal: Terminal) -> Plan:
         elif lacks := stack.missing():
             missing[name] = lacks
     left = tuple(name for name in plan.stacks if name not in missing)
+    if missing and resumed is not None:
+        raise ValueError(f"--resume {resumed} needs every stack of that sweep: {'; '.join(missing.values())}")
     if not left:
         raise ValueError("; ".join(missing.values()))
     for text in missing.values():
@@ -246,9 +251,14 @@ def open_reports(options: dict[str, Any]) -> Reports:
     """The reports asked for, by their file. Refuses now, not after the sweep, what cannot be written."""
     asked: Reports = {options[name]: make for name, make in REPORTS.items() if options[name]}
     for path in asked:
+        if path == "-":
+            continue
+        file = Path(path)
         try:
-            if path != "-":
-                Path(path).touch()
+            there = file.exists()
+            file.touch()
+            if not there:
+                file.unlink()  # a sweep that does not come about leaves nothing
         except OSError as error:
             raise CommandError(f"no report can be written there: {error}", returncode=INVALID) from error
     return asked
