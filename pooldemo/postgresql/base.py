@@ -4,7 +4,7 @@ Django knows how to live with a pool: it asks `self.pool` for connections, has t
 instead of closing them. This gives it one, and leaves the rest to Django.
 """
 
-from typing import Any
+from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS
@@ -54,7 +54,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except OptionError as error:
             raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]['OPTIONS']: {error}") from None
 
-    def without_pool(self) -> "DatabaseWrapper":
+    def without_pool(self) -> Self:
         """A wrapper of the same database that connects by itself."""
         options = {**self.settings_dict["OPTIONS"], "pool": False}
         return type(self)({**self.settings_dict, "OPTIONS": options}, alias=self.alias)

@@ -6,16 +6,13 @@ import os
 import re
 import select
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 from pooldemo.pool import Options
 
 from . import driver, green
 from .departures import Departures
 from .session import first_words
-
-if TYPE_CHECKING:
-    from .base import DatabaseWrapper
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
 # waits that long for the next connection: hence a tenth of a second. A look at the socket costs next to nothing.
@@ -40,6 +37,15 @@ _AWAY = re.compile(
 )
 
 
+class Wrapper(Protocol):
+    """What is asked of Django's wrapper."""
+
+    def without_pool(self) -> Self: ...
+    def get_connection_params(self) -> dict[str, Any]: ...
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any: ...
+    def configure(self, connection: Any) -> None: ...
+
+
 class PostgresConnector:
     """Connections as `wrapper` would make them for itself: its parameters, its time zone, its role.
 
@@ -48,7 +54,7 @@ class PostgresConnector:
 
     errors = (driver.Error,)
 
-    def __init__(self, wrapper: "DatabaseWrapper", options: Options) -> None:
+    def __init__(self, wrapper: Wrapper, options: Options) -> None:
         self._wrapper = wrapper
         self._setup_sql = options.setup_sql
         self._reset = options.reset

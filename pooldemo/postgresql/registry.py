@@ -3,7 +3,7 @@
 import _thread
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -11,16 +11,24 @@ from pooldemo.pool import Options, Pool, PoolError
 from pooldemo.pool.slot import Holder
 
 from . import errors, green
-from .connector import PostgresConnector
+from .connector import PostgresConnector, Wrapper
 
-if TYPE_CHECKING:
-    from .base import DatabaseWrapper
+
+class Database(Wrapper, Protocol):
+    """What is asked of the wrapper that wants a pool."""
+
+    alias: str
+    settings_dict: dict[str, Any]
+    isolation_level: Any
+
+    @property
+    def pool_options(self) -> Options: ...
 
 
 class ConnectionPool(Pool):
     """The pool behind `connection.pool`, with the four methods that Django asks of one."""
 
-    def __init__(self, wrapper: "DatabaseWrapper", options: Options) -> None:
+    def __init__(self, wrapper: Database, options: Options) -> None:
         green.refuse_late_patch()
         connector = PostgresConnector(wrapper, options)
         super().__init__(connector, options, name=wrapper.alias, task=green.current_task, mutex=green.native_lock())
@@ -55,7 +63,7 @@ class ConnectionPool(Pool):
         if slot.connection is connection:
             self.checkin(slot)
 
-    def share(self, connection: Any, wrapper: "DatabaseWrapper") -> None:
+    def share(self, connection: Any, wrapper: Database) -> None:
         """Bind a checkout to the life of a wrapper that threads share, rather than to that of who made it.
 
         Django lets any of them use and close it. If nobody does, its slot comes back when the wrapper is collected.
@@ -83,7 +91,7 @@ def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(settings.get(name) for name in ("NAME", "HOST", "PORT"))
 
 
-def pool_for(wrapper: "DatabaseWrapper") -> ConnectionPool:
+def pool_for(wrapper: Database) -> ConnectionPool:
     """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured."""
     key = key_of(wrapper.alias, wrapper.settings_dict)
     with _lock:
