@@ -18,7 +18,9 @@ import psycopg2
 from pooldemo.sweep.result import Conditions
 
 OBSERVER = "sweep-observer"
-PACKAGES = ("django", "gunicorn", "gevent", "locust", "psycopg2-binary", "psycogreen", "django-db-geventpool")
+PACKAGES = (
+    "django", "gunicorn", "gunicorn-h1c", "gevent", "locust", "psycopg2-binary", "psycogreen", "django-db-geventpool",
+)  # fmt: skip
 SETTINGS = (
     "max_connections", "superuser_reserved_connections", "reserved_connections", "shared_buffers", "work_mem", "fsync",
     "synchronous_commit", "max_worker_processes", "max_parallel_workers_per_gather", "jit", "TimeZone",
