@@ -5,6 +5,7 @@ server when the first of two users leaves.
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -43,6 +44,23 @@ class Binaries:
     @property
     def is_from_wheel(self) -> bool:
         return self.folder.parent.parent.name == WHEEL
+
+    def run(
+        self, name: str, *arguments: object, account: Account | None = None, text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the programs under `account` (None: our own) with `text` as its input. Blocks until it ends."""
+        # PGPORT, PGDATA, PGOPTIONS and their like mean the user's other servers.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        return subprocess.run(
+            [str(self.folder / name), *map(str, arguments)],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",  # wherever we are, the server's account may not be allowed to be
+            env=environment | {"LC_ALL": "C"},
+            **(account.process_options() if account else {}),
+        )
 
     def __str__(self) -> str:
         return f"{self.version} in {self.folder}"

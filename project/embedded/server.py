@@ -4,11 +4,8 @@ A process that uses the server holds a lease on it (`locks`), so that `stop` kno
 connections. Importing this starts nothing, and neither does making an `EmbeddedPostgres`.
 """
 
-import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,23 +15,17 @@ from pathlib import Path
 
 import psutil
 
-from .account import our_name, server_account
+from .account import server_account
 from .binaries import Binaries, choose, find
+from .cluster import SUPERUSER, Cluster
 from .errors import EmbeddedError
 from .locks import Lease, Turn
-from .place import DATABASE, PORT, ROLE, Place, make_local
+from .place import PORT, Place, make_local
+from .postmaster import Postmaster
 
 MAX_CONNECTIONS = 300
 START_S = 60  # a recovery after a crash in the middle of a load takes some seconds; a start, half of one
-ORPHANS_S = 5  # for the processes of a killed server to leave before they are killed as well
 LOG_LINES = 15
-SUPERUSER = "postgres"
-# Not the superuser: PostgreSQL's reserved connections are then out of the pools' reach, as they are in production.
-FIRST_SQL = (
-    f"CREATE ROLE {ROLE} LOGIN CREATEDB",
-    f"GRANT pg_monitor, pg_signal_backend TO {ROLE}",
-    f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
-)
 USERS_SQL = (
     "SELECT coalesce(nullif(application_name, ''), 'unnamed') || ' (' || count(*) || ')' FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() GROUP BY application_name ORDER BY 1"
@@ -56,14 +47,6 @@ class Status:
         return self.pid is not None
 
 
-def _is_dead(process: psutil.Process) -> bool:
-    """Zombies are: their memory is free, and in a container nobody may ever collect them."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def _tell(sentence: str) -> None:
     print(sentence, file=sys.stderr)  # noqa: T201  it runs before logging is configured, and stdout may be JSON
 
@@ -79,6 +62,8 @@ class EmbeddedPostgres:
         programs: Callable[[], Sequence[Binaries]] = lambda: tuple(find()),
     ) -> None:
         self.place = Place(local.resolve(), server_account())
+        self._cluster = Cluster(self.place, tell)
+        self._postmaster = Postmaster(self.place)
         self._tell = tell
         self._programs = programs
         self._turn = Turn(self.place.local / "postgres.turn")
@@ -88,7 +73,7 @@ class EmbeddedPostgres:
     Error = EmbeddedError  # for those who reach this object through the settings and may not import it
 
     def __repr__(self) -> str:
-        process = self._postmaster()
+        process = self._postmaster.process()
         return f"<EmbeddedPostgres {self.place.data}: {f'pid {process.pid}' if process else 'not running'}>"
 
     @property
@@ -109,7 +94,7 @@ class EmbeddedPostgres:
         make_local(self.place.local)
         self._lease.take()
         started = False
-        if not self._ready():
+        if not self._postmaster.is_ready():
             with self._turn.taken():
                 started = self._start()
                 if started:
@@ -134,7 +119,7 @@ class EmbeddedPostgres:
         """
         make_local(self.place.local)
         with self._turn.taken(), self._lease.alone() as alone:
-            if (process := self._postmaster()) is None:
+            if (process := self._postmaster.process()) is None:
                 self._asked.unlink(missing_ok=True)
                 return False
             users = self._users()
@@ -159,8 +144,8 @@ class EmbeddedPostgres:
         """Stop the server and delete its data. Raises EmbeddedError while others use it, unless `force`."""
         self.stop(force=force)
         with self._turn.taken():
-            self._end_orphans()
-            for folder in (self.place.data, self._unfinished, self.place.socket_folder):
+            self._postmaster.end_orphans()
+            for folder in (self.place.data, self._cluster.unfinished, self.place.socket_folder):
                 if folder.exists():
                     shutil.rmtree(folder)
             if self.place.is_far:
@@ -169,38 +154,37 @@ class EmbeddedPostgres:
 
     def status(self) -> Status:
         """What runs, and who uses it. Asks the server when it runs, over a connection of its own."""
-        process = self._postmaster()
-        users = self._users() if process and self._ready() else []
-        version = self._made_by() or "none yet"
+        process = self._postmaster.process()
+        users = self._users() if process and self._postmaster.is_ready() else []
+        version = str(self._cluster.major() or "none yet")
         return Status(process.pid if process else None, version, self.url, self.place.data, tuple(users))
 
     def programs(self) -> Binaries:
         """The programs that fit the data. Raises EmbeddedError with the remedies when there are none."""
-        version = self._made_by()
-        return choose(self._programs(), self.place.account, int(version) if version else None, self._far)
+        return choose(self._programs(), self.place.account, self._cluster.major(), self._far)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
     def _start(self) -> bool:
         deadline = time.monotonic() + START_S
-        while self._postmaster():  # another process's start, a recovery or a shutdown: wait for how it ends
-            if self._ready():
+        while self._postmaster.process():  # another process's start, a recovery or a shutdown: wait for how it ends
+            if self._postmaster.is_ready():
                 return False
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"PostgreSQL is not ready after {START_S} s; {self._log_tail()}")
             time.sleep(0.05)
         if self.place.is_far:
             self._go_far()
-        self._end_orphans()
+        self._postmaster.end_orphans()
         # What a dead server left. PostgreSQL would believe it when the pid has another process by now, or a zombie.
         for stale in (self.place.data / "postmaster.pid", *self.place.sockets):
             stale.unlink(missing_ok=True)
         programs = self.programs()
-        if self._made_by() is None:
-            self._make_data(programs)
+        if self._cluster.major() is None:
+            self._cluster.make(programs)
         if self.place.socket_folder != self.place.data:
             self.place.make_private(self.place.socket_folder)
-        self._write_access()
+        self._cluster.write_access()
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
         folder = str(self.place.socket_folder).replace('"', '""')
@@ -212,10 +196,9 @@ class EmbeddedPostgres:
             "max_connections": MAX_CONNECTIONS,
         }
         options = " ".join(f"-c {name}={shlex.quote(str(value))}" for name, value in settings.items())
-        done = self._run(
-            programs, "pg_ctl", "start", "-w", "-s", "-t", START_S, "-D", self.place.data, "-l", self.log, "-o", options
-        )
-        if done.returncode or not self._ready():
+        waiting = ["-w", "-s", "-t", START_S, "-D", self.place.data]
+        done = programs.run("pg_ctl", "start", *waiting, "-l", self.log, "-o", options, account=self.place.account)
+        if done.returncode or not self._postmaster.is_ready():
             raise EmbeddedError(f"PostgreSQL {programs} did not start. {done.stderr.strip()} {self._log_tail()}")
         return True
 
@@ -236,74 +219,12 @@ class EmbeddedPostgres:
             f"The account {place.account.name} cannot reach {place.local}: PostgreSQL's data are in {place.data}"
         )
 
-    def _make_data(self, programs: Binaries) -> None:
-        """initdb beside the final place and move it there complete: what is there is never half made."""
-        self._tell(f"Making a PostgreSQL {programs.version} for this install in {self.place.data}")
-        shutil.rmtree(self._unfinished, ignore_errors=True)
-        self.place.make_private(self._unfinished)
-        # The builtin provider gives the same UTF-8 on every machine; before it, only C was everywhere.
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if programs.major >= 17 else []
-        arguments = ["-D", self._unfinished, "-U", SUPERUSER, "-E", "UTF8", "--no-locale", *locale, "-A", "trust"]
-        made = self._run(programs, "initdb", *arguments)
-        if made.returncode == 0:
-            single = ["--single", "-j", "-D", self._unfinished, "postgres"]  # alone: nobody can connect yet
-            made = self._run(programs, "postgres", *single, text=";\n\n".join(FIRST_SQL) + ";\n\n")
-        if made.returncode:
-            raise EmbeddedError(f"PostgreSQL {programs} could not make its data: {made.stderr.strip()}")
-        try:
-            self._unfinished.rename(self.place.data)
-        except OSError as error:
-            raise EmbeddedError(f"{self.place.data} is there and holds no PostgreSQL: remove it") from error
-
-    def _write_access(self) -> None:
-        """Nobody but this account, the server's own and root: the kernel says who is at the other end of the socket."""
-        names = sorted({our_name(), self.place.account.name, "root"})
-        lines = [f'owner "{name}" {role}' for name in names for role in (ROLE, SUPERUSER)]
-        (self.place.data / "pg_ident.conf").write_text("\n".join(lines) + "\n")
-        (self.place.data / "pg_hba.conf").write_text("local all all peer map=owner\n")
-
     # -- what is there -------------------------------------------------------------------------------------------
-
-    @property
-    def _unfinished(self) -> Path:
-        return self.place.data.with_name(f"{self.place.data.name}.new")
-
-    def _pid_file(self) -> list[str]:
-        try:
-            return (self.place.data / "postmaster.pid").read_text().splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError as error:
-            raise EmbeddedError(
-                f"{self.place.data} belongs to another user: work as that user, or set DATABASE_URL"
-            ) from error
-
-    def _postmaster(self) -> psutil.Process | None:
-        """The live server of these data. A process that merely has the pid of a dead one works elsewhere."""
-        lines = self._pid_file()
-        if not lines or not lines[0].strip().isdigit():
-            return None
-        try:
-            process = psutil.Process(int(lines[0]))
-            return process if process.cwd() == str(self.place.data) else None
-        except psutil.Error:
-            return None
-
-    def _ready(self) -> bool:
-        lines = self._pid_file()
-        return len(lines) >= 8 and lines[7].strip() == "ready" and self._postmaster() is not None
-
-    def _made_by(self) -> str | None:
-        """The major version that made the data; None before."""
-        try:
-            return (self.place.data / "PG_VERSION").read_text().strip()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
     def _users(self) -> list[str]:
         programs = self.programs()
         address = self.place.url(SUPERUSER, "postgres")
-        asked = self._run(programs, "psql", "-X", "-A", "-t", "-c", USERS_SQL, address, as_server=False)
+        asked = programs.run("psql", "-X", "-A", "-t", "-c", USERS_SQL, address)
         return asked.stdout.split("\n")[:-1] if asked.returncode == 0 else []
 
     def _log_tail(self) -> str:
@@ -313,49 +234,8 @@ class EmbeddedPostgres:
             return ""
         return "\n".join([f"The end of {self.log}:", *(f"  {line}" for line in lines)])
 
-    # -- end -----------------------------------------------------------------------------------------------------
-
     def _stop(self, process: psutil.Process) -> None:
-        done = self._run(
-            self.programs(), "pg_ctl", "stop", "-w", "-s", "-m", "fast", "-t", START_S, "-D", self.place.data
-        )
+        waiting = ["-w", "-s", "-t", START_S, "-D", self.place.data]
+        done = self.programs().run("pg_ctl", "stop", *waiting, "-m", "fast", account=self.place.account)
         if done.returncode and process.is_running():
             raise EmbeddedError(f"PostgreSQL did not stop. {done.stderr.strip()} {self._log_tail()}")
-
-    def _end_orphans(self) -> None:
-        """End what a killed server left behind: its shared memory keeps a new one from starting.
-
-        A backend notices the death when it next waits; one that computes does not. So with a folder deleted meanwhile.
-        """
-        homes = (str(self.place.data), f"{self.place.data} (deleted)")
-        orphans = []
-        for process in psutil.process_iter():
-            try:
-                if process.name().startswith("postgres") and process.cwd() in homes:
-                    orphans.append(process)
-                    process.send_signal(signal.SIGQUIT)  # leave at once, recovery is due anyway
-            except psutil.Error:
-                continue
-        deadline = time.monotonic() + ORPHANS_S
-        while alive := [process for process in orphans if not _is_dead(process)]:
-            if time.monotonic() > deadline:
-                for process in alive:
-                    process.kill()
-                break
-            time.sleep(0.02)
-
-    def _run(
-        self, programs: Binaries, name: str, *arguments: object, text: str = "", as_server: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        # PGPORT, PGDATA, PGOPTIONS and their like mean the user's other servers.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        return subprocess.run(
-            [str(programs.folder / name), *map(str, arguments)],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",  # wherever we are, the server's account may not be allowed to be
-            env=environment | {"LC_ALL": "C"},
-            **(self.place.account.process_options() if as_server else {}),
-        )
