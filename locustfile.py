@@ -340,6 +340,23 @@ def failure(response: Any) -> str:
     return f"{response.status_code} {kind}"
 
 
+class Deck:
+    """A mix as cards, shuffled and dealt to whoever asks next, and again when none is left.
+
+    So each workload has its share in every second. Drawn by chance alone, one that is rare and slow would be asked for
+    a tenth more or less often from one trial to the next, and all that waits behind it with it.
+    """
+
+    def __init__(self, workloads: tuple[Workload, ...]) -> None:
+        self.cards = [workload for workload in workloads for _ in range(workload.weight)]
+        self.left: list[Workload] = []
+
+    def draw(self) -> Workload:
+        if not self.left:
+            self.left = random.sample(self.cards, len(self.cards))
+        return self.left.pop()
+
+
 class Visitor(FastHttpUser):
     """A user with one connection that asks, waits for the answer, and asks again."""
 
@@ -348,8 +365,8 @@ class Visitor(FastHttpUser):
 
     def on_start(self) -> None:
         options = self.environment.parsed_options
-        if not options.tags and options.workload != "mix":
-            self.tasks = [task for task in self.tasks if getattr(task, "__name__", "") == options.workload]
+        if not options.tags:
+            self.tasks = [TASKS[options.workload]]
         self.timeline = self.environment.timeline
         self.next_beat_s = time.monotonic() + random.random() * options.pace_ms / 1000  # users must not march in step
 
@@ -396,4 +413,10 @@ def _task(workload: Workload) -> Any:
     return tag(workload.name, *workload.tags)(ask)
 
 
-Visitor.tasks = [task for workload in WORKLOADS for task in [_task(workload)] * workload.weight]
+def mix(user: Visitor) -> None:
+    user.ask(DECK.draw())
+
+
+DECK = Deck(WORKLOADS)
+TASKS = {workload.name: _task(workload) for workload in WORKLOADS} | {"mix": mix}
+Visitor.tasks = [TASKS[workload.name] for workload in WORKLOADS for _ in range(workload.weight)]

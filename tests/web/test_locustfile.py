@@ -123,6 +123,18 @@ def test_it_mixes_what_the_tags_leave(runs: dict[str, Run]) -> None:
     assert run.timeline["workload"] == "tags"
 
 
+def test_it_deals_a_mix_in_the_exact_shares() -> None:
+    code = (
+        "import json, locustfile as l; n = len(l.DECK.cards); "
+        "print(json.dumps([[l.DECK.draw().name for _ in range(n)] for _ in range(2)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, second = json.loads(done.stdout)
+    assert sorted(first) == sorted(second)
+    assert first != second, "a new order each time"
+    assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
+
+
 def test_it_knows_the_sites_workloads_and_no_others() -> None:
     code = "import json, locustfile; print(json.dumps({each.name: each.parameters for each in locustfile.WORKLOADS}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
