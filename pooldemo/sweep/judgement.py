@@ -13,7 +13,7 @@ class Judgement:
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
     ran out, `failing` the sizes that were left out because their requests failed, `budget` the connections that
-    PostgreSQL has to give (0: not known).
+    PostgreSQL has to give (0: not known), `unasked` that no request took a connection.
     """
 
     plan: Plan
@@ -25,3 +25,4 @@ class Judgement:
     budget: int
     checks: tuple[Check, ...]
     trials: tuple[TrialResult, ...]
+    unasked: bool = False

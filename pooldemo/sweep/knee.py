@@ -14,12 +14,13 @@ size is *proven*
    sweeps, one 9% worse kept in 2%.
 3. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
 beyond it, a doubling
-   gains less than half of what it gained before, with 99% confidence. A power law, however flat, never bends.
+   gains less than half of what it gained before, with 99% confidence. A power law, however flat, never bends. Or the
+   plateau is seen to be level: what gains less than 1% with a doubling stays within 5% over five of them.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from pooldemo.sweep.statistics import CONFIDENCE, Interval, Noise, interval, pooled_noise, shortfall, slope
@@ -45,6 +46,9 @@ BEND_CONFIDENCE = 0.99
 """How sure it must be that a rise has ended: to call a rising curve a knee is the one mistake that costs a user
 throughput."""
 
+LEVEL = 0.01
+"""What a doubling gains at most where it is level; less than MARGIN over the five or six doublings of a sweep."""
+
 Throughputs = Mapping[int, Sequence[float]]
 
 
@@ -53,9 +57,9 @@ class Knee:
     """What the curve of one stack looks like.
 
     `shape` is knee, rising, flat or invalid; `size` the smallest that carries what the plateau carries (None: not to
-    be told), `plateau` all sizes that do, `reason` why it is invalid: `sizes`, `repeats` or `noise`. `intervals` are
-    in requests a second, by size. `plateau_rps` is the mean over the plateau. `repeats_needed` makes the noise small
-    enough. `bends` says that the rise was seen to end.
+    be told), `plateau` all sizes that do, `reason` why it is invalid: `sizes`, `repeats`, `noise` or `level`.
+    `intervals` are in requests a second, by size. `plateau_rps` is the mean over the plateau. `repeats_needed` makes
+    the noise small enough. `bends` says that the rise was seen to end.
     """
 
     shape: str
@@ -103,6 +107,8 @@ def find_knee(throughputs: Throughputs) -> Knee:
     bends = smallest < size < largest and _bends(samples, size, plateau, noise)
     shape = "flat" if size == smallest else "knee" if bends else "rising"
     if shape == "rising":
+        if size < largest and (needed := _repeats_to_show(samples, size, plateau, noise)):
+            return replace(_invalid("level", samples, noise, needed), plateau=plateau)
         size, plateau = plateau[-1], plateau[-1:]
     return _knee(shape, size, plateau, samples, noise, bends=bends)
 
@@ -139,11 +145,30 @@ def _smallest_as_good(samples: Throughputs, plateau: Sequence[int], noise: Noise
 
 
 def _bends(samples: Throughputs, size: int, plateau: Sequence[int], noise: Noise) -> bool:
-    """Is a doubling beyond `size` worth less than half of what it was worth before, with 99% confidence?"""
+    """Is a doubling beyond `size` worth less than half of what it was worth before, or nothing, with 99% confidence?"""
     before, before_error = slope({math.log2(each): samples[each] for each in (min(samples), size)})
-    beyond = [each for each in samples if each >= size]
-    after, after_error = slope({math.log2(each): samples[each] for each in (plateau if len(plateau) > 1 else beyond)})
-    return before / 2 - after > noise.half_width(math.hypot(before_error / 2, after_error), BEND_CONFIDENCE)
+    after, after_error = _slope_beyond(samples, size, plateau)
+    if before / 2 - after > noise.half_width(math.hypot(before_error / 2, after_error), BEND_CONFIDENCE):
+        return True
+    return after + noise.half_width(after_error, BEND_CONFIDENCE) < LEVEL
+
+
+def _slope_beyond(samples: Throughputs, size: int, plateau: Sequence[int]) -> tuple[float, float]:
+    beyond = plateau if len(plateau) > 1 else [each for each in samples if each >= size]
+    return slope({math.log2(each): samples[each] for each in beyond})
+
+
+def _repeats_to_show(samples: Throughputs, size: int, plateau: Sequence[int], noise: Noise) -> int:
+    """How many repeats would show that it is level beyond `size`, where it looks so but might rise; 0: it does rise.
+
+    Over less than two doublings nothing looks level: neighbours hardly differ on any curve.
+    """
+    after, error = _slope_beyond(samples, size, plateau)
+    if after >= LEVEL or max(plateau) < 4 * size:
+        return 0
+    done = fmean(map(len, samples.values()))
+    unseen = noise.half_width(error * math.sqrt(done), BEND_CONFIDENCE) / (LEVEL - min(after, 0.0))
+    return min(100, max(math.ceil(unseen**2), math.floor(done) + 1))
 
 
 def _repeats_needed(samples: Throughputs, noise: Noise) -> int:

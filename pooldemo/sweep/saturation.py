@@ -1,8 +1,8 @@
 """What ran out first: the reason why more slots bring no more throughput. Pure.
 
 A plateau has a cause outside the pool, and a reader who knows it knows what to do next. Asked in an order that
-excludes: who measures (the generator), who asks (users, rate), who runs Python (the workers), who runs SQL
-(PostgreSQL), who is left (the machine, a lock).
+excludes: who measures (the generator), what was asked for (the rate), who runs Python (the workers), who runs SQL
+(PostgreSQL), who runs both (the machine), who asks (the users), who is left (a lock).
 """
 
 from collections.abc import Sequence
@@ -41,8 +41,6 @@ def find_saturation(
     at_size = [trial for trial in trials if trial.size == size]
     if _reaches(inside, "generator_cpu", BUSY_CPU):
         return Saturation("generator", "the load generator, so this is its limit and not the server's")
-    if is_users(size, plan):
-        return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")
     if plan.rate is not None and (mean_of(at_size, "rps") or 0) >= 0.95 * plan.rate:
         return Saturation("rate", f"the demand: no more than {plan.rate:g} requests/s were asked for")
     if _reaches(inside, "worker_cpu", BUSY_CPU):
@@ -53,6 +51,8 @@ def find_saturation(
     if _total_cpu(inside) >= BUSY_MACHINE * conditions.cpus:
         parts = f"PostgreSQL {_cores(inside, 'postgresql_cpu')}, workers {_cores(inside, 'server_cpu')}"
         return Saturation("machine-cpu", f"this machine's CPU, shared by all ({parts} of {_cpus(conditions)})")
+    if is_users(size, plan):
+        return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")
     if _hold_grows(trials, inside):
         return Saturation(
             "lock", "a lock inside PostgreSQL: the more slots, the longer each is held, while no CPU is full"

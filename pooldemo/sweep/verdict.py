@@ -60,6 +60,9 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), trials)
     if not sound or len(sound) * 2 < len(trials):
         return _invalid(judgement, "failures")
+    if all(trial.query_mean_ms == 0 for trial in sound):
+        knee = replace(knee, shape="flat", size=min(rps), plateau=tuple(sorted(rps)))
+        judgement = replace(judgement, knee=knee, unasked=True)
     if knee.size is None:
         return judgement
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
@@ -68,7 +71,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
     size = _within(judgement, sound)
     checks = check_slo(plan.slo, [trial for trial in sound if trial.size == size])
-    if shape == "rising" and saturation.code not in ("users", "rate"):
+    if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
     return replace(judgement, shape=shape, size=size, saturation=saturation, checks=checks)
 

@@ -60,7 +60,9 @@ def _knee(judgement: Judgement) -> str:
 def _flat(judgement: Judgement) -> str:
     knee, cause = judgement.knee, judgement.saturation.text
     first, last = min(knee.intervals), max(knee.intervals)
-    if knee.intervals[last].mean < 0.95 * knee.intervals[first].low:
+    if judgement.unasked:
+        text = "No request took a connection, whatever the size"
+    elif knee.intervals[last].mean < 0.95 * knee.intervals[first].low:
         text = f"More slots make it slower: {_rps(judgement, first)} at {first}, {_rps(judgement, last)} at {last}"
     else:
         mean = digits(knee.plateau_rps)
@@ -75,10 +77,11 @@ def _rising(judgement: Judgement) -> str:
     size = knee.size or sizes[-1]
     carries = f"{_slots(size)} carry {_rps(judgement, size)}, {_smaller(judgement)}"
     if is_users(size, plan):
-        return (
-            f"Throughput rises until each of the {plan.users} users has a slot: {carries}. That end is the users', not "
-            f"the pool's: repeat with --users {2 * size * plan.workers} to find the pool's own."
-        )
+        text = f"Throughput rises until each of the {plan.users} users has a slot: {carries}."
+        if judgement.saturation.code not in ("users", ""):
+            return f"{text} What ran out there is {judgement.saturation.text}."
+        more = f"--users {2 * size * plan.workers}"
+        return f"{text} That end is the users', not the pool's: repeat with {more} to find the pool's own."
     if judgement.saturation.code == "rate":
         return f"{carries}. That is all of the {plan.rate:g}/s asked for: raise --rate to find the pool's own end."
     if further := next_size(judgement):
@@ -156,6 +159,12 @@ def _invalid(judgement: Judgement) -> str:
             f"At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
         )
     more = f"More repeats: --repeats {knee.repeats_needed}"
+    if knee.reason == "level":
+        start = min(knee.plateau)
+        return (
+            f"From {start} slots on throughput looks level ({_number(knee.intervals[start])} requests/s), but it may "
+            f"as well rise a little with each doubling: repeats differ by {knee.noise.relative:.1%}. {more}."
+        )
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
         return f"Too few trials were repeated to know how far repeats differ. {more}."
     return (
@@ -169,6 +178,8 @@ def _smaller(judgement: Judgement) -> str:
     if below is None:
         return "no smaller one was measured"
     lost = 1 - judgement.knee.intervals[below].mean / judgement.knee.intervals[judgement.knee.size or below].mean
+    if lost < 0.01:
+        return f"{below} gives no less ({_rps(judgement, below, unit='')})"
     return f"{below} gives {100 * lost:.0f}% less ({_rps(judgement, below, unit='')})"
 
 

@@ -55,6 +55,25 @@ def test_it_finds_the_knee_of_a_curve_that_droops_past_it(sizes, sweeps, exponen
     assert verdicts_of(droop(16, exponent), sweeps, sizes=sizes)["knee", 16] >= 0.95 * sweeps
 
 
+def step(size: int) -> float:
+    """A size that is worse by as much as is just not accepted, and all the others alike."""
+    return 100 if size > 1 else 95
+
+
+def test_it_does_not_call_rising_what_looks_level():
+    said = verdicts_of(step)
+    assert sum(count for (shape, _), count in said.items() if shape == "rising") <= 5
+    assert said["flat", 1] + said["knee", 2] >= 650  # the others: more repeats
+    assert set(verdicts_of(step, noise=0.01)) == {("flat", 1), ("knee", 2)}
+
+
+def test_it_asks_for_more_repeats_where_it_looks_level_but_might_rise():
+    seed = next(n for n in range(100) if verdict_of(step, seed=n).shape == "invalid")
+    because = verdict_of(step, seed=seed).because
+    assert because.startswith("From 2 slots on throughput looks level (")
+    assert "More repeats: --repeats " in because
+
+
 def test_it_takes_the_larger_size_when_the_hinge_lies_between_two_and_says_where_to_look():
     assert verdicts_of(hinge(12))["knee", 16] >= 950
     assert "between 8 and 16: try 12" in verdict_of(hinge(12), noise=0.001).because
@@ -210,6 +229,23 @@ def test_it_does_not_call_the_end_of_the_users_a_knee():
     assert "each of the 16 users has a slot" in verdict.because
     assert "--users 32" in verdict.because
     assert verdict_of(hinge(16), plan=Plan(users=16, workers=2)).shape == "rising"
+
+
+def test_it_names_what_ran_out_where_each_user_has_a_slot():
+    verdict = verdict_of(hinge(16), plan=Plan(users=64), sizes=(1, 2, 4, 8, 16), worker_cpu=0.97)
+    assert (verdict.shape, verdict.max_conns) == ("rising", 16)
+    verdict = verdict_of(power(0.2), plan=Plan(users=64), worker_cpu=0.97)
+    assert (verdict.shape, verdict.max_conns) == ("rising", 64)
+    assert "each of the 64 users has a slot" in verdict.because
+    assert "What ran out there is the worker's hub" in verdict.because
+
+
+def test_it_calls_flat_what_takes_no_connection():
+    """Whatever the curve says: it is another's."""
+    verdict = verdict_of(power(0.2), query_mean_ms=0.0, worker_cpu=0.97)
+    assert (verdict.shape, verdict.max_conns) == ("flat", 1)
+    assert verdict.because.startswith("No request took a connection, whatever the size: the pool is not your bottlen")
+    assert "the worker's hub" in verdict.because
 
 
 def test_it_extends_a_rise_but_not_beyond_the_connections_that_there_are():
