@@ -25,8 +25,7 @@ percentiles are those of successes alone; buckets keep three digits. A failure's
            "wait_ms": {"0.012": 3}, "query_ms": {"100": 3}}}}],  of successes, told by Server-Timing; {} where it is not
      "generators": {"host:pid": {                       each process that made load, whole seconds
         "cpu_percent": {"1700000000": 37.1},            of one core, over that second
-        "lag_ms": {"1700000000": 0.4}}},                how late its clock ticked: its event loop was blocked that long
-     "warnings": ["generator host:pid: 96% of a core"]} one line for each generator that was once at 90% or more
+        "lag_ms": {"1700000000": 0.4}}}}                how late its clock ticked: its event loop was blocked that long
 
 The first and the last second are incomplete; a window is made of the whole seconds between.
 """
@@ -39,7 +38,9 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -50,7 +51,6 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
 HOST = "http://127.0.0.1:8000"
-BUSY_PERCENT = 90.0  # from here on Locust warns too: the generator, not the server, sets the pace
 
 
 class Workload(NamedTuple):
@@ -188,7 +188,6 @@ class Timeline:
             else:
                 facts = generators.setdefault(generator, {"cpu_percent": {}, "lag_ms": {}})
                 facts[name][str(second)] = round(value, 3)
-        busiest = {name: max(facts["cpu_percent"].values(), default=0) for name, facts in generators.items()}
         return {
             "format": "pooldemo-timeline/1",
             "workload": "tags" if options.tags else options.workload,
@@ -198,11 +197,6 @@ class Timeline:
             "stopped_at_s": max(self.stopped_at_s, default=None),
             "seconds": [seconds[second] for second in sorted(seconds)],
             "generators": generators,
-            "warnings": [
-                f"generator {name}: {percent:.0f}% of a core"
-                for name, percent in busiest.items()
-                if percent >= BUSY_PERCENT
-            ],
         }
 
 
@@ -340,21 +334,12 @@ def failure(response: Any) -> str:
     return f"{response.status_code} {kind}"
 
 
-class Deck:
-    """A mix as cards, shuffled and dealt to whoever asks next, and again when none is left.
-
-    So each workload has its share in every second. Drawn by chance alone, one that is rare and slow would be asked for
-    a tenth more or less often from one trial to the next, and all that waits behind it with it.
-    """
-
-    def __init__(self, workloads: tuple[Workload, ...]) -> None:
-        self.cards = [workload for workload in workloads for _ in range(workload.weight)]
-        self.left: list[Workload] = []
-
-    def draw(self) -> Workload:
-        if not self.left:
-            self.left = random.sample(self.cards, len(self.cards))
-        return self.left.pop()
+def deal(workloads: tuple[Workload, ...]) -> Iterator[Workload]:
+    """The mix as a deck of cards, shuffled anew when all are dealt: each workload has its share in every second, and
+    trials do not differ by how often chance drew the one that is rare and slow."""
+    cards = [workload for workload in workloads for _ in range(workload.weight)]
+    while True:
+        yield from random.sample(cards, len(cards))
 
 
 class Visitor(FastHttpUser):
@@ -385,14 +370,10 @@ class Visitor(FastHttpUser):
         path = f"/{workload.name}/?{query}" if query else f"/{workload.name}/"
         with self.client.get(path, name=workload.name, catch_response=True) as response:
             outcome = "ok" if response.status_code == 200 else failure(response)
-            if outcome == "ok":
-                response.success()
-            else:
+            if outcome != "ok":
                 response.request_meta["name"] = f"{workload.name} (failed)"
                 response.failure(outcome)
             timeline, tab = self.timeline, self.environment.pool_tab
-            if timeline is None and tab is None:
-                return
             second, response_ms = int(time.time()), response.request_meta["response_time"]
             told = SERVER_TIMING.findall(response.headers.get("Server-Timing") or "") if outcome == "ok" else ()
             timing = {name: float(dur) for name, dur in told}
@@ -405,18 +386,14 @@ class Visitor(FastHttpUser):
                 tab.add(workload.name, [1, wait_ms, query_ms, max(0.0, response_ms - wait_ms - query_ms)])
 
 
-def _task(workload: Workload) -> Any:
+def _task(name: str, workloads: Iterator[Workload], *tags: str) -> Any:
     def ask(user: Visitor) -> None:
-        user.ask(workload)
+        user.ask(next(workloads))
 
-    ask.__name__ = workload.name
-    return tag(workload.name, *workload.tags)(ask)
-
-
-def mix(user: Visitor) -> None:
-    user.ask(DECK.draw())
+    ask.__name__ = name
+    return tag(name, *tags)(ask)
 
 
-DECK = Deck(WORKLOADS)
-TASKS = {workload.name: _task(workload) for workload in WORKLOADS} | {"mix": mix}
+TASKS = {each.name: _task(each.name, repeat(each), *each.tags) for each in WORKLOADS}
+TASKS["mix"] = _task("mix", deal(WORKLOADS))
 Visitor.tasks = [TASKS[workload.name] for workload in WORKLOADS for _ in range(workload.weight)]

@@ -125,8 +125,8 @@ def test_it_mixes_what_the_tags_leave(runs: dict[str, Run]) -> None:
 
 def test_it_deals_a_mix_in_the_exact_shares() -> None:
     code = (
-        "import json, locustfile as l; n = len(l.DECK.cards); "
-        "print(json.dumps([[l.DECK.draw().name for _ in range(n)] for _ in range(2)]))"
+        "import json, locustfile as l; n = sum(each.weight for each in l.WORKLOADS); "
+        "mix = l.deal(l.WORKLOADS); print(json.dumps([[next(mix).name for _ in range(n)] for _ in range(2)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     first, second = json.loads(done.stdout)
