@@ -82,6 +82,9 @@ test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
 	@trap : INT; $(PY) -m benchmarks.stacks $(ARGS); $(AFTERWARDS)
 
+workloads: $(RUNTIME) ## sweep every workload twice, write docs/workloads.md (40 quiet minutes; can be cut off)
+	@trap : INT; $(PY) -m benchmarks.workloads $(ARGS); $(AFTERWARDS)
+
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 

@@ -7,10 +7,11 @@ import platform
 import subprocess
 import sys
 
+from benchmarks.markdown import with_tables
+
 from .rounds import ENVIRONMENTS, ROOT, Medians, available, run
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 VERSIONS = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in %r), sep=', ')"
 PACKAGES = {
     ".venv": ["gevent", "django-db-geventpool"],
@@ -28,8 +29,7 @@ def main() -> int:
         print(f"{name}: no {ENVIRONMENTS[name]}; `make peers` makes it", file=sys.stderr)
     text = table(run(names, rounds)) + "\n\n" + conditions(rounds)
     print(text)
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    PAGE.write_text(with_tables(PAGE.read_text(), {"cost": text}, "make bench"))
     return 0
 
 

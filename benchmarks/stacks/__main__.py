@@ -42,6 +42,7 @@ def main() -> int:
 
 def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
     """Do what is not done yet; whether all of it is."""
+    from benchmarks import sweeps
     from benchmarks.stacks import behaviour, bursts, load
     from benchmarks.stacks.database import own_postgresql
     from pooldemo import stacks
@@ -54,7 +55,7 @@ def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
         environment = os.environ | {"DATABASE_URL": postgresql.url}
         subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, env=environment, check=True)
         for each in load.LOADS:
-            if not load.run(each, postgresql.url, DONE / f"{each.workload}.json", seconds_left):
+            if not sweeps.run(each, postgresql.url, DONE / f"{each.workload}.json", seconds_left):
                 return False
         able = [name for name in stacks.names() if not stacks.get(name).missing()]
         experiments: dict[str, tuple[float, Callable[[Path], Any]]] = {

@@ -1,78 +1,18 @@
-"""Every stack under the same load, interleaved: two sweeps of one size, and what of them goes into the table.
+"""Every stack under the same load, interleaved: two sweeps of one size, and what of them goes into the table."""
 
-A sweep of half an hour may be cut into pieces: it stops after a trial, its rows are kept, and it goes on where it was.
-"""
-
-import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pooldemo.stacks.stack import ROOT
+from benchmarks.sweeps import Load
 
 SIZE = 10
 
 
-@dataclass(frozen=True)
-class Load:
-    """One sweep over all stacks. A trial lasts `warmup_s` and `duration_s`; slow needs more of it to see its tail."""
-
-    workload: str
-    users: int
-    warmup_s: int
-    duration_s: int
-    repeats: int
-    ms: int | None = None
-
-    @property
-    def options(self) -> list[str]:
-        given = {
-            "stack": "all",
-            "sizes": SIZE,
-            "workload": self.workload,
-            "users": self.users,
-            "warmup": self.warmup_s,
-            "duration": self.duration_s,
-            "repeats": self.repeats,
-        }
-        if self.ms is not None:
-            given["ms"] = self.ms
-        return [text for name, value in given.items() for text in (f"--{name}", str(value))]
-
-
 LOADS = (
-    Load("slow", users=200, warmup_s=2, duration_s=5, repeats=2, ms=50),
-    Load("fast", users=50, warmup_s=1, duration_s=2, repeats=3),
+    Load("slow", users=200, sizes=str(SIZE), warmup_s=2, duration_s=5, repeats=2, stack="all", ms=50),
+    Load("fast", users=50, sizes=str(SIZE), warmup_s=1, duration_s=2, repeats=3, stack="all"),
 )
-
-
-def run(load: Load, database_url: str, document: Path, seconds_left: Callable[[], float]) -> bool:
-    """Run what is left of the sweep; whether it is complete. `document` is its --json. Blocks, for so long at most.
-
-    Raises RuntimeError when the sweep ends otherwise than done or interrupted.
-    """
-    before = json.loads(document.read_text())["sweep"] if document.exists() else {"status": ""}
-    if before["status"] == "done":
-        return True
-    options = ["--resume", str(before["id"])] if before["status"] == "interrupted" else load.options
-    command = [sys.executable, "manage.py", "sweep", *options, "--json", str(document)]
-    # A session of its own: one Ctrl-C must reach it once, the second would stop it at once.
-    sweep = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"DATABASE_URL": database_url}, start_new_session=True)
-    try:
-        sweep.wait(seconds_left())
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        sweep.send_signal(signal.SIGINT)
-        sweep.wait()
-    status = json.loads(document.read_text())["sweep"]["status"] if document.stat().st_size else "without a result"
-    if status not in ("done", "interrupted"):
-        raise RuntimeError(f"the sweep of {load.workload} ended {status}, exit code {sweep.returncode}")
-    return bool(status == "done")
 
 
 def disturbed(document: Mapping[str, Any]) -> int:

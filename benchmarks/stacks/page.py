@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import markdown
 from benchmarks.stacks.behaviour import CROWD, SLOTS
 from benchmarks.stacks.bursts import told
-from benchmarks.stacks.load import LOADS, SIZE, Load, disturbed, rows
+from benchmarks.stacks.load import LOADS, SIZE, disturbed, rows
+from benchmarks.sweeps import Load
 from pooldemo import stacks
 from pooldemo.stacks.stack import ROOT
 
@@ -55,13 +57,7 @@ def with_tables(text: str, facts: Mapping[str, Any]) -> str:
         "burst": burst_table(facts["burst"]),
         "conditions": conditions(facts["conditions"], facts["loads"]),
     }
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: made by make stacks -->", f"<!-- {name}: end -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{PAGE.name} lacks {begin} or {end}")
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
-    return text
+    return markdown.with_tables(text, tables, "make stacks")
 
 
 def load_table(load: Mapping[str, Any]) -> str:
@@ -77,7 +73,7 @@ def load_table(load: Mapping[str, Any]) -> str:
         "connections",
         "CPU ms / request",
     )
-    return _table(head, body)
+    return markdown.table(head, body)
 
 
 def _load_row(row: Mapping[str, Any]) -> list[str]:
@@ -112,7 +108,7 @@ def behaviour_table(seen: Sequence[Mapping[str, Any]]) -> str:
         "slots left",
         "time zone",
     )
-    return _table(head, [_behaviour_row(row) for row in seen])
+    return markdown.table(head, [_behaviour_row(row) for row in seen])
 
 
 def _behaviour_row(row: Mapping[str, Any]) -> list[str]:
@@ -135,11 +131,13 @@ def _behaviour_row(row: Mapping[str, Any]) -> list[str]:
 def burst_table(bursts: Sequence[Mapping[str, Any]]) -> str:
     head = ("stack", "requests at once", "answered", "failed")
     body = [[_name(row["stack"]), str(row["requests"]), told(row["waves"]), str(row["failed"])] for row in bursts]
-    return _table(head, body)
+    return markdown.table(head, body)
 
 
 def about_table() -> str:
-    return _table(("stack", "what it is, what is known of it"), [[_name(n), stacks.get(n).about] for n in ORDER])
+    return markdown.table(
+        ("stack", "what it is, what is known of it"), [[_name(n), stacks.get(n).about] for n in ORDER]
+    )
 
 
 def conditions(facts: Mapping[str, Any], loads: Mapping[str, Mapping[str, Any]]) -> str:
@@ -189,8 +187,3 @@ def _digits(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{float(f'{value:.3g}'):,g}"
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
