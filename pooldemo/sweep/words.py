@@ -6,8 +6,10 @@ sentences come; `verdict` decides the shape.
 """
 
 import math
+from statistics import fmean
 
 from pooldemo.sweep.judgement import Judgement
+from pooldemo.sweep.knee import MARGIN
 from pooldemo.sweep.saturation import is_users
 from pooldemo.sweep.slo import describe_limit, describe_value
 from pooldemo.sweep.statistics import Interval, digits
@@ -187,8 +189,14 @@ def _larger(judgement: Judgement) -> str:
     above, size = judgement.knee.above, judgement.knee.size
     if above is None or size is None:
         return "no larger one was measured"
-    gain = judgement.knee.intervals[above].mean / judgement.knee.intervals[size].mean - 1
+    intervals = judgement.knee.intervals
+    gain = intervals[above].mean / intervals[size].mean - 1
     figure = _rps(judgement, above, unit="")
+    if gain > MARGIN:  # by luck, or it would not be called the knee
+        mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
+        return (
+            f"the larger ones hardly more on average ({digits(mean)}, {100 * (mean / intervals[size].mean - 1):.0f}%)"
+        )
     if gain < -0.05:
         return f"{above} already {-100 * gain:.0f}% less ({figure})"
     return f"{above} gives no more ({figure})" if gain < 0.02 else f"{above} hardly more ({figure}, {100 * gain:.0f}%)"

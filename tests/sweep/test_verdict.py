@@ -159,6 +159,14 @@ def test_it_gives_the_interval_the_neighbours_and_the_line_to_copy():
     assert "32 gives no more" in verdict.because
 
 
+def test_it_speaks_of_the_average_where_the_next_size_was_lucky():
+    rps = {4: 300.0, 8: 342.0, 16: 366.0, 32: 348.0}
+    trials = _trials({size: [0.98 * mean, mean, 1.02 * mean] for size, mean in rps.items()})
+    verdict = judge(PLAN, trials, CONDITIONS)[0]
+    assert (verdict.shape, verdict.max_conns) == ("knee", 8)
+    assert "4 gives 12% less (300), and the larger ones hardly more on average (357, 4%)" in verdict.because
+
+
 def test_it_says_that_one_repeat_has_no_interval():
     verdict = verdict_of(hinge(16), repeats=1)
     assert (verdict.shape, verdict.max_conns, verdict.copy) == ("invalid", None, "")
