@@ -156,3 +156,14 @@ def test_it_runs_targets_of_which_there_is_a_folder_too() -> None:
     rules = subprocess.run(["make", "-pn", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     (phony,) = re.findall(r"^\.PHONY: (.*)$", rules, re.MULTILINE)
     assert {"peers", "test", "help"} <= set(phony.split())
+
+
+def test_it_stops_the_embedded_postgresql_after_what_starts_it() -> None:
+    """`demo` and `test` do so themselves; `bench` and `check` start none."""
+    recipes = dict(
+        re.findall(r"^([a-z0-9-]+):[^\n]*\n((?:\t[^\n]*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    starts = re.compile(r"gunicorn|manage\.py sweep|tests\.django_own|benchmarks\.(?!pool)")
+    starting = {name for name, recipe in recipes.items() if starts.search(recipe)}
+    assert starting == {"run", "sweep", "test-django", "stacks", "workloads", "chaos"}
+    assert starting <= {name for name, recipe in recipes.items() if "$(AFTERWARDS)" in recipe}
