@@ -1,15 +1,49 @@
-"""A sweep of the benchmarks: it may be cut into pieces, stops after a trial then, and goes on where it was."""
+"""Sweeps of the benchmarks, which take long: cut into pieces, each stops after a trial and goes on where it was."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pooldemo.stacks.stack import ROOT
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a command that is run in pieces was asked for: to forget what is done, to make the page alone, and how long
+    it may take."""
+
+    fresh: bool
+    page: bool
+    ends_s: float
+
+    @classmethod
+    def read(cls, about: str | None) -> "Piece":
+        """From the command line."""
+        parser = argparse.ArgumentParser(description=about)
+        parser.add_argument("--minutes", type=float, default=600)
+        parser.add_argument("--fresh", action="store_true")
+        parser.add_argument("--page", action="store_true")
+        given = parser.parse_args()
+        return cls(given.fresh, given.page, time.monotonic() + 60 * given.minutes)
+
+    def seconds_left(self) -> float:
+        return max(1.0, self.ends_s - time.monotonic())
+
+    def folder(self, name: str) -> Path:
+        """Where what is done is kept."""
+        folder = ROOT / ".local" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.fresh:
+            for document in folder.glob("*.json"):
+                document.unlink()
+        return folder
 
 
 @dataclass(frozen=True)

@@ -4,58 +4,46 @@ About a quarter of an hour. What is done is kept in .local/stacks, so that it ca
 `--minutes N` cuts it off by itself, `--fresh` forgets what is done, `--page` writes the page from docs/data alone.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import sweeps
 from pooldemo.stacks.stack import ROOT
-
-DONE = ROOT / ".local" / "stacks"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--page", action="store_true")
-    options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from benchmarks.stacks import load, page
 
-    if not options.page:
-        ends_s = time.monotonic() + options.minutes * 60
-        if not measure(options.fresh, lambda: max(1.0, ends_s - time.monotonic())):
+    piece = sweeps.Piece.read(__doc__)
+    if not piece.page:
+        folder = piece.folder("stacks")
+        if not measure(folder, piece.seconds_left):
             print("cut off; what is done is kept: the same once more goes on", file=sys.stderr)
             return 130
-        found = {path.stem: json.loads(path.read_text()) for path in DONE.glob("*.json")}
+        found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
         page.store({each.workload: found[each.workload] for each in load.LOADS}, found["behaviour"], found["burst"])
     page.write()
     return 0
 
 
-def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
-    """Do what is not done yet; whether all of it is."""
-    from benchmarks import sweeps
+def measure(done: Path, seconds_left: Callable[[], float]) -> bool:
+    """Do what is not `done` yet; whether all of it is."""
     from benchmarks.stacks import behaviour, bursts, load
     from benchmarks.stacks.database import own_postgresql
     from pooldemo import stacks
 
-    DONE.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        for document in DONE.glob("*.json"):
-            document.unlink()
-    with own_postgresql(DONE) as postgresql:
+    with own_postgresql(done) as postgresql:
         environment = os.environ | {"DATABASE_URL": postgresql.url}
         subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, env=environment, check=True)
         for each in load.LOADS:
-            if not sweeps.run(each, postgresql.url, DONE / f"{each.workload}.json", seconds_left):
+            if not sweeps.run(each, postgresql.url, done / f"{each.workload}.json", seconds_left):
                 return False
         able = [name for name in stacks.names() if not stacks.get(name).missing()]
         experiments: dict[str, tuple[float, Callable[[Path], Any]]] = {
@@ -63,7 +51,7 @@ def measure(fresh: bool, seconds_left: Callable[[], float]) -> bool:
             "burst": (bursts.TAKES_S, lambda folder: bursts.run(postgresql.url, folder)),
         }
         for name, (takes_s, run) in experiments.items():
-            document = DONE / f"{name}.json"
+            document = done / f"{name}.json"
             if not document.exists():
                 if seconds_left() < takes_s:
                     return False
