@@ -13,7 +13,10 @@ from pooldemo.sweep.result import Conditions, Plan, TrialResult
 from pooldemo.sweep.warnings import BUSY_CPU
 
 BUSY_MACHINE = 0.85
-"""Share of its CPUs from which a machine, or PostgreSQL on it, counts as saturated."""
+"""Share of its CPUs from which a machine counts as saturated."""
+
+MOST = 0.75
+"""Share of a saturated machine's work from which it is PostgreSQL's, and the others' only what goes with it."""
 
 GROWING_HOLD = 0.6
 """The hold grows with the slots at this power or more: every further slot only waits inside PostgreSQL."""
@@ -45,11 +48,12 @@ def find_saturation(
         return Saturation("rate", f"the demand: no more than {plan.rate:g} requests/s were asked for")
     if _reaches(inside, "worker_cpu", BUSY_CPU):
         return Saturation("hub", "the worker's hub: one thread runs all its greenlets, and its core is full")
-    if _reaches(inside, "postgresql_cpu", BUSY_MACHINE * conditions.cpus):
+    total = _total_cpu(inside)
+    if total >= BUSY_MACHINE * conditions.cpus:
         used = _cores(inside, "postgresql_cpu")
-        return Saturation("postgresql-cpu", f"PostgreSQL's CPU: it used {used} of {_cpus(conditions)}")
-    if _total_cpu(inside) >= BUSY_MACHINE * conditions.cpus:
-        parts = f"PostgreSQL {_cores(inside, 'postgresql_cpu')}, workers {_cores(inside, 'server_cpu')}"
+        if _reaches(inside, "postgresql_cpu", MOST * total):
+            return Saturation("postgresql-cpu", f"PostgreSQL's CPU: it used {used} of {_cpus(conditions)}")
+        parts = f"PostgreSQL {used}, workers {_cores(inside, 'server_cpu')}"
         return Saturation("machine-cpu", f"this machine's CPU, shared by all ({parts} of {_cpus(conditions)})")
     if is_users(size, plan):
         return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")

@@ -266,6 +266,7 @@ def test_it_extends_a_rise_but_not_beyond_the_connections_that_there_are():
     ("fields", "expected"),
     [
         ({"postgresql_cpu": 1.9}, "PostgreSQL's CPU"),
+        ({"postgresql_cpu": 1.6, "server_cpu": 0.2, "generator_cpu": 0.1}, "PostgreSQL's CPU: it used 1.6 of 2 cores"),
         ({"worker_cpu": 0.97}, "the worker's hub"),
         ({"postgresql_cpu": 0.8, "server_cpu": 0.5, "generator_cpu": 0.5}, "this machine's CPU"),
         ({"hold_mean_ms": lambda size: 10.0 * size}, "a lock inside PostgreSQL"),
