@@ -25,12 +25,14 @@ class Piece:
 
     @classmethod
     def read(cls, about: str | None) -> "Piece":
-        """From the command line."""
+        """From the command line. From now on SIGTERM is heard as Ctrl-C is, and both where a shell had them ignored."""
         parser = argparse.ArgumentParser(description=about)
         parser.add_argument("--minutes", type=float, default=600)
         parser.add_argument("--fresh", action="store_true")
         parser.add_argument("--page", action="store_true")
         given = parser.parse_args()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         return cls(given.fresh, given.page, time.monotonic() + 60 * given.minutes)
 
     def seconds_left(self) -> float:
