@@ -75,7 +75,7 @@ def with_tables(text: str, facts: Mapping[str, Any]) -> str:
     tables = {
         "about": about_table(),
         "verdicts": verdicts_table(first, again),
-        "words": "\n".join(f"- `{each['workload']}`: {each['because']}" for each in first),
+        "words": words(first, again),
         "bound": bound_table(next(each for each in first if each["workload"] == "slow")),
         "conditions": conditions(facts),
     }
@@ -93,6 +93,16 @@ def verdicts_table(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[s
         for one, other in zip(first, again, strict=True)
     ]
     return markdown.table(("requests/s at size", *map(str, SIZES), "verdict", "the same again"), body)
+
+
+def words(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> str:
+    """What the verdicts said; of the second ones only what was another verdict."""
+    lines = []
+    for one, other in zip(first, again, strict=True):
+        lines.append(f"- `{one['workload']}`: {one['because']}")
+        if told(one) != told(other):
+            lines.append(f"- `{one['workload']}`, again: {other['because']}")
+    return "\n".join(lines)
 
 
 def told(sweep: Mapping[str, Any]) -> str:
