@@ -14,7 +14,7 @@ from pooldemo.sweep.knee import find_knee
 from pooldemo.sweep.result import Conditions, Plan, TrialResult, Verdict
 from pooldemo.sweep.saturation import NOTHING, find_saturation, is_users
 from pooldemo.sweep.slo import check_slo, failed_share
-from pooldemo.sweep.warnings import for_stack
+from pooldemo.sweep.warnings import for_stack, peak_above_size
 
 FAILED_SHARE = 0.01
 """Share of failed requests from which a trial is not judged, unless the SLO allows more: what fails fast makes room
@@ -68,6 +68,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
     if saturation.code == "generator":
         return _invalid(judgement, "generator")
+    if any(peak_above_size(trial, plan) for trial in sound if trial.size == knee.size):
+        return _invalid(judgement, "limit")
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
     size = _within(judgement, sound)
     checks = check_slo(plan.slo, [trial for trial in sound if trial.size == size])

@@ -145,6 +145,12 @@ def _invalid(judgement: Judgement) -> str:
             "The load generator ran out before the server did: this measures Locust. Give it more processes "
             f"(--processes {plan.processes + 1}) or a machine of its own."
         )
+    if knee.reason == "limit":
+        worst = max(judgement.trials, key=lambda trial: (trial.peak_connections or 0) / trial.size)
+        return (
+            f"This stack does not keep its limit: PostgreSQL saw {worst.peak_connections} connections at size "
+            f"{worst.size}. What it carried, it carried with those, so nobody can tell what a size is worth."
+        )
     if knee.reason == "sizes":
         if not knee.intervals:
             return "No trial succeeded, so there is nothing to judge. The trials say why."

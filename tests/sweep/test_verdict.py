@@ -216,6 +216,14 @@ def test_it_refuses_to_judge_a_saturated_generator():
     assert "--processes 2" in verdict.because
 
 
+def test_it_refuses_to_name_a_size_that_was_not_kept():
+    verdict = verdict_of(hinge(16), peak_connections=64)
+    assert (verdict.shape, verdict.max_conns, verdict.copy) == ("invalid", None, "")
+    assert "PostgreSQL saw 64 connections at size 1" in verdict.because
+    assert verdict_of(hinge(16), peak_connections=64, capped=False).max_conns == 16
+    assert verdict_of(hinge(16), peak_connections=16).max_conns == 16  # above the smaller sizes: a warning says so
+
+
 def test_it_does_not_mind_a_generator_that_is_busy_where_nobody_looks():
     assert verdict_of(hinge(16), generator_cpu=lambda size: 0.97 if size == 1 else 0.3).shape == "knee"
 
