@@ -94,13 +94,18 @@ def kind(request: Request) -> str:
     return request.outcome or "hangs"
 
 
+GOODBYE_S = 0.05  # a backend logs its end, in whole milliseconds, before it tells the client: until then it looks alive
+
+
 def had_begun(failed: Iterable[Request], log: bytes, fault_at_s: float) -> list[Request]:
     """Those whose query had begun, or was on its way over a connection that lived when they got it."""
     logged = {int(number) for number in BEGUN.findall(log)}
     ends_at_s = {int(backend): float(at_s) for at_s, backend in ENDED.findall(log)}
 
     def lived(answer: Mapping[str, Any]) -> bool:
-        return "backend" in answer and answer["held_at_s"] <= max(fault_at_s, ends_at_s.get(answer["backend"], 0))
+        if "backend" not in answer:
+            return False
+        return bool(answer["held_at_s"] <= max(fault_at_s, ends_at_s.get(answer["backend"], 0) + GOODBYE_S))
 
     return [each for each in failed if each.id in logged or lived(each.answer)]
 
