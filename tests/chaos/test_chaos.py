@@ -40,7 +40,7 @@ def test_it_keeps_cap_slots_and_acknowledged_rows_when_connections_end_and_clien
 ) -> None:
     """And no request fails that could be saved: a second look, since whose query had begun is told from two clocks."""
     fault = Fault("both", "", ended_and_hung_up)
-    looks = []
+    looks: list[outcome.Outcome] = []
     while len(looks) < 2 and (not looks or looks[-1].avoidable):
         looks.append(scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5))
         assert (looks[-1].above, looks[-1].lost, looks[-1].wrong, looks[-1].running) == (0, 0, 0, 0), looks
