@@ -4,8 +4,18 @@ The columns are the facts of `pooldemo.sweep.result` under the same names, so `r
 histograms are JSON: they are read whole, or not at all.
 """
 
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
+
+
+class StrictEncoder(DjangoJSONEncoder):
+    """No infinity and no NaN: they are no JSON, and PostgreSQL would refuse the row after the measurement."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"allow_nan": False}))
 
 
 class Sweep(models.Model):
@@ -20,8 +30,8 @@ class Sweep(models.Model):
     status = models.CharField(max_length=12, choices=Status, default=Status.RUNNING)
     started_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
-    stacks = models.JSONField(help_text="names of the servers under test")
-    sizes = models.JSONField(help_text="MAX_CONNS of one worker, rising")
+    stacks = models.JSONField(encoder=StrictEncoder, help_text="names of the servers under test")
+    sizes = models.JSONField(encoder=StrictEncoder, help_text="MAX_CONNS of one worker, rising")
     workload = models.CharField(max_length=12)
     ms = models.FloatField(help_text="milliseconds asked of the workload")
     think_ms = models.FloatField(help_text="milliseconds that hold thinks inside its transaction")
@@ -31,14 +41,14 @@ class Sweep(models.Model):
     warmup_s = models.FloatField(help_text="seconds before them that are dropped")
     repeats = models.PositiveIntegerField()
     seed = models.BigIntegerField()
-    slo = models.JSONField(default=list, blank=True)
+    slo = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     rate = models.FloatField(
         null=True, blank=True, help_text="wanted arrivals a second; empty: as fast as answers come"
     )
     processes = models.PositiveIntegerField(default=1, help_text="of the load generator")
     adaptive = models.BooleanField(default=False)
-    conditions = models.JSONField(default=dict)
-    verdicts = models.JSONField(default=list, blank=True)
+    conditions = models.JSONField(encoder=StrictEncoder, default=dict)
+    verdicts = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     notes = models.TextField(blank=True)
 
     class Meta:
@@ -63,7 +73,7 @@ class Trial(models.Model):
     mean_ms = models.FloatField(null=True, blank=True)
     requests = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0)
-    failures_by_message = models.JSONField(default=dict, blank=True)
+    failures_by_message = models.JSONField(encoder=StrictEncoder, default=dict, blank=True)
     wait_p50_ms = models.FloatField(null=True, blank=True)
     wait_p95_ms = models.FloatField(null=True, blank=True)
     wait_mean_ms = models.FloatField(null=True, blank=True)
@@ -72,9 +82,9 @@ class Trial(models.Model):
     peak_connections = models.PositiveIntegerField(null=True, blank=True)
     capped = models.BooleanField(default=True, help_text="whether the stack knows a limit")
     efficiency = models.FloatField(null=True, blank=True)
-    per_second = models.JSONField(default=list, blank=True)
-    failures_per_second = models.JSONField(default=list, blank=True)
-    latencies = models.JSONField(default=list, blank=True)
+    per_second = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
+    failures_per_second = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
+    latencies = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     window_s = models.FloatField(default=0)
     overhead_s = models.FloatField(default=0)
     generator_cpu = models.FloatField(null=True, blank=True)
@@ -87,7 +97,7 @@ class Trial(models.Model):
     target_rps = models.FloatField(null=True, blank=True)
     little_residual = models.FloatField(null=True, blank=True)
     started_at = models.CharField(max_length=40, blank=True)
-    warnings = models.JSONField(default=list, blank=True)
+    warnings = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     error = models.TextField(blank=True)
 
     class Meta:

@@ -4,6 +4,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+import pooldemo.models
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -32,8 +34,18 @@ class Migration(migrations.Migration):
                 ),
                 ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
-                ("stacks", models.JSONField(help_text="names of the servers under test")),
-                ("sizes", models.JSONField(help_text="MAX_CONNS of one worker, rising")),
+                (
+                    "stacks",
+                    models.JSONField(
+                        encoder=pooldemo.models.StrictEncoder, help_text="names of the servers under test"
+                    ),
+                ),
+                (
+                    "sizes",
+                    models.JSONField(
+                        encoder=pooldemo.models.StrictEncoder, help_text="MAX_CONNS of one worker, rising"
+                    ),
+                ),
                 ("workload", models.CharField(max_length=12)),
                 ("ms", models.FloatField(help_text="milliseconds asked of the workload")),
                 ("think_ms", models.FloatField(help_text="milliseconds that hold thinks inside its transaction")),
@@ -43,7 +55,7 @@ class Migration(migrations.Migration):
                 ("warmup_s", models.FloatField(help_text="seconds before them that are dropped")),
                 ("repeats", models.PositiveIntegerField()),
                 ("seed", models.BigIntegerField()),
-                ("slo", models.JSONField(blank=True, default=list)),
+                ("slo", models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list)),
                 (
                     "rate",
                     models.FloatField(
@@ -52,8 +64,8 @@ class Migration(migrations.Migration):
                 ),
                 ("processes", models.PositiveIntegerField(default=1, help_text="of the load generator")),
                 ("adaptive", models.BooleanField(default=False)),
-                ("conditions", models.JSONField(default=dict)),
-                ("verdicts", models.JSONField(blank=True, default=list)),
+                ("conditions", models.JSONField(encoder=pooldemo.models.StrictEncoder, default=dict)),
+                ("verdicts", models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list)),
                 ("notes", models.TextField(blank=True)),
             ],
             options={
@@ -75,7 +87,10 @@ class Migration(migrations.Migration):
                 ("mean_ms", models.FloatField(blank=True, null=True)),
                 ("requests", models.PositiveIntegerField(default=0)),
                 ("failures", models.PositiveIntegerField(default=0)),
-                ("failures_by_message", models.JSONField(blank=True, default=dict)),
+                (
+                    "failures_by_message",
+                    models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=dict),
+                ),
                 ("wait_p50_ms", models.FloatField(blank=True, null=True)),
                 ("wait_p95_ms", models.FloatField(blank=True, null=True)),
                 ("wait_mean_ms", models.FloatField(blank=True, null=True)),
@@ -84,9 +99,12 @@ class Migration(migrations.Migration):
                 ("peak_connections", models.PositiveIntegerField(blank=True, null=True)),
                 ("capped", models.BooleanField(default=True, help_text="whether the stack knows a limit")),
                 ("efficiency", models.FloatField(blank=True, null=True)),
-                ("per_second", models.JSONField(blank=True, default=list)),
-                ("failures_per_second", models.JSONField(blank=True, default=list)),
-                ("latencies", models.JSONField(blank=True, default=list)),
+                ("per_second", models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list)),
+                (
+                    "failures_per_second",
+                    models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list),
+                ),
+                ("latencies", models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list)),
                 ("window_s", models.FloatField(default=0)),
                 ("overhead_s", models.FloatField(default=0)),
                 ("generator_cpu", models.FloatField(blank=True, null=True)),
@@ -99,7 +117,7 @@ class Migration(migrations.Migration):
                 ("target_rps", models.FloatField(blank=True, null=True)),
                 ("little_residual", models.FloatField(blank=True, null=True)),
                 ("started_at", models.CharField(blank=True, max_length=40)),
-                ("warnings", models.JSONField(blank=True, default=list)),
+                ("warnings", models.JSONField(encoder=pooldemo.models.StrictEncoder, blank=True, default=list)),
                 ("error", models.TextField(blank=True)),
                 (
                     "sweep",

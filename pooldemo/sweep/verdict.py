@@ -5,6 +5,7 @@ verdict.
 SLO, the connections that PostgreSQL has for this many workers. `words` says it in sentences.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,13 +32,14 @@ def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], condition
     own = tuple(sorted((t for t in trials if t.stack == stack), key=lambda t: (t.size, t.repeat)))
     judgement = weigh(plan, own, conditions)
     interval = judgement.knee.intervals.get(judgement.size) if judgement.size else None
+    known = interval is not None and math.isfinite(interval.half_width)  # one repeat has a mean alone
     return Verdict(
         stack=stack,
         shape=judgement.shape,
         max_conns=judgement.size,
         rps=interval.mean if interval else None,
-        rps_low=interval.low if interval else None,
-        rps_high=interval.high if interval else None,
+        rps_low=interval.low if interval and known else None,
+        rps_high=interval.high if interval and known else None,
         because=words.because(judgement),
         copy=words.copy(judgement),
         saturated=judgement.saturation.text,
