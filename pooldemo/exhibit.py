@@ -127,8 +127,7 @@ def progress(sweep: SweepResult) -> tuple[int, int]:
 
 def again_command(sweep: SweepResult) -> str:
     """What to type to run it again, or to run what is missing of it."""
-    done, planned = progress(sweep)
-    if sweep.id is not None and sweep.status == "interrupted" and done < planned:
+    if sweep.id is not None and sweep.status == "interrupted":
         return f"python manage.py sweep --resume {sweep.id}"
     return again.command(sweep.plan)
 

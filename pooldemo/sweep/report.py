@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from html import escape
 from string import Template
 
@@ -33,6 +33,17 @@ SHAPES = {
 def to_json(sweep: SweepResult) -> str:
     """The document of the README: `sweep`, `trials`, `verdicts`; what `compare` and `SweepResult.from_dict` read."""
     return json.dumps(sweep.as_dict(), indent=1, allow_nan=False) + "\n"
+
+
+def to_list(sweeps: Sequence[SweepResult]) -> str:
+    """What `sweep --list --json` writes: for each sweep its number, status, load, plan and verdicts."""
+    rows = [
+        {"id": each.id, "status": each.status, "started_at": each.started_at, "load": figures.load_of(each)}
+        | asdict(each.plan)
+        | {"verdicts": [asdict(verdict) for verdict in each.verdicts]}
+        for each in sweeps
+    ]
+    return json.dumps(rows, indent=1, allow_nan=False) + "\n"
 
 
 def to_csv(sweep: SweepResult) -> str:

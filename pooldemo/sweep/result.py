@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix")
+FORMAT = "pooldemo-sweep/2"  # of the document; one without is older
 SHAPES = ("knee", "rising", "flat", "invalid")
 
 
@@ -224,6 +225,7 @@ class SweepResult:
         """The document that `--json` writes: plain dicts, lists, numbers and strings."""
         sweep = {"id": self.id, "status": self.status, "started_at": self.started_at} | asdict(self.plan)
         return {
+            "format": FORMAT,
             "sweep": sweep | {"conditions": asdict(self.conditions)},
             "trials": [asdict(trial) for trial in self.trials],
             "verdicts": [asdict(verdict) for verdict in self.verdicts],

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.result import Check, Plan, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.figures import load_of
+from pooldemo.sweep.result import Check, Plan, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.slo import describe_limit, describe_value
 from pooldemo.sweep.statistics import digits
 from pooldemo.sweep.warnings import brief
@@ -79,6 +80,19 @@ class Terminal:
             f"{_count(plan.repeats, 'repeat')}, {_count(plan.workers, 'worker')}: {_count(left, 'trial')}, "
             f"about {duration(planning.total_s(plan, left))}"
         )
+
+    def kept(self, sweep: SweepResult) -> None:
+        """One of the sweeps that are kept, in a line; how to go on with one that was interrupted in another."""
+        named = [
+            f"{each.stack} {each.shape}" + (f" at {each.max_conns}" if each.max_conns else "")
+            for each in sweep.verdicts
+        ]
+        said = ", ".join(named) or ", ".join(sweep.plan.stacks)
+        self.console.print(
+            f"{sweep.id:>5}  {sweep.status:<11}  {sweep.started_at[:16].replace('T', ' ')}  {load_of(sweep)}: {said}"
+        )
+        if sweep.status == "interrupted":
+            self.console.print(f"       go on: manage.py sweep --resume {sweep.id}")
 
     def announce(self, trial: TrialPlan, what: str, seconds: float, left_s: float) -> None:
         """What a trial does now, for how long, and how many seconds remain of the whole sweep."""

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from django.core.management import get_commands, load_command_class
@@ -128,10 +129,44 @@ def test_it_offers_to_finish_an_interrupted_sweep(admin_client: Client, db: None
 @pytest.mark.parametrize("ended", [0, 9])
 def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: SweepResult, ended: int) -> None:
     running = replace(measured, status="running", trials=measured.trials[:ended], verdicts=())
-    html = page(admin_client, records.store(running))
+    with records.Turn():
+        html = page(admin_client, records.store(running))
     assert f"is running: {ended} of {len(measured.trials)} trials have ended" in html
     assert "No verdict yet" in html
     assert ("Nothing was measured yet" in html) == (not ended)
+
+
+def test_it_calls_a_sweep_interrupted_that_nobody_runs(admin_client: Client, db: None, measured: SweepResult) -> None:
+    row = records.store(replace(measured, status="running", trials=measured.trials[:5], verdicts=()))
+    html = page(admin_client, row)
+    assert "is running" not in html
+    assert 'data-status="interrupted"' in html
+    assert f"nothing of it runs. Go on with <code>python manage.py sweep --resume {row.pk}</code>" in html
+    row.refresh_from_db()
+    assert row.status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda client, row: client.get("/admin/pooldemo/sweep/"),
+        lambda client, row: client.get("/admin/pooldemo/sweep/?status__exact=interrupted"),
+        lambda client, row: client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk, "json"])),
+        lambda client, row: client.get(f"/admin/pooldemo/sweep/compare/?sweeps={row.pk},{row.pk - 1}"),
+        lambda client, row: records.get(row.pk),
+        lambda client, row: records.latest(),
+        lambda client, row: records.listing(),
+    ],
+)
+def test_it_shows_no_running_sweep_that_nobody_runs_wherever_one_looks(
+    admin_client: Client, db: None, measured: SweepResult, look: Any
+) -> None:
+    small = replace(measured, trials=measured.trials[:5])
+    records.store(small)
+    row = records.store(replace(small, status="running"))
+    look(admin_client, row)
+    row.refresh_from_db()
+    assert row.status == "interrupted"
 
 
 def test_it_tells_why_every_trial_failed(admin_client: Client, db: None, measured: SweepResult) -> None:

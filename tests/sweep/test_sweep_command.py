@@ -99,7 +99,7 @@ def test_it_measures_saves_and_judges_each_size(database_url: str, tmp_path: Pat
         (4, large["rps"], "done"),
     ]
     # One repeat has no interval, and the verdict says so instead of guessing.
-    assert (code, document["verdicts"][0]["shape"]) == (2, "invalid")
+    assert (code, document["verdicts"][0]["shape"]) == (3, "invalid")
     assert "--repeats 3" in sweep.text
     assert not RUN_FOLDER.joinpath(f"sweep-{sweep.process.pid}.json").exists()
 
@@ -124,7 +124,13 @@ def test_it_loses_and_repeats_no_trial_when_it_is_interrupted_and_killed(
         sweep.process.kill()
         sweep.ends()
         until(lambda: gone(pids))
-    assert (rows(trials), rows(status)) == (saved, [("running",)])
+    assert rows(trials) == saved
+    listed = tmp_path / "list.json"
+    with Typed(database_url, tmp_path, "--list", "--json", str(listed)) as look:
+        assert look.ends() == 0
+    (one,) = json.loads(listed.read_text())
+    assert (one["id"], one["status"], one["load"]) == (int(number), "interrupted", "slow 50 ms, 8 users")
+    assert rows(status) == [("interrupted",)]
 
     path = tmp_path / "sweep.json"
     with Typed(database_url, tmp_path, "--resume", number, "--json", str(path)) as sweep:

@@ -1,9 +1,11 @@
 """`manage.py sweep`: measure throughput and latency against pool size, and say which MAX_CONNS to use, and why.
 
-This is where the sweep, which knows no Django, meets the rows. Exit codes: 0; 1 the SLO is missed; 2 bad arguments or
-an invalid measurement; 130 interrupted, with what was measured saved. Of several stacks the first one named decides.
+This is where the sweep, which knows no Django, meets the rows. Exit codes: 0 a verdict; 1 the SLO is missed; 2 bad
+arguments, or nothing that could be started or written; 3 an invalid measurement, or an SLO that nobody can decide; 130
+interrupted, with what was measured saved. Of several stacks the first one named decides.
 """
 
+import contextlib
 import signal
 import sys
 import time
@@ -12,17 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
-from pooldemo import models, records, stacks
+from pooldemo import keeping, models, records, stacks
 from pooldemo.stacks.stack import GUNICORN, ROOT
 from pooldemo.sweep import adaptive, process, report, target
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
+from pooldemo.sweep.output import Lasting, write
+from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
 from pooldemo.sweep.run import Run
 from pooldemo.sweep.slo import parse_slo
 from pooldemo.sweep.terminal import Terminal, duration
@@ -32,7 +35,7 @@ RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
 Reports = dict[str, Callable[[SweepResult], str]]  # file -> what makes its text
 REPORTS = {"json": report.to_json, "csv": report.to_csv, "html": report.to_html, "markdown": report.to_markdown}
-SLO_MISSED, INVALID, INTERRUPTED = 1, 2, 130
+SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
 
 
 class Command(BaseCommand):
@@ -71,6 +74,7 @@ class Command(BaseCommand):
             "--adaptive", action="store_true", default=None, help="powers of two first, then around the knee"
         )
         plan.add_argument("--resume", type=int, metavar="ID", help="finish the sweep of this number")
+        plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
         out = parser.add_argument_group("what comes out")
         out.add_argument("--json", metavar="FILE|-", help="everything; - is standard output, with nothing else on it")
         out.add_argument("--csv", metavar="FILE", help="a row for each trial")
@@ -80,54 +84,60 @@ class Command(BaseCommand):
         out.add_argument("--quiet", action="store_true", help="the verdicts alone")
 
     def handle(self, **options: Any) -> None:
-        stream = sys.stderr if options["json"] == "-" else sys.stdout
-        terminal = Terminal(stream, options["quiet"])
+        to_stdout = any(options[name] == "-" for name in REPORTS)
+        terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
         try:
             with interruption(terminal) as signals:
-                code = self._sweep(terminal, signals, options)
-        except KeyboardInterrupt:  # told twice: stop now; whatever was started is gone, whatever ended is saved
-            terminal.console.print("stopped; the trials that had ended are saved")
+                code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
+        except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
-        except (records.Busy, target.DatabaseDown) as error:
-            raise CommandError(str(error), returncode=INVALID) from error
+        except (records.Busy, records.NoSuchSweep, target.DatabaseDown, ValueError, OSError) as error:
+            raise CommandError(str(error), returncode=REFUSED) from error
         except ProgrammingError as error:
-            raise CommandError(f"{error}\nThe tables are missing: manage.py migrate", returncode=INVALID) from error
+            raise CommandError(f"{error}\nThe tables are missing: manage.py migrate", returncode=REFUSED) from error
         except DatabaseError as error:
-            raise CommandError(f"The database failed: {error}", returncode=INVALID) from error
+            raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
         if code:
             sys.exit(code)
 
+    def _list(self, terminal: Terminal, options: dict[str, Any]) -> int:
+        other = [*plan_options(options), *(name for name in ("resume", "csv", "html", "markdown") if options[name])]
+        if other:
+            raise ValueError(f"--list shows what is kept: leave out {', '.join(map(typed, other))}")
+        look_back(terminal)
+        sweeps = records.listing()
+        if options["json"] is None:
+            for sweep in sweeps:
+                terminal.kept(sweep)
+            if not sweeps:
+                terminal.say("no sweep is kept yet: manage.py sweep")
+        elif lost := write(options["json"], report.to_list(sweeps)):
+            raise ValueError(lost)
+        return 0
+
     def _sweep(self, terminal: Terminal, signals: list[int], options: dict[str, Any]) -> int:
-        for stray in process.clean_up(RUN_FOLDER):
-            terminal.say(f"stopped what an earlier sweep left running: {stray}")
-        try:
-            row = records.get(options["resume"]) if options["resume"] is not None else None
-            plan, done = self._plan(row, options)
-            planning.check(plan)
-            plan = available(plan, terminal, options["resume"])
-            now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
-            planning.check_room(plan, now, lambda name: stacks.get(name).capped)
-        except (ValueError, records.NoSuchSweep) as error:
-            raise CommandError(str(error), returncode=INVALID) from error
+        look_back(terminal)
+        row = records.get(options["resume"]) if options["resume"] is not None else None
+        plan, done = self._plan(row, options)
+        planning.check(plan)
+        plan = available(plan, terminal, options["resume"])
+        now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
+        planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         left = len(planning.order(plan, {result.key for result in done.trials if not result.error}))
         if options["dry_run"]:
             dry_run(terminal, plan, left)
             return 0
-        with records.alone():
-            return self._run(terminal, signals, row, plan, now, done, open_reports(options))
+        with records.Turn() as turn:
+            return self._run(terminal, signals, turn, row, plan, now, done, open_reports(options))
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
-        names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s"}
-        given = {
-            names.get(name, name): value
-            for name, value in options.items()
-            if value is not None and names.get(name, name) in {each.name for each in fields(Plan)}
-        }
+        given = plan_options(options)
         if row is not None:
             if given:
-                typed = ", ".join(f"--{name.removesuffix('_s').replace('_', '-')}" for name in given)
-                raise ValueError(f"--resume {row.pk} takes its plan from that sweep: leave out {typed}")
+                raise ValueError(
+                    f"--resume {row.pk} takes its plan from that sweep: leave out {', '.join(map(typed, given))}"
+                )
             done = records.result(row)
             return done.plan, done
         if "sizes" in given:
@@ -147,15 +157,17 @@ class Command(BaseCommand):
         self,
         terminal: Terminal,
         signals: list[int],
+        turn: records.Turn,
         row: models.Sweep | None,
         plan: Plan,
         now: Conditions,
         done: SweepResult,
         reports: Reports,
     ) -> int:
+        conditions = now if row is None else done.conditions
         if row is None:
             row = records.begin(plan, now)
-        elif (done.conditions.commit, done.conditions.versions) != (now.commit, now.versions):
+        elif (conditions.commit, conditions.versions) != (now.commit, now.versions):
             terminal.say(
                 "! this machine or checkout is not as it was when the sweep began: compare with care", "yellow"
             )
@@ -168,35 +180,92 @@ class Command(BaseCommand):
             left_s = planning.total_s(run.plan, run.left) - (time.monotonic() - began_s[trial])
             terminal.announce(trial, what, seconds, left_s)
 
-        run = Run(plan, now, bench, done.trials, lambda: bool(signals), announce)
-        records.change_plan(row, plan, models.Sweep.Status.RUNNING)
+        def stopping() -> bool:
+            return bool(signals)
+
+        run = Run(plan, now, bench, done.trials, stopping, announce)
+        keeper = keeping.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
+        records.start(row, plan)
         status = models.Sweep.Status.INTERRUPTED
         try:
             with terminal:
                 terminal.begin(plan, row.pk, run.left)
                 for result in run:
-                    records.save_trial(row, result)
+                    keeper.trial(result)
                     terminal.trial(result, plan, len(run.results), len(run.results) + run.left)
                     if run.plan != plan:
                         plan = run.plan
-                        records.change_plan(row, plan, models.Sweep.Status.RUNNING)
+                        keeper.plan(plan)
             if not signals:
                 status = models.Sweep.Status.DONE
                 if all(result.error for result in run.results):
                     status = models.Sweep.Status.FAILED
+        except KeyboardInterrupt:  # told twice: whatever was started is gone
+            terminal.say("stopped; the trials that had ended are saved")
+        except (keeping.Gone, records.Busy) as error:
+            terminal.say(f"! {error}", "red")
         finally:
             ledger.close()
-            verdicts = run.verdicts()
-            records.end(row, status, verdicts)
+        verdicts = run.verdicts()
+        try:
+            keeper.end(status, verdicts)
+        except (keeping.Gone, records.Busy) as error:
+            if status != models.Sweep.Status.INTERRUPTED:
+                terminal.say(f"! {error}", "red")
+            status = models.Sweep.Status.INTERRUPTED
         terminal.table(run.plan, run.results)
         terminal.verdicts(verdicts)
-        write_reports(reports, records.result(row))
+        sweep = SweepResult(
+            run.plan,
+            conditions,
+            tuple(run.results),
+            verdicts,
+            row.pk,
+            status,
+            row.started_at.isoformat(timespec="seconds"),
+        )
+        lost = write_reports(reports, sweep)
         if status == models.Sweep.Status.INTERRUPTED:
             terminal.say(f"interrupted; the rest: manage.py sweep --resume {row.pk}")
-            return INTERRUPTED
-        if verdicts[0].shape == "invalid":
-            return INVALID
-        return 0 if verdicts[0].slo_met else SLO_MISSED
+        if lost:
+            raise CommandError(
+                f"{lost}. The sweep is saved; once it can be written: manage.py sweep --resume {row.pk} with the same "
+                "report options",
+                returncode=INTERRUPTED if status == models.Sweep.Status.INTERRUPTED else REFUSED,
+            )
+        return exit_code(status, verdicts[0])
+
+
+def exit_code(status: str, verdict: Verdict) -> int:
+    if status == models.Sweep.Status.INTERRUPTED:
+        return INTERRUPTED
+    if verdict.shape == "invalid" or any(check.seen is None for check in verdict.checks):
+        return INVALID
+    return 0 if verdict.slo_met else SLO_MISSED
+
+
+def look_back(terminal: Terminal) -> None:
+    """End and save what sweeps that are no more have left behind."""
+    for stray in process.clean_up(RUN_FOLDER):
+        terminal.say(f"stopped what an earlier sweep left running: {stray}")
+    for saved in keeping.take_up(RUN_FOLDER):
+        terminal.say(saved)
+
+
+def plan_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given and are the plan's, by the names of its fields."""
+    names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s"}
+    known = {each.name for each in fields(Plan)}
+    return {
+        names.get(name, name): value
+        for name, value in options.items()
+        if value is not None and names.get(name, name) in known
+    }
+
+
+def typed(name: str) -> str:
+    """A field of the plan as its option is typed."""
+    return "--stack" if name == "stacks" else f"--{name.removesuffix('_s').replace('_', '-')}"
 
 
 @contextmanager
@@ -209,9 +278,14 @@ def interruption(terminal: Terminal) -> Iterator[list[int]]:
         if len(signals) == 2:
             raise KeyboardInterrupt
         if len(signals) == 1:
-            terminal.say("finishing this trial; once more to stop at once")
+            with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+                terminal.say("finishing this trial; once more to stop at once")
 
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGHUP: the terminal was closed. What nohup has made deaf stays so.
+    wanted = [
+        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, take) for number in wanted}
     try:
         yield signals
     finally:
@@ -249,25 +323,28 @@ def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
 
 def open_reports(options: dict[str, Any]) -> Reports:
     """The reports asked for, by their file. Refuses now, not after the sweep, what cannot be written."""
-    asked: Reports = {options[name]: make for name, make in REPORTS.items() if options[name]}
-    for path in asked:
+    asked: Reports = {}
+    for name, make in REPORTS.items():
+        if (path := options[name]) is None:
+            continue
+        if path in asked:
+            raise ValueError(f"--{name} {path} is given for another report as well: give each a file of its own")
+        asked[path] = make
+        file = Path(path)
         if path == "-":
             continue
-        file = Path(path)
+        if file.is_dir():
+            raise ValueError(f"no report can be written there: {path or 'an empty name'} is a folder; give a file")
         try:
             there = file.exists()
             file.touch()
             if not there:
                 file.unlink()  # a sweep that does not come about leaves nothing
         except OSError as error:
-            raise CommandError(f"no report can be written there: {error}", returncode=INVALID) from error
+            raise ValueError(f"no report can be written there: {error}") from error
     return asked
 
 
-def write_reports(reports: Reports, sweep: SweepResult) -> None:
-    """Each into its file; `-` is standard output."""
-    for path, make in reports.items():
-        if path == "-":
-            sys.stdout.write(make(sweep))
-        else:
-            Path(path).write_text(make(sweep))
+def write_reports(reports: Reports, sweep: SweepResult) -> str:
+    """Each into its file; `-` is standard output. Which could not be written, and why, in a sentence."""
+    return "; ".join(filter(None, (write(path, make(sweep)) for path, make in reports.items())))
