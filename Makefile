@@ -46,8 +46,8 @@ sweep: $(RUNTIME) ## measure throughput against pool size and say which to use: 
 
 environment: $(DEVELOP) ## make or repair the virtual environment .venv
 
-test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set)
-	@$(PY) -m pytest $(ARGS)
+test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set); one after the other: ARGS=-n0
+	@$(PY) -m pytest -n auto $(ARGS)
 
 check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment checks: all but the tests
 	$(PY) -m ruff check .
@@ -74,7 +74,7 @@ $(PSYCOPG3): requirements.txt requirements-dev.txt requirements-psycopg3.txt bin
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
 
 test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is installed, which Django then prefers
-	@.venv-psycopg3/bin/python -m pytest tests/postgresql $(ARGS)
+	@.venv-psycopg3/bin/python -m pytest -n auto tests/postgresql $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
 	@trap : INT; $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)

@@ -1,32 +1,67 @@
-"""What every test may rely on: the database of the settings, running. The embedded one is stopped again afterwards,
-unless a user asked for it or another process uses it."""
+"""What every test may rely on: the database of the settings, running. The embedded one is stopped again by whoever
+leaves last, unless a user asked for it or another process uses it."""
 
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lacking
 import pytest
+import workers
 from django.conf import settings
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from served import Site, address_of
 
+# How long an example takes says something about the machine and nothing about what is tested.
+hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any machine")
 
-def pytest_configure() -> None:
-    """A shell starts what it puts into the background with Ctrl-C ignored, and every child inherits that: tests that
-    press it would wait for ever."""
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse where all is required and something is lacking; and let tests press Ctrl-C.
+
+    A shell starts what it puts into the background with Ctrl-C ignored, and every child inherits that: tests that
+    press it would wait for ever.
+    """
+    if not hasattr(config, "workerinput"):  # which has been asked already
+        lacking.refuse()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return workers.number()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Rooms:
+    return workers.Rooms(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for sentence in lacking.sentences(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(sentence)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lacking.leave_out(items)
+    if hasattr(config, "workerinput"):  # one process keeps to the order of the folders
+        items.sort(key=lambda item: workers.rank(item.nodeid))
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The DATABASE_URL of a PostgreSQL that runs for as long as the tests do."""
     server = settings.EMBEDDED
-    started = server is not None and server.ensure()
+    if server is not None:
+        server.ensure()
     yield settings.DATABASE_URL
-    if server is not None and started:
+    if server is not None:
         server.stop(unless_asked=True)
 
 
@@ -34,12 +69,13 @@ def postgresql() -> Iterator[str]:
 def django_db_setup(
     postgresql: str,
     django_test_environment: None,
+    django_db_modify_db_settings: None,
     django_db_blocker: Any,
     django_db_keepdb: bool,
     django_db_createdb: bool,
 ) -> Iterator[None]:
-    """The test database, for whoever asks. pytest-django's own fixture makes none when no chosen test carries its mark:
-    a served site, and the rows made for it, would then be in the database that is worked with."""
+    """The test database, one for each worker. pytest-django's own fixture makes none when no chosen test carries its
+    mark: a served site, and the rows made for it, would then be in the database that is worked with."""
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb and not django_db_createdb)
     yield

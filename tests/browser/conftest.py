@@ -1,8 +1,6 @@
 """A real Chromium in front of a real gunicorn and PostgreSQL, and the sweeps that it looks at."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from lacking import chromium
 from served import Site
 
 from pooldemo import models, records
@@ -18,38 +17,16 @@ from pooldemo.sweep.result import SweepResult
 from .visitor import PASSWORD, Visit
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Without a sandbox, which root has none of; and without asking its maker's hosts for anything.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-HOW = ("no Chromium on the PATH", "to have one on Debian or Ubuntu: apt-get install chromium")
 
 
 def read_sweep(name: str) -> SweepResult:
     """The sweep stored under that name in docs/data."""
     return SweepResult.from_dict(json.loads((DATA / f"{name}.json").read_text()))
-
-
-def chromium() -> str | None:
-    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
-    for item in here:
-        item.add_marker("browser")
-    if here and chromium() is None:
-        if os.environ.get("REQUIRE_BROWSER"):
-            raise pytest.UsageError(f"REQUIRE_BROWSER is set, and there is {HOW[0]}; {HOW[1]}")
-        for item in here:
-            item.add_marker(pytest.mark.skip(reason="; ".join(HOW)))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if any("browser" in report.keywords for report in terminalreporter.stats.get("skipped", ())):
-        terminalreporter.write_line(f"Left out: the browser tests, there is {'; '.join(HOW)}")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,5 @@
-"""Servers of any stack for the length of a test, requests sent at once, and PostgreSQL asked what it saw.
+"""Servers of any stack for the length of a test, requests sent at once, and PostgreSQL asked what it saw."""
 
-Without the environments that `make peers` makes these tests are skipped, and the run's last lines say so; with
-REQUIRE_PEERS set, as .ci/run does, that is an error.
-"""
-
-import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,37 +12,13 @@ import psycopg2
 import pytest
 
 from pooldemo import stacks
-from pooldemo.stacks.stack import ROOT
 from pooldemo.sweep.observe import get
 from pooldemo.sweep.process import Ledger
 from pooldemo.sweep.server import Server
 
 Key = tuple[Any, ...]
 
-HERE = Path(__file__).parent
 STATES = "SELECT state FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
-LACKING = [venv for venv in (".venv-peers", ".venv-psycopg3") if not (ROOT / venv / "bin" / "python").exists()]
-SKIPPED = f"tests/peers needs {' and '.join(LACKING)}: make peers"
-
-
-@functools.cache
-def missing() -> dict[str, str]:
-    """What this machine lacks, by stack, as a sentence; empty: nothing."""
-    return {name: stacks.get(name).missing() for name in stacks.names()}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [item for item in items if HERE in item.path.parents and "fleet" in getattr(item, "fixturenames", ())]
-    if ours and os.environ.get("REQUIRE_PEERS") and (sentences := [each for each in missing().values() if each]):
-        raise pytest.UsageError("; ".join(sentences))
-    for item in ours if LACKING else ():
-        item.add_marker(pytest.mark.skip(reason=SKIPPED))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    left_out = [SKIPPED] if LACKING else [each for each in missing().values() if each]
-    for sentence in left_out:
-        terminalreporter.write_line(f"not tested: {sentence}")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Every stack keeps the same contract: the workloads it names, its cap where it has one, names for its connections."""
 
 import pytest
+from lacking import missing
 
 from pooldemo import stacks
 from pooldemo.stacks.stack import Stack
 
-from .conftest import Fleet, Running, missing
+from .conftest import Fleet
 
 MISUSED = "shared-session"  # fails as soon as two requests meet, which is what it is for
 
@@ -29,16 +30,13 @@ def test_a_stack_that_lacks_something_says_how_to_have_it() -> None:
     )
 
 
-def test_every_stack_answers_its_workloads_within_its_cap(fleet: Fleet) -> None:
-    fit = [name for name, sentence in missing().items() if not sentence]
-    for running in [fleet.some(name) for name in fit]:
-        running.server.wait_ready()
-        answer_all(running)
-
-
-def answer_all(running: Running) -> None:
+@pytest.mark.parametrize("name", stacks.names())
+def test_it_answers_its_workloads_within_its_cap(fleet: Fleet, name: str) -> None:
+    if sentence := missing()[name]:
+        pytest.skip(sentence)
+    running = fleet.some(name)
+    running.server.wait_ready()
     stack = running.server.stack
-    name = stack.name
     for workload in (*stack.workloads, "nodb"):
         if workload != "mix":
             answer = running.get(f"/{workload}/")

@@ -1,0 +1,66 @@
+"""What a machine may lack: which tests are left out then, and how to have it. `REQUIRE_ALL` set, as .ci/run does, it is
+an error."""
+
+import functools
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pooldemo import stacks
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+VENVS = (".venv-peers", ".venv-psycopg3")
+
+
+def chromium() -> str | None:
+    """Where Chromium is."""
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
+def browser() -> str:
+    if chromium():
+        return ""
+    return "the browser tests: no Chromium on the PATH; to have one on Debian or Ubuntu: apt-get install chromium"
+
+
+def environments() -> str:
+    lacking = [venv for venv in VENVS if not (ROOT / venv / "bin" / "python").exists()]
+    return f"the tests of the other stacks: no {' and no '.join(lacking)}; to have them: make peers" if lacking else ""
+
+
+@functools.cache
+def missing() -> dict[str, str]:
+    """What each stack lacks here, as a sentence; empty: nothing."""
+    return {name: stacks.get(name).missing() for name in stacks.names()}
+
+
+LACKS = {"browser": browser, "fleet": environments}  # by the fixture that needs it
+
+
+def leave_out(items: Iterable[pytest.Item]) -> None:
+    """Mark those that need what is not there."""
+    for fixture, lacks in LACKS.items():
+        needing = [item for item in items if fixture in getattr(item, "fixturenames", ())]
+        if needing and (sentence := lacks()):
+            for item in needing:
+                item.add_marker(pytest.mark.skip(reason=sentence))
+
+
+def refuse() -> None:
+    """Raise UsageError for all that is lacking, where all is required."""
+    if os.environ.get("REQUIRE_ALL"):
+        lacks = [browser(), environments() or "; ".join(filter(None, missing().values()))]
+        if any(lacks):
+            raise pytest.UsageError(
+                "REQUIRE_ALL is set, and there is something missing: " + "; ".join(filter(None, lacks))
+            )
+
+
+def sentences(skipped: Iterable[pytest.TestReport]) -> list[str]:
+    """What was left out, a line for each reason."""
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    return [f"Left out: {reason.removeprefix('Skipped: ')}" for reason in dict.fromkeys(reasons)]

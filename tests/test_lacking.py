@@ -1,0 +1,47 @@
+"""On a machine that lacks something: one line for what is left out, and an error where all is required."""
+
+import os
+import subprocess
+import sys
+
+import lacking
+import pytest
+from served import ROOT
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The browser's tests on a machine with nothing on its PATH."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("REQUIRE_", "PYTEST_"))}
+    given |= {"PATH": "/nowhere", **environment}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/browser/test_pages.py",
+        *arguments,
+    ]
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1")])
+def test_it_leaves_them_out_and_says_in_one_line_how_to_have_them(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("apt-get install chromium") == 1
+    assert " skipped" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1")])
+def test_it_is_an_error_where_all_is_required(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, REQUIRE_ALL="1")
+    assert done.returncode != 0
+    assert "REQUIRE_ALL is set" in done.stderr
+    assert "no Chromium on the PATH" in done.stderr
+
+
+def test_it_names_the_environments_that_nobody_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lacking, "VENVS", (".venv-nobody-made",))
+    assert lacking.environments() == ("the tests of the other stacks: no .venv-nobody-made; to have them: make peers")

@@ -1,0 +1,45 @@
+"""How `make test` deals the tests out to pytest-xdist's workers: how many, what stays together, what goes first.
+
+A worker has a test database and servers of its own, so nothing is shared but the PostgreSQL server. Tests that share
+processes stay in one worker: a file, or a folder below `TOGETHER`. The longest go first, for a run to end evenly.
+"""
+
+import os
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/peers/", "tests/browser/")  # a fleet of servers, a browser and its sweeps: one of each is enough
+FIRST = (
+    "tests/peers/", "tests/chaos/", "tests/browser/", "tests/project/", "tests/web/test_locust",
+    "tests/sweep/test_sweep", "tests/postgresql/", "tests/web/",
+)  # fmt: skip
+
+
+def number() -> int:
+    """One for each core that this process may use and one more, since they often wait; eight at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores + 1)
+
+
+def room(nodeid: str) -> str:
+    """What a test stays together with."""
+    path = nodeid.partition("::")[0]
+    return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+
+
+def rank(nodeid: str) -> int:
+    """0: among the first."""
+    return next((place for place, start in enumerate(FIRST) if nodeid.startswith(start)), len(FIRST))
+
+
+class Rooms(LoadScopeScheduling):
+    """Deals rooms in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False  # it means by number of tests, which says little about their length
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return room(nodeid)
