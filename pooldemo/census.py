@@ -1,12 +1,19 @@
 """How many connections PostgreSQL itself counts, to lay beside what the pools say of themselves.
 
-Asked past the pool, shared for a second and never waited for longer than two: `readiness.Question`.
+Asked past the pool, shared for a second and never waited for longer than two: `readiness.Question`. What the pools say
+is a second old as well, so two numbers that are not equal were perhaps never true together: `Comparer` knows
+when they differ.
 """
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pooldemo.overview import Overview
 from pooldemo.plain import APPLICATION_NAME
-from pooldemo.readiness import Question
+from pooldemo.readiness import FRESH_S, Question
+from pooldemo.snapshots import INTERVAL_S
 
 SQL = f"""
     SELECT application_name, count(*)
@@ -26,6 +33,7 @@ class Census:
     connections: int | None
     others: int = 0
     trouble: str = ""
+    age_s: float = 0.0
 
 
 def take(application_name: str) -> Census:
@@ -35,4 +43,43 @@ def take(application_name: str) -> Census:
         return Census(None, trouble=trouble)
     counts = dict(rows)
     own = counts.pop(application_name, 0)
-    return Census(own, sum(counts.values()))
+    return Census(own, sum(counts.values()), age_s=_question.age_s)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """PostgreSQL's count beside what the pools tell, looked at up to `apart_s` apart. `differs`: not only for that."""
+
+    counted: Census
+    told: int
+    apart_s: float
+    differs: bool
+
+    @property
+    def moves(self) -> bool:
+        """The two are not equal, and perhaps were never true together."""
+        return self.counted.connections not in (None, self.told) and not self.differs
+
+
+class Comparer:
+    """Says that the two numbers differ when they were the same two, not equal, for so long that both were asked for
+    anew in the meantime. Numbers that move are not called different."""
+
+    STANDS_S = FRESH_S + INTERVAL_S + 0.5  # a shared count, a worker's snapshot, and a late writer
+    FORGOTTEN_S = 10.0  # without a look for so long, it begins anew
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._seen: tuple[int | None, int] | None = None
+        self._since_s = self._last_s = 0.0
+
+    def compare(self, counted: Census, pools: Overview) -> Comparison:
+        """The two as they are now. Never blocks."""
+        now_s, told = self._clock(), pools.sum.connections
+        seen = None if counted.connections in (None, told) else (counted.connections, told)
+        with self._lock:
+            if seen != self._seen or now_s - self._last_s > self.FORGOTTEN_S:
+                self._seen, self._since_s = seen, now_s
+            self._last_s = now_s
+            differs = seen is not None and now_s - self._since_s > self.STANDS_S
+        return Comparison(counted, told, max([counted.age_s, *(each.age_s for each in pools.workers)]), differs)

@@ -26,6 +26,8 @@ PASS_S = 12 * 3600
 
 View = Callable[[HttpRequest], HttpResponse]
 
+_comparer = census.Comparer()  # as this worker's visitors see it: a page that is open looks every second
+
 
 def page(admin: ModelAdmin) -> View:
     """The page; without a script it loads itself again every two seconds."""
@@ -71,9 +73,8 @@ def look() -> dict[str, Any]:
     accepts and does not answer."""
     workers = snapshots.collect()
     pools = overview({"workers": workers, "sum": snapshots.total(workers)})
-    counted = census.take(pools.application_name)
-    differs = counted.connections is not None and counted.connections != pools.sum.connections
-    return {"pools": pools, "census": counted, "differs": differs}
+    seen = _comparer.compare(census.take(pools.application_name), pools)
+    return {"pools": pools, "census": seen.counted, "compared": seen}
 
 
 def has_pass(request: HttpRequest) -> bool:

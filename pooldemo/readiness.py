@@ -28,10 +28,15 @@ class Question:
         self._answered_at_s = float("-inf")
         self._answer: tuple[list[tuple[Any, ...]], str] = ([], "")
 
+    @property
+    def age_s(self) -> float:
+        """How old the last answer is; infinity: there was none."""
+        return time.monotonic() - self._answered_at_s
+
     def answer(self) -> tuple[list[tuple[Any, ...]], str]:
         """The rows, and why there are none (empty: there is no trouble). Blocks for PATIENCE_S at most."""
         with self._lock:
-            if time.monotonic() - self._answered_at_s < FRESH_S:
+            if self.age_s < FRESH_S:
                 return self._answer
             if self._asking is None:
                 self._asking = threading.Thread(target=self._ask, name="question", daemon=True)

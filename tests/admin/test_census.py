@@ -6,6 +6,8 @@ import psycopg2
 import pytest
 
 from pooldemo import census, readiness
+from pooldemo.census import Census, Comparer
+from pooldemo.overview import Overview, Pool
 from pooldemo.plain import APPLICATION_NAME
 from pooldemo.readiness import Question
 
@@ -37,3 +39,51 @@ def test_it_says_why_it_cannot_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "plain_connection", refuse)
     found = census.take("counted")
     assert (found.connections, found.trouble) == (None, "connection refused")
+
+
+class Looks:
+    """A comparer with a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.comparer = Comparer(lambda: self.now_s)
+
+    def after(self, seconds: float, counted: int | None, told: int) -> census.Comparison:
+        self.now_s += seconds
+        worker = Pool(1, active=told, idle=0, pending=0, max=9, timeouts=0, errors=0, age_s=0.9)
+        return self.comparer.compare(Census(counted, age_s=0.4), Overview((worker,), worker, (), ()))
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
+
+
+def test_it_calls_no_number_different_that_is_only_older(looks: Looks) -> None:
+    first = looks.after(0.0, 4, 3)
+    assert (first.differs, first.moves, first.apart_s) == (False, True, 0.9)
+    assert not looks.after(2.0, 4, 3).differs
+    same = looks.after(2.0, 4, 4)
+    assert (same.differs, same.moves) == (False, False)
+
+
+def test_it_calls_numbers_different_that_stay_so(looks: Looks) -> None:
+    looks.after(0.0, 4, 3)
+    looks.after(2.0, 4, 3)
+    found = looks.after(1.0, 4, 3)
+    assert (found.differs, found.moves) == (True, False)
+
+
+def test_it_calls_numbers_that_move_not_different(looks: Looks) -> None:
+    assert not any(looks.after(1.0, 4 + second, 3 + second).differs for second in range(9))
+
+
+def test_it_calls_nothing_different_that_nobody_looked_at_meanwhile(looks: Looks) -> None:
+    looks.after(0.0, 4, 3)
+    assert not looks.after(60.0, 4, 3).differs
+
+
+def test_it_calls_a_server_that_is_down_not_different(looks: Looks) -> None:
+    looks.after(0.0, None, 3)
+    down = looks.after(5.0, None, 3)
+    assert (down.differs, down.moves) == (False, False)

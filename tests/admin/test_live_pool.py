@@ -17,6 +17,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL counts what the pools of this process have."""
     own = sum(int(pool.get_stats()["pool_size"]) for pool in pools())
     monkeypatch.setattr(census, "take", lambda name: Census(own))
+    monkeypatch.setattr(live, "_comparer", census.Comparer())
 
 
 def admitted(client: Client) -> Client:
@@ -66,10 +67,15 @@ def test_it_takes_no_forged_pass(viewer: Client) -> None:
 
 def test_it_says_that_the_counts_differ_and_only_then(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     same = admitted(viewer).get(STATE).content.decode()
-    monkeypatch.setattr(census, "take", lambda name: Census(77, others=3))
+    monkeypatch.setattr(census, "take", lambda name: Census(77, others=3, age_s=0.7))
+    moving = viewer.get(STATE).content.decode()
+    monkeypatch.setattr(census.Comparer, "STANDS_S", -1.0)
     other = viewer.get(STATE).content.decode()
-    assert 'data-differs="0"' in same
-    assert 'class="badge bad differs" hidden' in same
+    for html in (same, moving):
+        assert 'data-differs="0"' in html
+        assert 'class="badge bad differs" hidden' in html
+    assert "apart" not in same
+    assert "looked at up to 0.7 s apart" in moving
     assert 'data-differs="1"' in other
     assert 'class="badge bad differs">they differ' in other
     assert "counts <strong>77</strong>" in other

@@ -26,6 +26,8 @@ PATIENCE_S = 5.0
 NOT_RUNNING = 2
 HOLDERS = 8
 
+Look = tuple[Overview, census.Comparison]
+
 
 class Unreachable(Exception):
     """The site does not answer, or what answers is not this site."""
@@ -49,38 +51,47 @@ class Command(BaseCommand):
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
             raise CommandError(f"--interval {interval:g} is out of range: 0.1 to 3600 s are accepted", returncode=2)
+        comparer = census.Comparer()
         console = Console(file=cast(IO[str], self.stdout._out), highlight=False, soft_wrap=not sys.stdout.isatty())
         try:
             if not watch:
-                console.print(picture(look(url)))
+                console.print(picture(settled(url, comparer)))
             elif console.is_terminal:
-                self._watch(console, url, interval)
+                self._watch(console, url, interval, comparer)
             else:
-                self._log(console, url, interval)
+                self._log(console, url, interval, comparer)
         except Unreachable as error:
             raise CommandError(str(error), returncode=NOT_RUNNING) from error
         except (KeyboardInterrupt, BrokenPipeError):
             return
 
-    def _watch(self, console: Console, url: str, interval_s: float) -> None:
+    def _watch(self, console: Console, url: str, interval_s: float, comparer: census.Comparer) -> None:
         """The picture in place; a site that goes away meanwhile is waited for."""
-        with Live(picture(look(url)), console=console, auto_refresh=False, screen=False) as live:
+        with Live(picture(look(url, comparer)), console=console, auto_refresh=False, screen=False) as live:
             while True:
                 time.sleep(interval_s)
                 try:
-                    live.update(picture(look(url)), refresh=True)
+                    live.update(picture(look(url, comparer)), refresh=True)
                 except Unreachable as error:
                     live.update(Text(str(error), style="red"), refresh=True)
 
-    def _log(self, console: Console, url: str, interval_s: float) -> None:
+    def _log(self, console: Console, url: str, interval_s: float, comparer: census.Comparer) -> None:
         """A line for each look, for files and pipes."""
         while True:
-            console.print(line(look(url)))
+            console.print(line(look(url, comparer)))
             time.sleep(interval_s)
 
 
-def look(url: str) -> tuple[Overview, census.Census]:
-    """The pools as the site tells them, and PostgreSQL's count. Raises Unreachable; blocks for 7 s at most."""
+def settled(url: str, comparer: census.Comparer) -> Look:
+    """Look until the two numbers agree or differ; after PATIENCE_S as they are. Raises Unreachable."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (seen := look(url, comparer))[1].moves and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    return seen
+
+
+def look(url: str, comparer: census.Comparer) -> Look:
+    """One look. Raises Unreachable; blocks for 7 s at most."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
@@ -97,12 +108,12 @@ def look(url: str) -> tuple[Overview, census.Census]:
         pools = overview(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"{url}/pool/ answers {response.status}, but not like this site: give its --url") from error
-    return pools, census.take(pools.application_name)
+    return pools, comparer.compare(census.take(pools.application_name), pools)
 
 
-def picture(seen: tuple[Overview, census.Census]) -> Group:
+def picture(seen: Look) -> Group:
     """Tables of workers, of the last minute and of holders."""
-    pools, counted = seen
+    pools, compared = seen
     workers = _table("worker", "Active", "Idle", "Pending", "Max", "timeouts", "errors")
     for pool in pools.workers:
         workers.add_row(*_cells(str(pool.pid) + (f" (silent for {pool.age_s:.0f} s)" if pool.stale else ""), pool))
@@ -115,19 +126,18 @@ def picture(seen: tuple[Overview, census.Census]) -> Group:
     for holder in pools.holders[:HOLDERS]:
         held = (str(holder[name]) for name in ("pid", "name", "statement"))
         holders.add_row(f"{holder['held_s']:.1f}", *held)
-    return Group(
-        workers, "", _counted(pools, counted), "", times, "", holders if pools.holders else "Nobody holds one."
-    )
+    return Group(workers, "", _counted(compared), "", times, "", holders if pools.holders else "Nobody holds one.")
 
 
-def line(seen: tuple[Overview, census.Census]) -> str:
+def line(seen: Look) -> str:
     """All of it that fits on one line."""
-    pools, counted = seen
+    pools, compared = seen
+    counted = compared.counted.connections
     total, wait = pools.sum, pools.times[0].percentiles
     return (
         f"{time.strftime('%H:%M:%S')} active {total.active} idle {total.idle} pending {total.pending} max {total.max} "
         f"wait p50 {wait[0]} p99 {wait[2]} ms timeouts {total.timeouts} "
-        + ("postgresql down" if counted.connections is None else f"postgresql {counted.connections}")
+        + ("postgresql down" if counted is None else f"postgresql {counted}")
     )
 
 
@@ -143,10 +153,12 @@ def _cells(name: str, pool: Pool) -> tuple[str, ...]:
     return (name, *map(str, (pool.active, pool.idle, pool.pending, pool.max, pool.timeouts, pool.errors)))
 
 
-def _counted(pools: Overview, counted: census.Census) -> Text:
-    if counted.connections is None:
-        return Text(f"PostgreSQL does not answer: {counted.trouble}", style="red")
-    text = Text(f"PostgreSQL counts {counted.connections} of these connections, the pools {pools.sum.connections}")
-    if counted.connections != pools.sum.connections:
+def _counted(seen: census.Comparison) -> Text:
+    if seen.counted.connections is None:
+        return Text(f"PostgreSQL does not answer: {seen.counted.trouble}", style="red")
+    text = Text(f"PostgreSQL counts {seen.counted.connections} of these connections, the pools {seen.told}")
+    if seen.differs:
         text.append("  they differ", style="yellow")
+    elif seen.moves:
+        text.append(f"  looked at up to {seen.apart_s:.1f} s apart", style="dim")
     return text

@@ -11,7 +11,6 @@
   const trouble = document.getElementById("live-trouble");
   const history = [];
   let timer = 0;
-  let differing = 0;
   let chart = null;
 
   async function ask() {
@@ -36,10 +35,6 @@
   }
 
   function follow(numbers) {
-    // Other workers' numbers are up to a second old, so the counts may differ for a moment without a reason.
-    differing = numbers.differs === "1" ? differing + 1 : 0;
-    const badge = state.querySelector(".differs");
-    if (badge) badge.hidden = differing < 3;
     history.push({ active: Number(numbers.active), pending: Number(numbers.pending), max: Number(numbers.max) });
     if (history.length > SECONDS) history.shift();
     draw();
