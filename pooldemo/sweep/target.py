@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psutil
 import psycopg2
@@ -44,7 +44,8 @@ def server_url(database_url: str) -> str:
 def _with_query(database_url: str, wanted: Callable[[str], bool]) -> str:
     parts = urlsplit(database_url)
     query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if wanted(name)]
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+    # libpq reads %20 and no plus: the folder of a socket may have a space in its name.
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query, quote_via=quote), ""))
 
 
 def connect(database_url: str) -> Any:
