@@ -87,7 +87,7 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
     return Conditions(
         commit=_commit(root),
         machine=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpus=cpus(),
         load_before=round(psutil.getloadavg()[0], 2),
         versions=versions,
         max_connections=int(settings["max_connections"]),
@@ -96,6 +96,11 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
         gunicorn=server_command,
         postgresql_is_local=local,
     )
+
+
+def cpus() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def postmaster(connection: Any) -> psutil.Process | None:

@@ -30,8 +30,9 @@ UNACCOUNTED = 0.05
 HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
 
-EXPECTED = ("queueing", "users-below-slots")
-"""Codes that every sweep earns, as it should: at small sizes requests queue, at large ones slots stay empty."""
+EXPECTED = ("queueing", "rate-missed", "users-below-slots")
+"""Codes that every sweep earns, as it should: at small sizes requests queue and miss the rate, at large ones slots stay
+empty."""
 
 Rule = Callable[[TrialResult, Plan], tuple[str, str] | None]
 

@@ -9,8 +9,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from served import ROOT
 
-from pooldemo.management.commands.demo import Command, opened
+from pooldemo.management.commands.demo import Command, answer, chart, load, opened
 from pooldemo.models import Sweep
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.result import Conditions, Plan, TrialResult
+from pooldemo.sweep.verdict import judge
 
 EVERY = {
     "workload": "slow",
@@ -30,8 +33,10 @@ def test_it_ends_with_the_verdict_the_connections_and_the_login(transactional_db
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pooldemo never opened more connections than it was allowed (1 trials)" in done.stdout
-    assert re.search(r"geventpool opened ([3-9]|1[0-6]) connections where 2 were allowed", done.stdout)
+    assert re.search(r"geventpool opened ([3-9]|[1-9]\d) connections where 2 were allowed", done.stdout)
     assert re.search(r"^pooldemo: (knee|rising|flat|invalid)", done.stdout, re.MULTILINE)
+    assert "No answer this time" in done.stdout, "one size has no knee"
+    assert "make demo ARGS='--repeats 3'" in done.stdout
     sweep = Sweep.objects.get()
     assert f"http://127.0.0.1:8000/admin/pooldemo/sweep/{sweep.pk}/change/" in done.stdout
     (password,) = re.findall(r"login admin  password (\S+)", done.stdout)
@@ -62,3 +67,53 @@ def test_it_says_the_worst_that_was_opened(seen: list[tuple[int, int | None]], t
     for size, peak in seen:
         sweep.trials.create(stack="geventpool", size=size, repeat=1, peak_connections=peak)
     assert opened("geventpool", sweep) == text
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_its_load_has_its_knee_in_the_middle_of_its_sizes_on_any_machine(cores: int) -> None:
+    """From what its sizes can carry, at 50 ms and a little more held, comes a knee at four slots a core."""
+    asked = load(cores)
+    sizes = planning.parse_sizes(asked["sizes"])
+    plan = Plan(stacks=("pooldemo",), sizes=sizes, workload="slow", ms=50, users=asked["users"], rate=asked["rate"])
+    for held_s in (0.051, 0.064):  # quiet; beside others
+        trials = [
+            TrialResult("pooldemo", size, repeat, rps=min(size / held_s, asked["rate"]), query_mean_ms=50)
+            for size in sizes
+            for repeat in (1, 2)
+        ]
+        (verdict,) = judge(plan, trials, Conditions(cpus=cores, max_connections=100))
+        assert (verdict.shape, verdict.max_conns) == ("knee", 4 * cores), verdict
+
+
+VERDICT = {"shape": "knee", "max_conns": 8, "because": "8 slots carry 120.", "warnings": []}
+
+
+def test_it_says_in_one_line_what_to_use() -> None:
+    assert answer(Sweep(verdicts=[VERDICT])) == ("Use MAX_CONNS=8", "8 slots carry 120.")
+
+
+def test_it_says_what_disturbed_it_and_what_to_type_where_nobody_can_tell() -> None:
+    doubts = [{"code": "other-load", "cause": "something else used 1.7 cores"}, {"code": "queueing", "cause": "queues"}]
+    invalid = {"shape": "invalid", "max_conns": None, "because": "Repeats differ.", "warnings": doubts}
+    title, why = answer(Sweep(verdicts=[invalid], repeats=2))
+    assert title == "No answer this time"
+    assert why.splitlines() == [
+        "Repeats differ.",
+        "What disturbed it: something else used 1.7 cores.",
+        "Type when the machine is quieter: make demo ARGS='--repeats 4'",
+    ]
+
+
+@pytest.mark.django_db
+def test_it_draws_a_bar_for_each_size_and_marks_the_one_to_use() -> None:
+    stacks = ["pooldemo", "geventpool"]
+    sweep = Sweep.objects.create(stacks=stacks, sizes=[4, 8], workers=1, verdicts=[VERDICT], **EVERY)
+    for stack, size, rps, peak in (("pooldemo", 4, 60, 4), ("pooldemo", 8, 120, 8), ("geventpool", 4, 90, 12)):
+        sweep.trials.create(stack=stack, size=size, repeat=1, rps=rps, peak_connections=peak)
+    assert [line.split() for line in chart(sweep)] == [
+        ["pooldemo,", "requests/s", "by", "MAX_CONNS"],
+        ["4", "█" * 20, "60.0", "opened", "4"],
+        ["8", "█" * 40, "120", "opened", "8", "<-", "use", "this"],
+        ["geventpool,", "requests/s", "by", "MAX_CONNS"],
+        ["4", "█" * 30, "90.0", "opened", "12", "more", "than", "allowed"],
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg2.extensions import parse_dsn
 from served import until
 
 from pooldemo import stacks
@@ -162,6 +163,12 @@ def test_it_tells_locust_the_whole_load() -> None:
 def test_it_gives_libpq_no_option_of_ours() -> None:
     assert libpq_url(URL) == "postgresql://me:secret@127.0.0.1:5432/site?sslmode=disable"
     assert "MAX_CONNS" not in server_url(URL)
+
+
+def test_it_names_a_socket_in_a_folder_with_a_space_as_libpq_reads_it() -> None:
+    url = "postgresql://me@/site?host=/home/me/%C3%BCbers%20Jahr&port=5432"
+    for passed_on in (libpq_url(url), server_url(url)):
+        assert parse_dsn(passed_on)["host"] == "/home/me/übers Jahr"
 
 
 def test_it_lists_the_known_stacks_when_one_is_unknown() -> None:

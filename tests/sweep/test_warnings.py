@@ -43,6 +43,9 @@ DOUBTFUL = {
 }
 
 
+EXPECTED = {"queueing", "rate-missed", "users-below-slots"}
+
+
 def test_it_has_nothing_to_doubt_about_a_healthy_trial():
     assert for_trial(HEALTHY, PLAN) == ()
 
@@ -59,16 +62,16 @@ def test_it_warns_with_cause_and_cure(code):
     assert warning.cure
 
 
-@pytest.mark.parametrize("code", sorted(DOUBTFUL.keys() - {"queueing", "users-below-slots"}))
+@pytest.mark.parametrize("code", sorted(DOUBTFUL.keys() - EXPECTED))
 def test_it_repeats_in_the_verdict_what_happened_in_a_trial_and_at_which_size(code):
     trials = [replace(HEALTHY, size=4, peak_connections=4), replace(HEALTHY, **DOUBTFUL[code])]
     (warning,) = [each for each in for_stack(trials, PLAN, CONDITIONS) if each.code == code]
     assert "1 of 2 trials, size 8" in warning.cause
 
 
-def test_it_says_nothing_in_the_verdict_of_queues_at_small_sizes_and_empty_slots_at_large_ones():
+def test_it_says_nothing_in_the_verdict_of_queues_and_a_missed_rate_at_small_sizes_and_empty_slots_at_large_ones():
     trials = [
-        replace(HEALTHY, size=1, wait_mean_ms=6000.0, peak_connections=1),
+        replace(HEALTHY, size=1, wait_mean_ms=6000.0, peak_connections=1, target_rps=100.0),
         replace(HEALTHY, size=128, wait_mean_ms=0.0),
     ]
     assert {each.code for each in for_stack(trials, PLAN, CONDITIONS)} == {"one-repeat"}

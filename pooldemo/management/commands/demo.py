@@ -1,11 +1,13 @@
-"""`manage.py demo`: the shortest way to a result. Tables, a short sweep of this pool beside the one users have today, a
-login for the admin where it can be looked at. What a sweep is lives in `sweep`.
+"""`manage.py demo`: the shortest way to a result. Tables, a short sweep of this pool beside the one users have today,
+what to use in one line, and a login for the admin where it can be looked at. What a sweep is lives in `sweep`.
 
 Nothing stays running: neither servers nor load, and the embedded PostgreSQL only where a user started it.
 """
 
 import secrets
+import sys
 from argparse import ArgumentParser
+from statistics import fmean
 from typing import Any
 
 from django.conf import settings
@@ -14,17 +16,28 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
 from django.urls import reverse
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
 
 from pooldemo import models, records
 from pooldemo.postgresql import pools
+from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.statistics import digits
+from pooldemo.sweep.target import cpus
 
 ADDRESS = "http://127.0.0.1:8000"  # where `make run` serves
 USER = "admin"
 INTERRUPTED = 130
+REPORT = ROOT / ".local" / "demo.html"
+BAR = 40  # characters of the longest
+DISTURBED = ("other-load", "loaded-before", "unstable-repeats", "trial-failed", "failures")  # warnings that say by what
 
-# Up to 16 users the throughput follows the size, a bound that everybody can check: 16 users / 50 ms = 320 a second. The
-# baseline opens a connection for each user whatever the size: it counts after it has connected.
-LOAD = {"stack": "pooldemo,geventpool", "workload": "slow", "ms": 50.0, "users": 16, "warmup": 0.5}
+# A traffic, and how many slots carry it: 60 requests a second for each core, 50 ms each, keep 3 slots a core busy. The
+# queries sleep, so whatever else the machine does moves the curve little; a query that computes loses its core to it.
+MOST_CORES = 8  # beyond them one worker and one load generator have enough to do
+MS, RATE_PER_CORE, USERS_PER_CORE = 50.0, 60, 6  # all users at once could ask for twice the rate
+SIZES_PER_CORE = (1, 2, 4, 8)
 
 
 class Command(BaseCommand):
@@ -33,19 +46,22 @@ class Command(BaseCommand):
     help = "See in two minutes what a sweep finds: this pool beside django-db-geventpool, and where to look at it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--sizes", default="4,8,16,32", help="MAX_CONNS to try (default %(default)s)")
+        parser.add_argument("--sizes", help="MAX_CONNS to try (default: 1, 2, 4 and 8 for each core)")
         parser.add_argument("--duration", type=float, default=2.0, help="seconds of a trial (default %(default)s)")
-        parser.add_argument("--repeats", type=int, default=3, help="of each stack and size (default %(default)s)")
+        parser.add_argument("--repeats", type=int, default=2, help="of each stack and size (default %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        measured = {name: options[name] for name in ("sizes", "duration", "repeats")}
+        measured = {name: options[name] for name in ("sizes", "duration", "repeats") if options[name]}
         code = 0
         try:
             self.say("1/3  Making the tables")
             call_command("migrate", verbosity=0, interactive=False)
             before = records.latest()
-            self.say("2/3  Sweeping pool sizes on this machine")
-            code = self.sweep(measured)
+            plan = load(min(cpus(), MOST_CORES)) | measured
+            self.say(
+                f"2/3  How many connections do {plan['rate']} requests/s need that query PostgreSQL for {MS:g} ms each?"
+            )
+            code = self.sweep(plan)
             if code != INTERRUPTED:
                 self.show(before)
         except KeyboardInterrupt:
@@ -60,23 +76,28 @@ class Command(BaseCommand):
         self.stdout.write(text)
         self.stdout.flush()  # the sweep writes to the same stream past this wrapper
 
-    def sweep(self, measured: dict[str, Any]) -> int:
+    def sweep(self, plan: dict[str, Any]) -> int:
         """The sweep's exit code. A verdict of `invalid` is a result too: it says what to do on so busy a machine."""
         try:
-            call_command("sweep", **LOAD, **measured)
+            call_command("sweep", **plan, html=str(REPORT))
         except SystemExit as end:
             return int(end.code or 0)
         return 0
 
     def show(self, before: models.Sweep | None) -> None:
-        """What was opened in one sentence, and the way into the admin."""
+        """The curve, what was opened, what to use, and the way into the admin."""
         sweep = records.latest()
         if sweep is None or sweep == before:
             return
+        self.say("\n" + "\n".join(chart(sweep)) + "\n")
         for stack in sweep.stacks:
             self.say(opened(stack, sweep))
+        title, why = answer(sweep)
+        large = Text(f"{title}\n\n", style="bold").append(why, style="not bold")
+        Console(file=sys.stdout).print(Panel(large, padding=(1, 2)))
         page = reverse("admin:pooldemo_sweep_change", args=[sweep.pk])
-        self.say(f"\n3/3  Look at it: make run, then {ADDRESS}{page}")
+        self.say(f"3/3  The picture: {REPORT.relative_to(ROOT)}, a page to open in a browser")
+        self.say(f"     and in the admin: make run, then {ADDRESS}{page}")
         self.say(f"     login {self.login()}")
         self.say(
             "\nGo on:  make run             the site with its workloads, on this pool"
@@ -99,6 +120,54 @@ class Command(BaseCommand):
             pool.close()
         if settings.EMBEDDED is not None:
             settings.EMBEDDED.stop(unless_asked=True)
+
+
+def load(cores: int) -> dict[str, Any]:
+    """The sweep's options on a machine with so many cores."""
+    return {
+        "stack": "pooldemo,geventpool",
+        "workload": "slow",
+        "ms": MS,
+        "rate": RATE_PER_CORE * cores,
+        "users": USERS_PER_CORE * cores,
+        "sizes": ",".join(str(each * cores) for each in SIZES_PER_CORE),
+        "warmup": 0.5,
+    }
+
+
+def answer(sweep: models.Sweep) -> tuple[str, str]:
+    """What to use, and why; or that nobody can tell, what disturbed the sweep, and what to type."""
+    verdict = sweep.verdicts[0]
+    if verdict["shape"] != "invalid" and verdict["max_conns"]:
+        return f"Use MAX_CONNS={verdict['max_conns']}", verdict["because"]
+    disturbed = [each["cause"] for each in verdict["warnings"] if each["code"] in DISTURBED]
+    return "No answer this time", "\n".join(
+        [
+            verdict["because"],
+            *(f"What disturbed it: {cause}." for cause in disturbed),
+            f"Type when the machine is quieter: make demo ARGS='--repeats {sweep.repeats + 2}'",
+        ]
+    )
+
+
+def chart(sweep: models.Sweep) -> list[str]:
+    """A bar for each stack and size: requests a second, and how many connections PostgreSQL saw."""
+    ran = list(sweep.trials.filter(error=""))
+    longest = max((trial.rps for trial in ran), default=0.0) or 1.0
+    use = sweep.verdicts[0]["max_conns"]
+    lines = []
+    for stack in sweep.stacks:
+        lines.append(f"{stack}, requests/s by MAX_CONNS")
+        for size in sweep.sizes:
+            own = [trial for trial in ran if (trial.stack, trial.size) == (stack, size)]
+            if own:
+                rps = fmean(trial.rps for trial in own)
+                peak = max(trial.peak_connections or 0 for trial in own)
+                bar = "█" * max(1, round(BAR * rps / longest))
+                over = "  more than allowed" if peak > size * sweep.workers else ""
+                mark = "  <- use this" if stack == sweep.stacks[0] and size == use else ""
+                lines.append(f"  {size:>4}  {bar:<{BAR}}  {digits(rps):>5}  opened {peak:>3}{over}{mark}")
+    return lines
 
 
 def opened(stack: str, sweep: models.Sweep) -> str:
