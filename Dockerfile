@@ -4,7 +4,7 @@ FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 
-# Without requirements-fast.txt: it wants a compiler, which this image has not, and gunicorn works without it.
+# Without requirements/fast.txt: it wants a compiler, which this image has not, and gunicorn works without it.
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 

@@ -23,12 +23,12 @@ $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-$(RUNTIME): requirements.txt requirements-fast.txt bin/environment
+$(RUNTIME): requirements.txt requirements/fast.txt bin/environment
 	@bin/environment $(VENV) requirements.txt
 	@touch $@
 
-$(DEVELOP): requirements.txt requirements-fast.txt requirements-dev.txt bin/environment
-	@bin/environment $(VENV) requirements.txt requirements-dev.txt
+$(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/environment
+	@bin/environment $(VENV) requirements.txt requirements/dev.txt
 	@touch $(RUNTIME) $@
 
 # The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it. `trap :` lets this line
@@ -62,13 +62,13 @@ screenshots: $(DEVELOP) ## make the README's pictures from the sweeps in docs/da
 
 # Environments of their own: what we compare with, and psycopg 3, which Django prefers as soon as it can be imported.
 PEERS = .venv-peers/.made-$(HERE)
-$(PEERS): requirements.txt requirements-peers.txt bin/environment
-	@bin/environment .venv-peers requirements.txt requirements-peers.txt
+$(PEERS): requirements.txt requirements/peers.txt bin/environment
+	@bin/environment .venv-peers requirements.txt requirements/peers.txt
 	@touch $@
 
 PSYCOPG3 = .venv-psycopg3/.made-$(HERE)
-$(PSYCOPG3): requirements.txt requirements-dev.txt requirements-psycopg3.txt bin/environment
-	@bin/environment .venv-psycopg3 requirements.txt requirements-dev.txt requirements-psycopg3.txt
+$(PSYCOPG3): requirements.txt requirements/dev.txt requirements/psycopg3.txt bin/environment
+	@bin/environment .venv-psycopg3 requirements.txt requirements/dev.txt requirements/psycopg3.txt
 	@touch $@
 
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
@@ -91,7 +91,7 @@ bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (8 minutes)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
-PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements-*.in))
+PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements/*.in))
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }
 	@for file in $(PINNED); do echo "$$file"; uv pip compile "$${file%.txt}.in" -o "$$file" --quiet --universal \

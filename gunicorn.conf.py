@@ -27,7 +27,7 @@ control_socket_disable = True  # its path is the same for two instances, and the
 # What PostgreSQL shows as the name of our connections: so it can be asked how many there are of this site.
 os.environ.setdefault("PGAPPNAME", f"pooldemo-{os.getpid()}")
 
-SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/snapshots.py
+SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/monitor/snapshots.py
 FOLDER = "pooldemo-snapshots-"
 
 
@@ -54,7 +54,7 @@ def post_worker_init(worker: Any) -> None:
     """The application is loaded and the process patched: publish the pool, and say once whether the sizes fit."""
     if "project.wsgi" not in sys.modules:  # another application, served from this folder
         return
-    from pooldemo.snapshots import start_publishing
+    from pooldemo.monitor.snapshots import start_publishing
 
     start_publishing(Path(os.environ[SNAPSHOTS]))
     if worker.age == 1:
@@ -65,7 +65,7 @@ def say_budget(worker: Any) -> None:
     """The start-up line. It never fails the start: where it cannot know, it says why."""
     from django.conf import settings
 
-    from pooldemo.budget import Unknown, read_budget
+    from pooldemo.postgresql.budget import Unknown, read_budget
 
     if settings.DEBUG:
         worker.log.warning("DEBUG is on: Django keeps every statement in memory, and what is measured is that")

@@ -62,7 +62,7 @@ class Workload(NamedTuple):
     parameters: tuple[str, ...] = ()
 
 
-# pooldemo/workloads.py says what each one does; tests/web/test_locustfile.py keeps the two lists the same.
+# pooldemo/sweep/workloads.py says what each one does; tests/demo/test_locustfile.py keeps the two lists the same.
 WORKLOADS = (
     Workload("slow", 2, ("database", "sleeps"), ("ms",)),
     Workload("cpu", 1, ("database", "works"), ("ms",)),

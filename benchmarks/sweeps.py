@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT
 
 
 @dataclass(frozen=True)

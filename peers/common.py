@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pooldemo.workloads import WORKLOADS, BadParameter, Workload
+from pooldemo.sweep.workloads import WORKLOADS, BadParameter, Workload
 
 if TYPE_CHECKING:
     from flask import Flask

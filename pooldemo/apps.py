@@ -11,4 +11,4 @@ class PooldemoConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from pooldemo import checks  # noqa: F401  importing registers them
+        from pooldemo.postgresql import checks  # noqa: F401  importing registers them

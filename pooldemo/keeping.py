@@ -13,7 +13,7 @@ from pathlib import Path
 from django.db import InterfaceError, OperationalError, connection
 
 from pooldemo import models, records
-from pooldemo.sweep.result import Plan, TrialResult, Verdict
+from pooldemo.sweep.facts import Plan, TrialResult, Verdict
 
 PATIENCE_S = 60.0  # a restart after a crash replays the log
 PAUSE_S = 0.5

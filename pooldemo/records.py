@@ -15,8 +15,8 @@ from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from pooldemo import models
-from pooldemo.plain import plain_connection
-from pooldemo.sweep.result import Conditions, Plan, SweepResult, TrialResult, Verdict
+from pooldemo.postgresql.unpooled import plain_connection
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult, Verdict
 
 SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
 PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pooldemo import stacks
+from pooldemo.sweep import stacks
 
 from .embedded import EmbeddedError, EmbeddedPostgres, make_local
 from .environment import SettingError, count, database, flag, words
@@ -56,7 +56,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "pooldemo.middleware.PooldemoMiddleware",
+    "pooldemo.demo.middleware.PooldemoMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

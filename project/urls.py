@@ -5,5 +5,5 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("", include("pooldemo.urls")),
+    path("", include("pooldemo.demo.urls")),
 ]

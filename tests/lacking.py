@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pooldemo import stacks
+from pooldemo.sweep import stacks
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -78,25 +78,23 @@ def forbidden(path: str, name: str) -> str:
     if path.startswith("pooldemo/pool/") and not (standard(name) or within(name, "pooldemo.pool")):
         return "pooldemo.pool imports the standard library alone"
     if path.startswith("pooldemo/postgresql/"):
-        if within(name, "django") and not within(name, "django.db", "django.core.exceptions", "django.utils"):
-            return "pooldemo.postgresql knows no more of Django than its db"
+        if within(name, "django.contrib", "django.apps"):
+            return "pooldemo.postgresql needs no app: ENGINE works where none of ours is installed"
         if within(name, "django.db.models") or (
             within(name, "pooldemo") and not within(name, "pooldemo.pool", "pooldemo.postgresql")
         ):
             return "pooldemo.postgresql imports the pool, Django's db and the driver"
-    django_free = path.startswith(("pooldemo/sweep/", "pooldemo/stacks/")) or path in (
-        "pooldemo/charts.py",
-        "pooldemo/workloads.py",
-    )
-    if django_free and within(name, "django", "pooldemo.models", "pooldemo.postgresql"):
-        return "the sweep, the stacks, the charts and the workloads import no Django"
+    if path.startswith("pooldemo/sweep/") and within(name, "django", "pooldemo.models", "pooldemo.postgresql"):
+        return "the sweep imports no Django"
+    if path.startswith("pooldemo/sweep/analyse/") and within(name, "pooldemo.sweep.measure", "pooldemo.sweep.report"):
+        return "analyse never measures and never draws"
+    if path.startswith("pooldemo/sweep/report/") and within(name, "pooldemo.sweep.measure"):
+        return "report never measures"
     if path == "pooldemo/models.py" and within(name, "pooldemo"):
         return "models knows nobody"
-    if path in ("pooldemo/views.py", "pooldemo/urls.py") and within(
-        name, "pooldemo.sweep.server", "pooldemo.sweep.load"
-    ):
+    if path in ("pooldemo/demo/views.py", "pooldemo/demo/urls.py") and within(name, "pooldemo.sweep.measure"):
         return "a page starts no servers and no load"
-    if path.startswith("peers/") and within(name, "pooldemo") and not within(name, "pooldemo.workloads"):
+    if path.startswith("peers/") and within(name, "pooldemo") and not within(name, "pooldemo.sweep.workloads"):
         return "a peer stands on its own: it shares the workloads with what it is compared to, and nothing else"
     return ""
 
@@ -159,7 +157,7 @@ def test_it_imports_one_way() -> None:
 
 def test_it_looks_at_the_whole_checkout() -> None:
     assert {"manage.py", "project/settings.py", "tests/test_architecture.py"} <= checkout().keys()
-    for folder in ("pooldemo/pool/", "pooldemo/postgresql/", "pooldemo/sweep/", "pooldemo/stacks/"):
+    for folder in ("pooldemo/pool/", "pooldemo/postgresql/", "pooldemo/sweep/analyse/", "pooldemo/sweep/report/"):
         assert any(path.startswith(folder) for path in checkout()), f"{folder} moved: its rule above guards nothing"
 
 
@@ -169,22 +167,24 @@ def test_it_looks_at_the_whole_checkout() -> None:
         ("pooldemo/pool/core.py", "import gevent", "standard library alone"),
         ("pooldemo/pool/core.py", "def later():\n    from django.db import connection", "standard library alone"),
         ("pooldemo/pool/core.py", "from ..sweep import plan", "standard library alone"),
-        ("pooldemo/postgresql/base.py", "from django.contrib.auth.models import User", "no more of Django than its db"),
+        ("pooldemo/postgresql/base.py", "from django.contrib.auth.models import User", "needs no app"),
         ("pooldemo/postgresql/base.py", "from django.db import models", "the pool, Django's db and the driver"),
         ("pooldemo/postgresql/base.py", "from pooldemo import models", "the pool, Django's db and the driver"),
         ("pooldemo/postgresql/base.py", "from ..models import Sweep", "the pool, Django's db and the driver"),
-        ("pooldemo/sweep/plan.py", "import django", "import no Django"),
-        ("pooldemo/sweep/plan.py", "from pooldemo import models", "import no Django"),
-        ("pooldemo/charts.py", "from django.utils.html import escape", "import no Django"),
-        ("pooldemo/workloads.py", "from django.db import connection", "import no Django"),
-        ("pooldemo/stacks/geventpool.py", "from django.conf import settings", "import no Django"),
+        ("pooldemo/sweep/plan.py", "import django", "imports no Django"),
+        ("pooldemo/sweep/plan.py", "from pooldemo import models", "imports no Django"),
+        ("pooldemo/sweep/analyse/knee.py", "from pooldemo.sweep.measure import run", "never measures"),
+        ("pooldemo/sweep/report/charts.py", "from ..measure import run", "never measures"),
+        ("pooldemo/sweep/report/charts.py", "from django.utils.html import escape", "imports no Django"),
+        ("pooldemo/sweep/workloads.py", "from django.db import connection", "imports no Django"),
+        ("pooldemo/sweep/stacks/geventpool.py", "from django.conf import settings", "imports no Django"),
         ("pooldemo/models.py", "from pooldemo.sweep import plan", "models knows nobody"),
         ("pooldemo/models.py", "from . import charts", "models knows nobody"),
-        ("pooldemo/views.py", "from project import embedded", "nobody imports project"),
-        ("pooldemo/views.py", "from pooldemo.sweep import load", "starts no servers and no load"),
+        ("pooldemo/demo/views.py", "from project import embedded", "nobody imports project"),
+        ("pooldemo/demo/views.py", "from pooldemo.sweep.measure import load", "starts no servers and no load"),
         ("locustfile.py", "import requests", "locust and the standard library alone"),
         ("locustfile.py", "from pooldemo.sweep import plan", "locust and the standard library alone"),
-        ("pooldemo/sweep/load.py", "import locust", "locustfile.py alone"),
+        ("pooldemo/sweep/measure/load.py", "import locust", "locustfile.py alone"),
         ("tests/test_x.py", "def test():\n    from locust import HttpUser", "locustfile.py alone"),
         ("peers/upool.py", "from pooldemo.pool import Pool", "stands on its own"),
         ("pooldemo/pool/core.py", "\n" * 401, "401 lines"),
@@ -206,10 +206,10 @@ def test_it_notices_a_broken_rule(path: str, source: str, why: str) -> None:
             "import psycopg2\nfrom django.db import OperationalError\nfrom pooldemo.pool import Pool",
         ),
         (
-            "pooldemo/sweep/load.py",
+            "pooldemo/sweep/measure/load.py",
             "import subprocess\nfrom rich.progress import Progress\nfrom pooldemo import stacks",
         ),
-        ("peers/common.py", "from pooldemo.workloads import WORKLOADS"),
+        ("peers/common.py", "from pooldemo.sweep.workloads import WORKLOADS"),
         ("locustfile.py", "import os\nfrom locust import FastHttpUser"),
         ("project/settings.py", "from project import embedded\nfrom pooldemo import stacks"),
         ("tests/project/test_embedded.py", "from project import embedded"),

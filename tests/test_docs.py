@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
-from pooldemo.metrics import exposition
+from pooldemo.monitor.metrics import exposition
 from pooldemo.pool.options import ROWS
 from project.environment import POOL_VARIABLES
 

@@ -22,7 +22,7 @@ case "$1 ${2:-}" in
     "-c "*) exit 0 ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
     "-m pip") [ "$3" = install ] || exit 0; [ -z "${INTERRUPTED:-}" ] || exit 130
-        case "$*" in *-fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
+        case "$*" in *fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
 esac
 echo "python $*" >>"$LOG"
 """
@@ -48,7 +48,8 @@ class Checkout:
             (self.tools / name).chmod(0o755)
         for name in ("Makefile", "bin/environment"):
             shutil.copy(ROOT / name, self.folder / name)
-        for name in ("requirements.txt", "requirements-fast.txt", "requirements-dev.txt"):
+        (self.folder / "requirements").mkdir()
+        for name in ("requirements.txt", "requirements/fast.txt", "requirements/dev.txt"):
             (self.folder / name).write_text("")
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,8 +71,8 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 VENV = "python -m venv .venv"
-PIP = "python -m pip install -r requirements.txt -r requirements-dev.txt"
-FAST = "python -m pip install -r requirements-fast.txt"
+PIP = "python -m pip install -r requirements.txt -r requirements/dev.txt"
+FAST = "python -m pip install -r requirements/fast.txt"
 
 
 def test_it_makes_the_environment_once(checkout: Checkout) -> None:
@@ -91,7 +92,7 @@ def test_it_installs_again_when_a_requirements_file_changed(checkout: Checkout) 
     checkout.make()
     checkout.said()
     stamps = [path.stat().st_mtime for path in (checkout.folder / ".venv").glob(".*-*")]
-    os.utime(checkout.folder / "requirements-dev.txt", (max(stamps) + 10, max(stamps) + 10))
+    os.utime(checkout.folder / "requirements/dev.txt", (max(stamps) + 10, max(stamps) + 10))
     assert checkout.make().returncode == 0
     assert checkout.said() == [PIP, FAST]
 

@@ -22,9 +22,9 @@ def main() -> int:
     from benchmarks.chaos import page, scene
     from benchmarks.chaos.faults import FAULTS
     from benchmarks.stacks.database import own_postgresql
-    from pooldemo.stacks.stack import ROOT
-    from pooldemo.sweep import target
-    from pooldemo.sweep.process import Ledger, clean_up
+    from pooldemo.sweep.measure import target
+    from pooldemo.sweep.measure.process import Ledger, clean_up
+    from pooldemo.sweep.stacks.stack import ROOT
 
     names = [each.name for each in FAULTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)

@@ -17,8 +17,8 @@ from benchmarks.chaos.scene import (
     WORKERS,
     Fault,
 )
-from pooldemo.stacks.stack import ROOT
-from pooldemo.sweep.result import Conditions
+from pooldemo.sweep.facts import Conditions
+from pooldemo.sweep.stacks.stack import ROOT
 
 PAGE = ROOT / "docs" / "chaos.md"
 HEAD = (

@@ -19,13 +19,13 @@ from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.watch import Watch
 from benchmarks.stacks.database import sql
-from pooldemo import stacks
-from pooldemo.stacks.stack import Stack
-from pooldemo.sweep import observe
-from pooldemo.sweep.load import Load
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.result import Plan
-from pooldemo.sweep.server import Server, TrialError
+from pooldemo.sweep import stacks
+from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import observe
+from pooldemo.sweep.measure.load import Load
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.stacks.stack import Stack
 
 WORKERS, SIZE, USERS, MS = 2, 5, 40, 100.0
 POOL_TIMEOUT_S = 12

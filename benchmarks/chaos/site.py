@@ -21,8 +21,8 @@ os.environ["PGAPPNAME"] = f"{os.environ['PGAPPNAME']}/{os.getpid()}"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 application = get_internal_wsgi_application()
 
-from pooldemo import views  # noqa: E402  Django is set up only now
-from pooldemo.unavailable import unavailable  # noqa: E402
+from pooldemo.demo import views  # noqa: E402  Django is set up only now
+from pooldemo.postgresql.unavailable import unavailable  # noqa: E402
 
 # The parts of one request are there together or not at all. PostgreSQL's log shows the number in the first statement.
 WRITE_SQL = "INSERT INTO chaos_ledger (id, part) SELECT %s, part FROM generate_series(%s, %s) AS part, pg_sleep(%s)"

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg2
 
-from pooldemo.sweep import target
-from pooldemo.sweep.observe import Poll
+from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure.observe import Poll
 
 EVERY_S = 0.01
 LOOK_SQL = """

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sweeps
-from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def measure(done: Path, seconds_left: Callable[[], float]) -> bool:
     """Do what is not `done` yet; whether all of it is."""
     from benchmarks.stacks import behaviour, bursts, load
     from benchmarks.stacks.database import own_postgresql
-    from pooldemo import stacks
+    from pooldemo.sweep import stacks
 
     with own_postgresql(done) as postgresql:
         environment = os.environ | {"DATABASE_URL": postgresql.url}

@@ -16,11 +16,11 @@ import psutil
 
 from benchmarks.stacks.clients import Outcome, clients, wait
 from benchmarks.stacks.database import sql
-from pooldemo import stacks
-from pooldemo.stacks.stack import ROOT
-from pooldemo.sweep.observe import Connections, Poll
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.server import Server, TrialError
+from pooldemo.sweep import stacks
+from pooldemo.sweep.measure.observe import Connections, Poll
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.stacks.stack import ROOT
 
 SLOTS = 4
 TAKES_S = 150  # all of it, about

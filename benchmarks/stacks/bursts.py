@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pooldemo import stacks
-from pooldemo.sweep.burst import fire, waves
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.server import Server
+from pooldemo.demo.burst import fire, waves
+from pooldemo.sweep import stacks
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server
 
 SLOTS, MS = 20, 5000
 BURSTS = (

@@ -12,8 +12,8 @@ from benchmarks.stacks.behaviour import CROWD, SLOTS
 from benchmarks.stacks.bursts import told
 from benchmarks.stacks.load import LOADS, SIZE, disturbed, rows
 from benchmarks.sweeps import Load
-from pooldemo import stacks
-from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep import stacks
+from pooldemo.sweep.stacks.stack import ROOT
 
 DATA, PAGE = ROOT / "docs" / "data" / "stacks.json", ROOT / "docs" / "stacks.md"
 GENERATOR_BUSY = 0.9  # cores; from here on the load generator sets the pace

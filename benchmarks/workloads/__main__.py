@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from benchmarks import sweeps
-from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT
 
 
 def main() -> int:

@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks import markdown
 from benchmarks.sweeps import Load
-from pooldemo.stacks.stack import ROOT
-from pooldemo.sweep.statistics import digits
-from pooldemo.sweep.theory import bound
-from pooldemo.workloads import WORKLOADS
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.theory import bound
+from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.workloads import WORKLOADS
 
 DATA, PAGE = ROOT / "docs" / "data" / "workloads.json", ROOT / "docs" / "workloads.md"
 USERS, SIZES = 32, (1, 2, 4, 8, 16, 32)

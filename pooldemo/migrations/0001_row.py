@@ -1,7 +1,8 @@
 """The table that the workloads `read`, `write` and `lock` work on, seeded (about 0.3 s).
 
 It has no model: the workloads speak SQL, and a model would make Django's test runner copy and empty 100,000 rows.
-Row 0 is the hot one (pooldemo/workloads.py). Each page keeps a fifth free: updates stay on it and spare the index.
+Row 0 is the hot one (pooldemo/sweep/workloads.py). Each page keeps a fifth free: updates stay on it and spare the
+index.
 """
 
 from django.db import migrations

@@ -7,7 +7,7 @@ in.
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, TrialPlan
+from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, TrialPlan
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000

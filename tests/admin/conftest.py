@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from pooldemo import models, records
-from pooldemo.sweep.result import SweepResult
+from pooldemo.sweep.facts import SweepResult
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from pooldemo import models, records
-from pooldemo.sweep.result import SweepResult, TrialResult, Verdict
+from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 
 SWEEPS = "/admin/pooldemo/sweep/"
 

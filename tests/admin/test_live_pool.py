@@ -4,8 +4,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from pooldemo import census, live
-from pooldemo.census import Census
+from pooldemo.admin import live
+from pooldemo.monitor import server_connections
+from pooldemo.monitor.server_connections import Census
 from pooldemo.postgresql import pools
 
 PAGE = "/admin/pooldemo/sweep/live/"
@@ -16,8 +17,8 @@ STATE = f"{PAGE}state/"
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL counts what the pools of this process have."""
     own = sum(int(pool.get_stats()["pool_size"]) for pool in pools())
-    monkeypatch.setattr(census, "take", lambda name: Census(own))
-    monkeypatch.setattr(live, "_comparer", census.Comparer())
+    monkeypatch.setattr(server_connections, "take", lambda name: Census(own))
+    monkeypatch.setattr(live, "_comparer", server_connections.Comparer())
 
 
 def admitted(client: Client) -> Client:
@@ -67,9 +68,9 @@ def test_it_takes_no_forged_pass(viewer: Client) -> None:
 
 def test_it_says_that_the_counts_differ_and_only_then(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     same = admitted(viewer).get(STATE).content.decode()
-    monkeypatch.setattr(census, "take", lambda name: Census(77, others=3, age_s=0.7))
+    monkeypatch.setattr(server_connections, "take", lambda name: Census(77, others=3, age_s=0.7))
     moving = viewer.get(STATE).content.decode()
-    monkeypatch.setattr(census.Comparer, "STANDS_S", -1.0)
+    monkeypatch.setattr(server_connections.Comparer, "STANDS_S", -1.0)
     other = viewer.get(STATE).content.decode()
     for html in (same, moving):
         assert 'data-differs="0"' in html
@@ -84,7 +85,7 @@ def test_it_says_that_the_counts_differ_and_only_then(viewer: Client, monkeypatc
 
 def test_it_says_that_postgresql_is_down(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     admitted(viewer)
-    monkeypatch.setattr(census, "take", lambda name: Census(None, trouble="connection refused"))
+    monkeypatch.setattr(server_connections, "take", lambda name: Census(None, trouble="connection refused"))
     html = viewer.get(STATE).content.decode()
     assert "PostgreSQL does not answer: connection refused" in html
     assert 'data-differs="0"' in html

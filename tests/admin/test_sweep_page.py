@@ -14,8 +14,8 @@ from django.test import Client
 from django.urls import reverse
 
 from pooldemo import models, records
-from pooldemo.sweep.result import Limit, SweepResult, TrialResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
 
 
 def page(client: Client, row: models.Sweep) -> str:

@@ -12,7 +12,7 @@ from lacking import chromium
 from served import Site
 
 from pooldemo import models, records
-from pooldemo.sweep.result import SweepResult
+from pooldemo.sweep.facts import SweepResult
 
 from .visitor import PASSWORD, Visit
 

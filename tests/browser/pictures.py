@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from served import Site
 
-from pooldemo.exhibit import figures_of
-from pooldemo.sweep.result import SweepResult
+from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report.sweep_page import figures_of
 
 from .conftest import DATA, read_sweep
 from .visitor import Visit

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pooldemo.sweep.result import SweepResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import SweepResult
 
 from .conftest import read_sweep
 from .pictures import IMAGES, curves

@@ -11,10 +11,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from pooldemo import stacks
-from pooldemo.sweep.observe import get
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.server import Server
+from pooldemo.sweep import stacks
+from pooldemo.sweep.measure.observe import get
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server
 
 Key = tuple[Any, ...]
 

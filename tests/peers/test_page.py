@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.stacks import load, page
 from benchmarks.stacks.behaviour import Behaviour
-from pooldemo import stacks
-from pooldemo.sweep.result import TrialResult
+from pooldemo.sweep import stacks
+from pooldemo.sweep.facts import TrialResult
 
 
 def facts() -> dict[str, Any]:

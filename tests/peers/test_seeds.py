@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pooldemo.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT
 
 from .conftest import Answer, Fleet, Running
 

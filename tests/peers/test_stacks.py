@@ -3,8 +3,8 @@
 import pytest
 from lacking import missing
 
-from pooldemo import stacks
-from pooldemo.stacks.stack import Stack
+from pooldemo.sweep import stacks
+from pooldemo.sweep.stacks.stack import Stack
 
 from .conftest import Fleet
 

@@ -12,8 +12,8 @@ from served import ROOT
 from pooldemo.management.commands.demo import Command, answer, chart, load, opened
 from pooldemo.models import Sweep
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.result import Conditions, Plan, TrialResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 
 EVERY = {
     "workload": "slow",

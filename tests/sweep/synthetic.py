@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pooldemo.sweep.result import Conditions, Plan, TrialResult, Verdict
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Verdict
 
 POWERS = (1, 2, 4, 8, 16, 32, 64)
 DENSE = (4, 8, 12, 16, 20, 24, 32, 48, 64)

@@ -3,9 +3,9 @@
 import pytest
 from synthetic import CONDITIONS, flat, hinge, power, trials_of
 
-from pooldemo.sweep.adaptive import coarse_sizes, next_sizes
-from pooldemo.sweep.result import Conditions, Plan
-from pooldemo.sweep.verdict import weigh
+from pooldemo.sweep.analyse.judge import weigh
+from pooldemo.sweep.facts import Conditions, Plan
+from pooldemo.sweep.measure.adaptive import coarse_sizes, next_sizes
 
 PLAN = Plan(users=1000)
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import CONDITIONS, hinge, power, trials_of
 
-from pooldemo.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, nice_ticks, sparkline
-from pooldemo.sweep.figures import connections_chart, latency_chart, sweep_sparkline, throughput_chart
-from pooldemo.sweep.result import Limit, Plan, SweepResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Limit, Plan, SweepResult
+from pooldemo.sweep.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, nice_ticks, sparkline
+from pooldemo.sweep.report.figures import connections_chart, latency_chart, sweep_sparkline, throughput_chart
 
 HINGE = hinge(16)
 SVG = "{http://www.w3.org/2000/svg}"

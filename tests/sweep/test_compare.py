@@ -8,9 +8,9 @@ from django.core.management import CommandError, call_command
 from synthetic import CONDITIONS, hinge, trials_of
 
 from pooldemo import records
-from pooldemo.sweep.compare import NotComparable, compare_sweeps
-from pooldemo.sweep.result import Plan, SweepResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Plan, SweepResult
 
 PLAN = Plan(users=1000)
 

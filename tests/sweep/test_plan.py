@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.facts import Conditions, Plan, TrialPlan
 from pooldemo.sweep.plan import PlanError, parse_sizes
-from pooldemo.sweep.result import Conditions, Plan, TrialPlan
 
 
 @pytest.mark.parametrize(("text", "sizes"), [("4", (4,)), ("8,1,2,2", (1, 2, 8)), ("1-3, 8", (1, 2, 3, 8))])

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from served import ROOT, until
 
-from pooldemo.sweep.process import Child, Ledger, clean_up
+from pooldemo.sweep.measure.process import Child, Ledger, clean_up
 
 STUBBORN = "trap '' TERM; sleep 60 & echo $! >grandchild; wait; wait"
 
@@ -72,7 +72,7 @@ def test_it_leaves_nothing_running_when_the_sweep_is_killed(tmp_path: Path) -> N
     script = f"""
 import os, sys
 from pathlib import Path
-from pooldemo.sweep.process import Child, Ledger
+from pooldemo.sweep.measure.process import Child, Ledger
 folder = Path({str(tmp_path)!r})
 child = Child("sleep", ["sleep", "60"], Ledger(folder / "run"), folder / "log", dict(os.environ), folder)
 print(child.pid, flush=True)

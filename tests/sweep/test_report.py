@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from synthetic import CONDITIONS, hinge, trials_of
 
-from pooldemo.sweep.report import WRITERS, rows_of, to_csv, to_html, to_json, to_markdown
-from pooldemo.sweep.result import Plan, SweepResult, TrialResult, Warning_
-from pooldemo.sweep.slo import parse_slo
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_
+from pooldemo.sweep.report.formats import WRITERS, rows_of, to_csv, to_html, to_json, to_markdown
 
 
 def _sweep(**fields):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pooldemo.management.commands import sweep as command
-from pooldemo.stacks.stack import Stack
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.result import Conditions, Plan, TrialPlan, TrialResult
-from pooldemo.sweep.run import Run
-from pooldemo.sweep.terminal import Terminal
-from pooldemo.sweep.trial import Bench, window_start
+from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.run import Run
+from pooldemo.sweep.measure.trial import Bench, window_start
+from pooldemo.sweep.report.terminal import Terminal
+from pooldemo.sweep.stacks.stack import Stack
 
 Maker = Callable[..., Run]
 
@@ -34,7 +34,7 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Maker:
                 return replace(result, error=answer)
             return replace(result, rps=answer, requests=int(answer), window_s=1.0, per_second=(int(answer),))
 
-        monkeypatch.setattr("pooldemo.sweep.trial.run", fake)
+        monkeypatch.setattr("pooldemo.sweep.measure.trial.run", fake)
         bench = Bench("postgres://nowhere/site", tmp_path, Ledger(tmp_path))
         return Run(plan, Conditions(max_connections=100), bench, **options)
 
@@ -80,7 +80,7 @@ def test_it_adds_sizes_around_the_knee_when_it_is_adaptive(trials: Maker) -> Non
 def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
     known = {"lacking": lacking, "pooldemo": replace(lacking, name="pooldemo", programs=())}
-    monkeypatch.setattr("pooldemo.stacks.get", known.__getitem__)
+    monkeypatch.setattr("pooldemo.sweep.stacks.get", known.__getitem__)
     stream = io.StringIO()
     terminal = Terminal(stream)
     assert command.available(replace(PLAN, stacks=("lacking", "pooldemo")), terminal).stacks == ("pooldemo",)
@@ -92,7 +92,9 @@ def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monk
 def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its plan would lose one for good, and with it what was measured."""
     lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
-    monkeypatch.setattr("pooldemo.stacks.get", lambda name: replace(lacking, programs=()) if name == "ok" else lacking)
+    monkeypatch.setattr(
+        "pooldemo.sweep.stacks.get", lambda name: replace(lacking, programs=()) if name == "ok" else lacking
+    )
     plan = replace(PLAN, stacks=("ok", "lacking"))
     with pytest.raises(ValueError, match="--resume 7 needs every stack of that sweep: lacking .*: install it"):
         command.available(plan, Terminal(io.StringIO()), resumed=7)

@@ -11,13 +11,13 @@ import pytest
 from psycopg2.extensions import parse_dsn
 from served import until
 
-from pooldemo import stacks
-from pooldemo.stacks.stack import Helper, Stack
-from pooldemo.sweep import load, observe
-from pooldemo.sweep.process import Ledger
-from pooldemo.sweep.result import Plan
-from pooldemo.sweep.server import Server, TrialError
-from pooldemo.sweep.target import libpq_url, server_url
+from pooldemo.sweep import stacks
+from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import load, observe
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.measure.target import libpq_url, server_url
+from pooldemo.sweep.stacks.stack import Helper, Stack
 
 URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL_TIMEOUT=2&sslmode=disable"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pooldemo.sweep.result import Limit, TrialResult
-from pooldemo.sweep.slo import check_slo, describe_limit, describe_value, failed_share, parse_slo
+from pooldemo.sweep.analyse.slo import check_slo, describe_limit, describe_value, failed_share, parse_slo
+from pooldemo.sweep.facts import Limit, TrialResult
 
 
 def test_it_reads_latencies_and_errors():

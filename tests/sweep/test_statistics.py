@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooldemo.sweep.statistics import (
+from pooldemo.sweep.analyse.statistics import (
     Noise,
     digits,
     first_against_second_half,

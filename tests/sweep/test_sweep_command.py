@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from served import ROOT, free_port, until
 
 from pooldemo import records
-from pooldemo.sweep import target
+from pooldemo.sweep.measure import target
 
 RUN_FOLDER = ROOT / ".local" / "run"
 PLAN = ["--stack", "pooldemo", "--ms", "50", "--users", "8", "--duration", "1", "--repeats", "1"]

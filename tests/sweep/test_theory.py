@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldemo.sweep.theory import bound, efficiency, gap, residual, sizes_within, users_for
+from pooldemo.sweep.analyse.theory import bound, efficiency, gap, residual, sizes_within, users_for
 
 
 def test_it_is_bound_by_the_slots_while_there_are_users_enough():

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pooldemo.sweep.timeline import Histogram, Window
+from pooldemo.sweep.measure.timeline import Histogram, Window
 
 
 def second(number: int, ok: dict[str, int], failed: int = 0) -> dict[str, Any]:

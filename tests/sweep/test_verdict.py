@@ -20,9 +20,9 @@ from synthetic import (
     verdicts_of,
 )
 
-from pooldemo.sweep.knee import find_knee
-from pooldemo.sweep.result import Conditions, Limit, Plan, TrialResult
-from pooldemo.sweep.verdict import judge
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialResult
 
 # -- a thousand sweeps each, at 3% noise with 3 repeats ------------------------------------------------------------
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from synthetic import CONDITIONS, hinge, trials_of
 
-from pooldemo.sweep.result import Plan, TrialResult
-from pooldemo.sweep.verdict import judge
-from pooldemo.sweep.warnings import RULES, for_stack, for_trial
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.warnings import RULES, for_stack, for_trial
+from pooldemo.sweep.facts import Plan, TrialResult
 
 PLAN = Plan(users=64)
 HEALTHY = TrialResult(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from benchmarks.workloads import page
-from pooldemo.sweep.theory import gap
-from pooldemo.workloads import WORKLOADS
+from pooldemo.sweep.analyse.theory import gap
+from pooldemo.sweep.workloads import WORKLOADS
 
 
 @pytest.fixture(scope="module")

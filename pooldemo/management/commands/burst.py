@@ -12,12 +12,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from pooldemo import stacks
-from pooldemo.stacks.stack import ROOT
+from pooldemo.demo.burst import Arrival, fire, waves
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep import process
-from pooldemo.sweep.burst import Arrival, fire, waves
-from pooldemo.sweep.server import Server, TrialError
+from pooldemo.sweep import stacks
+from pooldemo.sweep.measure import process
+from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.stacks.stack import ROOT
 
 RUN_FOLDER = ROOT / ".local" / "run"
 MAX_REQUESTS = 2000

@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from pooldemo import records
-from pooldemo.sweep.compare import Change, Comparison, NotComparable, compare_sweeps
-from pooldemo.sweep.result import SweepResult
-from pooldemo.sweep.statistics import digits
+from pooldemo.sweep.analyse.compare import Change, Comparison, NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.facts import SweepResult
 
 WORSE = 1
 INVALID = 2

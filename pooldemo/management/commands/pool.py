@@ -18,15 +18,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pooldemo import census
-from pooldemo.overview import Overview, Pool, overview
+from pooldemo.monitor import server_connections
+from pooldemo.monitor.overview import Overview, Pool, overview
 
 URL = "http://127.0.0.1:8000"
 PATIENCE_S = 5.0
 NOT_RUNNING = 2
 HOLDERS = 8
 
-Look = tuple[Overview, census.Comparison]
+Look = tuple[Overview, server_connections.Comparison]
 
 
 class Unreachable(Exception):
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
             raise CommandError(f"--interval {interval:g} is out of range: 0.1 to 3600 s are accepted", returncode=2)
-        comparer = census.Comparer()
+        comparer = server_connections.Comparer()
         console = Console(file=cast(IO[str], self.stdout._out), highlight=False, soft_wrap=not sys.stdout.isatty())
         try:
             if not watch:
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         except (KeyboardInterrupt, BrokenPipeError):
             return
 
-    def _watch(self, console: Console, url: str, interval_s: float, comparer: census.Comparer) -> None:
+    def _watch(self, console: Console, url: str, interval_s: float, comparer: server_connections.Comparer) -> None:
         """The picture in place; a site that goes away meanwhile is waited for."""
         with Live(picture(look(url, comparer)), console=console, auto_refresh=False, screen=False) as live:
             while True:
@@ -75,14 +75,14 @@ class Command(BaseCommand):
                 except Unreachable as error:
                     live.update(Text(str(error), style="red"), refresh=True)
 
-    def _log(self, console: Console, url: str, interval_s: float, comparer: census.Comparer) -> None:
+    def _log(self, console: Console, url: str, interval_s: float, comparer: server_connections.Comparer) -> None:
         """A line for each look, for files and pipes."""
         while True:
             console.print(line(look(url, comparer)))
             time.sleep(interval_s)
 
 
-def settled(url: str, comparer: census.Comparer) -> Look:
+def settled(url: str, comparer: server_connections.Comparer) -> Look:
     """Look until the two numbers agree or differ; after PATIENCE_S as they are. Raises Unreachable."""
     deadline_s = time.monotonic() + PATIENCE_S
     while (seen := look(url, comparer))[1].moves and time.monotonic() < deadline_s:
@@ -90,7 +90,7 @@ def settled(url: str, comparer: census.Comparer) -> Look:
     return seen
 
 
-def look(url: str, comparer: census.Comparer) -> Look:
+def look(url: str, comparer: server_connections.Comparer) -> Look:
     """One look. Raises Unreachable; blocks for 7 s at most."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
@@ -108,7 +108,7 @@ def look(url: str, comparer: census.Comparer) -> Look:
         pools = overview(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"{url}/pool/ answers {response.status}, but not like this site: give its --url") from error
-    return pools, comparer.compare(census.take(pools.application_name), pools)
+    return pools, comparer.compare(server_connections.take(pools.application_name), pools)
 
 
 def picture(seen: Look) -> Group:
@@ -153,7 +153,7 @@ def _cells(name: str, pool: Pool) -> tuple[str, ...]:
     return (name, *map(str, (pool.active, pool.idle, pool.pending, pool.max, pool.timeouts, pool.errors)))
 
 
-def _counted(seen: census.Comparison) -> Text:
+def _counted(seen: server_connections.Comparison) -> Text:
     if seen.counted.connections is None:
         return Text(f"PostgreSQL does not answer: {seen.counted.trouble}", style="red")
     text = Text(f"PostgreSQL counts {seen.counted.connections} of these connections, the pools {seen.told}")

@@ -20,21 +20,23 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
-from pooldemo import keeping, models, records, stacks
-from pooldemo.stacks.stack import GUNICORN, ROOT
-from pooldemo.sweep import adaptive, process, report, target
+from pooldemo import keeping, models, records
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
+from pooldemo.sweep.measure import adaptive, process, target
+from pooldemo.sweep.measure.run import Run
+from pooldemo.sweep.measure.trial import Bench
 from pooldemo.sweep.output import Lasting, write
-from pooldemo.sweep.result import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
-from pooldemo.sweep.run import Run
-from pooldemo.sweep.slo import parse_slo
-from pooldemo.sweep.terminal import Terminal, duration
-from pooldemo.sweep.trial import Bench
+from pooldemo.sweep.report import formats
+from pooldemo.sweep.report.terminal import Terminal, duration
+from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
 Reports = dict[str, Callable[[SweepResult], str]]  # file -> what makes its text
-REPORTS = {"json": report.to_json, "csv": report.to_csv, "html": report.to_html, "markdown": report.to_markdown}
+REPORTS = {"json": formats.to_json, "csv": formats.to_csv, "html": formats.to_html, "markdown": formats.to_markdown}
 SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -111,7 +113,7 @@ class Command(BaseCommand):
                 terminal.kept(sweep)
             if not sweeps:
                 terminal.say("no sweep is kept yet: manage.py sweep")
-        elif lost := write(options["json"], report.to_list(sweeps)):
+        elif lost := write(options["json"], formats.to_list(sweeps)):
             raise ValueError(lost)
         return 0
 

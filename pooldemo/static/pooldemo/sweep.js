@@ -18,7 +18,7 @@
     return Number.isFinite(value) && value >= lowest ? value : null;
   }
 
-  /* min(U / (Z + S), N / S), as in sweep/theory.py: the bound and what sets it. */
+  /* min(U / (Z + S), N / S), as in sweep/analyse/theory.py: the bound and what sets it. */
   function bound(size, now, holdMs) {
     const holdS = holdMs / 1000;
     const found = [

@@ -1,0 +1,5 @@
+"""What Django's admin finds: sweeps and trials, and the way to the live pool."""
+
+from . import sweeps
+
+__all__ = ["sweeps"]

@@ -1,0 +1,95 @@
+"""The live pool: a page of the admin that shows what the pools of all workers do now, while they are exhausted and
+while PostgreSQL is down.
+
+So it must not ask the database who is asking. Whoever has once opened the page with the admin's permission carries a
+signed pass for as long as that session's cookie stays the same, twelve hours at most: long enough for an outage, and
+what it opens is no more than `/pool/` shows on this machine.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import ModelAdmin
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.crypto import constant_time_compare
+
+from pooldemo.monitor import server_connections, snapshots
+from pooldemo.monitor.overview import overview
+
+COOKIE = SALT = "pooldemo_live"
+PASS_S = 12 * 3600
+
+View = Callable[[HttpRequest], HttpResponse]
+
+_comparer = server_connections.Comparer()  # as this worker's visitors see it: a page that is open looks every second
+
+
+def page(admin: ModelAdmin) -> View:
+    """The page; without a script it loads itself again every two seconds."""
+
+    def admitted(request: HttpRequest) -> HttpResponse:
+        if not admin.has_view_permission(request):
+            raise PermissionDenied
+        response = shown(request)
+        response.set_cookie(
+            COOKIE, _pass(request.session.session_key or ""), max_age=PASS_S, httponly=True, samesite="Strict",
+            secure=settings.SESSION_COOKIE_SECURE,
+        )  # fmt: skip
+        return response
+
+    def shown(_request: HttpRequest) -> HttpResponse:
+        # Rendered without the request: its user and its messages are in the database.
+        context = {"title": "Live pool", "site_title": "pooldemo", "media": admin.media, **look()}
+        return HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", context))
+
+    ask = admin.admin_site.admin_view(admitted)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return shown(request) if has_pass(request) else ask(request)
+
+    return view
+
+
+def state(_admin: ModelAdmin) -> View:
+    """The part of the page that changes, for its script; 403 without a pass, which the page gives."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        if not has_pass(request):
+            return HttpResponse("Log in to the admin and open the live pool again.", status=403)
+        response = HttpResponse(render_to_string("admin/pooldemo/sweep/live_state.html", look()))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return view
+
+
+def look() -> dict[str, Any]:
+    """The pools, and PostgreSQL's own count beside them. Takes no slot; blocks for two seconds at most, when PostgreSQL
+    accepts and does not answer."""
+    workers = snapshots.collect()
+    pools = overview({"workers": workers, "sum": snapshots.total(workers)})
+    seen = _comparer.compare(server_connections.take(pools.application_name), pools)
+    return {"pools": pools, "census": seen.counted, "compared": seen}
+
+
+def has_pass(request: HttpRequest) -> bool:
+    """Whether the request carries a pass that was given to its session."""
+    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    try:
+        known = signing.TimestampSigner(salt=SALT).unsign(request.COOKIES.get(COOKIE, ""), max_age=PASS_S)
+    except signing.BadSignature:
+        return False
+    return session is not None and constant_time_compare(known, _digest(session))
+
+
+def _pass(session: str) -> str:
+    return signing.TimestampSigner(salt=SALT).sign(_digest(session))
+
+
+def _digest(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest()

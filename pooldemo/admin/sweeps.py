@@ -1,0 +1,291 @@
+"""Sweeps and trials in the admin: lists that can be worked with, a page for each sweep, and the way to the live pool.
+
+A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone are a person's. What the pages show is
+made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and where.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from pooldemo import records
+from pooldemo.admin import live
+from pooldemo.models import Sweep, Trial
+from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.facts import SHAPES, SweepResult
+from pooldemo.sweep.report import formats, sweep_page
+from pooldemo.sweep.report.figures import load_of, overlay, sweep_sparkline
+
+REPORTS: dict[str, tuple[str, Callable[[SweepResult], str]]] = {
+    "json": ("application/json", formats.to_json),
+    "csv": ("text/csv; charset=utf-8", formats.to_csv),
+    "html": ("text/html; charset=utf-8", formats.to_html),
+}
+# What the small curves of a list need; the rest of a trial is ten times as large.
+CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "rps", "error")
+MAX_COMPARED = 6  # lines that colour and shape still tell apart
+
+
+class StackFilter(admin.SimpleListFilter):
+    """Sweeps that measured a stack, with others or alone."""
+
+    title = parameter_name = "stack"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        stacks = {name for names in Sweep.objects.order_by().values_list("stacks", flat=True) for name in names}
+        return [(name, name) for name in sorted(stacks)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
+        return queryset.filter(stacks__contains=[self.value()]) if self.value() else queryset
+
+
+class ShapeFilter(admin.SimpleListFilter):
+    """Sweeps in which some stack's verdict has a shape."""
+
+    title = parameter_name = "shape"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(shape, formats.SHAPES[shape]) for shape in SHAPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
+        return queryset.filter(verdicts__contains=[{"shape": self.value()}]) if self.value() else queryset
+
+
+class Measured(admin.ModelAdmin):
+    """Rows that a sweep writes: not added here, and read-only but for `editable`."""
+
+    editable: tuple[str, ...] = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.model._meta.fields if field.name not in self.editable]
+
+
+@admin.register(Sweep)
+class SweepAdmin(Measured):
+    """What was measured, and what to do about it."""
+
+    editable = ("notes",)
+    fieldsets = ((None, {"fields": ("notes",)}),)
+    list_display = ("number", "load", "curve", "verdict", "status", "started_at")
+    list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
+    list_per_page = 50
+    search_fields = ("notes",)
+    actions = ("compare",)
+
+    class Media:
+        css = {"all": ("pooldemo/admin.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sweep]:
+        """Every page begins here, so none shows as running what nobody runs."""
+        records.settle()
+        return super().get_queryset(request)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The rows' trials in one query for the whole page, none for each."""
+        changes = super().get_changelist_instance(request)
+        trials = Trial.objects.only(*CURVE_FIELDS)
+        rows = changes.result_list.defer("conditions", "notes")
+        changes.result_list = rows.prefetch_related(Prefetch("trials", trials, to_attr="curve_trials"))
+        return changes
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Sweeps", **(extra_context or {})})
+
+    # -- a row of the list ---------------------------------------------------------------------------------------------
+
+    @admin.display(description="sweep", ordering="id")
+    def number(self, sweep: Sweep) -> str:
+        return f"sweep {sweep.pk}"
+
+    @admin.display(description="requests/s against size")
+    def curve(self, sweep: Sweep) -> SafeString:
+        facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
+        return format_html_join(
+            "", '<div class="small-curve">{}<span>{}</span></div>',
+            ((mark_safe(sweep_sparkline(facts, stack)), stack) for stack in sweep.stacks),  # noqa: S308  ours, escaped
+        )  # fmt: skip
+
+    @admin.display(description="load", ordering="workload")
+    def load(self, sweep: Sweep) -> str:
+        return load_of(records.curve(sweep, ()))
+
+    @admin.display(description="verdict")
+    def verdict(self, sweep: Sweep) -> SafeString:
+        return format_html_join(
+            "", '<div class="shape {}">{}</div>',
+            (
+                (each["shape"], each["shape"] + (f": MAX_CONNS={each['max_conns']}" if each["max_conns"] else ""))
+                for each in sweep.verdicts
+            ),
+        )  # fmt: skip
+
+    @admin.action(description="Compare the selected sweeps on one chart", permissions=["view"])
+    def compare(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> HttpResponse | None:
+        chosen = sorted(queryset.values_list("pk", flat=True))
+        if not 2 <= len(chosen) <= MAX_COMPARED:
+            self.message_user(
+                request, f"{len(chosen)} chosen: two to {MAX_COMPARED} sweeps fit on one chart", level="WARNING"
+            )
+            return None
+        return HttpResponseRedirect(f"{reverse('admin:pooldemo_sweep_compare')}?sweeps={','.join(map(str, chosen))}")
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Trials go with their sweep, though nobody deletes one by itself."""
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, lacking - {Trial._meta.verbose_name}, protected
+
+    # -- the pages -----------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        inside = self.admin_site.admin_view
+        return [
+            path("compare/", inside(self.compare_view), name="pooldemo_sweep_compare"),
+            # Not behind admin_view, which would need the database to know who asks: live.py does it without.
+            path("live/", live.page(self), name="pooldemo_live"),
+            path("live/state/", live.state(self), name="pooldemo_live_state"),
+            path("<int:number>/sweep.<str:kind>", inside(self.report_view), name="pooldemo_sweep_report"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A sweep's page: the verdict, the figures and the tables above the form with the notes."""
+        row = self.get_object(request, object_id)
+        shown: dict[str, Any] = {}
+        if row is not None and self.has_view_permission(request, row):
+            sweep = records.result(row)
+            done, planned = sweep_page.progress(sweep)
+            shown = {
+                "title": load_of(sweep),
+                "subtitle": None,
+                "sweep": sweep,
+                "started_at": row.started_at,
+                "done": done,
+                "planned": planned,
+                "cards": sweep_page.cards(sweep),
+                "figures": drawn(sweep_page.figures_of(sweep)),
+                "data": sweep_page.data(sweep),
+                "tables": sweep_page.tables(sweep),
+                "failed": sweep_page.failed(sweep),
+                "again": sweep_page.again_command(sweep),
+                "conditions": list(formats.conditions_of(sweep)),
+                "reports": REPORTS,
+            }
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
+        """A file to keep: what `sweep --json`, `--csv` and `--html` write."""
+        row = self.get_object(request, str(number))
+        if row is None or kind not in REPORTS:
+            raise Http404(f"There is no sweep {number} as {kind}; reports are {', '.join(REPORTS)}")
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        content_type, write = REPORTS[kind]
+        name = f'attachment; filename="sweep-{number}.{kind}"'
+        return HttpResponse(
+            write(records.result(row)), content_type=content_type, headers={"Content-Disposition": name}
+        )
+
+    def compare_view(self, request: HttpRequest) -> HttpResponse:
+        """Two to six sweeps on one chart; of two it says what changed and whether that is more than luck."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        numbers = [int(text) for text in request.GET.get("sweeps", "").split(",") if text.isdecimal()][:MAX_COMPARED]
+        sweeps = [records.result(row) for row in self.get_queryset(request).filter(pk__in=numbers).order_by("pk")]
+        if len(sweeps) < 2:
+            raise Http404("Name two to six sweeps that there are, as in ?sweeps=1,2")
+        change, differ = None, ""
+        if len(sweeps) == 2:
+            try:
+                change = compare_sweeps(*sweeps)
+            except NotComparable as error:
+                differ = str(error)
+        return TemplateResponse(
+            request,
+            "admin/pooldemo/sweep/compare.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared",
+                "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
+                "figures": drawn({"overlay": overlay(sweeps)}),
+                "data": sweep_page.overlay_data(sweeps),
+                "change": change,
+                "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
+                "differ": differ,
+                "media": self.media,
+            },
+        )
+
+
+@admin.register(Trial)
+class TrialAdmin(Measured):
+    """One stack at one size: its numbers, and the reasons to doubt them. Nobody changes a measurement, or takes one
+    out of the sweep that a verdict was drawn from."""
+
+    list_display = (
+        "sweep_id",
+        "stack",
+        "size",
+        "repeat",
+        "throughput",
+        "p50",
+        "p95",
+        "p99",
+        "opened",
+        "failures",
+        "doubts",
+    )
+    list_display_links = ("stack",)
+    list_filter = ("stack", "sweep__workload", "size")
+    list_select_related = ("sweep",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="requests/s", ordering="rps")
+    def throughput(self, trial: Trial) -> str:
+        return digits(trial.rps)
+
+    @admin.display(description="p50 ms", ordering="p50_ms")
+    def p50(self, trial: Trial) -> str:
+        return digits(trial.p50_ms)
+
+    @admin.display(description="p95 ms", ordering="p95_ms")
+    def p95(self, trial: Trial) -> str:
+        return digits(trial.p95_ms)
+
+    @admin.display(description="p99 ms", ordering="p99_ms")
+    def p99(self, trial: Trial) -> str:
+        return digits(trial.p99_ms)
+
+    @admin.display(description="connections: opened of allowed", ordering="peak_connections")
+    def opened(self, trial: Trial) -> str:
+        return (
+            "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.sweep.workers}"
+        )
+
+    @admin.display(description="warnings")
+    def doubts(self, trial: Trial) -> str:
+        return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
+
+
+def drawn(figures: dict[str, sweep_page.Figure]) -> list[tuple[str, SafeString]]:
+    """Each figure's name and its SVG, which has escaped whatever it shows."""
+    return [(name, mark_safe(figure.svg)) for name, figure in figures.items()]  # noqa: S308

@@ -1,0 +1,45 @@
+"""What the first page says of the last sweep: asked of PostgreSQL past the pool, with one query, shared for a second.
+
+The first page must be there while the pool is exhausted and while PostgreSQL is down, so it never takes a slot.
+"""
+
+import json
+from dataclasses import dataclass
+
+from pooldemo.monitor.readiness import Question
+from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report import figures, sweep_page
+
+# The document of `sweep --json`, without what makes it long. Columns and keys have the same names (models.py).
+SQL = """
+    SELECT json_build_object(
+        'sweep', to_jsonb(sweep) - 'verdicts',
+        'verdicts', sweep.verdicts,
+        'trials', (
+            SELECT coalesce(json_agg(to_jsonb(trial) - '{latencies,per_second}'::text[] ORDER BY id), '[]')
+            FROM pooldemo_trial AS trial WHERE trial.sweep_id = sweep.id
+        )
+    )::text
+    FROM pooldemo_sweep AS sweep WHERE status = 'done' ORDER BY id DESC LIMIT 1
+"""
+
+_question = Question(SQL)
+
+
+@dataclass(frozen=True)
+class LastSweep:
+    """The last sweep that ended, with its curve as SVG; `trouble` says why it cannot be told (empty: there is none)."""
+
+    sweep: SweepResult | None = None
+    cards: tuple[sweep_page.Card, ...] = ()
+    curve: str = ""
+    trouble: str = ""
+
+
+def last_sweep() -> LastSweep:
+    """What is known of it. Blocks for two seconds at most, when PostgreSQL accepts and does not answer."""
+    rows, trouble = _question.answer()
+    if trouble or not rows:
+        return LastSweep(trouble=trouble)
+    sweep = SweepResult.from_dict(json.loads(rows[0][0]))
+    return LastSweep(sweep, tuple(sweep_page.cards(sweep)), figures.throughput(sweep).svg)

@@ -1,0 +1,37 @@
+"""What stands around every request: a short way for the workloads, the security policy, and 503 for "not now"."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from pooldemo.demo.views import DIRECT, unavailable_answer
+from pooldemo.postgresql.unavailable import unavailable
+
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+
+class PooldemoMiddleware:
+    """The outermost middleware.
+
+    The addresses of `views.DIRECT` are answered here: session, user, messages, CSRF and the URL resolver are for
+    people, and their cost would hide the pool's. Everything else gets the security policy, and a 503 instead of an
+    error page when no slot came in time.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        view = DIRECT.get(request.path_info)
+        if view is not None:
+            response = view(request)
+            response.headers["Content-Length"] = str(len(response.content))  # else gunicorn sends it in chunks
+            return response
+        response = self.get_response(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A view behind this middleware failed: answer 503 if it only came at a bad time."""
+        reason = unavailable(exception)
+        return None if reason is None else unavailable_answer(reason)

@@ -1,0 +1,162 @@
+"""The site's answers but for the admin: the workloads, the pool's state, health, and a first page."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import render
+from django.utils.safestring import mark_safe
+
+from pooldemo.demo import front
+from pooldemo.monitor import metrics, snapshots
+from pooldemo.monitor.readiness import Readiness
+from pooldemo.postgresql.unavailable import Unavailable, unavailable
+from pooldemo.sweep.workloads import WORKLOADS, BadParameter, Workload
+
+View = Callable[[HttpRequest], HttpResponse]
+
+readiness = Readiness()
+
+
+class TimedSession:
+    """Where this site performs a workload: Django's default connection, and two clocks.
+
+    `wait_s`: until `ensure_connection()` returned, which is the wait for a slot and, if that was empty, for a
+    connection; the same question for every stack. `query_s`: inside PostgreSQL and on the way there and back.
+    """
+
+    def __init__(self) -> None:
+        self.connection = connections[DEFAULT_DB_ALIAS]
+        self.wait_s = self.query_s = 0.0
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self._take_slot()
+        started_s = time.perf_counter()
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            if cursor.description is not None:
+                cursor.fetchall()
+        self.query_s += time.perf_counter() - started_s
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._take_slot()
+        with transaction.atomic():
+            yield
+            started_s = time.perf_counter()
+        self.query_s += time.perf_counter() - started_s  # the commit
+
+    def think(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _take_slot(self) -> None:
+        if self.connection.connection is None:
+            started_s = time.perf_counter()
+            self.connection.ensure_connection()
+            self.wait_s += time.perf_counter() - started_s
+
+
+def workload_view(workload: Workload) -> View:
+    """The view that performs `workload`: 200 with what it took, 400 for a bad parameter, 503 when it cannot be now.
+
+    GET, although `write` and `lock` write: load tools and people with a browser should need nothing else, and what is
+    written are counters of a table that exists for it. So there is no CSRF token to ask for, robots are told to stay
+    away (`X-Robots-Tag`, /robots.txt), and this app belongs on no public address.
+    """
+
+    def view(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(("GET", "HEAD"))
+        query = request.META.get("QUERY_STRING", "")
+        try:
+            parameters = workload.parse(parse_qsl(query, keep_blank_values=True)) if query else workload.parameters
+        except BadParameter as error:
+            return json_answer({"error": "BadParameter", "message": str(error), "workload": workload.name}, status=400)
+        session = TimedSession()
+        try:
+            workload.perform(session, **parameters)
+        except Exception as error:
+            reason = unavailable(error)
+            if reason is None:
+                raise
+            return unavailable_answer(reason, workload=workload.name)
+        wait_ms, query_ms = session.wait_s * 1000, session.query_s * 1000
+        # Written by hand: json.dumps takes longer than everything else that `nodb` does.
+        return HttpResponse(
+            f'{{"workload": "{workload.name}", "wait_ms": {wait_ms:.3f}, "query_ms": {query_ms:.3f}, '
+            f'"pid": {os.getpid()}}}',
+            content_type="application/json",
+            headers={
+                "Server-Timing": f"wait;dur={wait_ms:.3f}, query;dur={query_ms:.3f}",
+                "X-Robots-Tag": "noindex, nofollow",
+            },
+        )
+
+    return view
+
+
+def pool_view(request: HttpRequest) -> HttpResponse:
+    """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}}; snapshots.py has them. Takes no slot."""
+    request.get_host()  # refuses names of other sites: the holders' statements are not for a page that rebinds its name
+    workers = snapshots.collect()
+    return json_answer({"workers": workers, "sum": snapshots.total(workers)})
+
+
+def metrics_view(_request: HttpRequest) -> HttpResponse:
+    """The same for Prometheus. Takes no slot."""
+    return HttpResponse(metrics.exposition(snapshots.collect()), content_type=metrics.CONTENT_TYPE)
+
+
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """This worker answers. Asks nothing of the database: a restart of the worker would not mend that."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """PostgreSQL answers too, on a connection past the pool; 503 with the reason if not. Blocks two seconds at most."""
+    trouble = readiness.trouble()
+    if trouble:
+        return unavailable_answer(Unavailable("DatabaseDown", trouble, 5))
+    return HttpResponse("ready\n", content_type="text/plain")
+
+
+def robots(_request: HttpRequest) -> HttpResponse:
+    """No robot has anything to do here."""
+    return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
+
+
+def index(request: HttpRequest) -> HttpResponse:
+    """The first page: what this is, what the last sweep said, and where everything stands. Takes no slot."""
+    last = front.last_sweep()
+    context = {"workloads": WORKLOADS.values(), "last": last, "curve": mark_safe(last.curve)}  # noqa: S308  ours, escaped
+    return render(request, "pooldemo/index.html", context)
+
+
+def unavailable_answer(reason: Unavailable, **more: Any) -> HttpResponse:
+    """503: {"error": a stable kind, "message", "retry_after_s", "pool": this worker's numbers, if it has a pool}."""
+    answer = {"error": reason.kind, "message": reason.message, "retry_after_s": reason.retry_after_s, **more}
+    get_stats = getattr(getattr(connections[DEFAULT_DB_ALIAS], "pool", None), "get_stats", None)
+    if get_stats is not None:
+        answer["pool"] = get_stats()
+    return json_answer(answer, status=503, headers={"Retry-After": str(reason.retry_after_s)})
+
+
+def json_answer(content: dict[str, Any], **response: Any) -> HttpResponse:
+    return HttpResponse(json.dumps(content), content_type="application/json", **response)
+
+
+# Answered before the site's middleware (middleware.py): none of them has a user, a session or a message.
+DIRECT: dict[str, View] = {
+    **{f"/{workload.name}/": workload_view(workload) for workload in WORKLOADS.values()},
+    "/pool/": pool_view,
+    "/metrics": metrics_view,
+    "/healthz": healthz,
+    "/readyz": readyz,
+    "/robots.txt": robots,
+}

@@ -1,0 +1,100 @@
+"""The pools of all workers in the few numbers that people look at. Pure: from snapshots, as `/pool/` gives them.
+
+Active, Idle, Pending, Max are HikariCP's words: connections in use, connections kept ready, greenlets that wait for a
+slot, slots.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pooldemo.monitor.last_minute import percentile_ms
+from pooldemo.sweep.analyse.statistics import digits
+
+STALE_S = 5.0  # a worker writes once a second; one that has not for this long is stuck
+PERCENTILES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One worker's pool, or the sum of all of them (`pid` is None). `age_s`: how old its numbers are."""
+
+    pid: int | None
+    active: int
+    idle: int
+    pending: int
+    max: int
+    timeouts: int
+    errors: int
+    age_s: float = 0.0
+
+    @property
+    def stale(self) -> bool:
+        return self.age_s > STALE_S
+
+    @property
+    def connections(self) -> int:
+        return self.active + self.idle
+
+
+@dataclass(frozen=True)
+class Times:
+    """Percentiles of wait or hold over the last minute, as printed (in ms; "-": there was none), and how many."""
+
+    name: str
+    count: int
+    percentiles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every worker, their sum, the last minute, and who holds a slot longest: {name, held_s, statement, pid, pool}."""
+
+    workers: tuple[Pool, ...]
+    sum: Pool
+    times: tuple[Times, ...]
+    holders: tuple[Mapping[str, Any], ...]
+    application_name: str = ""
+
+
+def overview(pool: Mapping[str, Any]) -> Overview:
+    """What the answer of `/pool/` says."""
+    workers = tuple(_pool(each) for each in pool["workers"])
+    names = {each.get("application_name", "") for each in pool["workers"]}
+    return Overview(
+        workers, _sum(workers), tuple(_times(pool["sum"])), tuple(pool["sum"]["holders"]),
+        names.pop() if len(names) == 1 else "",
+    )  # fmt: skip
+
+
+def _pool(snapshot: Mapping[str, Any]) -> Pool:
+    stats = [pool["stats"] for pool in snapshot["pools"].values()]
+
+    def added(name: str) -> int:
+        return int(sum(each.get(name, 0) for each in stats))
+
+    idle = added("pool_available")
+    return Pool(
+        snapshot["pid"],
+        active=max(0, added("pool_size") - idle),
+        idle=idle,
+        pending=added("requests_waiting"),
+        max=added("pool_max"),
+        timeouts=added("requests_timeouts"),
+        errors=added("requests_errors"),
+        age_s=snapshot["age_s"],
+    )
+
+
+def _sum(workers: Iterable[Pool]) -> Pool:
+    names = ("active", "idle", "pending", "max", "timeouts", "errors")
+    rows = list(workers)
+    return Pool(None, **{name: sum(getattr(each, name) for each in rows) for name in names})
+
+
+def _times(total: Mapping[str, Any]) -> Iterable[Times]:
+    for name in ("wait", "hold"):
+        counts = total.get("last_minute", {}).get(name, [])
+        bounds_s = total["histograms"][name]["bounds_s"] if counts else []
+        found = (percentile_ms(bounds_s, counts, fraction) for fraction in PERCENTILES)
+        yield Times(name, sum(counts), tuple(map(digits, found)))

@@ -1,0 +1,85 @@
+"""How many connections PostgreSQL itself counts, to lay beside what the pools say of themselves.
+
+Asked past the pool, shared for a second and never waited for longer than two: `readiness.Question`. What the pools say
+is a second old as well, so two numbers that are not equal were perhaps never true together: `Comparer` knows
+when they differ.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pooldemo.monitor.overview import Overview
+from pooldemo.monitor.readiness import FRESH_S, Question
+from pooldemo.monitor.snapshots import INTERVAL_S
+from pooldemo.postgresql.unpooled import APPLICATION_NAME
+
+SQL = f"""
+    SELECT application_name, count(*)
+    FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
+    GROUP BY application_name
+"""  # noqa: S608  a constant of ours
+
+_question = Question(SQL)
+
+
+@dataclass(frozen=True)
+class Census:
+    """`connections` of one name (None: PostgreSQL does not answer, `trouble` says why), and of `others` to the same
+    database."""
+
+    connections: int | None
+    others: int = 0
+    trouble: str = ""
+    age_s: float = 0.0
+
+
+def take(application_name: str) -> Census:
+    """Count the connections of that name; an empty one means all that have none. Blocks for two seconds at most."""
+    rows, trouble = _question.answer()
+    if trouble:
+        return Census(None, trouble=trouble)
+    counts = dict(rows)
+    own = counts.pop(application_name, 0)
+    return Census(own, sum(counts.values()), age_s=_question.age_s)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """PostgreSQL's count beside what the pools tell, looked at up to `apart_s` apart. `differs`: not only for that."""
+
+    counted: Census
+    told: int
+    apart_s: float
+    differs: bool
+
+    @property
+    def moves(self) -> bool:
+        """The two are not equal, and perhaps were never true together."""
+        return self.counted.connections not in (None, self.told) and not self.differs
+
+
+class Comparer:
+    """Says that the two numbers differ when they were the same two, not equal, for so long that both were asked for
+    anew in the meantime. Numbers that move are not called different."""
+
+    STANDS_S = FRESH_S + INTERVAL_S + 0.5  # a shared count, a worker's snapshot, and a late writer
+    FORGOTTEN_S = 10.0  # without a look for so long, it begins anew
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._seen: tuple[int | None, int] | None = None
+        self._since_s = self._last_s = 0.0
+
+    def compare(self, counted: Census, pools: Overview) -> Comparison:
+        """The two as they are now. Never blocks."""
+        now_s, told = self._clock(), pools.sum.connections
+        seen = None if counted.connections in (None, told) else (counted.connections, told)
+        with self._lock:
+            if seen != self._seen or now_s - self._last_s > self.FORGOTTEN_S:
+                self._seen, self._since_s = seen, now_s
+            self._last_s = now_s
+            differs = seen is not None and now_s - self._since_s > self.STANDS_S
+        return Comparison(counted, told, max([counted.age_s, *(each.age_s for each in pools.workers)]), differs)

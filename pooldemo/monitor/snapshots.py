@@ -1,0 +1,155 @@
+"""What the pools of all workers look like now. Each worker writes its own to a file once a second; all can read them.
+
+A request pays nothing for it, no pooled connection is taken, and PostgreSQL is not asked: the answer is there when
+the pool is exhausted and when the database is down. Files, because they need no server, outlive a stuck worker (its
+`age_s` then grows) and are gone with their folder, which `gunicorn.conf.py` makes and removes.
+"""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from pooldemo.monitor.last_minute import Counts, Recent
+from pooldemo.pool import Pool
+from pooldemo.postgresql import pools
+
+FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
+INTERVAL_S = 1.0
+HOLDERS = 20  # the longest ones of a pool; a list of all would grow with MAX_CONNS
+
+Snapshot = dict[str, Any]
+
+_recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it the time
+
+
+def take() -> Snapshot:
+    """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "reuse_conns", "holders",
+    "histograms", "last_minute"}}}`.
+
+    `stats` has psycopg_pool's keys; `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are
+    `{"wait" | "hold" | "connect": {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is
+    `{"wait" | "hold": counts}`. `application_name` is what PostgreSQL knows its connections by. Never blocks.
+    """
+    return {
+        "pid": os.getpid(),
+        "at_s": time.time(),
+        "application_name": application_name(),
+        "pools": {
+            pool.name: {
+                "stats": pool.get_stats(),
+                "reuse_conns": pool.options.max_conns if pool.options.reuse_conns is None else pool.options.reuse_conns,
+                "holders": [
+                    {"name": each.name, "held_s": round(each.held_s, 3), "statement": each.statement}
+                    for each in pool.holders()[:HOLDERS]
+                ],
+                "histograms": {
+                    name: {
+                        "bounds_s": list(histogram.bounds_s),
+                        "counts": list(histogram.counts),
+                        "total_s": histogram.total_s,
+                    }
+                    for name, histogram in pool.histograms().items()
+                },
+                "last_minute": _recent.setdefault(pool.name, Recent()).since(_counts(pool)),
+            }
+            for pool in pools()
+        },
+    }
+
+
+def publish(folder: Path) -> None:
+    """Write this process's snapshot, whole or not at all."""
+    part = folder / f"{os.getpid()}.part"
+    part.write_text(json.dumps(take()))
+    part.replace(folder / f"{os.getpid()}.json")
+    for pool in pools():
+        _recent.setdefault(pool.name, Recent()).note(time.time(), _counts(pool))
+
+
+def start_publishing(folder: Path) -> threading.Thread:
+    """Write a snapshot every second until the process or the folder ends, in a thread (a greenlet under gevent)."""
+
+    def loop() -> None:
+        while folder.is_dir():
+            try:
+                publish(folder)
+            except FileNotFoundError:  # the folder went meanwhile
+                return
+            time.sleep(INTERVAL_S)
+
+    thread = threading.Thread(target=loop, name="snapshots", daemon=True)
+    thread.start()
+    return thread
+
+
+def forget(folder: Path, pid: int) -> None:
+    """Remove what a worker that has ended left behind."""
+    for suffix in ("json", "part"):
+        (folder / f"{pid}.{suffix}").unlink(missing_ok=True)
+
+
+def collect() -> list[Snapshot]:
+    """Every worker's snapshot by pid, with `age_s`: this process's is taken now, the others' are a second old or so."""
+    now_s = time.time()
+    found = {each["pid"]: each for each in (*_published(), take())}
+    for snapshot in found.values():
+        snapshot["age_s"] = round(max(0.0, now_s - snapshot["at_s"]), 3)
+    return [found[pid] for pid in sorted(found)]
+
+
+def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
+    """All pools of all workers as one: each of the stats added up, `histograms` and `last_minute` added up, and the
+    longest `holders` (with the `pid` and the `pool` that they are in)."""
+    stats: Counter[str] = Counter()
+    histograms: dict[str, dict[str, Any]] = {}
+    last_minute: Counts = {}
+    holders: list[dict[str, Any]] = []
+    for snapshot in snapshots:
+        for alias, pool in snapshot["pools"].items():
+            stats.update(pool["stats"])
+            holders += ({**each, "pid": snapshot["pid"], "pool": alias} for each in pool["holders"])
+            for name, histogram in pool["histograms"].items():
+                so_far = histograms.setdefault(
+                    name, {**histogram, "counts": [0] * len(histogram["counts"]), "total_s": 0}
+                )
+                so_far["counts"] = _added(so_far["counts"], histogram["counts"])
+                so_far["total_s"] += histogram["total_s"]
+            for name, counts in pool.get("last_minute", {}).items():
+                last_minute[name] = _added(last_minute.get(name, [0] * len(counts)), counts)
+    holders.sort(key=lambda each: -each["held_s"])
+    return {**stats, "histograms": histograms, "last_minute": last_minute, "holders": holders[:HOLDERS]}
+
+
+def _added(these: list[int], those: list[int]) -> list[int]:
+    return [a + b for a, b in zip(these, those, strict=True)]
+
+
+def application_name() -> str:
+    """By which PostgreSQL knows the connections of this process; empty: by nothing."""
+    options = connections.settings[DEFAULT_DB_ALIAS].get("OPTIONS", {})
+    return str(options.get("application_name") or os.environ.get("PGAPPNAME", ""))
+
+
+def _counts(pool: Pool) -> Counts:
+    return {name: list(pool.histograms()[name].counts) for name in ("wait", "hold")}
+
+
+def _published() -> Iterable[Snapshot]:
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return
+    for path in Path(folder).glob("*.json"):
+        try:
+            snapshot: Snapshot = json.loads(path.read_text())
+        except FileNotFoundError:  # its worker ended meanwhile
+            continue
+        if psutil.pid_exists(snapshot["pid"]):
+            yield snapshot

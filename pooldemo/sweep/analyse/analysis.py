@@ -1,0 +1,28 @@
+"""What `verdict` weighed and `words` puts into sentences: facts alone."""
+
+from dataclasses import dataclass
+
+from pooldemo.sweep.analyse.knee import Knee
+from pooldemo.sweep.analyse.saturation import Saturation
+from pooldemo.sweep.facts import Check, Plan, TrialResult
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that a verdict is worded from.
+
+    `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
+    ran out, `failing` the sizes that were left out because their requests failed, `budget` the connections that
+    PostgreSQL has to give (0: not known), `unasked` that no request took a connection.
+    """
+
+    plan: Plan
+    knee: Knee
+    shape: str
+    size: int | None
+    saturation: Saturation
+    failing: tuple[int, ...]
+    budget: int
+    checks: tuple[Check, ...]
+    trials: tuple[TrialResult, ...]
+    unasked: bool = False

@@ -1,0 +1,105 @@
+"""From the trials of a stack to what to set MAX_CONNS to, or why nobody can tell. Pure: the same trials, the same
+verdict.
+
+`knee` finds the smallest size that carries the plateau. Here it meets the rest of the world: failures, users, the
+SLO, the connections that PostgreSQL has for this many workers. `words` says it in sentences.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pooldemo.sweep.analyse import theory, verdict_text
+from pooldemo.sweep.analyse.analysis import Judgement
+from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
+from pooldemo.sweep.analyse.slo import check_slo, failed_share
+from pooldemo.sweep.analyse.warnings import for_stack, peak_above_size
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Verdict
+
+FAILED_SHARE = 0.01
+"""Share of failed requests from which a trial is not judged, unless the SLO allows more: what fails fast makes room
+for the rest."""
+
+
+def judge(plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> tuple[Verdict, ...]:
+    """One verdict for each stack of the plan, in its order; the order of the trials does not matter."""
+    return tuple(judge_stack(stack, plan, trials, conditions) for stack in plan.stacks)
+
+
+def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
+    """The verdict on one stack, from those of `trials` that are its own. Never names a size that was not measured."""
+    own = tuple(sorted((t for t in trials if t.stack == stack), key=lambda t: (t.size, t.repeat)))
+    judgement = weigh(plan, own, conditions)
+    interval = judgement.knee.intervals.get(judgement.size) if judgement.size else None
+    known = interval is not None and math.isfinite(interval.half_width)  # one repeat has a mean alone
+    return Verdict(
+        stack=stack,
+        shape=judgement.shape,
+        max_conns=judgement.size,
+        rps=interval.mean if interval else None,
+        rps_low=interval.low if interval and known else None,
+        rps_high=interval.high if interval and known else None,
+        because=verdict_text.because(judgement),
+        copy=verdict_text.copy(judgement),
+        saturated=judgement.saturation.text,
+        checks=judgement.checks,
+        warnings=for_stack(own, plan, conditions),
+    )
+
+
+def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -> Judgement:
+    """Everything but the words, from the trials of one stack."""
+    ran = [trial for trial in trials if not trial.error]
+    allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
+    sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
+    failing = tuple(sorted({trial.size for trial in ran} - {trial.size for trial in sound}))
+    rps: dict[int, list[float]] = {}
+    for trial in sound:
+        rps.setdefault(trial.size, []).append(trial.rps)
+    knee = find_knee(rps)
+    budget = max(0, conditions.max_connections - conditions.reserved_connections)
+    judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), trials)
+    if not sound or len(sound) * 2 < len(trials):
+        return _invalid(judgement, "failures")
+    if all(trial.query_mean_ms == 0 for trial in sound):
+        knee = replace(knee, shape="flat", size=min(rps), plateau=tuple(sorted(rps)))
+        judgement = replace(judgement, knee=knee, unasked=True)
+    if knee.size is None:
+        return judgement
+    saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
+    if saturation.code == "generator":
+        return _invalid(judgement, "generator")
+    if any(peak_above_size(trial, plan) for trial in sound if trial.size == knee.size):
+        return _invalid(judgement, "limit")
+    shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
+    size = _within(judgement, sound)
+    checks = check_slo(plan.slo, [trial for trial in sound if trial.size == size])
+    if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
+        saturation = NOTHING
+    return replace(judgement, shape=shape, size=size, saturation=saturation, checks=checks)
+
+
+def _within(judgement: Judgement, sound: Sequence[TrialResult]) -> int | None:
+    """The size of the knee if SLO and budget permit it, else the one that costs least throughput; None: none fits the
+    budget."""
+    knee, plan = judgement.knee, judgement.plan
+    affordable = theory.sizes_within(knee.intervals, plan.workers, judgement.budget)
+    meeting = [
+        size
+        for size in affordable
+        if all(check.met for check in check_slo(plan.slo, [trial for trial in sound if trial.size == size]))
+    ]
+    for sizes in (meeting, affordable):
+        if knee.size in sizes:
+            return knee.size
+        if on_plateau := [size for size in sizes if size in knee.plateau]:
+            return min(on_plateau)
+        if sizes:
+            return max(sizes, key=lambda size: (knee.intervals[size].mean, -size))
+    return None
+
+
+def _invalid(judgement: Judgement, reason: str) -> Judgement:
+    knee = replace(judgement.knee, shape="invalid", size=None, reason=reason)
+    return replace(judgement, knee=knee, shape="invalid", size=None)

@@ -1,0 +1,220 @@
+"""A verdict in sentences that somebody understands who has never sized a pool: what to do, the numbers beside it, and
+why. Pure.
+
+Every number stands with its neighbours', so that a reader can check the claim by eye. The shape decides which
+sentences come; `verdict` decides the shape.
+"""
+
+import math
+from statistics import fmean
+
+from pooldemo.sweep.analyse.analysis import Judgement
+from pooldemo.sweep.analyse.knee import MARGIN
+from pooldemo.sweep.analyse.saturation import is_users
+from pooldemo.sweep.analyse.slo import describe_limit, describe_value
+from pooldemo.sweep.analyse.statistics import Interval, digits
+from pooldemo.sweep.analyse.warnings import brief
+
+
+def because(judgement: Judgement) -> str:
+    """The whole explanation: shape, neighbours, what ran out, what SLO and budget changed."""
+    if judgement.shape == "invalid":
+        return _invalid(judgement)
+    if judgement.size is None:
+        return _over_budget(judgement)
+    shape = {"knee": _knee, "flat": _flat, "rising": _rising}[judgement.shape]
+    return " ".join(filter(None, (shape(judgement), _moved(judgement), _failing(judgement), _slo(judgement))))
+
+
+def copy(judgement: Judgement) -> str:
+    """The line to paste into a shell; empty when no size can be named."""
+    if judgement.size is None or judgement.shape == "invalid":
+        return ""
+    return f"export MAX_CONNS={judgement.size}" + (
+        "  # the best so far, not yet the knee" if judgement.shape == "rising" else ""
+    )
+
+
+def next_size(judgement: Judgement) -> int | None:
+    """The size to try next: twice the largest while it rises, or where the straight line meets the plateau; None:
+    enough is known."""
+    knee = judgement.knee
+    if judgement.shape == "rising" and not is_users(knee.size or 1, judgement.plan):
+        doubled = 2 * max(knee.intervals)
+        affordable = judgement.budget // judgement.plan.workers if judgement.budget else doubled
+        return min(doubled, affordable) if affordable > max(knee.intervals) else None
+    if judgement.shape == "knee" and knee.size and knee.below:
+        straight = knee.below * knee.plateau_rps / knee.intervals[knee.below].mean
+        between = math.ceil(straight - 0.25)
+        return between if knee.below < between and straight * 1.1 < knee.size else None
+    return None
+
+
+def _knee(judgement: Judgement) -> str:
+    knee, size, workers = judgement.knee, judgement.knee.size, judgement.plan.workers
+    per_worker = f" per worker ({workers} workers)" if workers > 1 else ""
+    text = f"{_slots(size)}{per_worker} carry {_rps(judgement, size)}: {_smaller(judgement)}, and {_larger(judgement)}."
+    if between := next_size(judgement):
+        text += f" The knee lies between {knee.below} and {size}: try {between} to save connections."
+    return text + (f" What ran out first is {judgement.saturation.text}." if judgement.saturation.text else "")
+
+
+def _flat(judgement: Judgement) -> str:
+    knee, cause = judgement.knee, judgement.saturation.text
+    first, last = min(knee.intervals), max(knee.intervals)
+    if judgement.unasked:
+        text = "No request took a connection, whatever the size"
+    elif knee.intervals[last].mean < 0.95 * knee.intervals[first].low:
+        text = f"More slots make it slower: {_rps(judgement, first)} at {first}, {_rps(judgement, last)} at {last}"
+    else:
+        mean = digits(knee.plateau_rps)
+        text = f"From {first} to {last} slots throughput stays within 5% of {mean} requests/s"
+    unknown = "What is does not show: no CPU was full, and slots were not held longer."
+    return f"{text}: the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
+
+
+def _rising(judgement: Judgement) -> str:
+    knee, plan = judgement.knee, judgement.plan
+    sizes = sorted(knee.intervals)
+    size = knee.size or sizes[-1]
+    carries = f"{_slots(size)} carry {_rps(judgement, size)}, {_smaller(judgement)}"
+    if is_users(size, plan):
+        text = f"Throughput rises until each of the {plan.users} users has a slot: {carries}."
+        if judgement.saturation.code not in ("users", ""):
+            return f"{text} What ran out there is {judgement.saturation.text}."
+        more = f"--users {2 * size * plan.workers}"
+        return f"{text} That end is the users', not the pool's: repeat with {more} to find the pool's own."
+    if judgement.saturation.code == "rate":
+        return f"{carries}. That is all of the {plan.rate:g}/s asked for: raise --rate to find the pool's own end."
+    if further := next_size(judgement):
+        extend = f"Extend it: --sizes {','.join(map(str, [*sizes, further]))}."
+    else:
+        extend = (
+            f"PostgreSQL has no more than {judgement.budget} connections to give: raise its max_connections to go on."
+        )
+    return f"Throughput still rises at the end: {carries}, and no knee was seen. {extend}"
+
+
+def _moved(judgement: Judgement) -> str:
+    """Why the recommended size is not the knee."""
+    knee, size = judgement.knee, judgement.size
+    if size is None or size == knee.size or knee.size is None:
+        return ""
+    needed = knee.size * judgement.plan.workers
+    lost = 1 - knee.intervals[size].mean / knee.intervals[knee.size].mean
+    cost = f", at {digits(lost * 100, at_most=2)}% less throughput" if lost > 0.005 else ""
+    if judgement.budget and needed > judgement.budget:
+        reason = f"{knee.size} would take {needed} of the {judgement.budget} connections that PostgreSQL has"
+    else:
+        reason = f"{knee.size} misses the SLO"
+    return f"But {reason}: use {size}{cost}."
+
+
+def _failing(judgement: Judgement) -> str:
+    if not judgement.failing:
+        return ""
+    return f"Left out, because requests failed: size {', '.join(map(str, judgement.failing))}."
+
+
+def _slo(judgement: Judgement) -> str:
+    missed = [check for check in judgement.checks if not check.met]
+    if not missed:
+        return ""
+    seen = ", ".join(f"{describe_limit(c.limit)} (measured {describe_value(c.limit.metric, c.seen)})" for c in missed)
+    return f"No measured size meets the SLO {seen}: it takes fewer users or faster queries."
+
+
+def _over_budget(judgement: Judgement) -> str:
+    smallest = min(judgement.knee.intervals)
+    workers = judgement.plan.workers
+    return (
+        f"No measured size fits: {workers} worker(s) x {smallest} slots take {smallest * workers} connections, and "
+        f"PostgreSQL has {judgement.budget}. Use fewer workers, smaller --sizes, or raise its max_connections."
+    )
+
+
+def _invalid(judgement: Judgement) -> str:
+    knee, plan = judgement.knee, judgement.plan
+    if knee.reason == "failures":
+        errors = [trial.error for trial in judgement.trials if trial.error]
+        messages = [message for trial in judgement.trials for message in trial.failures_by_message]
+        first = brief(next(iter([*errors, *messages]), "no trial was run"))
+        return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
+    if knee.reason == "generator":
+        return (
+            "The load generator ran out before the server did: this measures Locust. Give it more processes "
+            f"(--processes {plan.processes + 1}) or a machine of its own."
+        )
+    if knee.reason == "limit":
+        worst = max(judgement.trials, key=lambda trial: (trial.peak_connections or 0) / trial.size)
+        return (
+            f"This stack does not keep its limit: PostgreSQL saw {worst.peak_connections} connections at size "
+            f"{worst.size}. What it carried, it carried with those, so nobody can tell what a size is worth."
+        )
+    if knee.reason == "sizes":
+        if not knee.intervals:
+            return "No trial succeeded, so there is nothing to judge. The trials say why."
+        ((size, only),) = knee.intervals.items()
+        return (
+            f"Only size {size} was measured ({digits(only.mean)} requests/s): one point has no knee. "
+            f"Compare it with others: --sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}."
+        )
+    best = max(each.mean for each in knee.intervals.values())
+    guess = min(size for size, each in knee.intervals.items() if each.mean >= 0.95 * best)
+    if knee.reason == "repeats":
+        return (
+            "Each size was measured once, so nobody can tell a difference from luck. Repeat it: --repeats 3. "
+            f"At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
+        )
+    more = f"More repeats: --repeats {knee.repeats_needed}"
+    if knee.reason == "level":
+        start = min(knee.plateau)
+        return (
+            f"From {start} slots on throughput looks level ({_number(knee.intervals[start])} requests/s), but it may "
+            f"as well rise a little with each doubling: repeats differ by {knee.noise.relative:.1%}. {more}."
+        )
+    if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
+        return f"Too few trials were repeated to know how far repeats differ. {more}."
+    return (
+        f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell 5% apart. "
+        f"{more}; or longer trials, --duration {2 * plan.duration_s:g}, on a quieter machine."
+    )
+
+
+def _smaller(judgement: Judgement) -> str:
+    below = judgement.knee.below
+    if below is None:
+        return "no smaller one was measured"
+    lost = 1 - judgement.knee.intervals[below].mean / judgement.knee.intervals[judgement.knee.size or below].mean
+    if lost < 0.01:
+        return f"{below} gives no less ({_rps(judgement, below, unit='')})"
+    return f"{below} gives {100 * lost:.0f}% less ({_rps(judgement, below, unit='')})"
+
+
+def _larger(judgement: Judgement) -> str:
+    above, size = judgement.knee.above, judgement.knee.size
+    if above is None or size is None:
+        return "no larger one was measured"
+    intervals = judgement.knee.intervals
+    gain = intervals[above].mean / intervals[size].mean - 1
+    figure = _rps(judgement, above, unit="")
+    if gain > MARGIN:  # by luck, or it would not be called the knee
+        mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
+        return (
+            f"the larger ones hardly more on average ({digits(mean)}, {100 * (mean / intervals[size].mean - 1):.0f}%)"
+        )
+    if gain < -0.05:
+        return f"{above} already {-100 * gain:.0f}% less ({figure})"
+    return f"{above} gives no more ({figure})" if gain < 0.02 else f"{above} hardly more ({figure}, {100 * gain:.0f}%)"
+
+
+def _rps(judgement: Judgement, size: int | None, unit: str = " requests/s") -> str:
+    return f"{_number(judgement.knee.intervals[size])}{unit}" if size is not None else "-"
+
+
+def _number(interval: Interval) -> str:
+    return digits(interval.mean, interval.half_width)
+
+
+def _slots(size: int | None) -> str:
+    return "1 slot" if size == 1 else f"{size} slots"

@@ -1,0 +1,246 @@
+"""Suspicion as data: what makes a trial's number doubtful, and what to do about it. Pure.
+
+Each rule looks at one trial and says a `Warning_` (code, cause, cure) or nothing. `for_stack` gathers them for the
+verdict, a line for each code with the sizes it happened at. Nothing here changes a number or a verdict; `verdict`
+decides what it refuses to judge.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from pooldemo.sweep.analyse.slo import failed_share
+from pooldemo.sweep.analyse.statistics import digits, first_against_second_half, pooled_noise
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
+
+BUSY_CPU = 0.9
+"""Cores from which one process counts as saturated: Locust's own threshold for its generator."""
+
+SKEW = 0.10
+"""The second half of a window may differ from the first by this before the warm-up counts as too short."""
+
+UNSTABLE = 0.10
+"""Relative standard deviation of the repeats of a size from which they count as unstable."""
+
+OTHER_CPU = 0.25
+"""Cores that anything else may use during a window."""
+
+UNACCOUNTED = 0.05
+"""Share of the users that Little's law may miss."""
+
+HIDDEN_BY_QUEUE = 3.0
+"""Wait in units of hold from which a latency tells of the queue and not of the query."""
+
+EXPECTED = ("queueing", "rate-missed", "users-below-slots")
+"""Codes that every sweep earns, as it should: at small sizes requests queue and miss the rate, at large ones slots stay
+empty."""
+
+Rule = Callable[[TrialResult, Plan], tuple[str, str] | None]
+
+
+def failures(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if not trial.failures:
+        return None
+    worst = max(trial.failures_by_message.items(), key=lambda each: each[1], default=("", 0))[0]
+    share = failed_share([trial])
+    return (
+        f"{trial.failures} requests failed"
+        + (f" ({100 * share:.2g}%)" if share else "")
+        + (f": {worst}" if worst else ""),
+        "only successes are counted, and failing fast makes room for them: cure the failures first",
+    )
+
+
+def generator_saturated(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    if trial.generator_cpu is None or trial.generator_cpu < BUSY_CPU:
+        return None
+    return (
+        f"the load generator used {trial.generator_cpu:.0%} of a core: it was measured, not the server",
+        f"spread it with --processes {plan.processes + 1}, or run it on another machine",
+    )
+
+
+def hub_blocked(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    if trial.worker_cpu is None or trial.worker_cpu < BUSY_CPU:
+        return None
+    return (
+        f"a worker used {trial.worker_cpu:.0%} of a core: its one thread runs all greenlets and has no time left",
+        f"no pool size helps here; add workers (--workers {plan.workers + 1}) or do less in Python",
+    )
+
+
+def warmup_skew(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    total = sum(trial.per_second)
+    skew = first_against_second_half(trial.per_second)
+    # Chance alone moves the halves by 2/sqrt(total) (Poisson); equal requests come in waves, and so do counts.
+    wave = min(trial.size * plan.workers, plan.users)
+    by_chance = (6 * math.sqrt(total) + 2 * wave) / total if total else math.inf
+    if abs(skew) <= max(SKEW, by_chance):
+        return None
+    return (
+        f"the second half of the window answered {abs(skew):.0%} {'more' if skew > 0 else 'less'} than the first",
+        f"not yet steady: warm up longer (--warmup {2 * max(plan.warmup_s, 1):g})",
+    )
+
+
+def peak_above_size(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    allowed = trial.size * plan.workers
+    if not trial.capped or trial.peak_connections is None or trial.peak_connections <= allowed:
+        return None
+    return (
+        f"PostgreSQL saw {trial.peak_connections} connections where {allowed} are allowed",
+        "this stack does not keep its limit: its size is a wish, and it is not comparable with one that does",
+    )
+
+
+def other_load(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if trial.other_cpu is None or trial.other_cpu < OTHER_CPU:
+        return None
+    return (
+        f"something else on the machine used {trial.other_cpu:.2g} cores meanwhile",
+        "stop it and sweep again; top shows what it is",
+    )
+
+
+def users_below_slots(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    slots = trial.size * plan.workers
+    if plan.users >= slots:
+        return None
+    return (
+        f"{plan.users} users cannot fill {slots} slots",
+        f"slots beyond the users stay empty whatever the pool does: --users {2 * slots}",
+    )
+
+
+def queueing(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if not trial.wait_mean_ms or not trial.hold_mean_ms or trial.wait_mean_ms < HIDDEN_BY_QUEUE * trial.hold_mean_ms:
+        return None
+    return (
+        f"requests waited {digits(trial.wait_mean_ms)} ms for a slot that they held {digits(trial.hold_mean_ms)} ms",
+        "the latencies tell of the queue, not of the query: look at query_ms, or drive it with fewer --users",
+    )
+
+
+def rate_missed(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if trial.target_rps is None or trial.rps >= 0.95 * trial.target_rps:
+        return None
+    return (
+        f"{digits(trial.rps)} of the {digits(trial.target_rps)} requests/s that were asked for were answered",
+        "the server or the users ran out; raise --users to tell which, or lower --rate",
+    )
+
+
+def unaccounted_users(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
+        return None
+    if short_window(trial, plan):
+        return None
+    return (
+        f"throughput x response time accounts for all but {trial.little_residual:.0%} of the users",
+        "users lose time outside their requests: the generator is slow, or the window too short for the response",
+    )
+
+
+def short_window(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if not trial.mean_ms or not trial.window_s or trial.window_s * 1000 >= 5 * trial.mean_ms:
+        return None
+    return (
+        f"the window of {trial.window_s:g} s is shorter than five responses of {digits(trial.mean_ms)} ms",
+        f"measure longer: --duration {math.ceil(trial.mean_ms / 100):g}",
+    )
+
+
+RULES: dict[str, Rule] = {
+    "failures": failures,
+    "generator-saturated": generator_saturated,
+    "hub-blocked": hub_blocked,
+    "warmup-skew": warmup_skew,
+    "peak-above-size": peak_above_size,
+    "other-load": other_load,
+    "users-below-slots": users_below_slots,
+    "queueing": queueing,
+    "rate-missed": rate_missed,
+    "unaccounted-users": unaccounted_users,
+    "short-window": short_window,
+}
+"""Every rule by its code. A code is a promise to programs: it does not change."""
+
+
+def for_trial(trial: TrialResult, plan: Plan) -> tuple[Warning_, ...]:
+    """What there is to doubt about one trial; nothing for a failed one, whose `error` says all."""
+    if trial.error:
+        return ()
+    return tuple(Warning_(code, *found) for code, rule in RULES.items() if (found := rule(trial, plan)))
+
+
+def for_stack(trials: Sequence[TrialResult], plan: Plan, conditions: Conditions) -> tuple[Warning_, ...]:
+    """What there is to doubt about all trials of one stack: a line for each code, with the worst case's words and the
+    sizes."""
+    return (*_of_trials(trials, plan), *_of_repeats(trials), *_of_sweep(plan, conditions))
+
+
+def _of_trials(trials: Sequence[TrialResult], plan: Plan) -> Iterator[Warning_]:
+    ran = [trial for trial in trials if not trial.error]
+    for code, rule in RULES.items():
+        hits = [(trial, found) for trial in ran if (found := rule(trial, plan))]
+        if not hits or (code in EXPECTED and len(hits) < len(ran)):
+            continue
+        sizes = sorted({trial.size for trial, _ in hits})
+        cause, cure = hits[-1][1]
+        yield Warning_(code, f"{cause} ({_at(sizes, len(hits), len(ran))})", cure)
+    if len(ran) < len(trials):
+        broken = [trial for trial in trials if trial.error]
+        sizes = sorted({trial.size for trial in broken})
+        yield Warning_(
+            "trial-failed",
+            f"{len(broken)} of {len(trials)} trials failed at size {_list(sizes)}: {brief(broken[0].error)}",
+            "they are left out; --resume runs them again",
+        )
+
+
+def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
+    by_size: dict[int, list[float]] = {}
+    for trial in trials:
+        if not trial.error and trial.rps > 0:
+            by_size.setdefault(trial.size, []).append(trial.rps)
+    unstable = [
+        size for size, rps in sorted(by_size.items()) if len(rps) > 1 and pooled_noise([rps]).relative > UNSTABLE
+    ]
+    if unstable:
+        values = by_size[unstable[-1]]
+        yield Warning_(
+            "unstable-repeats",
+            f"repeats at size {_list(unstable)} differ: {digits(min(values))} to {digits(max(values))} requests/s",
+            f"longer trials and more of them: --duration 10 --repeats {2 * len(values) - 1}",
+        )
+    if by_size and all(len(values) == 1 for values in by_size.values()):
+        yield Warning_("one-repeat", "each size was measured once: there is no interval", "--repeats 3")
+
+
+def _of_sweep(plan: Plan, conditions: Conditions) -> Iterator[Warning_]:
+    if plan.rate is not None:
+        yield Warning_(
+            "coordinated-omission",
+            f"the rate of {plan.rate:g}/s is fed by a closed loop of {plan.users} users: while the server stalls, "
+            "requests that should have been sent are not, and the percentiles do not know them",
+            "read percentiles as a lower bound; more --users than rate x p99 keep the loop open",
+        )
+    if conditions.load_before > 0.5 * conditions.cpus:
+        yield Warning_(
+            "loaded-before",
+            f"the machine was busy before the sweep began: load {conditions.load_before:.2g} on {conditions.cpus} CPUs",
+            "wait until it is quiet, and sweep again",
+        )
+
+
+def _at(sizes: Sequence[int], hits: int, ran: int) -> str:
+    return "at every size" if hits == ran else f"{hits} of {ran} trials, size {_list(sizes)}"
+
+
+def _list(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def brief(error: str) -> str:
+    """An error in one line: of a traceback what it was about and how it ended."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return error.strip() if len(lines) < 2 else f"{lines[0].partition(':')[0]}: {lines[-1]}"

@@ -1,0 +1,110 @@
+"""The load: Locust, headless, in a process of its own, held at the gate until the server is ready.
+
+The one file that knows Locust's command line. It never imports locust: that would monkey-patch this process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import gate
+from pooldemo.sweep.measure.process import Child, Ledger
+from pooldemo.sweep.measure.server import TrialError, free_port
+
+READY_S = 30.0
+STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
+WITH_MS = ("slow", "cpu", "lock", "hold", "mix")
+
+
+def command(plan: Plan, port: int, timeline: Path, locustfile: Path) -> list[str]:
+    """Locust's command line for the load of `plan` against a loopback port."""
+    options: dict[str, object] = {
+        "-f": f"{gate.__file__},{locustfile}",
+        "--host": f"http://127.0.0.1:{port}",
+        "--users": plan.users,
+        "--spawn-rate": plan.users,
+        # It is stopped before; one that is forgotten stops itself.
+        "--run-time": f"{int(plan.warmup_s + plan.duration_s) + 30}s",
+        "--workload": plan.workload,
+        "--timeline": timeline,
+        "--exit-code-on-error": 0,
+        "--loglevel": "WARNING",
+    }
+    if plan.workload in WITH_MS:
+        options["--ms"] = f"{plan.ms:g}"
+    if plan.workload in ("hold", "mix"):
+        options["--think-ms"] = f"{plan.think_ms:g}"
+    if plan.rate is not None:
+        options["--pace-ms"] = f"{pace_ms(plan):g}"
+    if plan.processes > 1:
+        meeting_port = free_port()
+        options |= {"--processes": plan.processes, "--master-bind-port": meeting_port, "--master-port": meeting_port}
+    flags = ["--headless", "--only-summary", "--reset-stats"]
+    return [sys.executable, "-m", "locust", *flags, *(str(part) for pair in options.items() for part in pair)]
+
+
+def start_s(plan: Plan) -> float:
+    """How long after the gate opens the users begin: a master of several processes looks once a second whether all
+    came."""
+    return 2.0 if plan.processes > 1 else 0.0
+
+
+def pace_ms(plan: Plan) -> float:
+    """From one request of a user to its next, so that all of them together make the rate; 0 without one."""
+    return 0.0 if plan.rate is None else 1000 * plan.users / plan.rate
+
+
+class Load:
+    """Locust for one trial: started at once, asking nothing until `go`. Leaving the block stops it."""
+
+    def __init__(self, plan: Plan, port: int, locustfile: Path, folder: Path, ledger: Ledger) -> None:
+        self._timeline = folder / "timeline.json"
+        line = command(plan, port, self._timeline, locustfile)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+        self._child = Child(
+            "Locust", line, ledger, folder / "locust.log", env, locustfile.parent, stdin=subprocess.PIPE
+        )
+
+    @property
+    def said(self) -> str:
+        """The last lines of its log."""
+        return self._child.tail()
+
+    def go(self) -> None:
+        """Open the gate as soon as Locust stands there: all users begin. Raises TrialError when it does not come."""
+        deadline_s = time.monotonic() + READY_S
+        while gate.WAITING not in self.said:
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise TrialError(f"Locust was not ready in {READY_S:g} s: {self.said or 'it said nothing'}")
+            time.sleep(0.01)
+        try:
+            self._child.tell(b"g")
+        except BrokenPipeError:
+            self._child.wait(1)
+            self.check()
+
+    def check(self) -> None:
+        """Raises TrialError when it has ended before it was stopped."""
+        if (code := self._child.exit_code) is not None:
+            raise TrialError(f"Locust ended with {code}: {self.said or 'it said nothing'}")
+
+    def finish(self) -> dict[str, Any]:
+        """Stop it and read what it saw. Blocks until it has written its timeline; raises TrialError when it has not."""
+        self._child.stop(STOP_S)
+        try:
+            document: dict[str, Any] = json.loads(self._timeline.read_text())
+        except (OSError, ValueError):
+            raise TrialError(f"Locust left no timeline: {self.said or 'it said nothing'}") from None
+        return document
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()

@@ -1,0 +1,162 @@
+"""What can be seen of a trial from outside while it runs: connections in PostgreSQL, CPU by process, a probe, the
+pool's counters.
+
+Looking is cheap and writes nothing: one count a twentieth of a second, one `/nodb/` each half second.
+"""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psutil
+
+from pooldemo.sweep.measure import target
+
+POLL_S = 0.05
+PROBE_S = 0.5
+# A worker may add its own mark behind a slash: `sweep-pooldemo-8/4711`.
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
+
+
+class Poll(threading.Thread):
+    """A thread that calls `look` every so often until it is left; what `look` raises ends it and is kept in `error`."""
+
+    def __init__(self, look: Callable[[], None], every_s: float) -> None:
+        super().__init__(daemon=True)
+        self._look, self._every_s = look, every_s
+        self._left = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._left.wait(self._every_s):
+                self._look()
+        except Exception as error:
+            self.error = error
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self.join()
+
+
+class Connections:
+    """How many connections of one application name PostgreSQL shows, now and at most, on a connection of its own.
+
+    Raises target.DatabaseDown when there is none to have.
+    """
+
+    def __init__(self, database_url: str, application_name: str) -> None:
+        self._connection = target.connect(database_url)
+        self._cursor = self._connection.cursor()
+        self._named = [application_name, f"{application_name}/"]
+        self.postmaster = target.postmaster(self._connection)
+        self.peak = 0
+
+    def look(self) -> None:
+        self._cursor.execute(COUNT, self._named)
+        self.peak = max(self.peak, self._cursor.fetchone()[0])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Probe:
+    """The slowest answer of a page that needs no database: a blocked worker shows here when nothing else is asked."""
+
+    def __init__(self, port: int, path: str = "/nodb/") -> None:
+        self._port, self._path = port, path
+        self.max_ms = 0.0
+
+    def look(self) -> None:
+        began_s = time.perf_counter()
+        get(self._port, self._path, timeout_s=30)
+        self.max_ms = max(self.max_ms, (time.perf_counter() - began_s) * 1000)
+
+
+@dataclass(frozen=True)
+class Holds:
+    """Slots held and given back: how many, and seconds in all."""
+
+    count: int
+    total_s: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was used until now, in seconds of CPU: each process of the server, PostgreSQL, the sweep, the whole
+    machine."""
+
+    clock_s: float
+    server_cpu_s: dict[int, float]
+    postgresql_cpu_s: float | None
+    sweep_cpu_s: float
+    machine_cpu_s: float
+    holds: Holds | None
+
+
+def snapshot(
+    server_cpu_s: dict[int, float], postmaster: psutil.Process | None, port: int, pool_path: str | None
+) -> Snapshot:
+    """Look once at everything that counts up. Blocks for one request where there is a `pool_path`."""
+    busy = psutil.cpu_times()
+    idle_s = busy.idle + getattr(busy, "iowait", 0.0)
+    # Linux counts a virtual machine's time in `user` already.
+    all_s = sum(busy) - getattr(busy, "guest", 0.0) - getattr(busy, "guest_nice", 0.0)
+    return Snapshot(
+        clock_s=time.monotonic(),
+        server_cpu_s=server_cpu_s,
+        postgresql_cpu_s=_family_cpu_s(postmaster),
+        sweep_cpu_s=sum(psutil.Process().cpu_times()[:2]),
+        machine_cpu_s=all_s - idle_s,
+        holds=pool_holds(port, pool_path),
+    )
+
+
+def pool_holds(port: int, path: str | None) -> Holds | None:
+    """How often and how long slots have been held so far, over all workers; None where `/pool/` does not tell."""
+    if path is None:
+        return None
+    status, body = get(port, path, timeout_s=10)
+    if status != 200:
+        return None
+    histogram = json.loads(body)["sum"].get("histograms", {}).get("hold")
+    return Holds(sum(histogram["counts"]), histogram["total_s"]) if histogram else Holds(0, 0.0)
+
+
+def get(port: int, path: str, timeout_s: float) -> tuple[int, bytes]:
+    """One request on a connection of its own: the status and the body. Raises OSError when there is no answer in
+    time."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _family_cpu_s(parent: psutil.Process | None) -> float | None:
+    """CPU of a process, its living children and those it has buried; None when it cannot be seen."""
+    if parent is None:
+        return None
+    try:
+        times: Any = parent.cpu_times()
+        total_s = float(times.user + times.system + times.children_user + times.children_system)
+        for child in parent.children():
+            try:
+                total_s += sum(child.cpu_times()[:2])
+            except psutil.NoSuchProcess:  # ended between the listing and the look
+                continue
+    except psutil.Error:
+        return None
+    return total_s

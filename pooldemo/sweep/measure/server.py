@@ -1,0 +1,165 @@
+"""The server under test: one stack at one size on a free loopback port, with its helpers, ready when it answers."""
+
+import contextlib
+import getpass
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pooldemo.sweep.measure import observe, target
+from pooldemo.sweep.measure.process import Child, Ledger
+from pooldemo.sweep.stacks.stack import ROOT, Stack
+
+READY_S = 30.0
+ACCOUNT = "nobody"  # for helpers that refuse to run as root
+# What would change the server behind the plan's back when it stood in the shell that started the sweep.
+NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "DEBUG")
+
+
+class TrialError(Exception):
+    """A trial could not be measured; the text says why and what its processes said last."""
+
+
+class Server:
+    """One stack at one size, started at once; leaving the block stops it and its helpers.
+
+    Raises TrialError when something that it needs does not start. Blocks only for the helpers.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        size: int,
+        workers: int,
+        users: int,
+        database_url: str,
+        ledger: Ledger,
+        name: str = "",
+        port: int = 0,
+    ) -> None:
+        self.stack, self.port = stack, port or free_port()
+        self.application_name = (name or f"sweep-{stack.name}-{size}-{os.getpid()}")[:63]  # libpq's limit
+        self._stop = contextlib.ExitStack()
+        folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
+        fields = {
+            "python": stack.python,
+            "bind": f"127.0.0.1:{self.port}",
+            "port": self.port,
+            "workers": workers,
+            "size": size,
+            "users": users,
+            "worker_connections": max(1000, 2 * users),
+            "folder": folder,
+            "name": self.application_name,
+            "account": ACCOUNT,
+        }
+        try:
+            database_url = self._start_helpers(fields, database_url, ledger, folder)
+            env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
+                "DATABASE_URL": target.server_url(database_url),
+                "MAX_CONNS": str(size),
+                "WEB_CONCURRENCY": str(workers),
+                "POOL_STACK": stack.name if stack.database else "pooldemo",
+                "PGAPPNAME": self.application_name,
+                "PYTHONUNBUFFERED": "1",
+            }
+            env |= {name: value.format(**fields) for name, value in stack.env.items()}
+            command = [part.format(**fields) for part in stack.command]
+            log = folder / "server.log"
+            # SIGINT is gunicorn's quick way out: nobody asks any more, and the gentle one takes a second.
+            self._child = Child(f"{stack.name} server", command, ledger, log, env, ROOT, signal.SIGINT)
+            self._stop.callback(self._child.stop)
+        except BaseException:
+            self._stop.close()
+            raise
+
+    def _start_helpers(self, fields: dict[str, object], database_url: str, ledger: Ledger, folder: Path) -> str:
+        """Start each helper, wait until it accepts, and answer the URL that the server is to use."""
+        parts = urlsplit(database_url)
+        query = dict(parse_qsl(parts.query))  # the embedded server's socket is named here
+        host = query.get("host") or unquote(parts.hostname or "")
+        real = {
+            "user": unquote(parts.username or getpass.getuser()),
+            "password": unquote(parts.password or ""),
+            "host": host,
+            "dbport": query.get("port") or parts.port or 5432,
+            "account": Path(host).owner() if host.startswith("/") else "nobody",
+            "dbname": parts.path.lstrip("/"),
+        }
+        for number, helper in enumerate(self.stack.helpers):
+            port = free_port()
+            own = fields | real | {"helper_port": port}
+            for path, text in helper.files.items():
+                (folder / path).write_text(text.format(**own))
+            env = dict(os.environ) | {name: value.format(**own) for name, value in helper.env.items()}
+            command = [part.format(**own) for part in helper.command]
+            child = Child(f"{self.stack.name} helper", command, ledger, folder / f"helper{number}.log", env, ROOT)
+            self._stop.callback(child.stop)
+            deadline_s = time.monotonic() + READY_S
+            while not _accepts(port):
+                if child.exit_code is not None or time.monotonic() > deadline_s:
+                    raise TrialError(f"{command[0]} did not start: {child.tail() or 'it said nothing'}")
+                time.sleep(0.02)
+            if helper.database_url is not None:
+                database_url = helper.database_url.format(**own)
+        return database_url
+
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
+        """Blocks until it answers 200. Raises TrialError when it ends first or takes longer than `timeout_s`."""
+        deadline_s = time.monotonic() + timeout_s
+        said = "nothing"
+        while time.monotonic() < deadline_s:
+            self.check()
+            try:
+                status, body = observe.get(self.port, self.stack.ready_path, timeout_s=2)
+                if status == 200:
+                    return
+                said = f"{status} {body[:200].decode(errors='replace')}"
+            except OSError as error:
+                said = str(error)
+            time.sleep(0.02)
+        raise TrialError(
+            f"{self.stack.name} was not ready in {timeout_s:g} s: {self.stack.ready_path} gave {said}. "
+            f"{self._child.tail()}"
+        )
+
+    def check(self) -> None:
+        """Raises TrialError when it has ended."""
+        if (code := self._child.exit_code) is not None:
+            raise TrialError(
+                f"the server of {self.stack.name} ended with {code}: {self._child.tail() or 'it said nothing'}"
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+        return self._child.pid
+
+    def cpu_s(self) -> Mapping[int, float]:
+        return self._child.cpu_s()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.close()
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,156 @@
+"""One trial: a fresh server, a load, what was seen of both meanwhile, and one TrialResult out of it.
+
+Nothing is written to the database here. The window is made of whole seconds of the clock, because a timeline is.
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from pooldemo.sweep.analyse import theory
+from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
+from pooldemo.sweep.measure import observe
+from pooldemo.sweep.measure.load import Load, pace_ms
+from pooldemo.sweep.measure.load import start_s as load_start_s
+from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
+from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.measure.target import DatabaseDown
+from pooldemo.sweep.measure.timeline import Window
+from pooldemo.sweep.stacks.stack import Stack
+
+# What a trial begins to do (starting, warming up, measuring, stopping), and how many seconds that will take.
+Announce = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where trials run: the database, the locustfile, and the ledger of what was started."""
+
+    database_url: str
+    locustfile: Path
+    ledger: Ledger
+
+
+def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
+    """Run one trial. Blocks for warm-up + window + about two seconds; whatever fails is told in the result's `error`.
+
+    Everything it started is gone when it returns or raises (KeyboardInterrupt).
+    """
+    began_s, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    load_before = psutil.getloadavg()[0]
+    try:
+        window, before, after, seen, probe = _measure(trial, plan, stack, bench, announce)
+    except (TrialError, DatabaseDown, OSError, ValueError) as error:
+        return TrialResult(
+            trial.stack, trial.size, trial.repeat, started_at=started_at, error=str(error) or type(error).__name__
+        )
+    overhead_s = time.monotonic() - began_s - plan.warmup_s - window.seconds
+    elapsed_s = after.clock_s - before.clock_s
+    hold_ms = _mean_hold_ms(before.holds, after.holds)
+    workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
+    postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
+    known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
+    failures = sum(window.failures_per_second)
+    return TrialResult(
+        stack=trial.stack,
+        size=trial.size,
+        repeat=trial.repeat,
+        rps=window.rps,
+        p50_ms=window.latency.quantile_ms(0.50),
+        p95_ms=window.latency.quantile_ms(0.95),
+        p99_ms=window.latency.quantile_ms(0.99),
+        max_ms=window.latency.quantile_ms(1.0),
+        mean_ms=window.latency.mean_ms,
+        requests=window.latency.count + failures,
+        failures=failures,
+        failures_by_message=window.failures_by_message,
+        wait_p50_ms=window.wait.quantile_ms(0.50),
+        wait_p95_ms=window.wait.quantile_ms(0.95),
+        wait_mean_ms=window.wait.mean_ms,
+        hold_mean_ms=hold_ms,
+        query_mean_ms=window.query.mean_ms,
+        peak_connections=seen.peak,
+        capped=stack.capped,
+        efficiency=None if hold_ms is None else theory.efficiency(window.rps, hold_ms, trial.size, plan.workers),
+        per_second=window.per_second,
+        failures_per_second=window.failures_per_second,
+        latencies=window.latency.pairs,
+        window_s=window.seconds,
+        overhead_s=overhead_s,
+        generator_cpu=window.generator_cpu,
+        worker_cpu=max(workers.values(), default=0.0) / elapsed_s,
+        server_cpu=sum(workers.values()) / elapsed_s,
+        postgresql_cpu=None if postgresql_s is None else postgresql_s / elapsed_s,
+        other_cpu=max(0.0, (after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)) / elapsed_s),
+        load_before=load_before,
+        probe_max_ms=probe.max_ms,
+        target_rps=plan.rate,
+        little_residual=window.little_residual(plan.users, pace_ms(plan)),
+        started_at=started_at,
+    )
+
+
+def window_start(now_s: float, warmup_s: float) -> int:
+    """The whole second nearest to the end of the warm-up: half a second early or late, never before `now_s`."""
+    return max(math.ceil(now_s), round(now_s + warmup_s))
+
+
+def _measure(
+    trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce
+) -> tuple[Window, Snapshot, Snapshot, Connections, Probe]:
+    announce("starting", 1.5)
+    with ExitStack() as stop:
+        folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
+        server = stop.enter_context(
+            Server(stack, trial.size, plan.workers, plan.users, bench.database_url, bench.ledger)
+        )
+        load = stop.enter_context(Load(plan, server.port, bench.locustfile, folder, bench.ledger))
+        seen = Connections(bench.database_url, server.application_name)
+        stop.callback(seen.close)
+        probe = Probe(server.port)
+        server.wait_ready()
+        count = stop.enter_context(Poll(seen.look, observe.POLL_S))
+        load.go()
+        start_s = window_start(time.time() + load_start_s(plan), plan.warmup_s)
+        seconds = math.ceil(plan.duration_s)
+
+        def wait_until(clock_s: float) -> None:
+            while (left_s := clock_s - time.time()) > 0:
+                time.sleep(min(left_s, 0.05))
+                server.check()
+                load.check()
+
+        def look() -> Snapshot:
+            return observe.snapshot(dict(server.cpu_s()), seen.postmaster, server.port, stack.pool_path)
+
+        announce("warming up", start_s - time.time())
+        wait_until(start_s)
+        announce("measuring", seconds)
+        before = look()
+        with Poll(probe.look, observe.PROBE_S) as ask:
+            wait_until(start_s + seconds)
+        after = look()
+        announce("stopping", 0.5)
+        window = Window.cut(load.finish(), start_s, seconds)
+        for poll in (count, ask):
+            if poll.error is not None:
+                raise TrialError(f"looking on failed: {poll.error}")
+        return window, before, after, seen, probe
+
+
+def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
+    if before is None or after is None or after.count <= before.count:
+        return None
+    return 1000 * (after.total_s - before.total_s) / (after.count - before.count)
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before

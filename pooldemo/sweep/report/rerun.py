@@ -1,0 +1,31 @@
+"""The command that runs a sweep again: its plan as somebody would type it. Pure."""
+
+import shlex
+from dataclasses import fields
+
+from pooldemo.sweep.facts import Limit, Plan
+
+FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms"}
+"""Options that are not named like their field."""
+
+
+def command(plan: Plan) -> str:
+    """`python manage.py sweep --sizes 1,2,4 ...`, without what is the default anyway."""
+    words = ["python", "manage.py", "sweep"]
+    for each in fields(Plan):
+        value = getattr(plan, each.name)
+        if value == each.default and each.name not in ("stacks", "sizes", "workload", "users"):
+            continue
+        words.append(f"--{FLAGS.get(each.name, each.name)}")
+        if not isinstance(value, bool):
+            words.append(_typed(value))
+    return shlex.join(words)
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_typed, value))
+    if isinstance(value, Limit):
+        at_most = f"{100 * value.at_most:.10g}%" if value.metric == "errors" else f"{value.at_most:g}"
+        return f"{value.metric}={at_most}"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,48 @@
+"""The servers that a sweep can compare. Each module of this folder with a `STACK` is one; adding one is adding a file.
+
+`stack.py` says what a stack is; `green.py` is shared by those that bring no gevent support of their own, `peer.py` by
+the applications of peers/.
+"""
+
+import importlib
+import pkgutil
+
+from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
+
+__all__ = ["DatabaseConfig", "Stack", "database", "get", "names"]
+
+_SHARED = ("stack", "green", "peer")
+
+
+def names() -> list[str]:
+    """Every stack's name, `pooldemo` first."""
+    found = (_name(each.name) for each in pkgutil.iter_modules(__path__) if each.name not in _SHARED)
+    return sorted(found, key=lambda name: (name != "pooldemo", name))
+
+
+def get(name: str) -> Stack:
+    """The stack of that name.
+
+    Raises ValueError that lists the known ones.
+    """
+    if name not in names():
+        raise ValueError(f"unknown stack {name!r}: known are {', '.join(names())}")
+    stack: Stack = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").STACK
+    return stack
+
+
+def database(name: str, config: DatabaseConfig) -> DatabaseConfig:
+    """The `DATABASES` entry of this Django site for the stack `name`, made from the site's own (which stays as it is).
+
+    Called by the settings, in the process that will serve. Raises ValueError when there is no such stack, or it is
+    another application.
+    """
+    make = get(name).database
+    if make is None:
+        known = ", ".join(each for each in names() if get(each).database)
+        raise ValueError(f"stack {name!r} is not this Django site: POOL_STACK may be {known}")
+    return make({**config, "OPTIONS": dict(config.get("OPTIONS", {}))})
+
+
+def _name(module: str) -> str:
+    return module.replace("_", "-")

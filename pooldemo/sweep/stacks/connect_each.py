@@ -1,0 +1,11 @@
+"""Seed 3 (a): a connection for each request, in Flask."""
+
+from pooldemo.sweep.stacks.peer import peer
+
+STACK = peer(
+    "connect-each",
+    "Flask with a connection opened and closed by each request: it pays a connect of a millisecond or two each time, "
+    "and nothing limits their number. MAX_CONNS means nothing to it.",
+    module="psycopg2",
+    capped=False,
+)

@@ -1,0 +1,24 @@
+"""django-db-geventpool: what users under gevent have today."""
+
+from pooldemo.sweep.stacks.green import without_pool
+from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
+
+
+def _database(config: DatabaseConfig) -> DatabaseConfig:
+    engine = "django_db_geventpool.backends.postgresql_psycopg2"
+    kept = {name: value for name, value in config["OPTIONS"].items() if name in ("MAX_CONNS", "REUSE_CONNS")}
+    # Its manual: CONN_MAX_AGE 0 for Django, which hands each connection back at the end of its request.
+    return without_pool(config, engine, 0, **kept)
+
+
+STACK = Stack(
+    name="geventpool",
+    about=(
+        "This Django site over django-db-geventpool, the usual choice under gevent. It opens more than MAX_CONNS while "
+        "it warms up (it counts a connection only once it stands), waits without a limit, pays a SELECT 1 on each "
+        "checkout, and leaves the session's time zone unset on Django 5.1 and later."
+    ),
+    database=_database,
+    modules=("django_db_geventpool",),
+    pool_path=None,
+)

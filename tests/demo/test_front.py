@@ -1,0 +1,71 @@
+"""The first page: useful without a script, without a slot and without a database."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.test import Client
+from served import Site, until
+
+from pooldemo.demo import front
+from pooldemo.sweep.workloads import WORKLOADS
+
+
+class Answered:
+    """A question whose answer is known."""
+
+    def __init__(self, rows: list[tuple[str]], trouble: str = "") -> None:
+        self._answer = (rows, trouble)
+
+    def answer(self) -> tuple[list[tuple[str]], str]:
+        return self._answer
+
+
+@pytest.fixture
+def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "_question", Answered([]))
+
+
+def test_it_has_each_workload_as_a_form_with_a_slider_for_each_parameter(
+    client: Client, nothing_measured: None
+) -> None:
+    html = client.get("/").content.decode()
+    for workload in WORKLOADS.values():
+        form = html.split(f'<form action="/{workload.name}/" method="get">')[1].split("</form>")[0]
+        assert '<button type="submit">' in form
+        assert form.count('type="range"') == len(workload.parameters)
+        for name, ms in workload.parameters.items():
+            assert f'name="{name}"' in form
+            assert f'value="{ms:g}"' in form
+
+
+def test_it_leads_to_the_admin_the_live_pool_and_locust(client: Client, nothing_measured: None) -> None:
+    html = client.get("/").content.decode()
+    for place in ("/admin/pooldemo/sweep/", "/admin/pooldemo/sweep/live/", "http://127.0.0.1:8089/", "/pool/"):
+        assert f'href="{place}"' in html
+
+
+def test_it_says_how_to_sweep_when_none_was_done(client: Client, nothing_measured: None) -> None:
+    assert "python manage.py sweep" in client.get("/").content.decode()
+
+
+def test_it_says_why_it_cannot_tell_the_last_sweep(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "_question", Answered([], "connection <refused>"))
+    response = client.get("/")
+    assert response.status_code == 200
+    assert "The last sweep cannot be read: connection &lt;refused&gt;" in response.content.decode()
+
+
+def test_it_asks_the_pool_for_nothing(client: Client, nothing_measured: None) -> None:
+    # pytest-django fails a test without its mark that touches the database.
+    assert client.get("/").status_code == 200
+
+
+def test_it_is_there_while_the_pool_is_exhausted(tiny_site: Site) -> None:
+    with ThreadPoolExecutor(1) as others:
+        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
+        until(lambda: tiny_site.get("/pool/").json["sum"]["holders"])
+        started_s = time.monotonic()
+        assert tiny_site.get("/").status == 200
+        assert not slow.done(), f"the slot was to be taken for all of {time.monotonic() - started_s:.2f} s"
+        slow.result()

@@ -1,0 +1,146 @@
+"""A real gunicorn with gevent workers in front of a real PostgreSQL."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from served import Site, until
+
+from pooldemo.sweep.workloads import WORKLOADS
+
+
+def in_use(site: Site) -> bool:
+    """Whether somebody holds a slot now."""
+    return bool(site.get("/pool/").json["sum"]["holders"])
+
+
+def snapshots_of(site: Site) -> Path:
+    """The folder that its workers write to."""
+    [folder] = Path(tempfile.gettempdir()).glob(f"pooldemo-snapshots-{site.process.pid}-*")
+    return folder
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_it_answers_each_workload(site: Site, name: str) -> None:
+    answer = site.get(f"/{name}/")
+    assert answer.status == 200, answer.text
+    assert answer.json["workload"] == name
+    assert answer.headers["Content-Length"] == str(len(answer.text))
+
+
+@pytest.mark.parametrize("path", ["/", "/pool/", "/metrics", "/healthz", "/readyz", "/admin/login/", "/robots.txt"])
+def test_it_answers_the_addresses_of_the_contract(site: Site, path: str) -> None:
+    assert site.get(path).status == 200
+
+
+def test_it_refuses_a_bad_parameter(site: Site) -> None:
+    answer = site.get("/slow/?ms=nan")
+    assert answer.status == 400
+    assert "ms=nan" in answer.json["message"]
+
+
+def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Site) -> None:
+    with ThreadPoolExecutor(1) as others:
+        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
+        until(lambda: in_use(tiny_site))
+        refused = tiny_site.get("/fast/")
+        page = tiny_site.get("/admin/", Cookie="sessionid=" + "a" * 32)  # its session is in the database
+        pool, health, ready, metrics = map(tiny_site.get, ("/pool/", "/healthz", "/readyz", "/metrics"))
+        assert not slow.done(), "the slot was to be taken for all of this"
+        assert slow.result().status == 200
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json["error"] == "PoolTimeout"
+    assert "1/1 in use" in refused.json["message"]
+    assert refused.json["pool"]["pool_max"] == 1
+    assert page.status == 503
+    assert (pool.status, health.status, ready.status, metrics.status) == (200, 200, 200, 200)
+    [holder] = pool.json["sum"]["holders"]
+    assert holder["statement"].startswith("SELECT pg_sleep")
+    assert 'db_client_connection_count{db_client_connection_pool_name="default",db_client_connection_state="used"' in (
+        metrics.text
+    )
+    assert tiny_site.get("/fast/").status == 200
+
+
+def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site) -> None:
+    def both() -> dict | None:
+        site.get("/fast/")  # whichever worker takes it then has a pool
+        answer = site.get("/pool/").json
+        return answer if sum("default" in each["pools"] for each in answer["workers"]) == 2 else None
+
+    answer = until(both)
+    stats = [worker["pools"]["default"]["stats"] for worker in answer["workers"]]
+    assert answer["sum"]["pool_max"] == 8
+    assert answer["sum"]["requests_num"] == sum(each["requests_num"] for each in stats)
+    children = {child.pid for child in psutil.Process(site.process.pid).children()}
+    assert {worker["pid"] for worker in answer["workers"]} == children
+    assert {worker["age_s"] for worker in answer["workers"]} & {0.0}, "whoever answers knows itself as it is now"
+
+
+def test_it_forgets_a_worker_that_was_killed(database_url: str, log: Path) -> None:
+    with Site(database_url, log, WEB_CONCURRENCY="2", MAX_CONNS="1") as site:
+        master = psutil.Process(site.process.pid)
+        until(lambda: len(site.get("/pool/").json["workers"]) == 2)
+        folder = snapshots_of(site)
+        victim = master.children()[0]
+        victim.kill()
+        until(lambda: victim.pid not in {worker["pid"] for worker in site.get("/pool/").json["workers"]})
+        until(lambda: len(site.get("/pool/").json["workers"]) == 2)
+        assert not list(folder.glob(f"{victim.pid}.*"))
+    assert not folder.exists()
+
+
+def test_it_answers_while_postgresql_is_down(log: Path) -> None:
+    nobody = "postgres://nobody@127.0.0.1:1/nothing"
+    with Site(nobody, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="0.3") as site:
+        down, ready = site.get("/fast/"), site.get("/readyz")
+        assert (site.get("/healthz").status, site.get("/nodb/").status, site.get("/pool/").status) == (200, 200, 200)
+        assert (down.status, ready.status) == (503, 503)
+        assert down.json["error"] in ("DatabaseDown", "PoolTimeout")
+        assert "refused" in down.json["message"]
+        assert ready.json["error"] == "DatabaseDown"
+        until(lambda: "not known to fit into max_connections" in site.log)
+
+
+def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
+    line = "workers x MAX_CONNS = 2 x 4 = 8 of max_connections - reserved = "
+    until(lambda: line in site.log and len(site.get("/pool/").json["workers"]) == 2)
+    assert site.log.count("workers x MAX_CONNS") == 1
+
+
+def test_it_warns_at_the_start_when_the_sizes_do_not_fit(database_url: str, log: Path) -> None:
+    with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="99999") as site:
+        until(lambda: "too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to" in site.log)
+        assert "[WARNING]" in site.log
+
+
+def test_it_refuses_preload_app_and_says_why(database_url: str, log: Path) -> None:
+    site = Site(database_url, log, "--preload", WEB_CONCURRENCY="1")
+    assert site.run() == 1
+    assert "preload_app is not accepted" in site.log
+    assert "one connection for all greenlets" in site.log
+
+
+def test_it_sends_the_security_policy_with_pages_and_no_cookie_with_workloads(site: Site) -> None:
+    page, workload = site.get("/admin/login/"), site.get("/nodb/")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["Set-Cookie"].startswith("csrftoken=")
+    assert workload.headers["Set-Cookie"] is None
+
+
+def test_it_does_not_show_its_statements_under_another_sites_name(site: Site) -> None:
+    assert site.get("/pool/", Host="evil.example").status == 400
+
+
+def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database_url: str, log: Path) -> None:
+    with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2") as site, ThreadPoolExecutor(1) as others:
+        slow = others.submit(site.get, "/slow/?ms=700")
+        until(lambda: in_use(site))
+        folder = snapshots_of(site)
+        assert site.stop() == 0  # fails when a process is left behind
+        assert slow.result().status == 200
+        assert not folder.exists()

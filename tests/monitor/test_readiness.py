@@ -1,0 +1,74 @@
+"""The ready probe: it asks PostgreSQL, one question at a time, and never hangs."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import OperationalError, connection
+from served import until
+
+from pooldemo.monitor import readiness
+from pooldemo.monitor.readiness import Readiness
+from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
+
+
+@pytest.mark.django_db
+def test_it_has_no_trouble_with_a_database_that_answers() -> None:
+    assert Readiness().trouble() == ""
+
+
+@pytest.mark.django_db
+def test_it_asks_past_the_pool_under_a_name_of_its_own() -> None:
+    plain = plain_connection()
+    try:
+        with plain.cursor() as cursor:
+            cursor.execute("SELECT current_setting('application_name'), current_database()")
+            assert cursor.fetchone() == (APPLICATION_NAME, connection.settings_dict["NAME"])
+    finally:
+        plain.close()
+    assert not getattr(plain, "pool", None)
+
+
+def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(alias: str) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(readiness, "plain_connection", refuse)
+    assert Readiness().trouble() == "connection refused"
+
+
+def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = [], threading.Event()
+
+    def hang(alias: str) -> None:
+        asked.append(alias)
+        answered.wait(10)
+        raise OperationalError("too late")
+
+    monkeypatch.setattr(readiness, "plain_connection", hang)
+    monkeypatch.setattr(readiness, "PATIENCE_S", 0.1)
+    probe = Readiness()
+    try:
+        with ThreadPoolExecutor(5) as probes:
+            answers = list(probes.map(lambda _: probe.trouble(), range(5)))
+        assert answers == ["PostgreSQL did not answer within 0.1 s"] * 5
+        assert asked == ["default"]
+    finally:
+        answered.set()
+    until(lambda: probe.trouble() == "too late")
+
+
+def test_it_shares_an_answer_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(alias: str) -> None:
+        asked.append(alias)
+        raise OperationalError("no")
+
+    monkeypatch.setattr(readiness, "plain_connection", refuse)
+    probe = Readiness()
+    assert [probe.trouble() for _ in range(3)] == ["no"] * 3
+    assert len(asked) == 1
+    monkeypatch.setattr(readiness, "FRESH_S", 0.0)
+    probe.trouble()
+    assert len(asked) == 2

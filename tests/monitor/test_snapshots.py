@@ -1,0 +1,133 @@
+"""The workers' snapshots, their sum, and what Prometheus is told of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pooldemo.monitor import metrics, snapshots
+
+BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
+
+
+def snapshot(pid: int, **stats: float) -> snapshots.Snapshot:
+    """A worker's, in whose pool one checkout took 3 ms, one 6 ms and one a minute."""
+    counts = [0, 1, 1, *[0] * 11, 1]
+    histogram = {"bounds_s": BOUNDS_S, "counts": counts, "total_s": 60.009}
+    numbers = {"pool_max": 4, "pool_min": 1, "pool_size": 3, "pool_available": 1, "requests_waiting": 2}
+    return {
+        "pid": pid,
+        "at_s": 0.0,
+        "pools": {
+            "default": {
+                "stats": {**numbers, "requests_timeouts": 5, **stats},
+                "reuse_conns": 3,
+                "holders": [{"name": "a greenlet", "held_s": pid / 100, "statement": "SELECT 1"}],
+                "histograms": {"wait": histogram, "hold": histogram, "connect": histogram},
+            }
+        },
+    }
+
+
+def test_it_adds_up_the_pools_of_all_workers() -> None:
+    total = snapshots.total([snapshot(1), snapshot(2, pool_max=6)])
+    assert (total["pool_max"], total["pool_size"], total["requests_waiting"]) == (10, 6, 4)
+    assert total["histograms"]["wait"]["counts"] == [0, 2, 2, *[0] * 11, 2]
+    assert [holder["pid"] for holder in total["holders"]] == [2, 1], "the longest first"
+
+
+def test_it_leaves_what_it_adds_up_unchanged() -> None:
+    one = snapshot(1)
+    before = json.dumps(one)
+    snapshots.total([one, one])
+    assert json.dumps(one) == before
+
+
+def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (os.getppid(), dead.pid):
+        (tmp_path / f"{pid}.json").write_text(json.dumps(snapshot(pid)))
+    found = snapshots.collect()
+    assert {each["pid"] for each in found} == {os.getppid(), os.getpid()}
+    assert {each["pid"]: each["age_s"] for each in found}[os.getpid()] == 0
+
+
+def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    (tmp_path / f"{os.getpid()}.json").write_text(json.dumps(snapshot(os.getpid())))
+    [own] = snapshots.collect()
+    assert own["at_s"] > 0
+
+
+def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    snapshots.publish(folder)
+    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.json"]
+    (folder / f"{os.getpid()}.json").unlink()
+    folder.rmdir()
+    thread = snapshots.start_publishing(folder)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+Samples = dict[tuple[str, str], float]
+
+
+@pytest.fixture
+def samples() -> Samples:
+    text = metrics.exposition([snapshot(7)]).decode()
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for each in family.samples:
+            extra = each.labels.get("db_client_connection_state") or each.labels.get("le") or ""
+            assert (each.labels["db_client_connection_pool_name"], each.labels["pid"]) == ("default", "7")
+            found[each.name.removeprefix("db_client_connection_"), extra] = each.value
+    return found
+
+
+def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples: Samples) -> None:
+    assert samples["count", "idle"] == 1
+    assert samples["count", "used"] == 2
+    assert samples["max", ""] == 4
+    assert samples["idle_max", ""] == 3
+    assert samples["idle_min", ""] == 1
+    assert samples["pending_requests", ""] == 2
+    assert samples["timeouts_total", ""] == 5
+
+
+@pytest.mark.parametrize("name", ["create_time", "wait_time", "use_time"])
+def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples: Samples, name: str) -> None:
+    buckets = {le: value for (what, le), value in samples.items() if what == f"{name}_seconds_bucket"}
+    assert [float(le) for le in buckets] == [
+        0.001,
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1,
+        2.5,
+        5,
+        10,
+        float("inf"),
+    ]
+    assert list(buckets.values()) == [0, 1, *[2] * 10, 3]
+    assert samples[f"{name}_seconds_count", ""] == 3
+    assert samples[f"{name}_seconds_sum", ""] == 60.009
+
+
+def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
+    from pooldemo.pool.stats import BOUNDS_S as ours
+
+    assert set(metrics.BOUNDS_S) <= set(ours)

@@ -1,0 +1,93 @@
+"""The system checks, and the budget that one of them reads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django.db import connections
+
+from pooldemo.postgresql import budget, checks
+from pooldemo.postgresql.budget import Budget, Unknown, read_budget
+
+
+def ids(found: list[CheckMessage]) -> list[str | None]:
+    return [message.id for message in found]
+
+
+@pytest.fixture
+def settings_of_default(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def change(**changes: Any) -> None:
+        options = changes.pop("OPTIONS", {})
+        settings = connections["default"].settings_dict
+        monkeypatch.setattr(
+            connections["default"],
+            "settings_dict",
+            {**settings, **changes, "OPTIONS": {**settings["OPTIONS"], **options}},
+        )
+
+    return change
+
+
+def test_it_has_nothing_to_say_about_this_site() -> None:
+    assert checks.check_pools() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "identity"),
+    [
+        ({"OPTIONS": {"MAX_CONS": 4}}, "pooldemo.E001"),
+        ({"OPTIONS": {"MAX_CONNS": 0}}, "pooldemo.E001"),
+        ({"CONN_MAX_AGE": 60}, "pooldemo.E002"),
+        ({"CONN_MAX_AGE": None}, "pooldemo.E002"),
+        ({"ATOMIC_REQUESTS": True}, "pooldemo.W001"),
+    ],
+)
+def test_it_finds_what_a_pool_cannot_live_with(
+    settings_of_default: Callable[..., None], changes: dict[str, Any], identity: str
+) -> None:
+    settings_of_default(**changes)
+    [message] = checks.check_pools()
+    assert message.id == identity
+    assert message.hint
+    assert next(iter(changes.get("OPTIONS", changes))) in message.msg
+
+
+def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "9")
+    monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 20, 100, 3))
+    assert checks.check_budget(databases=None) == [], "it asks the database only when told to"
+    [warning] = checks.check_budget(databases=["default"])
+    assert (warning.id, warning.hint) == ("pooldemo.W002", "export MAX_CONNS=10")
+
+
+@pytest.mark.parametrize(("max_conns", "fits"), [(48, True), (49, False)])
+def test_it_counts_the_reserved_connections(max_conns: int, fits: bool) -> None:
+    assert Budget(2, max_conns, 100, 3).fits is fits
+
+
+def test_it_says_the_sum_and_the_cure() -> None:
+    assert str(Budget(2, 20, 100, 3)) == "workers x MAX_CONNS = 2 x 20 = 40 of max_connections - reserved = 100 - 3"
+    assert "set MAX_CONNS to 48 or less" in str(Budget(2, 50, 100, 3))
+
+
+@pytest.mark.django_db
+def test_it_reads_the_budget_from_postgresql() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SHOW max_connections")
+        max_connections = int(cursor.fetchone()[0])
+    found = read_budget(3)
+    assert (found.workers, found.max_connections) == (3, max_connections)
+    assert found.max_conns == connections["default"].pool_options.max_conns  # type: ignore[attr-defined]
+    assert found.reserved >= 1
+
+
+def test_it_says_why_it_cannot_know_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(alias: str) -> None:
+        from django.db import OperationalError
+
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(budget, "plain_connection", refuse)
+    with pytest.raises(Unknown, match="connection refused"):
+        read_budget(1)
