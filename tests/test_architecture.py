@@ -69,7 +69,7 @@ def standard(name: str) -> bool:
 
 def forbidden(path: str, name: str) -> str:
     """Why the module at `path` may not import `name`; empty when it may."""
-    if within(name, "project") and not path.startswith(("project/", "tests/")):
+    if within(name, "project") and not path.startswith(("project/", "tests/", "manage.py")):
         return "nobody imports project"
     if within(name, "locust") and path not in ("locustfile.py", "benchmarks/chaos/users.py"):
         return "importing locust monkey-patches the process: locustfile.py alone does it, and what Locust loads instead"
