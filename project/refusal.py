@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import Error
 
-from pooldemo.plain import plain_connection
+from pooldemo.postgresql.unpooled import plain_connection
 
 from .environment import without_password
 
