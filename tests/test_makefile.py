@@ -7,21 +7,41 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("sh", "make", "pwd", "cksum", "cut", "grep", "sed", "awk", "rm", "touch", "mkdir", "cp", "cat", "dirname")
+STRANGER = 64999  # a user id that owns nothing here
+TOOLS = (
+    "sleep",
+    "tail",
+    "sh",
+    "make",
+    "pwd",
+    "cksum",
+    "cut",
+    "grep",
+    "sed",
+    "awk",
+    "rm",
+    "touch",
+    "mkdir",
+    "cp",
+    "cat",
+    "dirname",
+)
 
 PYTHON = """#!/bin/sh
 case "$1 ${2:-}" in
     *ensurepip*) [ -z "${NO_ENSUREPIP:-}" ]; exit ;;
-    "-c "*version_info*) exit 0 ;;
-    "-c "*print*) echo 3.12.1; exit ;;
+    "-c "*version_info*) [ -z "${FREE_THREADED:-}" ]; exit ;;
+    "-c "*print*) echo "3.12.1${FREE_THREADED:-}"; exit ;;
     "-c "*) exit 0 ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
     "-m pip") [ "$3" = install ] || exit 0; [ -z "${INTERRUPTED:-}" ] || exit 130
+        echo "Collecting Django"; [ -z "${PIP_SAYS:-}" ] || { echo "$PIP_SAYS"; exit 1; }
         case "$*" in *fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
 esac
 echo "python $*" >>"$LOG"
@@ -52,17 +72,17 @@ class Checkout:
         for name in ("requirements.txt", "requirements/fast.txt", "requirements/dev.txt"):
             (self.folder / name).write_text("")
 
-    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def make(self, *arguments: str, user: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """`make environment` with these arguments and variables."""
         env = {"PATH": str(self.tools), "LOG": str(self.log), "PYTHON": str(self.tools / "python3.12"), **environment}
         command = ["make", "environment", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, user=user)
 
     def said(self) -> list[str]:
         """What Python and uv were told since the last time."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
-        return [re.sub(r" --\S+( on)?", "", line) for line in lines]
+        return [re.sub(r" --\S+( off)?", "", line) for line in lines]
 
 
 @pytest.fixture
@@ -139,7 +159,48 @@ def test_it_goes_on_without_a_c_compiler(checkout: Checkout) -> None:
 def test_it_names_the_versions_it_accepts(checkout: Checkout) -> None:
     result = checkout.make(PYTHON="/nowhere/python3")
     assert result.returncode != 0
-    assert "PYTHON=/nowhere/python3 is no Python; accepted: Python 3.11 to 3.14." in result.stderr
+    assert "PYTHON=/nowhere/python3 is no Python; accepted: Python 3.11 to 3.14, not free-threaded" in result.stderr
+
+
+def test_it_refuses_a_free_threaded_python(checkout: Checkout) -> None:
+    result = checkout.make(FREE_THREADED=" (free-threaded)")
+    assert result.returncode != 0
+    assert "is 3.12.1 (free-threaded); accepted: Python 3.11 to 3.14, not free-threaded" in result.stderr
+
+
+def test_it_keeps_what_pip_says_for_itself(checkout: Checkout) -> None:
+    result = checkout.make()
+    assert "Collecting" not in result.stdout + result.stderr
+    assert "Collecting Django" in (checkout.folder / ".venv/install.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("OSError: [Errno 28] No space left on device", "make room (df -h ."),
+        ("PermissionError: [Errno 13] Permission denied", "make it yours (chown -R)"),
+        ("error: command 'gcc' failed: No such file", "apt install build-essential python3-dev"),
+        ("ERROR: No matching distribution found for Django", "look at the network, or at pip's index"),
+        ("ERROR: whatever else", "Try it anew: rm -r .venv"),
+    ],
+)
+def test_it_shows_what_pip_said_when_it_failed_and_what_to_type(checkout: Checkout, said: str, cure: str) -> None:
+    result = checkout.make(PIP_SAYS=said)
+    assert result.returncode != 0
+    assert said in result.stderr
+    assert ".venv/install.log" in result.stderr
+    assert cure in result.stderr
+
+
+def test_it_says_that_the_folder_cannot_be_written() -> None:
+    with tempfile.TemporaryDirectory(prefix="pooldemo-test-") as name:  # pytest's own folders are their owner's alone
+        Path(name).chmod(0o755)
+        checkout = Checkout(Path(name))
+        checkout.folder.chmod(0o555)
+        result = checkout.make(user=STRANGER if os.geteuid() == 0 else None)  # no mode holds root back
+        checkout.folder.chmod(0o755)
+    assert result.returncode != 0
+    assert "checkout cannot be written: make it yours (chown -R), or work in a copy of it" in result.stderr
 
 
 def test_it_finds_a_python_that_fits(checkout: Checkout) -> None:
