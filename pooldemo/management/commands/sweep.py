@@ -28,8 +28,8 @@ from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, Trial
 from pooldemo.sweep.measure import adaptive, process, target
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.trial import Bench
-from pooldemo.sweep.output import Lasting, write
 from pooldemo.sweep.report import formats
+from pooldemo.sweep.report.output import Lasting, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
 
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         except (records.Busy, records.NoSuchSweep, target.DatabaseDown, ValueError, OSError) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except ProgrammingError as error:
-            raise CommandError(f"{str(error).splitlines()[0]}: manage.py migrate", returncode=REFUSED) from error
+            raise CommandError(f"{error}\nThe tables are missing: manage.py migrate", returncode=REFUSED) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
         if code:

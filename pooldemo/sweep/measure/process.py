@@ -19,6 +19,8 @@ from typing import Self
 
 import psutil
 
+MARK = "POOLDEMO_SWEEP"
+
 # Runs in the child and becomes the command. PR_SET_PDEATHSIG outlives exec; a preexec_fn is unsafe beside threads.
 _LAUNCHER = """
 import ctypes, os, sys
@@ -32,12 +34,15 @@ os.execvp(sys.argv[3], sys.argv[3:])
 class Ledger:
     """The file in `folder` that names the children of this process, so that a later one can stop those left behind.
 
-    A process is its id and its start: ids are used again.
+    A process is its id and its start: ids are used again. Of what a child has started, `mark` is the proof: a variable
+    in its environment, which a stranger with an id of the same number does not have.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"sweep-{os.getpid()}.json"
+        self._owner = (os.getpid(), psutil.Process().create_time())
+        self.mark = _mark(*self._owner)
         self._children: dict[int, tuple[float, str]] = {}
 
     def add(self, pid: int, name: str) -> None:
@@ -53,10 +58,9 @@ class Ledger:
         self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        owner = psutil.Process().create_time()
         children = [[pid, started, name] for pid, (started, name) in self._children.items()]
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"owner": [os.getpid(), owner], "children": children}))
+        part.write_text(json.dumps({"owner": self._owner, "children": children}))
         part.replace(self.path)
 
 
@@ -72,8 +76,9 @@ def clean_up(folder: Path) -> list[str]:
         if _is_same(*owner):
             continue
         for pid, started, name in children:
-            # A session's id is not given out again while a member lives: members without their leader are still ours.
-            if (_is_same(pid, started) or not psutil.pid_exists(pid)) and _kill_session(pid):
+            # The leader, or what it left: after a reboot, members of that session may be anybody's.
+            mark = None if _is_same(pid, started) else _mark(*owner)
+            if _kill_session(pid, mark=mark):
                 stopped.append(f"{name} (process {pid})")
         path.unlink(missing_ok=True)
     return stopped
@@ -102,10 +107,16 @@ class Child:
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(int(ends_with)), str(os.getpid()), *command]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True
-            )
+                command, cwd=cwd, env={**env, MARK: ledger.mark}, stdin=stdin, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
         self.pid: int = self._process.pid
-        ledger.add(self.pid, name)
+        try:
+            ledger.add(self.pid, name)
+        except BaseException:  # no disk left, Ctrl-C: nobody else knows of it
+            _kill_session(self.pid)
+            self._process.wait()
+            raise
 
     @property
     def exit_code(self) -> int | None:
@@ -163,21 +174,27 @@ def _is_same(pid: int, started: float) -> bool:
         return False
 
 
-def _session(leader: int) -> list[psutil.Process]:
-    """The living processes of the session that `leader` began."""
+def _mark(pid: int, started: float) -> str:
+    return f"{pid}-{started:.2f}"
+
+
+def _session(leader: int, mark: str | None = None) -> list[psutil.Process]:
+    """The living processes of the session that `leader` began; with a `mark`, those that carry it."""
     members = []
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-            if os.getsid(pid) == leader and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(pid) != leader or (process := psutil.Process(pid)).status() == psutil.STATUS_ZOMBIE:
+                continue
+            if mark is None or process.environ().get(MARK) == mark:
                 members.append(process)
     return members
 
 
-def _kill_session(leader: int, timeout_s: float = 5.0) -> bool:
+def _kill_session(leader: int, timeout_s: float = 5.0, mark: str | None = None) -> bool:
     """Kill what lives of that session; whether there was anything. Blocks until it is gone."""
     deadline_s = time.monotonic() + timeout_s
     found = False
-    while (members := _session(leader)) and time.monotonic() < deadline_s:
+    while (members := _session(leader, mark)) and time.monotonic() < deadline_s:
         found = True
         for process in members:
             with contextlib.suppress(psutil.NoSuchProcess):

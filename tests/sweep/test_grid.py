@@ -1,0 +1,19 @@
+"""A few combinations of the sweep's options, for real: one that once ended without a document, and two by chance."""
+
+import random
+from pathlib import Path
+
+import pytest
+from grid import Case, cases, run
+
+NODB: Case = dict.fromkeys(("workers", "repeats", "sizes", "processes"), "1") | {
+    "workload": "nodb", "stack": "pooldemo", "users": "8", "warmup": "0", "report": "all",
+    "slo": "", "adaptive": "", "quiet": "", "rate": "", "seed": "1", "ms": "5", "think-ms": "0",
+}  # fmt: skip
+CHOSEN = random.Random(4).sample([each for each in cases(1) if each["sizes"] in ("1", "3")], 2)
+
+
+@pytest.mark.parametrize("case", [NODB, *CHOSEN], ids=["nodb", "one", "another"])
+def test_it_ends_with_a_document_and_its_exit_code(case: Case, database_url: str, tmp_path: Path) -> None:
+    _code, _shape, faults = run(case, database_url, tmp_path)
+    assert faults == []

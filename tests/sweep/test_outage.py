@@ -1,0 +1,190 @@
+"""What becomes of a sweep when PostgreSQL, its disk or its terminal fails: nothing measured is lost, no row lies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import OperationalError, connection
+from served import ROOT, until
+
+from pooldemo import keeping, models, records
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult
+from pooldemo.sweep.measure import target
+from project.embedded import EmbeddedPostgres
+
+PLAN = ["--ms", "20", "--users", "2", "--duration", "1", "--warmup", "0", "--repeats", "1"]
+RUN_FOLDER = ROOT / ".local" / "run"
+TRIAL = TrialResult("pooldemo", 4, 1, rps=79.5, latencies=((50.0, 3),))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that may be stopped."""
+    folder = tmp_path_factory.mktemp("outage")
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)  # root's stand-in must come in
+    server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
+    server.ensure()
+    try:
+        manage(server.url, "migrate", "-v", "0").wait(120)
+        yield server
+    finally:
+        server.reset(force=True)
+
+
+def manage(url: str, *arguments: str, **streams: Any) -> "subprocess.Popen[bytes]":
+    env = os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "project.settings", "COLUMNS": "200"}
+    return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, **streams)
+
+
+def children(sweep: "subprocess.Popen[bytes]") -> list[int]:
+    """Server and load of its trial, once both are there."""
+    path = RUN_FOLDER / f"sweep-{sweep.pid}.json"
+
+    def both() -> list[int] | None:
+        pids = [pid for pid, _, _ in json.loads(path.read_text())["children"]] if path.exists() else []
+        return pids if len(pids) == 2 else None
+
+    return until(both, 60)
+
+
+def ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(target.connect(url)) as asked, asked.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_goes_on_after_a_restart_of_postgresql_and_has_its_turn_again(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    held = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {records.SWEEP_LOCK & 0xFFFFFFFF}"
+    with (tmp_path / "said").open("wb") as said:
+        sweep = manage(server.url, "sweep", *PLAN, "--sizes", "1,2,3", stdout=said, stderr=said)
+    try:
+        children(sweep)
+        server.stop(force=True)
+        server.ensure()
+        until(lambda: ask(server.url, held) == [(1,)], 60)
+        sweep.wait(120)
+    finally:
+        sweep.kill()
+        sweep.wait()
+    assert ask(server.url, "SELECT size, rps > 0 OR error <> '' FROM pooldemo_trial ORDER BY size") == [
+        (1, True), (2, True), (3, True),
+    ]  # fmt: skip
+    assert ask(server.url, "SELECT status FROM pooldemo_sweep") == [("done",)]
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def test_it_keeps_in_a_file_what_a_postgresql_that_is_gone_cannot_take(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with (tmp_path / "said").open("wb") as output:
+        sweep = manage(server.url, "sweep", *PLAN, "--sizes", "1,2", stdout=output, stderr=output)
+    try:
+        children(sweep)
+        server.stop(force=True)
+        until(lambda: "PostgreSQL does not answer" in (tmp_path / "said").read_text(), 60)
+        sweep.send_signal(signal.SIGTERM)
+        assert sweep.wait(60) == 130
+    finally:
+        sweep.kill()
+        sweep.wait()
+        server.ensure()
+    said = (tmp_path / "said").read_text()
+    assert "is kept in" in said
+    assert "Traceback" not in said
+    [(number, status)] = ask(server.url, "SELECT id, status FROM pooldemo_sweep ORDER BY id DESC LIMIT 1")
+    assert status == "running"  # nobody could say otherwise, and nobody has looked yet
+    look = manage(server.url, "sweep", "--list", "--json", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    listed, told = look.communicate(timeout=60)
+    assert (json.loads(listed)[0]["id"], json.loads(listed)[0]["status"]) == (number, "interrupted")
+    assert f"sweep {number}: 1 trials that PostgreSQL could not take then are saved now" in told.decode()
+    assert ask(server.url, f"SELECT count(*) FROM pooldemo_trial WHERE sweep_id = {number}") == [(1,)]
+
+
+def test_it_loses_no_trial_for_a_full_disk_behind_its_output_or_its_report(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    path = tmp_path / "sweep.json"
+    with Path("/dev/full").open("wb") as full, (tmp_path / "errors").open("wb") as errors:
+        sweep = manage(
+            server.url, "sweep", *PLAN, "--sizes", "1", "--json", str(path), "--csv", "/dev/full",
+            stdout=full, stderr=errors,
+        )  # fmt: skip
+    assert sweep.wait(120) == 2
+    number = json.loads(path.read_text())["sweep"]["id"]
+    said = (tmp_path / "errors").read_text()
+    assert "the report /dev/full could not be written: No space left on device" in said
+    assert f"--resume {number}" in said
+    assert ask(server.url, f"SELECT status FROM pooldemo_sweep WHERE id = {number}") == [("done",)]
+
+
+def test_it_ends_with_its_terminal(server: EmbeddedPostgres) -> None:
+    sweep = manage(
+        server.url, "sweep", *PLAN, "--sizes", "1,2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )  # fmt: skip
+    pids = children(sweep)
+    assert sweep.stdout
+    sweep.stdout.close()
+    sweep.send_signal(signal.SIGHUP)
+    assert sweep.wait(120) == 130
+    assert all(map(gone, pids))
+    [(status, trials)] = ask(
+        server.url,
+        "SELECT status, (SELECT count(*) FROM pooldemo_trial WHERE sweep_id = sweep.id) FROM pooldemo_sweep AS sweep "
+        "ORDER BY id DESC LIMIT 1",
+    )
+    assert (status, trials) == ("interrupted", 1)
+
+
+class Lost:
+    """A turn whose connection is gone."""
+
+    def keep(self) -> bool:
+        raise OperationalError("server closed the connection")
+
+
+@pytest.mark.django_db
+def test_it_takes_up_what_was_measured_into_the_sweep_it_belongs_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "close", lambda: None)  # this one is well, and in the test's transaction
+    row = records.begin(Plan(), Conditions())
+    keeper = keeping.Keeper(row, Lost(), tmp_path, lambda: True, lambda text: None)  # type: ignore[arg-type]
+    with pytest.raises(keeping.Gone, match="is kept in"):
+        keeper.trial(TRIAL)
+    [file] = tmp_path.iterdir()
+    kept = file.read_text()
+    row.delete()
+    other = records.begin(Plan(), Conditions())
+    models.Sweep.objects.filter(pk=other.pk).update(id=json.loads(kept)["sweep"])  # the number, not the start
+    assert keeping.take_up(tmp_path) == []
+    row = models.Sweep.objects.get(pk=json.loads(kept)["sweep"])
+    file.write_text(json.dumps(json.loads(kept) | {"started_at": row.started_at.isoformat()}))
+    assert len(keeping.take_up(tmp_path)) == 1
+    assert records.result(row).trials == (TRIAL,)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db
+def test_it_leaves_a_persons_notes_alone(tmp_path: Path) -> None:
+    row = records.begin(Plan(), Conditions())
+    models.Sweep.objects.filter(pk=row.pk).update(notes="the quiet machine")
+    records.start(row, Plan())
+    records.change_plan(row, Plan(users=5))
+    records.end(row, "done", ())
+    row.refresh_from_db()
+    assert (row.notes, row.users, row.status) == ("the quiet machine", 5, "done")
