@@ -4,8 +4,10 @@ The master imports no Django: what is imported before gunicorn's monkey patch ke
 find each other's connections. So whatever needs Django is done in a worker, after the patch.
 """
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -38,6 +40,7 @@ def on_starting(server: Any) -> None:
             "preload_app is not accepted: Django, imported in the master before a gevent worker's monkey patch, keeps "
             "one connection for all greenlets of a worker. Leave out --preload (preload_app = False)."
         )
+    refuse_ports_in_use(server)
     if not os.environ.get("DATABASE_URL"):
         done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
         if done.returncode:  # it has said why
@@ -48,6 +51,23 @@ def on_starting(server: Any) -> None:
         if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
+
+
+def refuse_ports_in_use(server: Any) -> None:
+    """Say so at once; gunicorn itself would try for five seconds and say no more than the address."""
+    if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ or server.cfg.reuse_port:  # they are ours, or shared
+        return
+    for host, port in (address for address in server.cfg.address if isinstance(address, tuple)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    sys.exit(
+                        f"Port {port} of {host} is in use, perhaps by this site already. End that, or take another: "
+                        f"gunicorn -k gevent -b {host}:{port + 1} project.wsgi (make run ARGS='-b {host}:{port + 1}')"
+                    )
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,12 +1,16 @@
 """What stands around every request: a short way for the workloads, the security policy, and 503 for "not now"."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
-from pooldemo.demo.views import DIRECT, unavailable_answer
+from pooldemo.admin import live
+from pooldemo.demo.views import DIRECT, readiness, unavailable_answer
 from pooldemo.postgresql.unavailable import unavailable
 
+LIVE = ("pooldemo_live", "pooldemo_live_state")  # answer without the database whoever has a pass
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
@@ -29,6 +33,21 @@ class PooldemoMiddleware:
             return response
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """A page of the admin is about to ask PostgreSQL who is asking: say at once that it is not there.
+
+        Its own pool would wait for it as long as POOL_TIMEOUT. Askers share a plain connection's answer for a second.
+        """
+        match = request.resolver_match
+        if match is None or "admin" not in match.app_names or (match.url_name in LIVE and live.has_pass(request)):
+            return None
+        trouble = readiness.trouble()
+        if not trouble:
+            return None
+        response = render(request, "pooldemo/no_database.html", {"trouble": trouble}, status=503)
+        response.headers["Retry-After"] = "5"
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -1,12 +1,14 @@
 """A real gunicorn with gevent workers in front of a real PostgreSQL."""
 
+import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from served import Site, until
+from served import Site, free_port, until
 
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -102,6 +104,27 @@ def test_it_answers_while_postgresql_is_down(log: Path) -> None:
         assert "refused" in down.json["message"]
         assert ready.json["error"] == "DatabaseDown"
         until(lambda: "not known to fit into max_connections" in site.log)
+
+
+def test_its_admin_says_at_once_that_postgresql_is_down(log: Path) -> None:
+    nobody = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with Site(nobody, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="600") as site:
+        for path in ("/admin/", "/admin/login/", "/admin/pooldemo/sweep/", "/admin/pooldemo/sweep/live/"):
+            answer = site.get(path)
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "5"
+            assert "PostgreSQL does not answer" in answer.text
+            assert "Connection refused" in answer.text
+
+
+def test_it_refuses_a_port_in_use_and_names_another(database_url: str, log: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        site = Site(database_url, log)
+        port = other.getsockname()[1]
+        site.command[-1] = f"127.0.0.1:{port}"
+        assert site.run() != 0
+        assert f"Port {port} of 127.0.0.1 is in use" in site.log
+        assert f"gunicorn -k gevent -b 127.0.0.1:{port + 1} project.wsgi" in site.log
 
 
 def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
