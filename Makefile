@@ -71,10 +71,18 @@ $(PSYCOPG3): requirements.txt requirements/dev.txt requirements/psycopg3.txt bin
 	@bin/environment .venv-psycopg3 requirements.txt requirements/dev.txt requirements/psycopg3.txt
 	@touch $@
 
+DJANGO61 = .venv-django61/.made-$(HERE)
+$(DJANGO61): requirements/django61.txt bin/environment
+	@bin/environment .venv-django61 requirements/django61.txt
+	@touch $@
+
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
 
 test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is installed, which Django then prefers
 	@.venv-psycopg3/bin/python -m pytest -n auto tests/postgresql $(ARGS)
+
+test-django61: $(DJANGO61) ## run the pool's, the backend's and the site's tests on Django 6.1: make test-django61 PYTHON=python3.13
+	@.venv-django61/bin/python -m pytest -n auto tests/pool tests/postgresql tests/monitor tests/admin tests/demo tests/project $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
 	@trap : INT; $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)
@@ -91,12 +99,15 @@ bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (8 minutes)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
-PINNED = requirements.txt $(patsubst %.in,%.txt,$(wildcard requirements/*.in))
+PINNED = requirements.txt $(patsubst %.in,%.txt,$(filter-out requirements/django61.in,$(wildcard requirements/*.in)))
+COMPILE = uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS)
 pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }
-	@for file in $(PINNED); do echo "$$file"; uv pip compile "$${file%.txt}.in" -o "$$file" --quiet --universal \
-	    --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS) || exit 1; done
+	@for file in $(PINNED); do echo "$$file"; \
+	    $(COMPILE) --python-version 3.11 "$${file%.txt}.in" -o "$$file" || exit 1; done
+	@echo requirements/django61.txt; cat requirements.in requirements/dev.in | grep -v '^-c ' | \
+	    $(COMPILE) --python-version 3.12 - --override requirements/django61.in -o requirements/django61.txt
 
 clean: ## remove the environments and caches; the database in .local/ stays (manage.py postgres reset)
-	rm -rf $(VENV) .venv-peers .venv-psycopg3 .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-psycopg3 .venv-django61 .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

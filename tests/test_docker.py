@@ -71,9 +71,14 @@ def test_it_does_not_run_as_root_in_the_image() -> None:
     assert lines.index("USER pooldemo") < next(i for i, line in enumerate(lines) if line.startswith("CMD"))
 
 
-def test_it_calls_the_one_definition_of_green_on_every_python_we_accept() -> None:
+def test_it_calls_the_one_definition_of_green_on_every_python_and_django_we_accept() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     job = workflow["jobs"]["run"]
-    assert job["steps"][-1]["run"] == ".ci/run"
-    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test-django61 PYTHON=python", ".ci/run"]
+    matrix = job["strategy"]["matrix"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert matrix["django"] == ["5.2", "6.1"]
+    assert matrix["exclude"] == [{"python": "3.11", "django": "6.1"}]
     assert 'requires-python = ">=3.11,<3.15"' in (ROOT / "pyproject.toml").read_text()
+    for line, pinned in (("django==5.2.", "requirements.txt"), ("django==6.1.", "requirements/django61.txt")):
+        assert line in (ROOT / pinned).read_text()

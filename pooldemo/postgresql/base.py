@@ -14,7 +14,10 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from pooldemo.pool import NAMES, OptionError, Options
 
 from . import driver
+from .interpreter import refuse_without_gil
 from .registry import ConnectionPool, close_pools, pool_for
+
+refuse_without_gil()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
