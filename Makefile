@@ -53,7 +53,7 @@ check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment c
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q tests/test_architecture.py
+	$(PY) -m pytest -q tests/test_architecture.py # the contracts of pyproject.toml, by import-linter
 	$(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run # it warns where no database runs
 	$(PY) manage.py check --deploy
 

@@ -3,6 +3,7 @@
 A value that makes no sense raises SettingError with what was given and what is accepted; none is silently corrected.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -86,4 +87,5 @@ def without_password(url: str) -> str:
     head, at, tail = url.rpartition("@")
     scheme, separator, user = head.rpartition("://")
     name, colon, _ = user.partition(":")
+    tail = re.sub(r"(?<=password=)[^&]*", "***", tail)
     return f"{scheme}{separator}{name}{':***' if colon else ''}{at}{tail}"

@@ -24,13 +24,17 @@ def ensure_tables() -> None:
     """
     from django.conf import settings
     from django.core.management import call_command
-    from django.db import OperationalError
+    from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+
+    from project import refusal
 
     if settings.EMBEDDED is None:
         try:
             missing = _missing_migrations()
         except OperationalError as error:  # it may come up later: /readyz says when
-            logger.warning("the database does not answer: %s", error)
+            settings_of = connections[DEFAULT_DB_ALIAS].settings_dict
+            reason = refusal.sentence(error, settings_of, settings.DATABASE_URL) or f"the database refuses: {error}"
+            logger.warning("%s /readyz says when it answers.", reason)
         else:
             if missing:
                 logger.warning("%d migrations are missing in the database: run `python manage.py migrate`", missing)

@@ -72,6 +72,7 @@ def test_it_says_in_one_sentence_what_is_wrong(url: str, variables: dict[str, st
 
 def test_it_never_shows_a_password() -> None:
     assert without_password(URL) == "postgres://me:***@db.example:6543/shop"
+    assert without_password("postgres:///shop?password=secret&port=1") == "postgres:///shop?password=***&port=1"
     assert without_password("postgres://me:a:b@c@host/shop") == "postgres://me:***@host/shop"
 
 
@@ -144,6 +145,8 @@ def test_its_secret_is_one_for_all_who_ask_at_once_and_its_owners_alone(tmp_path
         ("shell", True),
         ("postgres stop", False),
         ("check --deploy", False),
+        ("check --database default", True),
+        ("judge sweep.json", False),
         ("", False),
         ("--help", False),
         ("sweep --help", False),

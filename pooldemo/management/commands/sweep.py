@@ -96,7 +96,7 @@ class Command(BaseCommand):
         except (records.Busy, records.NoSuchSweep, target.DatabaseDown, ValueError, OSError) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except ProgrammingError as error:
-            raise CommandError(f"{error}\nThe tables are missing: manage.py migrate", returncode=REFUSED) from error
+            raise CommandError(f"{str(error).splitlines()[0]}: manage.py migrate", returncode=REFUSED) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
         if code:

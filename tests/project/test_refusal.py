@@ -1,0 +1,98 @@
+"""A command that cannot do its work here says why in one sentence, with what to type, and no traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.db import OperationalError, ProgrammingError
+from served import ROOT, free_port
+
+from project.environment import database
+from project.refusal import sentence
+
+URL = "postgres://me:secret@db.example:6543/shop"
+FATAL = 'connection to server at "db.example", port 6543 failed: FATAL:  '
+
+
+def said(error: BaseException, url: str = URL) -> str | None:
+    return sentence(error, database(URL, {}), url)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ('could not translate host name "db.example" to address', "no machine named db.example is known: mend"),
+        ("failed: Connection refused", "no PostgreSQL listens on db.example port 6543: start it there"),
+        ("timeout expired", "db.example port 6543 does not answer: mend host and port"),
+        ("failed: No such file or directory\n\tIs the server running", "start it, or mend the host"),
+        (f'{FATAL}password authentication failed for user "me"', "or ALTER ROLE me PASSWORD"),
+        ("fe_sendauth: no password supplied", "give it, as in postgres://me:password@"),
+        (
+            f'{FATAL}database "shop" does not exist',
+            'createdb -h db.example -p 6543 -U me "shop"',
+        ),
+        (f'{FATAL}role "me" does not exist', "it knows no role me: createuser -h db.example -p 6543 --createdb me"),
+        (f"{FATAL}sorry, too many clients already", "all its connections are taken"),
+        (f"{FATAL}the database system is starting up", "the same command again, in some seconds"),
+        ("permission denied for schema public", "ALTER DATABASE shop OWNER TO me"),
+        ("cannot execute CREATE TABLE in a read-only transaction", "name the primary"),
+    ],
+)
+def test_it_says_what_a_refusal_of_the_database_means_and_what_to_do(text: str, means: str) -> None:
+    told = said(OperationalError(text))
+    assert told
+    assert told.startswith("DATABASE_URL=postgres://me:***@db.example:6543/shop: ")
+    assert means in told
+    assert "\n" not in told
+
+
+def test_it_names_no_address_where_none_was_given() -> None:
+    told = said(ProgrammingError('relation "pooldemo_sweep" does not exist\nLINE 1: ...'), url="")
+    assert told == "PostgreSQL refuses: its tables are missing: python manage.py migrate."
+
+
+def test_it_looks_through_a_pools_timeout_at_the_connect_that_failed() -> None:
+    error = OperationalError("no connection within 30.0 s")
+    error.__cause__ = OperationalError("Connection refused")
+    assert "no PostgreSQL listens" in (said(error) or "")
+
+
+@pytest.mark.parametrize(
+    ("number", "means"), [(errno.ENOSPC, "make room (df -h"), (errno.EROFS, "chown"), (errno.EACCES, "chown")]
+)
+def test_it_names_the_file_that_cannot_be_written(number: int, means: str) -> None:
+    told = said(OSError(number, os.strerror(number), "/site/.local/run"))
+    assert told
+    assert told.startswith("/site/.local/run cannot be written (")
+    assert means in told
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bug"), FileNotFoundError(errno.ENOENT, "no such file"), OperationalError("?")]
+)
+def test_it_leaves_every_other_error_alone(error: Exception) -> None:
+    assert said(error) is None
+
+
+@pytest.mark.parametrize("line", ["migrate", "sweep --duration 1", "demo", "check --database default", "compare 1 2"])
+def test_each_command_says_it_in_one_line(line: str) -> None:
+    url = f"postgres://me:secret@127.0.0.1:{free_port()}/shop"
+    done = manage(line, url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "no PostgreSQL listens on 127.0.0.1" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_a_shell_is_of_use_without_the_database() -> None:
+    done = manage("shell --command print(6*7)", f"postgres://me:secret@127.0.0.1:{free_port()}/shop")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "42"), done.stderr
+
+
+def manage(line: str, url: str) -> Any:
+    command = [sys.executable, "manage.py", *line.split()]
+    env = os.environ | {"DATABASE_URL": url}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
