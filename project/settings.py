@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pooldemo.embedded import EmbeddedError, EmbeddedPostgres, make_local
 from pooldemo.sweep import stacks
 
-from .embedded import EmbeddedError, EmbeddedPostgres, make_local
 from .environment import SettingError, count, database, flag, words
 from .secret import install_secret
 

@@ -97,7 +97,7 @@ def test_it_allows_the_standard_library(path: str, source: str) -> None:
 
 
 WRONG_WAY = {  # a line for a module, and the arrow that import-linter then names
-    "pooldemo/demo/front.py": ("from project import embedded", "pooldemo.demo.front -> project.embedded"),
+    "pooldemo/demo/front.py": ("from project import secret", "pooldemo.demo.front -> project.secret"),
     "pooldemo/monitor/overview.py": ("from peers import common", "pooldemo.monitor.overview -> peers.common"),
     "pooldemo/another.py": ("", "- pooldemo.another"),
     "pooldemo/postgresql/base.py": ("from pooldemo import models", "pooldemo.postgresql.base -> pooldemo.models"),

@@ -10,8 +10,8 @@ from benchmarks.chaos import outcome, scene
 from benchmarks.chaos.faults import hang_up, terminate
 from benchmarks.chaos.outcome import Request
 from benchmarks.chaos.scene import Fault, Scene
+from pooldemo.embedded import EmbeddedPostgres
 from pooldemo.sweep.measure.process import Ledger
-from project.embedded import EmbeddedPostgres
 
 
 @pytest.fixture(scope="module")

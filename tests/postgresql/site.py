@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from project.embedded import EmbeddedPostgres
+from pooldemo.embedded import EmbeddedPostgres
 from project.environment import database as parsed
 
 from .elsewhere import OURS, STOCK

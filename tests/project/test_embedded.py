@@ -16,15 +16,15 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
-from project.embedded import EmbeddedError, EmbeddedPostgres
-from project.embedded.account import Account
-from project.embedded.binaries import Binaries, choose, find
-from project.embedded.place import Place
+from pooldemo.embedded import EmbeddedError, EmbeddedPostgres
+from pooldemo.embedded.account import Account
+from pooldemo.embedded.binaries import Binaries, choose, find
+from pooldemo.embedded.place import Place
 from project.environment import database
 
 ROOT = Path(__file__).resolve().parents[2]
 STRANGER = Account("stranger", 64999, 64999)
-SAY_STARTED = "import sys; from pathlib import Path; from project.embedded import EmbeddedPostgres as E; " + (
+SAY_STARTED = "import sys; from pathlib import Path; from pooldemo.embedded import EmbeddedPostgres as E; " + (
     "print(E(Path(sys.argv[1]), tell=lambda text: None).ensure(), flush=True); sys.stdin.read()"
 )
 

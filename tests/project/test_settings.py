@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import manage
-from project.embedded.place import make_local
+from pooldemo.embedded.place import make_local
 from project.environment import SettingError, count, database, flag, without_password, words
 from project.secret import install_secret
 

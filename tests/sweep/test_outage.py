@@ -16,9 +16,9 @@ from django.db import OperationalError, connection
 from served import ROOT, until
 
 from pooldemo import keeping, models, records
+from pooldemo.embedded import EmbeddedPostgres
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import target
-from project.embedded import EmbeddedPostgres
 
 PLAN = ["--ms", "20", "--users", "2", "--duration", "1", "--warmup", "0", "--repeats", "1"]
 RUN_FOLDER = ROOT / ".local" / "run"
