@@ -11,6 +11,8 @@ from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, TrialPlan
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
+MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what PostgreSQL takes
+MAX_SEED = 2**63 - 1  # as the rows keep it
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
 
@@ -47,6 +49,8 @@ def check(plan: Plan) -> None:
         "processes": (plan.processes, 1, 64, ""),
         "duration": (plan.duration_s, 1, 3600, " seconds"),
         "warmup": (plan.warmup_s, 0, 600, " seconds"),
+        "sizes": (max(plan.sizes), 1, MAX_SIZE, ""),
+        "seed": (plan.seed, -MAX_SEED, MAX_SEED, ""),
         "ms": (plan.ms, 0, MAX_MS, " milliseconds"),
         "think-ms": (plan.think_ms, 0, MAX_MS, " milliseconds"),
         "rate": (1 if plan.rate is None else plan.rate, 0.1, 1_000_000, " requests a second"),

@@ -173,6 +173,11 @@ def test_it_says_that_the_database_is_down(tmp_path: Path) -> None:
         (["--slo", "p42=1"], "accepted are p50"),
         (["--workload", "nope"], "known are slow"),
         (["--resume", "987654"], "there is no sweep 987654"),
+        (["--seed", "9" * 20], "--seed .* is out of range"),
+        (["--stack", "persistent", "--sizes", "9999999999"], "--sizes .* is out of range"),
+        (["--html", "docs"], "docs is a folder; give a file"),
+        (["--json", "x", "--csv", "x"], "x is given for another report as well"),
+        (["--list", "--users", "5"], "leave out --users"),
         (["--csv", "no/such/folder/x.csv"], "no/such/folder"),
     ],
 )

@@ -93,7 +93,7 @@ class Command(BaseCommand):
                 code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
         except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
-        except (records.Busy, records.NoSuchSweep, target.DatabaseDown, ValueError, OSError) as error:
+        except (records.Busy, target.DatabaseDown, OSError) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except ProgrammingError as error:
             raise CommandError(f"{str(error).splitlines()[0]}: manage.py migrate", returncode=REFUSED) from error
@@ -105,7 +105,9 @@ class Command(BaseCommand):
     def _list(self, terminal: Terminal, options: dict[str, Any]) -> int:
         other = [*plan_options(options), *(name for name in ("resume", "csv", "html", "markdown") if options[name])]
         if other:
-            raise ValueError(f"--list shows what is kept: leave out {', '.join(map(typed, other))}")
+            raise CommandError(
+                f"--list shows what is kept: leave out {', '.join(map(typed, other))}", returncode=REFUSED
+            )
         look_back(terminal)
         sweeps = records.listing()
         if options["json"] is None:
@@ -114,17 +116,20 @@ class Command(BaseCommand):
             if not sweeps:
                 terminal.say("no sweep is kept yet: manage.py sweep")
         elif lost := write(options["json"], formats.to_list(sweeps)):
-            raise ValueError(lost)
+            raise CommandError(lost, returncode=REFUSED)
         return 0
 
     def _sweep(self, terminal: Terminal, signals: list[int], options: dict[str, Any]) -> int:
         look_back(terminal)
-        row = records.get(options["resume"]) if options["resume"] is not None else None
-        plan, done = self._plan(row, options)
-        planning.check(plan)
-        plan = available(plan, terminal, options["resume"])
-        now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
-        planning.check_room(plan, now, lambda name: stacks.get(name).capped)
+        try:
+            row = records.get(options["resume"]) if options["resume"] is not None else None
+            plan, done = self._plan(row, options)
+            planning.check(plan)
+            plan = available(plan, terminal, options["resume"])
+            now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
+            planning.check_room(plan, now, lambda name: stacks.get(name).capped)
+        except (ValueError, records.NoSuchSweep) as error:
+            raise CommandError(str(error), returncode=REFUSED) from error
         left = len(planning.order(plan, {result.key for result in done.trials if not result.error}))
         if options["dry_run"]:
             dry_run(terminal, plan, left)
@@ -330,20 +335,25 @@ def open_reports(options: dict[str, Any]) -> Reports:
         if (path := options[name]) is None:
             continue
         if path in asked:
-            raise ValueError(f"--{name} {path} is given for another report as well: give each a file of its own")
+            raise CommandError(
+                f"--{name} {path} is given for another report as well: give each a file of its own", returncode=REFUSED
+            )
         asked[path] = make
         file = Path(path)
         if path == "-":
             continue
         if file.is_dir():
-            raise ValueError(f"no report can be written there: {path or 'an empty name'} is a folder; give a file")
+            raise CommandError(
+                f"no report can be written there: {path or 'an empty name'} is a folder; give a file",
+                returncode=REFUSED,
+            )
         try:
             there = file.exists()
             file.touch()
             if not there:
                 file.unlink()  # a sweep that does not come about leaves nothing
         except OSError as error:
-            raise ValueError(f"no report can be written there: {error}") from error
+            raise CommandError(f"no report can be written there: {error}", returncode=REFUSED) from error
     return asked
 
 
