@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .account import our_name
 from .binaries import Binaries
-from .errors import EmbeddedError
+from .errors import EmbeddedError, cure
 from .place import DATABASE, ROLE, Place
 
 SUPERUSER = "postgres"
@@ -50,7 +50,8 @@ class Cluster:
             single = ["--single", "-j", "-D", self.unfinished, "postgres"]  # alone: nobody can connect yet
             made = programs.run("postgres", *single, account=account, text=";\n\n".join(FIRST_SQL) + ";\n\n")
         if made.returncode:
-            raise EmbeddedError(f"PostgreSQL {programs} could not make its data: {made.stderr.strip()}")
+            said = made.stderr.strip()
+            raise EmbeddedError(f"{cure(said)}PostgreSQL {programs} could not make its data: {said}")
         try:
             self.unfinished.rename(self._place.data)
         except OSError as error:

@@ -18,7 +18,7 @@ import psutil
 from .account import server_account
 from .binaries import Binaries, choose, find
 from .cluster import SUPERUSER, Cluster
-from .errors import EmbeddedError
+from .errors import EmbeddedError, cure
 from .locks import Lease, Turn
 from .place import PORT, Place, make_local
 from .postmaster import Postmaster
@@ -109,7 +109,11 @@ class EmbeddedPostgres:
             self.ensure()
         except EmbeddedError as error:
             self._tell(str(error))
-            sys.exit(2)
+        except OSError as error:  # a folder or a disk that cannot be written
+            self._tell(f"{cure(str(error))}{self.place.local} cannot be used: {error}")
+        else:
+            return
+        sys.exit(2)
 
     def stop(self, *, force: bool = False, unless_asked: bool = False) -> bool:
         """Stop the server; True when this call did. This process's own lease ends.
@@ -199,7 +203,8 @@ class EmbeddedPostgres:
         waiting = ["-w", "-s", "-t", START_S, "-D", self.place.data]
         done = programs.run("pg_ctl", "start", *waiting, "-l", self.log, "-o", options, account=self.place.account)
         if done.returncode or not self._postmaster.is_ready():
-            raise EmbeddedError(f"PostgreSQL {programs} did not start. {done.stderr.strip()} {self._log_tail()}")
+            said = f"{done.stderr.strip()} {self._log_tail()}"
+            raise EmbeddedError(f"{cure(said)}PostgreSQL {programs} did not start. {said}")
         return True
 
     def _far(self) -> Path:

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL, on real servers in folders of their own: it shares, recovers, and lets nobody else in."""
 
+import errno
 import os
 import shutil
 import stat
@@ -19,6 +20,7 @@ import pytest
 from pooldemo.embedded import EmbeddedError, EmbeddedPostgres
 from pooldemo.embedded.account import Account
 from pooldemo.embedded.binaries import Binaries, choose, find
+from pooldemo.embedded.errors import cure
 from pooldemo.embedded.place import Place
 from project.environment import database
 
@@ -295,3 +297,31 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
     made.ensure()
     assert ask(made, "SELECT 1") == [(1,)]
     shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ('FATAL:  could not extend file "base/1/2": No space left on device', "make room (df -h"),
+        ("FATAL:  could not map anonymous shared memory: Cannot allocate memory", "docker run --shm-size=256m"),
+        ("FATAL:  could not create semaphores: No space left on device", "sysctl kernel.sem"),
+        ("HINT:  Is another postmaster already running on port 5432?", "another server has its socket"),
+        ("initdb: error: could not create directory: Permission denied", "make it yours (chown)"),
+    ],
+)
+def test_it_says_what_postgresql_means_when_it_cannot_start(said: str, means: str) -> None:
+    assert means.lower() in cure(said).lower()
+    assert cure("LOG:  something else") == ""
+
+
+def test_it_says_in_words_that_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    server = EmbeddedPostgres(tmp_path)
+    monkeypatch.setattr(server, "ensure", full)
+    with pytest.raises(SystemExit, match="2"):
+        server.ensure_or_exit()
+    assert capsys.readouterr().err.startswith("The disk is full: make room")
