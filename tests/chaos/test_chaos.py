@@ -1,5 +1,6 @@
 """The quickest faults of `make chaos`: real PostgreSQL, gunicorn and Locust, and what must hold afterwards."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,18 @@ from pooldemo.sweep.measure.process import Ledger
 
 
 @pytest.fixture(scope="module")
-def own_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server that may be harmed, with the ledger in it."""
-    folder = tmp_path_factory.mktemp("chaos")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)  # root's stand-in must come in
-    server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
-    server.ensure()
-    try:
-        scene.prepare(server)
-        yield server
-    finally:
-        server.reset(force=True)
+def own_postgresql() -> Iterator[Any]:
+    """A server that may be harmed, with the ledger in it. Not below pytest's own folder: each session that begins
+    closes it to others."""
+    with tempfile.TemporaryDirectory(prefix="pooldemo-chaos-") as folder:
+        Path(folder).chmod(0o755)  # root's stand-in must come in
+        server = EmbeddedPostgres(Path(folder) / ".local", tell=lambda sentence: None)
+        try:
+            server.ensure()
+            scene.prepare(server)
+            yield server
+        finally:
+            server.reset(force=True)
 
 
 def ended_and_hung_up(scene: Scene) -> None:
