@@ -39,19 +39,28 @@ def of_pairs(pair: Callable[[], object]) -> Round:
 
 
 def our_pool(size: int, **more: Any) -> Any:
-    """As `pooldemo.postgresql` makes it: its lock is a native one, a checkout has a deadline."""
+    """As `pooldemo.postgresql` makes it: a checkout has a deadline."""
     from pooldemo.pool import Options, Pool
 
     class Fake:
         errors = (OSError,)
 
-        def connect(self, timeout: float | None) -> object:
+        def new(self) -> object:
             return object()
+
+        def open(self, connection: object, timeout: float) -> None:
+            pass
 
         def close(self, connection: object) -> None:
             pass
 
-        def check(self, connection: object, timeout: float | None) -> bool:
+        def gone(self, connection: object) -> bool:
+            return True
+
+        def check(self, connection: object) -> bool:
+            return True
+
+        def ping(self, connection: object, timeout: float) -> bool:
             return True
 
         def recycle(self, connection: object) -> bool:
@@ -63,9 +72,8 @@ def our_pool(size: int, **more: Any) -> Any:
         def statement(self, connection: object) -> str:
             return ""
 
-    lock = monkey.get_original("_thread", "allocate_lock")
     options = Options.read({"MAX_IDLE": 0, "MAX_LIFETIME": 0, "POOL_TIMEOUT": 600, **more}, MAX_CONNS=size)
-    return Pool(Fake(), options, mutex=lock)
+    return Pool(Fake(), options)
 
 
 def pooldemo() -> Round:

@@ -1,17 +1,18 @@
 """A connection pool that tells greenlets apart: a hard cap, strict first in, first out, and no lost wake-ups.
 
-Plain Python over `connect()` and `close()`: it has never heard of Django, SQL, a driver or gevent. Under gevent's
+Plain Python over `open()` and `close()`: it has never heard of Django, SQL, a driver or gevent. Under gevent's
 monkey patch its locks are greenlet locks; without it, thread locks.
 """
 
 from .connector import Connector
 from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
+from .holder import Holding, Lifeline, Task, ThreadTask
 from .options import NAMES, ROWS, Options
-from .pool import Pool
-from .slot import Holding, Slot, Task, ThreadTask
-from .stats import Histogram, Stats
+from .pool import Pool, start_thread
+from .report import BOUNDS_S, Histogram, Stats
+from .slots import Slot
 
 __all__ = [
-    "NAMES", "ROWS", "Connector", "Histogram", "Holding", "OptionError", "Options", "Pool", "PoolClosed", "PoolError",
-    "PoolFull", "PoolTimeout", "Slot", "Stats", "Task", "ThreadTask",
+    "BOUNDS_S", "NAMES", "ROWS", "Connector", "Histogram", "Holding", "Lifeline", "OptionError", "Options", "Pool",
+    "PoolClosed", "PoolError", "PoolFull", "PoolTimeout", "Slot", "Stats", "Task", "ThreadTask", "start_thread",
 ]  # fmt: skip

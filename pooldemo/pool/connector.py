@@ -4,28 +4,40 @@ from typing import Any, Protocol
 
 
 class Connector(Protocol):
-    """Opens, looks at, cleans and closes connections, which are opaque to the pool.
+    """Makes, opens, looks at, cleans and closes connections, which are opaque to the pool.
 
-    Errors of the driver are this side's business: `check` and `recycle` turn them into False. What else they raise is
+    Errors of the driver are this side's business: `ping` and `recycle` turn them into False. What else they raise is
     somebody stopping the caller (`gevent.Timeout`, `GreenletExit`, `KeyboardInterrupt`): it passes through the pool
     unchanged, and the pool closes the connection that it met.
     """
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The driver's own exceptions, which `connect` may raise."""
+        """The driver's own exceptions, which `open` may raise."""
         ...
 
-    def connect(self, timeout: float | None) -> Any:
-        """Open and configure a connection within `timeout` seconds (None: no limit of the pool's). Blocks."""
+    def new(self) -> Any:
+        """A connection that is not open yet. Does not block."""
+        ...
+
+    def open(self, connection: Any, timeout: float) -> None:
+        """Connect and configure, within `timeout` seconds. Blocks. What it leaves half open, `close` closes."""
         ...
 
     def close(self, connection: Any) -> None:
-        """Close for good. Must neither block, nor switch, nor raise."""
+        """Close for good, whole or half open. Neither blocks, switches nor raises; the second time nothing happens."""
         ...
 
-    def check(self, connection: Any, timeout: float | None) -> bool:
-        """Whether an idle connection can be given out. May block, at most `timeout` seconds, when in doubt."""
+    def gone(self, connection: Any) -> bool:
+        """Whether the server has let go of a closed connection, and counts it no more. Does not block."""
+        ...
+
+    def check(self, connection: Any) -> bool:
+        """A look at a connection before it is given out; False when in doubt. Neither blocks nor switches."""
+        ...
+
+    def ping(self, connection: Any, timeout: float) -> bool:
+        """Whether a doubtful connection works, asked of the server for at most `timeout` seconds. Blocks."""
         ...
 
     def recycle(self, connection: Any) -> bool:
@@ -33,7 +45,7 @@ class Connector(Protocol):
         ...
 
     def is_transient(self, error: BaseException, first: bool) -> bool:
-        """Whether another try may succeed before the deadline. `first`: this pool never had a connection."""
+        """Whether a failed `open` may succeed later. `first`: this pool never had a connection."""
         ...
 
     def statement(self, connection: Any) -> str:

@@ -3,10 +3,12 @@
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import OptionError
+
+_LONGEST_S = 1e9  # thirty years; what a lock can wait for is not much more
 
 
 class _Rejected(Exception):
@@ -37,17 +39,22 @@ def _count(minimum: int) -> Callable[[Any], int]:
 
 def _seconds(value: Any) -> float:
     number = _number(value)
-    if number < 0:
+    if not 0 <= number <= _LONGEST_S:
         raise _Rejected
     return number
 
 
+def _is_none(value: Any) -> bool:
+    """None, or what it looks like in an URL."""
+    return value is None or (isinstance(value, str) and value.lower() == "none")
+
+
 def _seconds_or_none(value: Any) -> float | None:
-    return None if value is None or str(value).lower() == "none" else _seconds(value)
+    return None if _is_none(value) else _seconds(value)
 
 
 def _count_or_none(value: Any) -> int | None:
-    return None if value is None else _count(0)(value)
+    return None if _is_none(value) else _count(0)(value)
 
 
 def _choice(*accepted: str) -> Callable[[Any], str]:
@@ -79,54 +86,60 @@ class Row:
     read: Callable[[Any], Any]
 
 
-ROWS = (
-    Row("MAX_CONNS", 4, "connections", "a whole number from 1",
-        "slots per process; never exceeded, not even for a moment", _count(1)),
-    Row("REUSE_CONNS", None, "connections", "a whole number from 0 to MAX_CONNS, or None for MAX_CONNS",
-        "idle connections kept", _count_or_none),
-    Row("MIN_CONNS", 0, "connections", "a whole number from 0 to REUSE_CONNS",
-        "connections opened ahead and kept open", _count(0)),
-    Row("POOL_TIMEOUT", 30, "s", "seconds from 0 (do not wait), or None (no limit)",
-        "how long a checkout may take, waiting and connecting together", _seconds_or_none),
-    Row("MAX_WAITING", 0, "waiters", "a whole number from 0 (no limit)",
-        "waiters allowed before refusing at once", _count(0)),
-    Row("MAX_LIFETIME", 3600, "s", "seconds from 0 (no limit)",
-        "how long a connection may live, spread so that they do not all end together", _seconds),
-    Row("MAX_IDLE", 600, "s", "seconds from 0 (no limit)",
-        "how long an idle connection is kept above MIN_CONNS", _seconds),
-    Row("MAX_USES", 0, "checkouts", "a whole number from 0 (no limit)",
-        "checkouts that a connection may serve", _count(0)),
-    Row("HEALTH_CHECK", "auto", "", '"auto", "always" or "never"',
-        '"auto": look at the socket, ping on doubt; "always": ping at each checkout; "never"',
-        _choice("auto", "always", "never")),
-    Row("RESET", "dirty", "", '"dirty", "always" or "never"',
-        'session state at checkin: "dirty": discard when it was changed; "always"; "never"',
-        _choice("dirty", "always", "never")),
-    Row("SETUP_SQL", (), "", "a list of SQL statements",
-        "statements run once on each new connection", _statements),
-    Row("LEAK_THRESHOLD", 0, "s", "seconds from 0 (off)",
-        "how long a connection may be held before a warning with the holder's stack", _seconds),
-)  # fmt: skip
-
-NAMES = frozenset(row.name for row in ROWS)
+def _option(default: Any, unit: str, accepted: str, help_: str, read: Callable[[Any], Any]) -> Any:
+    """A field of Options, and its row."""
+    return field(metadata={"row": (default, unit, accepted, help_, read)})
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one pool; the fields are the rows' names in lower case. Make one with `read`."""
+    """The options of one pool, each declared here alone. Make one with `read`."""
 
-    max_conns: int
-    reuse_conns: int | None
-    min_conns: int
-    pool_timeout: float | None
-    max_waiting: int
-    max_lifetime: float
-    max_idle: float
-    max_uses: int
-    health_check: str
-    reset: str
-    setup_sql: tuple[str, ...]
-    leak_threshold: float
+    max_conns: int = _option(
+        4, "connections", "a whole number from 1", "slots per process; never exceeded, not even for a moment", _count(1)
+    )
+    reuse_conns: int | None = _option(
+        None, "connections", "a whole number from 0 to MAX_CONNS, or None for MAX_CONNS",
+        "idle connections kept", _count_or_none,
+    )  # fmt: skip
+    min_conns: int = _option(
+        0, "connections", "a whole number from 0 to REUSE_CONNS", "connections opened ahead and kept open", _count(0)
+    )
+    pool_timeout: float | None = _option(
+        30, "s", "seconds from 0 (do not wait) to 1e9, or None (no limit)",
+        "how long a checkout may take, waiting and connecting together", _seconds_or_none,
+    )  # fmt: skip
+    max_waiting: int = _option(
+        0, "waiters", "a whole number from 0 (no limit)", "waiters allowed before refusing at once", _count(0)
+    )
+    max_lifetime: float = _option(
+        3600, "s", "seconds from 0 (no limit) to 1e9",
+        "how long a connection may live, spread so that they do not all end together", _seconds,
+    )  # fmt: skip
+    max_idle: float = _option(
+        600, "s", "seconds from 0 (no limit) to 1e9",
+        "how long an idle connection is kept above MIN_CONNS", _seconds,
+    )  # fmt: skip
+    max_uses: int = _option(
+        0, "checkouts", "a whole number from 0 (no limit)", "checkouts that a connection may serve", _count(0)
+    )
+    health_check: str = _option(
+        "auto", "", '"auto", "always" or "never"',
+        '"auto": look at the socket, ping on doubt; "always": ping at each checkout; "never"',
+        _choice("auto", "always", "never"),
+    )  # fmt: skip
+    reset: str = _option(
+        "dirty", "", '"dirty", "always" or "never"',
+        'session state at checkin: "dirty": discard when it was changed; "always"; "never"',
+        _choice("dirty", "always", "never"),
+    )  # fmt: skip
+    setup_sql: tuple[str, ...] = _option(
+        (), "", "a list of SQL statements", "statements run once on each new connection", _statements
+    )
+    leak_threshold: float = _option(
+        0, "s", "seconds from 0 (off) to 1e9",
+        "how long a connection may be held before a warning with the holder's stack", _seconds,
+    )  # fmt: skip
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> "Options":
@@ -165,3 +178,7 @@ class Options:
             raise OptionError(
                 f"MIN_CONNS={self.min_conns} is not accepted: give at most REUSE_CONNS, which is {self.keep_idle}."
             )
+
+
+ROWS = tuple(Row(each.name.upper(), *each.metadata["row"]) for each in fields(Options))
+NAMES = frozenset(row.name for row in ROWS)

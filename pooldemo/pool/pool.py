@@ -1,25 +1,81 @@
 """The pool: slots, handed out in the order in which they were asked for.
 
-Decisions are made under one lock, which is never held over anything slow: `connect`, `close`, `check` and `recycle` run
-outside. A slot is claimed before the slow step and given back on every way out of it, `BaseException` included. From
-the moment a slot is given back until a waiter has it there is no switch point, so no `gevent.Timeout` can land between.
+`slots.py` decides, under one lock; what is slow or foreign happens here, outside of it. A slot always has an owner:
+the greenlet or thread that holds it, or a `Claim`, which is how each step finds what it has to put back when it is
+stopped. From the moment a slot is given back until a waiter has it there is no switch point.
 """
 
+import _thread
+import contextlib
+import functools
+import os
+import random
+import threading
+import time
+import weakref
 from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from . import connecting, keeper, orphans, report
-from .errors import OptionError, PoolClosed, PoolFull, PoolTimeout
-from .line import Waiter
-from .slot import Holder, Holding, Slot
-from .stats import BOUNDS_S, Histogram
-from .store import Store, is_of_the_parent
+from . import filler, keeper, report
+from .connector import Connector
+from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
+from .holder import Holder, Holding, Lifeline, Task, ThreadTask
+from .options import Options
+from .report import BOUNDS_S, Histogram
+from .slots import Claim, Slot, Slots, Waiter
 
 _DEFAULT: Any = object()
+_CONNECT_LIMIT_S = 30.0  # for who may not wait for a slot, but whose slot needs a connection
 
 
-class Pool(Store):
-    """At most `options.max_conns` connections, each held by one greenlet or thread at a time. Made as a Store is."""
+def start_thread(work: Callable[[], None]) -> None:
+    """Run `work` in a thread, under the monkey patch in a greenlet. Neither blocks nor switches."""
+    _thread.start_new_thread(work, ())
+
+
+class Pool:
+    """At most `options.max_conns` connections, each held by one greenlet or thread at a time.
+
+    `clock` gives monotonic seconds, `task` describes the calling greenlet or thread for error messages, `spread` gives
+    numbers in [0, 1) by which lifetimes and pauses are kept from falling together, and `start` runs its argument in the
+    background: it may be called from anywhere, the garbage collector included, and raises RuntimeError if it cannot.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        options: Options | None = None,
+        *,
+        name: str = "pool",
+        clock: Callable[[], float] = time.monotonic,
+        task: Callable[[], Task] = ThreadTask,
+        spread: Callable[[], float] = random.random,
+        start: Callable[[Callable[[], None]], None] = start_thread,
+    ) -> None:
+        self.name = name
+        self.options = options or Options.read()
+        self.connector, self.clock, self.spread = connector, clock, spread
+        self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
+        self._task, self.start = task, start
+        self._max_uses = self.options.max_uses
+        self._start_afresh()
+        _all.add(self)
+
+    def _start_afresh(self) -> None:
+        """No connection and nobody waiting: a new pool, or an old one's copy in a forked child."""
+        options = self.options
+        self.slots = Slots(options.max_conns, options.reuse_conns, options.min_conns, options.max_waiting)
+        self.ended = threading.Event()  # set when it is closed: fillers and the keeper wait for it
+        self._pid = os.getpid()
+        self._local = threading.local()
+        self.later: deque[Callable[[], object]] = deque()  # what could not be done where it came up
+        self.keeper = keeper.Keeper(self)
+
+    @property
+    def closed(self) -> bool:
+        return self.slots.closed
 
     # ---- checkout ----
 
@@ -32,141 +88,327 @@ class Pool(Store):
         """
         if timeout is _DEFAULT:
             timeout = self.options.pool_timeout
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
             holder = self._local.holder
         except AttributeError:
-            holder = orphans.holder_of(self)
-        mutex = self._mutex
-        mutex.acquire()  # spelled out here and in checkin, which everybody takes: `with` costs twice as much
+            holder = self._arrive()
+        slots = self.slots
+        slot = None
         try:
-            self._tickets = ticket = self._tickets + 1
-            if self._idle:
-                slot = self._idle.pop()
-                self._waits[0] += 1
-            else:
-                slot = None
-        finally:
-            mutex.release()
-        if slot is not None:  # what most checkouts do, written out for speed
-            if asked_at < slot.expires_at:
-                try:
-                    alive = self._check(slot.connection, timeout or None)
-                except BaseException:
-                    self._close(slot)
-                    self._leave(Waiter(ticket, own=slot), served=True)
-                    raise
-                if alive:
-                    slot.taken_at = asked_at
+            with slots.mutex:
+                if slots.idle:
+                    slot = slots.idle[-1]
                     slot.holder = holder
-                    holder.slots.add(slot)
-                    return slot
-                self.stats.lost += 1
-            with self._mutex:
-                self._waits[0] -= 1
-        deadline = asked_at + timeout if timeout else None
-        slot = self._checkout_slowly(slot, ticket, timeout, deadline, holder)
-        now = self._clock()
-        with self._mutex:
-            self.stats.wait.add(now - asked_at)
-        slot.taken_at = now
-        slot.holder = holder
-        holder.slots.add(slot)
-        return slot
-
-    def _checkout_slowly(
-        self, slot: Slot | None, ticket: int, timeout: float | None, deadline: float | None, holder: Holder
-    ) -> Slot:
-        """The checkout of whom no idle connection served at once. Blocks."""
-        if self._orphans:
-            orphans.reap(self)
-        waiter = Waiter(ticket, own=slot)
-        try:
-            if slot is None:
-                slot = self._queue(waiter, timeout, deadline, holder)
-                if slot.connection is not None and self._clock() < slot.expires_at and self._works(slot, deadline):
-                    return slot
-            slot = connecting.fill(self, waiter, timeout, deadline)
-            keeper.keep(self)
+                    holder.held += 1
+                    slots.stats.asked += 1
+                    del slots.idle[-1]
+            if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
+                slot.taken_at = asked_at
+                slots.waits[0] += 1
+                return slot
+            return self._wait(Waiter(holder, timeout, asked_at, slot))
         except BaseException:
-            self._leave(waiter)
+            if slot is not None and slot.holder is holder:
+                self.discard(slot)  # who knows what state it is in
+                self._give_up(Waiter(holder, timeout, asked_at, slot))
             raise
-        return slot
 
-    def _queue(self, waiter: Waiter, timeout: float | None, deadline: float | None, holder: Holder) -> Slot:
-        """A free slot, or the one that the line brings; `waiter` owns it. Blocks."""
-        with self._mutex:
-            waiter.own = self._capacity.claim()
-            if waiter.own is not None:
-                return waiter.own
-            self._may_wait(timeout, holder)
-            self._line.join(waiter)
-            self.stats.queued += 1
-        waiter.wait(self._left_s(deadline))
-        with self._mutex:
-            if waiter.waiting:
-                self._refuse(PoolTimeout(report.because(self, f"no connection within {timeout} s")))
-        if waiter.error is not None:
-            raise waiter.error
-        waiter.own, waiter.slot = waiter.slot, None
-        return waiter.owned()
+    def _arrive(self) -> Holder:
+        """The calling greenlet or thread as a holder; a thread-local tells when it has ended."""
+        lifeline = self.lifeline()
+        self._local.holder, self._local.lifeline = lifeline.holder, lifeline
+        return lifeline.holder
 
-    def _may_wait(self, timeout: float | None, holder: Holder) -> None:
-        """Raise what forbids to wait. Under the lock."""
-        max_waiting = self.options.max_waiting
-        if self._capacity.closed:
-            self._refuse(PoolClosed(f"the pool {self.name!r} is closed"))
-        if timeout == 0:
-            self._refuse(PoolTimeout(report.because(self, "no free connection, and POOL_TIMEOUT=0 says not to wait")))
-        if max_waiting and self._line.count >= max_waiting:
-            self._refuse(PoolFull(report.because(self, f"refused, MAX_WAITING={max_waiting} wait already")))
-        if holder.slots:
-            what = (
-                f"{holder.task.name} holds a connection of this pool already and asks for another while none is free: "
-                "it would wait for itself. Give the first one back before, or raise MAX_CONNS"
+    def _wait(self, waiter: Waiter) -> Slot:
+        """The checkout of whom no idle connection served at once. Blocks."""
+        slots = self.slots
+        if slots.busy_here():
+            raise PoolError(
+                f"{waiter.holder.task.name} asks {self!r} for a connection in a finaliser or signal handler that "
+                "came up while the pool was deciding something: it would wait for itself"
             )
-            self._refuse(PoolFull(report.because(self, what)))
+        try:
+            if self.later:
+                self.catch_up()
+            if waiter.slot is None:
+                slots.join(waiter)
+            else:
+                self._doubt(waiter)
+            while not self._has_working(waiter):
+                self._wait_once(waiter)
+            slot = waiter.slot
+            now = self.clock()
+            slot.taken_at = now
+            self.keeper.start()
+            slots.serve(waiter, now - waiter.asked_at)
+            return slot
+        except BaseException as error:
+            self._give_up(waiter, error)
+            raise
+
+    def _has_working(self, waiter: Waiter) -> bool:
+        """Whether the waiter's slot has a connection that works, at a look; a doubtful one goes to a filler."""
+        slot = waiter.slot
+        if slot is None:
+            return False
+        if waiter.fresh:
+            return True
+        if self.clock() < slot.expires_at:
+            try:
+                if self._check(slot.connection):
+                    return True
+            except BaseException:
+                self.discard(slot)
+                raise
+        self._doubt(waiter)
+        return False
+
+    def _doubt(self, waiter: Waiter) -> None:
+        slot = waiter.slot
+        if self.clock() >= slot.expires_at:
+            self.discard(slot)
+        self.slots.doubt(waiter)
+
+    def _wait_once(self, waiter: Waiter) -> None:
+        """Wait to be served, or for the end of the time. Raises what there is to be told."""
+        slots = self.slots
+        if waiter.slot is None and not waiter.outcome:
+            if waiter.fills:
+                waiter.fills = False
+                filler.fill(self)
+            else:
+                self.call_filler()
+            slots.wait_ended(waiter, late=not self._wait_at_gate(waiter))
+        if waiter.outcome:
+            raise self._refusal(waiter)
+
+    def _wait_at_gate(self, waiter: Waiter) -> bool:
+        """Whether it was woken in time."""
+        timeout = _CONNECT_LIMIT_S if waiter.timeout == 0 else waiter.timeout
+        if timeout is None:
+            return waiter.gate.acquire()
+        left_s = waiter.asked_at + timeout - self.clock()
+        return waiter.gate.acquire(timeout=min(max(left_s, 0.0), threading.TIMEOUT_MAX))
+
+    def _refusal(self, waiter: Waiter) -> Exception:
+        """What a waiter without a slot is told."""
+        outcome, failure = waiter.outcome, self.slots.server.failure
+        if isinstance(outcome, Exception):
+            return outcome
+        error: PoolError
+        if outcome == "closed":
+            error = PoolClosed(f"the pool {self.name!r} is closed")
+        elif outcome == "closed meanwhile":
+            error = PoolClosed(f"the pool {self.name!r} was closed while waiting for a connection")
+        elif outcome == "full":
+            what = f"refused, MAX_WAITING={self.options.max_waiting} wait already"
+            error = PoolFull(report.because(self, what))
+        elif outcome == "itself":
+            what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
+            what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
+            error = PoolFull(report.because(self, what))
+        else:
+            error = PoolTimeout(report.timed_out(self, waiter))
+        error.__cause__ = failure
+        return error
+
+    def _give_up(self, waiter: Waiter, error: BaseException | None = None) -> None:
+        """A checkout that ends without a connection: pass on whatever it had."""
+        claim = Claim()
+        counter = "timeouts" if isinstance(error, PoolTimeout) else "refused" if isinstance(error, PoolFull) else ""
+        try:
+            self.slots.fail(waiter, claim, counter)
+            self.put(claim)
+        except BaseException:  # a signal, say; both can be repeated
+            self.slots.fail(waiter, claim, counter)
+            self.put(claim)
+            raise
 
     # ---- checkin ----
 
     def checkin(self, slot: Slot) -> None:
         """Give a slot back. Blocks only when its connection has something to undo; then the next waiter has it.
 
-        Raises ValueError when the slot is not held, and whatever stops the caller meanwhile: the slot is free even so.
+        Raises ValueError when the slot is not held or not this pool's, and whatever stops the caller meanwhile: the
+        slot is free even so.
         """
         holder = slot.holder
-        if holder is None:
-            if is_of_the_parent(slot):
+        slots = self.slots
+        if slot.home is not slots.home:
+            if slot.home in _of_the_parent:
                 return
+            raise ValueError(f"this slot is of another pool than {self!r}: give it back there")
+        if holder is None or isinstance(holder, Claim):
             raise ValueError(f"this slot of {self!r} is not held: it was given back already")
+        given_back = False
         try:
             reusable = self._recycle(slot.connection)
+            # No switch point from here on.
+            now = self.clock()
+            held_s = now - slot.taken_at
+            if not reusable or self._max_uses or slots.busy_here():
+                given_back = self._release(slot, holder, reusable, held_s)
+            else:
+                bucket = bisect_left(BOUNDS_S, held_s)
+                hold = slots.stats.hold
+                with slots.mutex:
+                    if slot.holder is holder and now < slot.expires_at:
+                        if not slots.line:
+                            if len(slots.idle) < slots.room:
+                                hold.total_s += held_s
+                                hold.counts[bucket] += 1
+                                holder.held -= 1
+                                slot.idle_since = now
+                                slot.holder = None
+                                slots.idle.append(slot)
+                                return
+                        elif len(slots.all) <= slots.size:
+                            slots.hand_over(slot, next(iter(slots.line)), now, fresh=False)
+                            hold.total_s += held_s
+                            hold.counts[bucket] += 1
+                            return
+                given_back = self._release(slot, holder, True, held_s)
         except BaseException:
-            self._release(slot, holder, reusable=False)
+            self._release(slot, holder, False, self.clock() - slot.taken_at)
             raise
-        # No switch point from here on.
-        if not reusable or self._max_uses:
-            self._release(slot, holder, reusable)
-            return
-        now = self._clock()
-        held_s = now - slot.taken_at
-        hold = self._hold
-        mutex = self._mutex
-        mutex.acquire()
+        if not given_back:
+            raise ValueError(f"this slot of {self!r} was given back by another, or reaped, at the same time")
+
+    def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
+        """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""
+        if self.slots.busy_here():  # in a finaliser or a signal handler, in the midst of a decision
+            self._elsewhere(functools.partial(self._release, slot, holder, reusable, held_s))
+            return True
+        claim = Claim()
         try:
-            if slot.holder is not holder:
-                raise ValueError(f"this slot of {self!r} was given back by another, or reaped, at the same time")
-            slot.holder = None
-            holder.slots.discard(slot)
-            hold.total_s += held_s
-            hold.counts[bisect_left(BOUNDS_S, held_s)] += 1
-            if now < slot.expires_at and not self._line.count and len(self._idle) < self._capacity.room:
-                slot.idle_since = now
-                self._idle.append(slot)
-                return
+            if not self.slots.release(slot, holder, claim, held_s, reusable):
+                return False
+            if not reusable or slot.uses >= self._max_uses > 0:
+                self.discard(slot)
+            self.put(claim)
+            return True
+        except BaseException:
+            if claim.slot is not None and claim.slot.holder is claim:
+                self.discard(slot)
+                self.put(claim)
+            raise
+
+    def put(self, claim: Claim, *, fresh: bool = False, filled: bool = False) -> None:
+        """Give a claimed slot, if it is one still, to the next waiter, or put it away. Does not switch.
+
+        `fresh`: its connection was opened or pinged just now; `filled`: it comes from a filler.
+        """
+        while not self.slots.settle(claim, self.clock(), fresh, filled):
+            self.discard(claim.slot)
+        if self.slots.unready:
+            self.call_filler()
+
+    def discard(self, slot: Slot) -> None:
+        """Close the connection of a slot that the caller has, whole or half open. Does not switch."""
+        slot.vacate()
+        closed = slot.leaving
+        if closed is not None:
+            self.connector.close(closed)
+            if self.connector.gone(closed):
+                slot.leaving = None
+
+    # ---- what happens in the background ----
+
+    def call_filler(self) -> None:
+        """Start a filler if there is work for one. Does not switch."""
+        slots = self.slots
+        started = False
+        try:
+            if slots.call_filler():
+                self.start(functools.partial(filler.fill_in_background, self))
+                started = True
+            else:
+                started = True
+        except RuntimeError:  # the interpreter is ending, or there are too many threads
+            pass
         finally:
-            mutex.release()
-        self._put(slot)
+            if not started:
+                slots.ask_to_fill()
+
+    def look_for_the_gone(self) -> bool:
+        """Look which closed connections their server has let go of; whether it did of any. Does not switch."""
+        found = False
+        for slot in list(self.slots.unready):
+            leaving = slot.leaving
+            if leaving is not None and self.connector.gone(leaving):
+                self.slots.depart(slot, leaving)
+                found = True
+        return found
+
+    def end_the_old(self) -> None:
+        """Close idle connections that are too old, or more than are kept; the one idle longest first."""
+        while True:
+            claim = Claim()
+            try:
+                if not self.slots.claim_old(claim, self.clock(), self.options.max_idle):
+                    return
+                self.discard(claim.slot)
+                self.put(claim)
+            except BaseException:
+                if claim.slot is not None and claim.slot.holder is claim:
+                    self.discard(claim.slot)
+                    self.put(claim)
+                raise
+
+    def lifeline(self) -> Lifeline:
+        """A holder for the caller's checkouts whose slots come back when the lifeline is collected: see `rebind`."""
+        ref = weakref.ref(self)  # weak, or every thread would keep every pool it ever used
+
+        def orphaned(holder: Holder) -> None:
+            if (pool := ref()) is not None:
+                pool._note_orphan(holder)
+
+        return Lifeline(Holder(self._task()), orphaned)
+
+    def owns(self, slot: Slot) -> bool:
+        """Whether a slot is this pool's, and of this process."""
+        return slot.home is self.slots.home
+
+    def rebind(self, slot: Slot, lifeline: Lifeline) -> None:
+        """Bind a checkout to a lifeline instead of to who made it. Does not block."""
+        self.slots.rebind(slot, lifeline.holder)
+
+    def _note_orphan(self, holder: Holder) -> None:
+        """Called by the garbage collector, anywhere, perhaps in the midst of a decision: leaves the work to others."""
+        if os.getpid() == self._pid:  # or else a fork has ended that thread on this side: the slots are the parent's
+            self._elsewhere(functools.partial(self._reap, holder))
+
+    def _elsewhere(self, work: Callable[[], object]) -> None:
+        self.later.append(work)
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and its threads and sockets with it
+            self.start(self.catch_up)
+
+    def catch_up(self) -> None:
+        """Do what could not be done where it came up. Does not block."""
+        while self.later:
+            work = self.later[0]
+            try:
+                self.later.remove(work)
+                work()
+            except ValueError:  # another thread took it
+                continue
+            except BaseException:  # who was stopped leaves it to the next
+                self.later.appendleft(work)
+                raise
+
+    def _reap(self, holder: Holder) -> None:
+        """Take back the slots of a holder that ended. Closing their connections rolls back what it began."""
+        told = []
+        for slot in list(self.slots.all):
+            if slot.holder is holder:
+                text = f"{holder.task.name} ended without giving a connection of {self!r} back: "
+                text += str(report.holding(self, slot))
+                if self._release(slot, holder, False, self.clock() - slot.taken_at):
+                    self.slots.stats.orphans += 1
+                    told.append(text)
+        for text in told:
+            report.tell(text, ResourceWarning)
 
     # ---- the whole pool ----
 
@@ -178,28 +420,20 @@ class Pool(Store):
         least = max(1, self.options.min_conns)
         if type(max_conns) is not int or max_conns < least:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
-        with self._mutex:
-            moved = self._capacity.resize(max_conns)
-        for slot in moved:
-            self._put(slot)
+        self.slots.resize(max_conns)
+        self.end_the_old()
+        self.call_filler()
 
     def drain(self) -> None:
         """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""
-        with self._mutex:
-            self._generation += 1
-            idle = self._capacity.shed()
-        for slot in idle:
-            self._put(slot)
+        self.slots.expire_all()
+        self.end_the_old()
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, idle connections end now, held ones when they come back."""
-        with self._mutex:
-            self._capacity.close()
-            for waiter in self._line.everyone():
-                waiter.error = PoolClosed(f"the pool {self.name!r} was closed while waiting for a connection")
-                waiter.wake()
+        self.slots.close()
+        self.ended.set()
         self.drain()
-        self._ended.set()
 
     # ---- what people ask ----
 
@@ -213,7 +447,26 @@ class Pool(Store):
 
     def histograms(self) -> dict[str, Histogram]:
         """Durations of waits, of holds and of connects. Live objects: copy what must not change."""
-        return {"wait": self.stats.wait, "hold": self.stats.hold, "connect": self.stats.connect}
+        stats = self.slots.stats
+        return {"wait": stats.wait, "hold": stats.hold, "connect": stats.connect}
 
     def __repr__(self) -> str:
         return report.state(self)
+
+
+# ---- fork ----
+
+_all: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+_of_the_parent: dict[object, Any] = {}  # kept for ever: collecting them would say goodbye on sockets that it still uses
+
+
+def _forget_after_fork() -> None:
+    for pool in list(_all):
+        _of_the_parent[pool.slots.home] = (pool.slots, pool._local)
+        for slot in pool.slots.all:
+            slot.holder = None
+        pool._start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

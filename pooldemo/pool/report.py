@@ -1,24 +1,73 @@
-"""What a pool says of itself: numbers, holders, and the text of its errors. Reads without the lock and never blocks."""
+"""What a pool counts and says of itself: numbers, holders, and the text of its errors. Nothing here locks or blocks."""
 
 import logging
 import warnings
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .slot import Holding, Slot
-from .store import Store
+from .holder import Holder, Holding
+
+if TYPE_CHECKING:
+    from .pool import Pool
+    from .slots import Slot, Waiter
 
 logger = logging.getLogger(__name__)
 
+# Seconds. Prometheus' usual bounds for connection pools (0.001 ... 10) with steps between them, so that
+# percentiles read from the counts are good to about a quarter.
+BOUNDS_S = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04,
+    0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 2.5, 4.0, 5.0, 7.5, 10.0,
+    15.0, 30.0, 60.0,
+)  # fmt: skip
 
-def stats(store: Store) -> dict[str, float]:
+
+class Histogram:
+    """Durations counted in buckets: `counts[i]` of them were at most `bounds_s[i]`, the last lay above every bound."""
+
+    __slots__ = ("counts", "total_s")
+    bounds_s = BOUNDS_S
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.total_s += seconds
+
+
+@dataclass(slots=True)
+class Stats:
+    """The counters of one pool since it was made; changed under its lock, read without it."""
+
+    asked: int = 0  # checkouts asked for
+    queued: int = 0  # checkouts that had to wait for a slot
+    errors: int = 0  # checkouts that got no connection
+    timeouts: int = 0  # of the errors, how many were PoolTimeout
+    refused: int = 0  # of the errors, how many were PoolFull
+    returns_bad: int = 0  # checkins of a connection that could not be used again
+    connects: int = 0  # attempts to connect
+    connect_errors: int = 0  # attempts that failed
+    lost: int = 0  # idle connections found dead
+    orphans: int = 0  # slots taken back from holders that ended without checkin
+    wait: Histogram = field(default_factory=Histogram)
+    hold: Histogram = field(default_factory=Histogram)
+    connect: Histogram = field(default_factory=Histogram)
+
+
+def stats(pool: "Pool") -> dict[str, float]:
     """Counters since the pool was made and gauges of now, under psycopg_pool's names and a few of our own."""
-    capacity, counted = store._capacity, store.stats
+    slots, counted = pool.slots, pool.slots.stats
     return {
-        "pool_min": store.options.min_conns,
-        "pool_max": capacity.size,
-        "pool_size": capacity.opened,
-        "pool_available": len(capacity.idle),
-        "requests_waiting": capacity.line.count,
-        "requests_num": store._tickets,
+        "pool_min": pool.options.min_conns,
+        "pool_max": slots.size,
+        "pool_size": slots.opened,
+        "pool_available": len(slots.idle),
+        "requests_waiting": slots.waiting,
+        "requests_num": counted.asked,
         "requests_queued": counted.queued,
         "requests_wait_ms": counted.wait.total_s * 1000,
         "requests_errors": counted.errors,
@@ -35,38 +84,55 @@ def stats(store: Store) -> dict[str, float]:
     }
 
 
-def holders(store: Store) -> list[Holding]:
+def holders(pool: "Pool") -> list[Holding]:
     """Who holds a connection now, longest first."""
-    held = [slot for slot in list(store._capacity.slots) if slot.holder is not None]
-    return [holding(store, slot) for slot in sorted(held, key=lambda slot: slot.taken_at)]
+    held = [slot for slot in list(pool.slots.all) if isinstance(slot.holder, Holder) and slot.connection is not None]
+    return [holding(pool, slot) for slot in sorted(held, key=lambda slot: slot.taken_at)]
 
 
-def holding(store: Store, slot: Slot) -> Holding:
+def holding(pool: "Pool", slot: "Slot") -> Holding:
     """One held slot; without a name when it was given back just now."""
     holder, connection = slot.holder, slot.connection
-    statement = store._connector.statement(connection) if connection is not None else ""
-    held_s = store._clock() - slot.taken_at
-    if holder is None:
+    statement = pool.connector.statement(connection) if connection is not None else ""
+    held_s = pool.clock() - slot.taken_at
+    if not isinstance(holder, Holder):
         return Holding("", held_s, statement, str)
-    return Holding(holder.task.name, held_s, statement, holder.task.stack)
+    return Holding(holder.task.name, held_s, statement, holder.task.stack, holder.task.keeps)
 
 
-def because(store: Store, what: str) -> str:
+def because(pool: "Pool", what: str, waiting: int = 0) -> str:
     """An error's text: what happened, the numbers, and who holds the connections longest."""
-    capacity = store._capacity
-    text = f"{what}: {capacity.in_use}/{capacity.size} in use, {capacity.line.count} waiting"
-    longest = ", ".join(map(str, holders(store)[:3]))
-    return f"{text}; held longest by {longest}" if longest else text
+    slots, held = pool.slots, holders(pool)
+    connecting = f" ({slots.filling} connecting)" if slots.filling else ""
+    text = f"{what}: {slots.in_use}/{slots.size} in use{connecting}, {slots.waiting + waiting} waiting"
+    return f"{text}; held longest by {', '.join(map(str, held[:3]))}" if held else text
 
 
-def state(store: Store) -> str:
+def timed_out(pool: "Pool", waiter: "Waiter") -> str:
+    """The text of a PoolTimeout: also whether the server is down, and the rule for who keeps connections too long."""
+    timeout, now, server = waiter.timeout, pool.clock(), pool.slots.server
+    if not timeout:
+        what = "no free connection, and POOL_TIMEOUT=0 says not to wait"
+    elif waiter.outcome == "late":
+        what = f"no connection within {timeout} s"
+    else:
+        what = f"no connection within {now - waiter.asked_at:.1f} s"
+    if server.failure is not None:
+        what += f"; connecting failed ({str(server.failure).strip()})"
+        if waiter.outcome == "down" and timeout:
+            what += f" for {now - server.since:.1f} s now, longer than a quarter of the {timeout:g} s allowed"
+    text = because(pool, what, waiting=1 if timeout else 0)
+    kept = [each for each in holders(pool) if each.keeps and timeout and each.held_s >= timeout]
+    if kept:
+        text += f"; {len(kept)} of {pool.slots.size} are held for longer than {timeout:g} s: {kept[0].keeps}"
+    return text
+
+
+def state(pool: "Pool") -> str:
     """`<Pool default: 3/5 in use, 2 idle, 0 waiting>`"""
-    capacity = store._capacity
-    name = f"{store.name} (closed)" if capacity.closed else store.name
-    return (
-        f"<Pool {name}: {capacity.in_use}/{capacity.size} in use, "
-        f"{len(capacity.idle)} idle, {capacity.line.count} waiting>"
-    )
+    slots = pool.slots
+    name = f"{pool.name} (closed)" if slots.closed else pool.name
+    return f"<Pool {name}: {slots.in_use}/{slots.size} in use, {len(slots.idle)} idle, {slots.waiting} waiting>"
 
 
 def tell(text: str, category: type[Warning]) -> None:

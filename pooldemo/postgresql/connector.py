@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from pooldemo.pool import Options
 
 from . import driver, green
-from .departures import Departures
+from .departures import Leaving
 from .session import first_words
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
@@ -20,7 +20,6 @@ _NOTICE_DISCONNECT_SQL = (
     "SELECT set_config('client_connection_check_interval', '100', false)"
     " WHERE current_setting('client_connection_check_interval', true) = '0'"
 )
-_LEAVE_LIMIT_S = 2.0  # for the server to let go of a connection before another takes its place
 _UNDO_LIMIT_S = 5.0  # for a rollback or a reset at checkin; a server that takes longer loses the connection instead
 # Reported by the server whenever they change (search_path since PostgreSQL 18), so comparing them costs no round trip.
 _REPORTED = ("TimeZone", "search_path", "session_authorization", "default_transaction_read_only")
@@ -46,6 +45,17 @@ class Wrapper(Protocol):
     def configure(self, connection: Any) -> None: ...
 
 
+class Session:
+    """One connection as the pool has it: the driver's, once it is open, and what its server may still count of it."""
+
+    __slots__ = ("connection", "half_open", "leaving")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.half_open: int | None = None  # the socket of a connect that was stopped
+        self.leaving: Leaving | None = None
+
+
 class PostgresConnector:
     """Connections as `wrapper` would make them for itself: its parameters, its time zone, its role.
 
@@ -61,31 +71,26 @@ class PostgresConnector:
         self._health_check = options.health_check
         self._new_poll = green.native_poll()
         self._notices_disconnect = True
-        self._departures = Departures()
 
-    def connect(self, timeout: float | None) -> Any:
+    def new(self) -> Session:
+        """A session that is not open yet."""
+        return Session()
+
+    def open(self, session: Session, timeout: float) -> None:
         """Open and configure a connection, within `timeout` and `connect_timeout`. Raises the driver's error."""
         params = self._wrapper.get_connection_params()
         params |= {name: params.get(name, value) for name, value in driver.CONNECTION_PARAMS.items()}
         params["cursor_factory"] = driver.noting(params["cursor_factory"])
-        given = float(params.get("connect_timeout") or 0)
-        limit = min(given or math.inf, math.inf if timeout is None else timeout)
-        if limit < math.inf:
-            params["connect_timeout"] = max(2, math.ceil(limit))  # libpq's own limit; it counts in seconds, from two
+        limit = min(float(params.get("connect_timeout") or math.inf), timeout)
+        params["connect_timeout"] = max(2, math.ceil(limit))  # libpq's own limit; it counts in seconds, from two
         try:
-            with green.time_limit(None if limit == math.inf else limit):
-                self._departures.wait(min(limit, _LEAVE_LIMIT_S))
-                connection = self._open(params)
-                try:
-                    self._prepare(connection)
-                except BaseException:
-                    self.close(connection)
-                    raise
+            with green.time_limit(limit), green.opening(session):
+                session.connection = connection = self._connect(params)
+                self._prepare(connection)
         except green.TimeLimit:
             raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
-        return connection
 
-    def _open(self, params: dict[str, Any]) -> Any:
+    def _connect(self, params: dict[str, Any]) -> Any:
         try:
             return self._wrapper.get_new_connection(params)
         except BaseException as error:
@@ -119,33 +124,45 @@ class PostgresConnector:
         connection._reported = driver.reported(connection, _REPORTED)
         connection._dirty, connection._statement = False, ""
 
-    def close(self, connection: Any) -> None:
+    def close(self, session: Session) -> None:
         """Close the socket: the server rolls back, and ends a query that still runs. Does not switch."""
+        connection, session.connection = session.connection, None
         with contextlib.suppress(Exception):
-            left, connection._left = connection._left, None
-            if left is None and not connection.closed:
-                left = os.dup(connection.fileno())
-            driver.close(connection)
-            if left is not None:
-                self._departures.add(left)
+            if connection is not None:
+                left, connection._left = getattr(connection, "_left", None), None
+                if left is None and not connection.closed:
+                    left = os.dup(connection.fileno())
+                driver.close(connection)
+                if left is not None:
+                    session.leaving = Leaving(left)
+            elif session.half_open is not None:
+                half_open, session.half_open = session.half_open, None
+                session.leaving = Leaving(half_open)
 
-    def check(self, connection: Any, timeout: float | None) -> bool:
-        """Look at the socket: 0.5 us. Something to read, a goodbye or a message of TLS, is a doubt: it costs a ping."""
+    def gone(self, session: Session) -> bool:
+        """Whether the server has closed its end. Does not switch."""
+        return session.leaving is None or session.leaving.gone()
+
+    def check(self, session: Session) -> bool:
+        """Look at the socket: 0.5 us. Something to read, a goodbye or a message of TLS, is a doubt."""
+        connection = session.connection
         mode = self._health_check
-        if mode == "auto" and not connection.closed:
-            return not connection._look(0) or self._ping(connection, timeout)
-        return not connection.closed and (mode == "never" or self._ping(connection, timeout))
+        return not connection.closed and (mode == "never" or (mode == "auto" and not connection._look(0)))
 
-    def _ping(self, connection: Any, timeout: float | None) -> bool:
+    def ping(self, session: Session, timeout: float) -> bool:
+        """Ask the server, for a round trip."""
+        if session.connection.closed:
+            return False
         try:
-            with green.time_limit(timeout), connection.cursor() as cursor:
+            with green.time_limit(timeout), session.connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
         except (driver.Error, green.TimeLimit):
             return False
         return True
 
-    def recycle(self, connection: Any) -> bool:
+    def recycle(self, session: Session) -> bool:
         """Undo what the last holder left: a transaction, autocommit, isolation, and session state as RESET says."""
+        connection = session.connection
         idle = driver.idle_and_whole(connection)
         if idle is None:
             return False
@@ -188,6 +205,7 @@ class PostgresConnector:
         text = str(error)
         return bool(_BUSY.search(text)) or (not first and bool(_AWAY.search(text)))
 
-    def statement(self, connection: Any) -> str:
+    def statement(self, session: Session) -> str:
         """The first words of the connection's last statement."""
-        return first_words(str(connection._statement))
+        connection = session.connection
+        return first_words(str(connection._statement)) if connection is not None else ""

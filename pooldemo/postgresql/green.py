@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.pool import Task, ThreadTask
+from pooldemo.pool import Task, ThreadTask, start_thread
 
 
 def is_patched() -> bool:
@@ -34,12 +35,6 @@ def native(module: str, name: str) -> Any:
 
         return monkey.get_original(module, name)
     return getattr(sys.modules[module], name)
-
-
-def native_lock() -> Callable[[], Any]:
-    """The factory of thread locks, at half the price of a greenlet's. Only for locks under which nobody switches."""
-    lock: Callable[[], Any] = native("_thread", "allocate_lock")
-    return lock
 
 
 def native_poll() -> Callable[[], "select.poll"]:
@@ -73,6 +68,20 @@ def make_driver_green() -> None:
         psycopg2.extensions.set_wait_callback(_wait)
 
 
+_openings: dict[int, Any] = {}  # what each greenlet or thread opens now
+
+
+@contextlib.contextmanager
+def opening(session: Any) -> Iterator[None]:
+    """Who is stopped in the body, while it connects, leaves the socket behind in `session.half_open`."""
+    me = threading.get_ident()
+    _openings[me] = session
+    try:
+        yield
+    finally:
+        del _openings[me]
+
+
 def _wait(connection: Any) -> None:
     """psycogreen's wait callback. Who is stopped in it leaves the socket behind in `_left`, for psycopg2 closes the
     connection at once, and its query runs on."""
@@ -81,8 +90,12 @@ def _wait(connection: Any) -> None:
     try:
         gevent_wait_callback(connection)
     except BaseException:
-        if getattr(connection, "_look", None) is not None:  # one of a pool, and complete
-            with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
+        with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
+            if getattr(connection, "_look", None) is not None:  # one of a pool, and complete
+                connection._left = os.dup(connection.fileno())
+            elif (session := _openings.get(threading.get_ident())) is not None and session.connection is None:
+                session.half_open = os.dup(connection.fileno())
+            elif session is not None:
                 connection._left = os.dup(connection.fileno())
         raise
 
@@ -103,8 +116,28 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         yield
 
 
+def starter() -> Callable[[Callable[[], None]], None]:
+    """The pool's way to do something in the background: on the hub of who calls this, from whatever native thread."""
+    if not is_patched():
+        return start_thread
+    import gevent
+
+    hub, native_ident = gevent.get_hub(), native("_thread", "get_ident")
+    home = native_ident()
+
+    def start(work: Callable[[], None]) -> None:
+        if native_ident() == home:
+            gevent.spawn(work)
+        else:
+            hub.loop.run_callback_threadsafe(gevent.spawn, work)
+
+    return start
+
+
 class GreenletTask:
     """The current greenlet, as the pool's Task."""
+
+    keeps = ""
 
     def __init__(self) -> None:
         import greenlet

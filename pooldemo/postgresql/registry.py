@@ -1,14 +1,11 @@
 """The pools of this process: one for each alias and its parameters."""
 
-import _thread
 import threading
-import weakref
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
 from pooldemo.pool import Options, Pool, PoolError
-from pooldemo.pool.slot import Holder
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
@@ -31,7 +28,7 @@ class ConnectionPool(Pool):
     def __init__(self, wrapper: Database, options: Options) -> None:
         green.refuse_late_patch()
         connector = PostgresConnector(wrapper, options)
-        super().__init__(connector, options, name=wrapper.alias, task=green.current_task, mutex=green.native_lock())
+        super().__init__(connector, options, name=wrapper.alias, task=green.current_task, start=green.starter())
         self._wrapper = wrapper
 
     @property
@@ -48,7 +45,7 @@ class ConnectionPool(Pool):
             slot = self.checkout()
         except PoolError as error:
             raise errors.as_django(error) from error.__cause__
-        connection = slot.connection
+        connection = slot.connection.connection
         connection._slot, connection._pool = slot, self
         return connection
 
@@ -57,24 +54,27 @@ class ConnectionPool(Pool):
 
         One whose greenlet or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
         """
-        slot, connection._slot = connection._slot, None
+        slot = connection._slot
         if slot is None:
             raise ValueError(f"{connection!r} is not checked out of {self!r}: it was given back already")
-        if slot.connection is connection:
-            self.checkin(slot)
+        if slot.connection is None or slot.connection.connection is not connection:
+            connection._slot = None
+            return
+        if not self.owns(slot):
+            self.checkin(slot)  # says so, or knows that it is of this process's parent
+            return
+        connection._slot = None
+        self.checkin(slot)
 
     def share(self, connection: Any, wrapper: Database) -> None:
         """Bind a checkout to the life of a wrapper that threads share, rather than to that of who made it.
 
         Django lets any of them use and close it. If nobody does, its slot comes back when the wrapper is collected.
         """
-        slot = connection._slot
-        slot.holder.slots.discard(slot)
-        slot.holder = holder = Holder(slot.holder.task)
-        holder.slots.add(slot)
-        # In a thread of its own, because the garbage collector may run in one that is under the pool's lock.
-        release = weakref.finalize(wrapper, _thread.start_new_thread, self._release, (slot, holder, False))
-        release.atexit = False
+        lifelines = wrapper.__dict__.setdefault("_pool_lifelines", {})
+        if self not in lifelines:
+            lifelines[self] = self.lifeline()
+        self.rebind(connection._slot, lifelines[self])
 
 
 _lock = threading.Lock()

@@ -128,6 +128,6 @@ def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples: Sample
 
 
 def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
-    from pooldemo.pool.stats import BOUNDS_S as ours
+    from pooldemo.pool import BOUNDS_S as ours
 
     assert set(metrics.BOUNDS_S) <= set(ours)

@@ -13,7 +13,6 @@ from typing import Any
 import gevent
 import greenlet
 import pytest
-from gevent import monkey
 
 from pooldemo.pool import Options, Pool
 
@@ -77,10 +76,9 @@ class Run:
         self, scenario: Callable[["Run"], None], kill: Callable[[], Any], nth: int, delay: int, again: bool
     ) -> None:
         self.connector = FakeConnector()
-        self.connector.on_connect, self.connector.on_check, self.connector.on_recycle = twice, switch, switch
-        lock = monkey.get_original("_thread", "allocate_lock")
+        self.connector.on_connect, self.connector.on_ping, self.connector.on_recycle = twice, switch, switch
         options = Options.read(MAX_CONNS=CAP, MAX_IDLE=0, MAX_LIFETIME=0)
-        self.pool = Pool(self.connector, options, mutex=lock, spread=lambda: 0.0)
+        self.pool = Pool(self.connector, options, spread=lambda: 0.0)
         self.nth, self.delay, self.again = nth, delay, again
         self.switches = 0
         self.error: BaseException | None = None  # what stops the victim
@@ -107,7 +105,7 @@ class Run:
     def request(self, dead: bool = False) -> None:
         """What everybody here does: checkout, query, checkin."""
         slot = self.pool.checkout()
-        assert self.connector.connecting + len(self.connector.open) <= CAP
+        assert self.connector.connecting + len(self.connector.opened) <= CAP
         try:
             switch()
             if dead:

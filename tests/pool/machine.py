@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from pooldemo.pool import PoolClosed, PoolFull, PoolTimeout
+from pooldemo.pool.holder import Holder
 
 from .world import GREEN, Holding, Refused, assert_whole, busy, make, until_quiet
 
@@ -69,12 +70,12 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(asker=askers)
     def lose_the_connection(self, asker: Holding) -> None:
-        if asker.connection in self.connector.open:
+        if asker.connection in self.connector.opened:
             self.connector.dead.add(asker.connection)
 
     @rule()
     def lose_all_connections(self) -> None:
-        self.connector.dead |= self.connector.open
+        self.connector.dead |= self.connector.opened
 
     @precondition(lambda self: GREEN)
     @rule(asker=consumes(askers))
@@ -116,19 +117,17 @@ class PoolMachine(RuleBasedStateMachine):
     def it_keeps_its_invariants(self) -> None:
         if not hasattr(self, "pool"):
             return
-        capacity, connector = self.pool._capacity, self.connector
-        with self.pool._mutex:
-            slots, idle, empty = list(capacity.slots), list(capacity.idle), list(capacity.empty)
-            waiting = capacity.line.count
-            held = [slot for slot in slots if slot.holder is not None]
-        assert connector.connecting + len(connector.open) <= len(slots), (connector.connecting, connector.open)
+        capacity, connector = self.pool.slots, self.connector
+        with self.pool.slots.mutex:
+            slots, idle, empty = list(capacity.all), list(capacity.idle), list(capacity.unready)
+            waiting = len(capacity.line)
+            held = [slot for slot in slots if isinstance(slot.holder, Holder)]
+        assert connector.connecting + len(connector.opened) <= len(slots), (connector.connecting, connector.opened)
         assert 0 <= connector.connecting + len(held) + len(idle) <= len(slots)
         assert len(slots) <= capacity.size or not idle, "idle while it shrinks"
-        assert len(slots) <= capacity.size or not empty, "empty while it shrinks"
         assert not (idle and waiting), f"{len(idle)} idle while {waiting} wait"
-        assert not (empty and capacity.line._plain), "empty slots while somebody waits who has none"
         assert len({*map(id, idle), *map(id, empty), *map(id, held)}) == len(idle) + len(empty) + len(held)
-        assert all(slot.connection in connector.open for slot in [*idle, *held])
+        assert all(slot.connection in connector.opened for slot in [*idle, *held])
         assert self.pool.get_stats()["requests_num"] == len(self.all)
         served = sum(self.pool.histograms()["wait"].counts)
         assert served == sum(asker.slot is not None for asker in self.all)
@@ -152,7 +151,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.pool.checkin(slot)
             assert_whole(self.pool, self.connector)
         self.pool.close()
-        assert not self.connector.open
+        assert not self.connector.opened
 
 
 settings.register_profile(

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 from pooldemo.pool import PoolError, PoolTimeout, Slot
+from pooldemo.pool.holder import Holder
 
 from .world import GREEN, FakeConnector, Refused, Worker, assert_whole, busy, eventually, make
 
@@ -44,7 +45,8 @@ class Round:
         self.least = max(1, self.pool.options.min_conns)
         self.patience = dice.choice([0.0, 0.02, 0.2])  # how often something goes wrong
         self.connector.on_connect = self._connect
-        self.connector.on_check = self._check
+        self.connector.on_check = self._look
+        self.connector.on_ping = self._check
         self.connector.on_recycle = self._check
         self.running: set[Worker] = set()
 
@@ -65,7 +67,7 @@ class Round:
         assert stats["requests_num"] == counts["requests"], (stats, counts)
         assert stats["requests_errors"] == counts["requests"] - counts["served"], (stats, counts)
         assert stats["returns_num"] == counts["served"], (stats, counts)
-        assert not self.connector.open, self.connector.open
+        assert not self.connector.opened, self.connector.opened
         return counts
 
     def _count(self, what: str) -> None:
@@ -75,10 +77,10 @@ class Round:
     def look(self) -> None:
         """The invariants, which hold at any moment."""
         pool, connector = self.pool, self.connector
-        capacity = pool._capacity
-        with pool._mutex:
-            slots, idle, waiting = len(capacity.slots), len(capacity.idle), capacity.line.count
-            used = connector.connecting + len(connector.open)
+        capacity = pool.slots
+        with pool.slots.mutex:
+            slots, idle, waiting = len(capacity.all), len(capacity.idle), len(capacity.line)
+            used = connector.counted()
         if used > slots or not 0 <= idle <= slots:
             self.broken.append(f"{used} connections, {idle} idle, in {slots} slots")
         if idle and waiting:
@@ -98,6 +100,10 @@ class Round:
 
     def _check(self, connection: int) -> None:
         self._switch()
+        if self.dice.random() < self.patience / 4:
+            self.connector.dead.add(connection)
+
+    def _look(self, connection: int) -> None:
         if self.dice.random() < self.patience / 4:
             self.connector.dead.add(connection)
 
@@ -147,7 +153,7 @@ class Round:
         try:
             self.pool.checkin(slot)
         finally:
-            if slot.holder is not None and slot.holder.task.name == threading.current_thread().name:
+            if isinstance(slot.holder, Holder) and slot.holder.task.name == threading.current_thread().name:
                 self.broken.append("still held after checkin")
 
     def _meddle(self, seed: float) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pooldemo.pool import orphans
-
 from .world import GREEN, assert_whole, make
 
 PRELUDE = """
@@ -16,15 +14,16 @@ import os, sys, threading
 waitpid = os.waitpid
 if "gevent.monkey" in sys.modules:  # gevent's own misses a child that ends before its loop looks
     waitpid = sys.modules["gevent.monkey"].get_original("os", "waitpid")
-from pooldemo.pool import Options, Pool, orphans
+from pooldemo.pool import Options, Pool
 log = []
 class Connector:
     errors = (OSError,)
-    def connect(self, timeout):
-        log.append("connect"); return len(log)
+    def new(self): return object()
+    def open(self, connection, timeout): log.append("connect")
     def close(self, connection): log.append("close")
-    def check(self, connection, timeout):
-        log.append("check"); return True
+    def gone(self, connection): return True
+    def check(self, connection): return True
+    def ping(self, connection, timeout): return True
     def recycle(self, connection):
         log.append("recycle"); return True
     def is_transient(self, error, first): return False
@@ -92,7 +91,7 @@ threads = [threading.Thread(target=hold) for _ in range(2)]
 for thread in threads: thread.start()
 held.wait()
 def look():
-    gc.collect(); orphans.reap(pool); pool.checkin(pool.checkout(1)); orphans.reap(pool)
+    gc.collect(); pool.catch_up(); pool.checkin(pool.checkout(1)); pool.catch_up()
 in_child(look); end.set()
 for thread in threads: thread.join()
 print(pool)
@@ -107,12 +106,12 @@ def test_it_takes_nothing_from_a_thread_that_a_fork_has_ended(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)  # the child, before the pool has heard of the fork
     lifeline = pool._local.lifeline
     lifeline.__del__()
-    orphans.reap(pool)
-    assert connector.open == {1}
+    pool.catch_up()
+    assert connector.opened == {1}
     monkeypatch.undo()
     pool.checkin(slot)
     assert_whole(pool, connector)
 
 
 def test_it_forgets_a_lock_that_was_held_while_forking():
-    assert run("pool._mutex.acquire()\nin_child(lambda: pool.checkin(pool.checkout()))") == ["connect recycle"]
+    assert run("pool.slots.mutex.acquire()\nin_child(lambda: pool.checkin(pool.checkout()))") == ["connect recycle"]

@@ -119,7 +119,7 @@ def test_it_waits_as_long_as_it_takes_without_pool_timeout():
         line = queue(pool, 1)
     assert line[0].has_it().connection == 1
     line[0].give_back()
-    assert connector.timeouts == [None]
+    assert_whole(pool, connector)
 
 
 def test_it_waits_for_the_time_that_the_checkout_says_instead():
@@ -132,35 +132,46 @@ def test_it_takes_what_is_free_even_if_nobody_may_wait():
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
     pool.checkin(pool.checkout())
     pool.checkin(pool.checkout())
-    assert connector.open == {1}
-    assert connector.timeouts == [None]
+    assert connector.opened == {1}
 
 
 def test_it_gives_a_doubtful_connection_time_even_if_nobody_may_wait():
-    pool, _connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
     pool.checkin(pool.checkout())
-    limits = []
-    pool._check = lambda connection, timeout: limits.append(timeout) or True
+    asked = []
+    connector.on_ping = asked.append
+    pool._check = lambda connection: False
     pool.checkin(pool.checkout())
-    assert limits == [None]
+    assert asked == [1]
+    assert connector.opened == {1}
 
 
-def test_it_has_one_deadline_for_waiting_and_connecting():
-    clock = Clock()
-    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=30, clock=clock)
-    with taken(pool) as (holder,):
-        (waiter,) = queue(pool, 1)
-        clock.now += 20
-        connector.dead.add(1)
-        holder.give_back()
-        waiter.give_back()
-    assert connector.timeouts == [30, 10]
+def test_it_keeps_the_deadline_while_the_connect_goes_on():
+    """Who asks next has what was connected for who gave up."""
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0.3)
+    gate = Gate()
+    connector.on_connect = gate.wait
+    late = Holding(pool)
+    gate.has(1)
+    with pytest.raises(PoolTimeout, match=r"within 0.3 s: 1/1 in use \(1 connecting\), 1 waiting"):
+        late.worker.result()
+    waiter = Holding(pool, timeout=None)
+    gate.open()
+    assert waiter.give_back() == 1
+    assert_whole(pool, connector)
 
 
-def test_it_accepts_any_finite_pool_timeout():
-    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=1e300)
+@pytest.mark.parametrize(("given", "limit_s"), [(0, 30), (None, 30), (2, 10), (60, 60)])
+def test_it_gives_a_connect_a_limit_of_its_own(given, limit_s):
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=given)
+    pool.checkin(pool.checkout())
+    assert connector.timeouts == [limit_s]
+
+
+def test_it_accepts_a_timeout_longer_than_any_lock_can_wait():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=1e9)
     with taken(pool):
-        line = queue(pool, 1)
+        line = queue(pool, 1, timeout=1e300)
     line[0].give_back()
     assert_whole(pool, connector)
 
@@ -186,11 +197,28 @@ def test_it_says_who_holds_the_connections_longest():
 def test_it_tells_a_holder_who_asks_for_a_second_slot_that_it_would_wait_for_itself():
     pool, connector = make(MAX_CONNS=1)
     slot = pool.checkout()
-    with pytest.raises(PoolFull, match="holds a connection of this pool already") as caught:
+    with pytest.raises(PoolFull, match="holds every connection of this pool already") as caught:
         pool.checkout(timeout=None)
     assert threading.current_thread().name in str(caught.value)
     pool.checkin(slot)
     pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_lets_a_holder_wait_for_what_others_hold():
+    pool, connector = make(MAX_CONNS=2)
+    other = Holding(pool).has_it()
+
+    def both():
+        slots = [pool.checkout(), pool.checkout()]
+        assert {slot.connection for slot in slots} == {1, 2}
+        for slot in slots:
+            pool.checkin(slot)
+
+    worker = Worker(both)
+    waiting(pool, 1)
+    other.give_back()
+    worker.result()
     assert_whole(pool, connector)
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from pooldemo.pool import Histogram, PoolTimeout
-from pooldemo.pool.stats import BOUNDS_S
+from pooldemo.pool import BOUNDS_S, Histogram, PoolTimeout
 
 from .world import Clock, Gate, Holding, Refused, assert_whole, make, queue, taken
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from pooldemo.pool import Options, Pool, Slot
 
-PATIENCE_S = 10.0  # how long a test waits for what must come; only a failing one waits that long
+PATIENCE_S = float(
+    __import__("os").environ.get("PAT", 10.0)
+)  # how long a test waits for what must come; only a failing one waits that long
 GREEN = threading.Lock().__class__.__module__ != "_thread"
 
 
@@ -67,47 +69,70 @@ def nothing(*_: Any) -> None:
 
 
 class FakeConnector:
-    """Counts what it is asked for; `on_connect(n)`, `on_check(c)` and `on_recycle(c)` may park, switch or raise."""
+    """Counts what it is asked for; `on_connect(n)`, `on_ping(c)` and `on_recycle(c)` may park, switch or raise.
+
+    A closed connection in `lingering` still counts at its server.
+    """
 
     errors = (Refused,)
 
     def __init__(self) -> None:
         self.on_connect: Callable[[int], Any] = nothing
         self.on_check: Callable[[int], Any] = nothing
+        self.on_ping: Callable[[int], Any] = nothing
         self.on_recycle: Callable[[int], Any] = nothing
         self.numbers = itertools.count(1)
         self.connecting = 0
-        self.open: set[int] = set()
+        self.opened: set[int] = set()
+        self.lingers: set[int] = set()
+        self.linger = False
+        self.lingering: set[int] = set()
         self.dead: set[int] = set()
         self.dirty: set[int] = set()
         self.closed: list[int] = []
-        self.timeouts: list[float | None] = []
+        self.timeouts: list[float] = []
         self.firsts: list[bool] = []
         self.peak = 0
         self._lock = threading.Lock()
 
-    def connect(self, timeout: float | None) -> int:
-        number = next(self.numbers)
+    def new(self) -> int:
+        return next(self.numbers)
+
+    def open(self, number: int, timeout: float) -> None:
         with self._lock:
             self.timeouts.append(timeout)
             self.connecting += 1
-            self.peak = max(self.peak, self.connecting + len(self.open))
+            self.peak = max(self.peak, self.counted())
         try:
             self.on_connect(number)
             with self._lock:
-                self.open.add(number)
+                self.opened.add(number)
         finally:
             with self._lock:
                 self.connecting -= 1
-        return number
 
     def close(self, connection: int) -> None:
-        self.open.remove(connection)  # KeyError: closed twice
-        self.closed.append(connection)
+        if connection in self.opened:
+            self.opened.remove(connection)
+            self.closed.append(connection)
+        if connection in self.lingers or self.linger:
+            self.lingering.add(connection)
 
-    def check(self, connection: int, timeout: float | None) -> bool:
+    def gone(self, connection: int) -> bool:
+        assert connection not in self.opened, f"{connection} was given up and not closed"
+        return connection not in self.lingering
+
+    def counted(self) -> int:
+        """What the server counts."""
+        return self.connecting + len(self.opened) + len(self.lingering)
+
+    def check(self, connection: int) -> bool:
         self.on_check(connection)
-        assert connection in self.open, f"{connection} was given out after it was closed"
+        assert connection in self.opened, f"{connection} was given out after it was closed"
+        return connection not in self.dead
+
+    def ping(self, connection: int, timeout: float) -> bool:
+        self.on_ping(connection)
         return connection not in self.dead
 
     def recycle(self, connection: int) -> bool:
@@ -230,14 +255,16 @@ def queue(pool: Pool, count: int, **checkout: Any) -> list[Holding]:
 def assert_whole(pool: Pool, connector: FakeConnector) -> None:
     """Nothing is held, nothing waits, and every slot can be had at once."""
     eventually(lambda: connector.connecting == 0)
+    slots = pool.slots
+    eventually(lambda: not slots.filling and not pool.holders(), pool)
+    eventually(lambda: len(slots.idle) + len(slots.unready) == slots.size, pool)
     stats = pool.get_stats()
-    capacity = pool._capacity
-    assert stats["requests_waiting"] == 0
-    assert not pool.holders()
-    places = [*capacity.empty, *capacity.idle]
-    assert len(places) == len(set(map(id, places))) == len(capacity.slots) == capacity.size, (places, capacity.slots)
-    assert sorted(slot.connection for slot in capacity.idle) == sorted(connector.open)
-    assert all(slot.connection is None and slot.holder is None for slot in capacity.empty)
+    assert stats["requests_waiting"] == len(slots.line) == 0
+    places = [*slots.unready, *slots.idle]
+    assert len(places) == len(set(map(id, places))) == len(slots.all) == slots.size, (places, slots.all)
+    assert sorted(slot.connection for slot in slots.idle) == sorted(connector.opened)
+    assert all(slot.connection is None for slot in slots.unready)
+    assert all(slot.holder is None for slot in slots.all)
     assert stats["requests_num"] == sum(pool.histograms()["wait"].counts) + stats["requests_errors"]
 
 

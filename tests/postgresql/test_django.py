@@ -268,7 +268,7 @@ def test_plain_threads_share_a_pool_like_greenlets(site: Site) -> None:
 
 @threaded
 def test_threads_wait_no_longer_than_pool_timeout(site: Site) -> None:
-    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0.1)
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1)
     told: list[Exception] = []
 
     def request() -> None:

@@ -169,7 +169,7 @@ def test_closing_a_connection_that_is_in_its_commit_blocks_nobody(site: Site) ->
     site.wait_until(lambda: raws)
     gevent.sleep(0.02)
     assert not greenlet_in_commit.ready()
-    db.pool._connector.close(raws[0])
+    db.pool.connector.close(raws[0]._slot.connection)
     gate.thaw()
     with pytest.raises(DatabaseError):
         greenlet_in_commit.get()

@@ -1,0 +1,94 @@
+"""Fillers: threads, or greenlets under the monkey patch, that give slots a connection. Who asks for one never connects.
+
+A filler waits until the server has let go of a slot's last connection, and for as long as a server that is down is to
+be left alone. Then it connects, or asks a doubtful connection, and the slot goes to whoever is first in the line by
+then. Who gave up meanwhile has nothing to undo.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from .errors import PoolError
+from .slots import Claim
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+logger = logging.getLogger(__name__)
+
+_LEAST_LIMIT_S = 10.0  # for a connect, whatever POOL_TIMEOUT is: who comes next is glad of a slow one
+_LIMIT_S = 30.0  # when POOL_TIMEOUT sets none: a connect that hangs must not keep its slot for ever
+_LONGEST_LOOK_S = 0.02  # between two looks whether a closed connection is gone
+
+
+def fill_in_background(pool: "Pool") -> None:
+    """What a filler does. Blocks. Whatever stops it, one waiter learns of it."""
+    try:
+        fill(pool)
+    except BaseException as stopped:
+        error = PoolError(f"connecting was stopped by {stopped!r}")
+        error.__cause__ = stopped
+        pool.slots.failed(Claim(), error, False, 0.0, 0.0)
+
+
+def fill(pool: "Pool") -> None:
+    """Give slots a connection, one after the other, as long as there is a want of it. Blocks."""
+    while _fill_one(pool, Claim()):
+        pass
+
+
+def _fill_one(pool: "Pool", filler: Claim) -> bool:
+    """Whether to go on."""
+    slots = pool.slots
+    try:
+        looks = 0
+        while pause_s := slots.claim_unready(filler, pool.clock()):
+            if not pool.look_for_the_gone():
+                looks += 1
+                pool.ended.wait(max(pause_s, min(0.001 * 2**looks, _LONGEST_LOOK_S)))
+        if filler.slot is None:
+            return False
+        pool.call_filler()  # while this one works
+        return _connect(pool, filler)
+    finally:
+        slots.dismiss(filler)
+        pool.put(filler, filled=True)
+
+
+def _connect(pool: "Pool", filler: Claim) -> bool:
+    slot, slots, connector, options = filler.slot, pool.slots, pool.connector, pool.options
+    limit_s = max(options.pool_timeout or _LIMIT_S, _LEAST_LIMIT_S)
+    if slot.connection is not None:
+        if pool.clock() < slot.expires_at and connector.ping(slot.connection, limit_s):
+            pool.put(filler, fresh=True, filled=True)
+            return True
+        slots.stats.lost += 1
+        pool.discard(slot)
+        return True
+    generation = slots.generation
+    started_at = pool.clock()
+    slots.stats.connects += 1
+    try:
+        connection = slot.leaving = connector.new()
+        connector.open(connection, limit_s)
+        now = pool.clock()
+        lifetime_s = options.max_lifetime * (1 - 0.1 * pool.spread()) or float("inf")
+        slots.connected(filler, connection, generation, now + lifetime_s, now - started_at)
+    except BaseException as error:
+        slots.stats.connect_errors += 1
+        pool.discard(slot)
+        if not isinstance(error, Exception):
+            raise
+        return _tell(pool, filler, error)
+    pool.put(filler, fresh=True, filled=True)
+    return True
+
+
+def _tell(pool: "Pool", filler: Claim, error: Exception) -> bool:
+    first = not any(pool.slots.stats.connect.counts)
+    transient = isinstance(error, pool.connector.errors) and pool.connector.is_transient(error, first=first)
+    if pool.slots.failed(filler, error, transient, pool.clock(), pool.spread()):
+        return True
+    if pool.options.min_conns:
+        logger.warning("MIN_CONNS: %r cannot connect ahead: %s", pool, error)
+    return False

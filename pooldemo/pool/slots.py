@@ -1,0 +1,428 @@
+"""The slots of a pool and the line of those who wait for one: every decision, each a method under one lock.
+
+Nothing here blocks, logs, formats, or calls what others wrote. Two rules keep the decisions whole, whatever happens:
+
+- **Read first, then commit without a call.** Python lets a signal handler, a kill or the garbage collector in only
+  after a call, at the start of a function, and at a loop's jump back. So the assignments of a decision stand together,
+  and the one call that may have to follow (`append`, `release`) comes last, with everything whole before it and after.
+- **Nobody comes in twice.** The lock is reentrant, so that a finaliser or a signal handler that gives a connection back
+  in the midst of a decision does not stop the thread for ever; `busy_here` tells it to do so elsewhere.
+"""
+
+import _thread
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from .holder import Holder
+from .report import Stats
+from .server import Server
+
+SHORTEST_PAUSE_S = 0.001  # between two looks whether a closed connection is gone from the server
+
+
+class Claim:
+    """What the pool itself does with a slot: closes it, or fills it."""
+
+    __slots__ = ("held", "slot")
+
+    def __init__(self) -> None:
+        self.held = 0  # as a Holder has it; nobody reads it
+        self.slot: Any = None  # the Slot that it got, if any
+
+
+class Slot:
+    """The right to hold one server connection. It outlives its connection and always goes back to its pool.
+
+    `holder` is who has it; None, and only None, when it lies in `idle` or `unready`. `connection` is one that can be
+    used, `leaving` a closed or half-open one that the server may still count: it goes before another may come.
+    `taken_at`, `idle_since` and `expires_at` are the clock's seconds.
+    """
+
+    __slots__ = ("connection", "expires_at", "holder", "home", "idle_since", "leaving", "taken_at", "uses")
+
+    def __init__(self, home: object) -> None:
+        self.home = home  # the `Slots.home` it belongs to
+        self.holder: Holder | Claim | None = None
+        self.connection: Any = None
+        self.leaving: Any = None
+        self.expires_at = float("inf")
+        self.idle_since = 0.0
+        self.taken_at = 0.0
+        self.uses = 0
+
+    def vacate(self) -> None:
+        """Its connection is about to be closed."""
+        if self.connection is not None:
+            self.leaving = self.connection
+            self.connection = None
+
+
+class Waiter:
+    """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
+
+    __slots__ = ("asked_at", "fills", "fresh", "gate", "holder", "outcome", "over", "slot", "timeout", "woken")
+
+    def __init__(self, holder: Holder, timeout: float | None, asked_at: float, slot: "Slot | None" = None) -> None:
+        self.holder, self.timeout, self.asked_at = holder, timeout, asked_at
+        self.slot: Any = slot
+        self.fresh = False  # its connection needs no look: it was opened or pinged just now
+        self.fills = False  # it must fill a slot itself: no thread can be started
+        self.over = False  # counted as served or failed
+        # Why it gets no slot: "closed (meanwhile)", "full", "itself", "at once", "late", "down", or what `open` raised.
+        self.outcome: str | Exception = ""
+        self.woken = False
+        self.gate = threading.Lock()  # under the monkey patch: a greenlet's lock
+        self.gate.acquire()
+
+
+class Slots:
+    """At most `size` slots. Invariants, whenever the lock is free:
+
+    Every slot of `all` is in one place: `idle`, `unready`, or with its `holder`. `len(all) <= size`, except after a
+    `resize` downwards until the surplus has come back. While anybody waits, `idle` is empty.
+    """
+
+    def __init__(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
+        # A thread's lock also under the monkey patch: it costs half, and nobody switches while he has it.
+        self.mutex = _thread.RLock()
+        self.busy_here = self.mutex._is_owned  # type: ignore[attr-defined]  # threading.Condition asks it, too
+        self.home = object()
+        self.size = size
+        self.closed = False
+        self.generation = 0  # raised by `expire_all`: what was connecting meanwhile is old when it arrives
+        self.all = [Slot(self.home) for _ in range(size)]
+        self.idle: list[Slot] = []  # last in, first out: those that nobody needs grow old at the front
+        self.unready = list(self.all)  # without a connection, or with a doubtful one: a filler's work
+        self.line: OrderedDict[Waiter, None] = OrderedDict()  # first in, first out; O(1) to leave from anywhere
+        self.filling = 0  # slots in the hands of fillers
+        self.called = False  # a filler was started and has not come yet
+        self.usher: object | None = None  # the filler that waits for the server: there is one at most
+        self.server = Server()
+        self.stats = Stats()
+        self.waits = self.stats.wait.counts  # the fast path's: looked up once
+        self._keep_idle, self._min_open, self._max_waiting = keep_idle, min_open, max_waiting
+        self._set_room()
+
+    @property
+    def opened(self) -> int:
+        """Slots with a connection, or with one on its way."""
+        return len(self.all) - len(self.unready)
+
+    @property
+    def waiting(self) -> int:
+        """Waiters for whom no connection is on its way."""
+        return max(len(self.line) - self.filling, 0)
+
+    @property
+    def in_use(self) -> int:
+        """Slots in somebody's hands."""
+        return self.opened - len(self.idle)
+
+    # ---- waiters ----
+
+    def join(self, waiter: Waiter) -> None:
+        """Give a waiter a slot that is idle, or a place in the line, or an `outcome` that says why neither."""
+        with self.mutex:
+            waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
+            self.stats.asked += 1
+            if self.closed:
+                waiter.outcome = "closed"
+            elif self.idle:
+                slot = self.idle[-1]
+                slot.holder = waiter.holder
+                waiter.holder.held += 1
+                waiter.slot = slot
+                del self.idle[-1]
+            elif waiter.timeout == 0 and (waiting >= 0 or self.server.failure is not None):
+                waiter.outcome = "at once"
+            elif self._max_waiting and waiting >= self._max_waiting:
+                waiter.outcome = "full"
+            elif waiter.holder.held >= len(self.all):
+                waiter.outcome = "itself"
+            else:
+                self.stats.queued += waiting >= 0
+                self.line[waiter] = None
+
+    def doubt(self, waiter: Waiter) -> None:
+        """Put a waiter's slot among the unready, for a filler to look after. It gets another, or waits as the first."""
+        with self.mutex:
+            slot = waiter.slot
+            waiter.slot = None
+            waiter.fresh = False
+            waiter.holder.held -= 1
+            slot.holder = None
+            self.unready += (slot,)
+            if self.idle:
+                slot = self.idle[-1]
+                slot.holder = waiter.holder
+                waiter.holder.held += 1
+                waiter.slot = slot
+                del self.idle[-1]
+            else:
+                self.line[waiter] = None
+                self.line.move_to_end(waiter, last=False)
+
+    def wait_ended(self, waiter: Waiter, late: bool) -> None:
+        """A waiter was woken, or it is `late`. It may have been served just before."""
+        with self.mutex:
+            if waiter.woken:
+                waiter.woken = False
+                if not waiter.gate.locked():  # it was woken after its wait had ended by itself
+                    waiter.gate.acquire()
+            if late and waiter.slot is None and not waiter.outcome:
+                waiter.outcome = "late"
+                del self.line[waiter]
+
+    def serve(self, waiter: Waiter, wait_s: float) -> None:
+        """Count a waiter as served."""
+        with self.mutex:
+            waiter.over = True
+            self.stats.wait.add(wait_s)
+
+    def fail(self, waiter: Waiter, claim: Claim, counter: str = "") -> None:
+        """A checkout that ends without a connection: count it, and claim what it had."""
+        with self.mutex:
+            slot = waiter.slot
+            if waiter in self.line:
+                del self.line[waiter]
+            if slot is not None and slot.holder is waiter.holder:
+                slot.holder = claim
+                claim.slot = slot
+                waiter.slot = None
+                waiter.holder.held -= 1
+            if not waiter.over:
+                waiter.over = True
+                self.stats.errors += 1
+                self.stats.timeouts += counter == "timeouts"
+                self.stats.refused += counter == "refused"
+
+    def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
+        """End a wait in the line. Under the lock."""
+        waiter.outcome = outcome
+        del self.line[waiter]
+        if not waiter.woken:
+            waiter.woken = True
+            waiter.gate.release()
+
+    # ---- slots that come back ----
+
+    def release(self, slot: Slot, holder: Holder, claim: Claim, held_s: float, reusable: bool) -> bool:
+        """Claim a slot from its holder, unless another was quicker. Whether it may be given out as it is."""
+        with self.mutex:
+            if slot.holder is not holder:
+                return False
+            slot.holder = claim
+            claim.slot = slot
+            holder.held -= 1
+            slot.uses += 1
+            self.stats.returns_bad += not reusable
+            self.stats.hold.add(held_s)
+            return True
+
+    def settle(self, claim: Claim, now: float, fresh: bool = False, filled: bool = False) -> bool:
+        """Give a claimed slot to the next waiter, or put it away. False: not done, its connection must end first."""
+        with self.mutex:
+            slot = claim.slot
+            if slot is None or slot.holder is not claim:
+                return True
+            self._set_room()
+            surplus = len(self.all) > self.size
+            waiter = next(iter(self.line)) if self.line else None
+            full = len(self.idle) >= self.room
+            if slot.connection is None:
+                slot.holder = None
+                self.filling -= filled
+                if surplus and slot.leaving is None:
+                    self.all.remove(slot)
+                else:
+                    self.unready.append(slot)
+                return True
+            if surplus or now >= slot.expires_at or (full and waiter is None):
+                return False
+            self.filling -= filled
+            if waiter is None:
+                slot.idle_since = now
+                slot.holder = None
+                self.idle.append(slot)
+            else:
+                self.hand_over(slot, waiter, now, fresh)
+            return True
+
+    def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool) -> None:
+        """Make a waiter of the line the holder of a slot. Under the lock."""
+        if not fresh:
+            self.server.since = now  # a used connection came back whole: the server is rather full than down
+        if slot.holder is not None:
+            slot.holder.held -= 1
+        slot.holder = waiter.holder
+        waiter.holder.held += 1
+        waiter.slot = slot
+        waiter.fresh = fresh
+        del self.line[waiter]
+        if not waiter.woken:  # twice is as good as once
+            waiter.woken = True
+            waiter.gate.release()
+
+    # ---- fillers ----
+
+    def wants_filler(self) -> bool:
+        """Whether there is work for one more filler. Under the lock."""
+        if self.closed or not self.unready:
+            return False
+        if len(self.line) <= self.filling and self.opened >= self._min_open:
+            return False
+        if any(slot.connection is not None for slot in self.unready):
+            return True  # to ask a doubtful connection is no connect
+        if self.filling >= self.server.limit:
+            return False
+        return self.usher is None or (self.server.failure is None and any(s.leaving is None for s in self.unready))
+
+    def call_filler(self) -> bool:
+        """Whether a filler is to be started now. One at a time: each that comes calls the next."""
+        with self.mutex:
+            if self.called or not self.wants_filler():
+                return False
+            self.called = True
+            return True
+
+    def claim_unready(self, filler: Claim, now: float) -> float:
+        """Let a filler claim a slot; one without a connection rather than one that a server still counts.
+
+        Returns 0, with a slot or, when there is nothing to do, without one; or seconds after which to ask again: the
+        server is to be left alone so long, or every slot's last connection may still be there.
+        """
+        with self.mutex:
+            self.called = False
+            if self.usher is filler:
+                self.usher = None
+            if not self.wants_filler():
+                return 0.0
+            pause_s = self.server.probe_at - now if self.server.failure is not None else 0.0
+            clean = [slot for slot in self.unready if slot.leaving is None]
+            for slot in clean[: max(len(self.all) - self.size, 0)]:  # those that shrinking left over
+                if slot.connection is None:
+                    self.unready.remove(slot)
+                    self.all.remove(slot)
+                    clean.remove(slot)
+            doubtful = [slot for slot in clean if slot.connection is not None]
+            if not doubtful and (pause_s > 0 or not clean):
+                self.usher = filler
+                return max(pause_s, SHORTEST_PAUSE_S)
+            slot = (doubtful or clean)[0]
+            filler.slot = slot
+            slot.holder = filler
+            self.filling += 1
+            self.unready.remove(slot)
+            return 0.0
+
+    def dismiss(self, filler: Claim) -> None:
+        """A filler ends, whatever it was doing."""
+        with self.mutex:
+            if self.usher is filler:
+                self.usher = None
+
+    def ask_to_fill(self) -> None:
+        """No filler can be started: let the first waiter fill a slot itself."""
+        with self.mutex:
+            self.called = False
+            waiter = next(iter(self.line), None)
+            if waiter is not None:
+                waiter.fills = True
+                if not waiter.woken:
+                    waiter.woken = True
+                    waiter.gate.release()
+
+    def depart(self, slot: Slot, connection: Any) -> None:
+        """Its closed connection is gone from the server."""
+        with self.mutex:
+            if slot.leaving is connection:
+                slot.leaving = None
+
+    def connected(self, filler: Claim, connection: Any, generation: int, expires_at: float, took_s: float) -> None:
+        """A filler's slot has a connection now."""
+        with self.mutex:
+            slot = filler.slot
+            self.stats.connect.add(took_s)
+            self.server.answered(self.size)
+            slot.expires_at = expires_at if generation == self.generation else float("-inf")
+            slot.uses = 0
+            slot.connection, slot.leaving = connection, None
+
+    def failed(self, filler: Claim, error: Exception, transient: bool, now: float, spread: float) -> bool:
+        """A filler could not connect: tell the first waiter, or, if it may pass, those who have waited long enough.
+
+        Puts its slot away. Whether anybody was told or waits.
+        """
+        with self.mutex:
+            slot, anybody = filler.slot, bool(self.line)
+            if slot is not None and slot.holder is filler:
+                self.filling -= 1
+                slot.holder = None
+                self.unready.append(slot)
+            if transient:
+                self.server.failed(error, now, spread)
+                for waiter in list(self.line):
+                    if self.server.is_hopeless(waiter.timeout, now):
+                        self.turn_away(waiter, "down")
+            elif self.line:
+                self.turn_away(next(iter(self.line)), error)
+            return anybody
+
+    # ---- the whole pool ----
+
+    def claim_old(self, claim: Claim, now: float, max_idle: float) -> bool:
+        """Claim an idle connection that must end: it is too old, or one too many."""
+        with self.mutex:
+            self._set_room()
+            spare = self.opened > self._min_open
+            surplus = len(self.idle) > self.room
+            for slot in list(self.idle):
+                too_idle = max_idle and now - slot.idle_since >= max_idle and spare
+                if surplus or too_idle or now >= slot.expires_at:
+                    claim.slot = slot
+                    slot.holder = claim
+                    self.idle.remove(slot)
+                    return True
+            return False
+
+    def resize(self, size: int) -> None:
+        """Set the size. The surplus goes as it comes back."""
+        with self.mutex:
+            self.size = size
+            new = [Slot(self.home) for _ in range(size - len(self.all))]
+            self.all += new
+            self.unready += new
+            spare = [slot for slot in self.unready if slot.leaving is None and slot.connection is None]
+            for slot in spare[: max(len(self.all) - size, 0)]:
+                self.unready.remove(slot)
+                self.all.remove(slot)
+            self._set_room()
+
+    def expire_all(self) -> None:
+        """Make every connection of now old."""
+        with self.mutex:
+            self.generation += 1
+            for slot in self.all:
+                slot.expires_at = float("-inf")
+
+    def close(self) -> None:
+        """From now on nobody is served and nothing idles; who waits is told."""
+        with self.mutex:
+            self.closed = True
+            self._set_room()
+            for waiter in list(self.line):
+                self.turn_away(waiter, "closed meanwhile")
+
+    def rebind(self, slot: Slot, holder: Holder) -> None:
+        """Make another the holder of a held slot."""
+        with self.mutex:
+            if isinstance(slot.holder, Holder):
+                slot.holder.held -= 1
+                holder.held += 1
+                slot.holder = holder
+
+    def _set_room(self) -> None:
+        """How many may idle: as many as are kept at this size; none while it shrinks or when it is closed."""
+        keep = self.size if self._keep_idle is None else min(self._keep_idle, self.size)
+        self.room = 0 if self.closed or len(self.all) > self.size else keep
