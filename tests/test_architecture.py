@@ -102,7 +102,7 @@ WRONG_WAY = {  # a line for a module, and the arrow that import-linter then name
     "pooldemo/another.py": ("", "- pooldemo.another"),
     "pooldemo/postgresql/base.py": ("from pooldemo import models", "pooldemo.postgresql.base -> pooldemo.models"),
     "pooldemo/models.py": ("from pooldemo.sweep import plan", "pooldemo.models -> pooldemo.sweep.plan"),
-    "pooldemo/pool/line.py": ("import gevent", "pooldemo.pool.line -> gevent"),
+    "pooldemo/pool/slots.py": ("import gevent", "pooldemo.pool.slots -> gevent"),
     "pooldemo/sweep/stacks/geventpool.py": ("import django", "pooldemo.sweep.stacks.geventpool -> django"),
     "pooldemo/sweep/analyse/knee.py": (
         "from pooldemo.sweep.report import charts",

@@ -10,7 +10,7 @@ from .holder import Holding, Lifeline, Task, ThreadTask
 from .options import NAMES, ROWS, Options
 from .pool import Pool, start_thread
 from .report import BOUNDS_S, Histogram, Stats
-from .slots import Slot
+from .slot import Slot
 
 __all__ = [
     "BOUNDS_S", "NAMES", "ROWS", "Connector", "Histogram", "Holding", "Lifeline", "OptionError", "Options", "Pool",

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .errors import PoolError
-from .slots import Claim
+from .slot import Claim
 
 if TYPE_CHECKING:
     from .pool import Pool

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import report
 from .holder import Holder
-from .slots import Slot
+from .slot import Claim, Slot
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -64,11 +64,27 @@ class Keeper:
 
 def look_after(pool: "Pool", told: dict[Slot, float]) -> None:
     """One round. Does not block. `told`: the holdings that were warned of, by slot and when it was taken."""
-    pool.catch_up()
+    pool.later.catch_up()
     pool.look_for_the_gone()
-    pool.end_the_old()
+    end_the_old(pool)
     pool.call_filler()
     _tell_of_leaks(pool, told)
+
+
+def end_the_old(pool: "Pool") -> None:
+    """Close idle connections that are too old, or more than are kept; the one idle longest first. Does not switch."""
+    while True:
+        claim = Claim()
+        try:
+            if not pool.slots.claim_old(claim, pool.clock(), pool.options.max_idle):
+                return
+            pool.discard(claim.slot)
+            pool.put(claim)
+        except BaseException:
+            if claim.slot is not None and claim.slot.holder is claim:
+                pool.discard(claim.slot)
+                pool.put(claim)
+            raise
 
 
 def _tell_of_leaks(pool: "Pool", told: dict[Slot, float]) -> None:

@@ -6,7 +6,6 @@ stopped. From the moment a slot is given back until a waiter has it there is no 
 """
 
 import _thread
-import contextlib
 import functools
 import os
 import random
@@ -14,17 +13,18 @@ import threading
 import time
 import weakref
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import filler, keeper, report
+from . import filler, fork, keeper, report
 from .connector import Connector
-from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
+from .errors import OptionError, PoolError, PoolFull, PoolTimeout
 from .holder import Holder, Holding, Lifeline, Task, ThreadTask
+from .later import Later
 from .options import Options
 from .report import BOUNDS_S, Histogram
-from .slots import Claim, Slot, Slots, Waiter
+from .slot import Claim, Slot, Waiter
+from .slots import Slots
 
 _DEFAULT: Any = object()
 _CONNECT_LIMIT_S = 30.0  # for who may not wait for a slot, but whose slot needs a connection
@@ -60,18 +60,20 @@ class Pool:
         self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
         self._task, self.start = task, start
         self._max_uses = self.options.max_uses
-        self._start_afresh()
-        _all.add(self)
+        self.start_afresh()
+        fork.register(self)
 
-    def _start_afresh(self) -> None:
-        """No connection and nobody waiting: a new pool, or an old one's copy in a forked child."""
+    def start_afresh(self) -> object:
+        """No connection and nobody waiting: a new pool, or an old one's copy in a forked child. Returns what it had."""
+        before = self.__dict__.get("slots"), self.__dict__.get("_local")
         options = self.options
         self.slots = Slots(options.max_conns, options.reuse_conns, options.min_conns, options.max_waiting)
         self.ended = threading.Event()  # set when it is closed: fillers and the keeper wait for it
         self._pid = os.getpid()
         self._local = threading.local()
-        self.later: deque[Callable[[], object]] = deque()  # what could not be done where it came up
+        self.later = Later(self.start)
         self.keeper = keeper.Keeper(self)
+        return before
 
     @property
     def closed(self) -> bool:
@@ -109,9 +111,9 @@ class Pool:
                 return slot
             return self._wait(Waiter(holder, timeout, asked_at, slot))
         except BaseException:
-            if slot is not None and slot.holder is holder:
+            if slot is not None and holder is slot.holder:
                 self.discard(slot)  # who knows what state it is in
-                self._give_up(Waiter(holder, timeout, asked_at, slot))
+                self._give_up(Waiter(holder, timeout, asked_at, slot))  # type: ignore[arg-type]  # mypy takes it for slot.holder's
             raise
 
     def _arrive(self) -> Holder:
@@ -130,7 +132,7 @@ class Pool:
             )
         try:
             if self.later:
-                self.catch_up()
+                self.later.catch_up()
             if waiter.slot is None:
                 slots.join(waiter)
             else:
@@ -181,7 +183,7 @@ class Pool:
                 self.call_filler()
             slots.wait_ended(waiter, late=not self._wait_at_gate(waiter))
         if waiter.outcome:
-            raise self._refusal(waiter)
+            raise report.refusal(self, waiter)
 
     def _wait_at_gate(self, waiter: Waiter) -> bool:
         """Whether it was woken in time."""
@@ -190,28 +192,6 @@ class Pool:
             return waiter.gate.acquire()
         left_s = waiter.asked_at + timeout - self.clock()
         return waiter.gate.acquire(timeout=min(max(left_s, 0.0), threading.TIMEOUT_MAX))
-
-    def _refusal(self, waiter: Waiter) -> Exception:
-        """What a waiter without a slot is told."""
-        outcome, failure = waiter.outcome, self.slots.server.failure
-        if isinstance(outcome, Exception):
-            return outcome
-        error: PoolError
-        if outcome == "closed":
-            error = PoolClosed(f"the pool {self.name!r} is closed")
-        elif outcome == "closed meanwhile":
-            error = PoolClosed(f"the pool {self.name!r} was closed while waiting for a connection")
-        elif outcome == "full":
-            what = f"refused, MAX_WAITING={self.options.max_waiting} wait already"
-            error = PoolFull(report.because(self, what))
-        elif outcome == "itself":
-            what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
-            what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
-            error = PoolFull(report.because(self, what))
-        else:
-            error = PoolTimeout(report.timed_out(self, waiter))
-        error.__cause__ = failure
-        return error
 
     def _give_up(self, waiter: Waiter, error: BaseException | None = None) -> None:
         """A checkout that ends without a connection: pass on whatever it had."""
@@ -236,7 +216,7 @@ class Pool:
         holder = slot.holder
         slots = self.slots
         if slot.home is not slots.home:
-            if slot.home in _of_the_parent:
+            if fork.is_of_the_parent(slot.home):
                 return
             raise ValueError(f"this slot is of another pool than {self!r}: give it back there")
         if holder is None or isinstance(holder, Claim):
@@ -278,7 +258,7 @@ class Pool:
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
         """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""
         if self.slots.busy_here():  # in a finaliser or a signal handler, in the midst of a decision
-            self._elsewhere(functools.partial(self._release, slot, holder, reusable, held_s))
+            self.later.add(functools.partial(self._release, slot, holder, reusable, held_s))
             return True
         claim = Claim()
         try:
@@ -322,9 +302,7 @@ class Pool:
         try:
             if slots.call_filler():
                 self.start(functools.partial(filler.fill_in_background, self))
-                started = True
-            else:
-                started = True
+            started = True
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             pass
         finally:
@@ -340,21 +318,6 @@ class Pool:
                 self.slots.depart(slot, leaving)
                 found = True
         return found
-
-    def end_the_old(self) -> None:
-        """Close idle connections that are too old, or more than are kept; the one idle longest first."""
-        while True:
-            claim = Claim()
-            try:
-                if not self.slots.claim_old(claim, self.clock(), self.options.max_idle):
-                    return
-                self.discard(claim.slot)
-                self.put(claim)
-            except BaseException:
-                if claim.slot is not None and claim.slot.holder is claim:
-                    self.discard(claim.slot)
-                    self.put(claim)
-                raise
 
     def lifeline(self) -> Lifeline:
         """A holder for the caller's checkouts whose slots come back when the lifeline is collected: see `rebind`."""
@@ -377,25 +340,7 @@ class Pool:
     def _note_orphan(self, holder: Holder) -> None:
         """Called by the garbage collector, anywhere, perhaps in the midst of a decision: leaves the work to others."""
         if os.getpid() == self._pid:  # or else a fork has ended that thread on this side: the slots are the parent's
-            self._elsewhere(functools.partial(self._reap, holder))
-
-    def _elsewhere(self, work: Callable[[], object]) -> None:
-        self.later.append(work)
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and its threads and sockets with it
-            self.start(self.catch_up)
-
-    def catch_up(self) -> None:
-        """Do what could not be done where it came up. Does not block."""
-        while self.later:
-            work = self.later[0]
-            try:
-                self.later.remove(work)
-                work()
-            except ValueError:  # another thread took it
-                continue
-            except BaseException:  # who was stopped leaves it to the next
-                self.later.appendleft(work)
-                raise
+            self.later.add(functools.partial(self._reap, holder))
 
     def _reap(self, holder: Holder) -> None:
         """Take back the slots of a holder that ended. Closing their connections rolls back what it began."""
@@ -421,13 +366,13 @@ class Pool:
         if type(max_conns) is not int or max_conns < least:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
         self.slots.resize(max_conns)
-        self.end_the_old()
+        keeper.end_the_old(self)
         self.call_filler()
 
     def drain(self) -> None:
         """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""
         self.slots.expire_all()
-        self.end_the_old()
+        keeper.end_the_old(self)
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, idle connections end now, held ones when they come back."""
@@ -452,21 +397,3 @@ class Pool:
 
     def __repr__(self) -> str:
         return report.state(self)
-
-
-# ---- fork ----
-
-_all: "weakref.WeakSet[Pool]" = weakref.WeakSet()
-_of_the_parent: dict[object, Any] = {}  # kept for ever: collecting them would say goodbye on sockets that it still uses
-
-
-def _forget_after_fork() -> None:
-    for pool in list(_all):
-        _of_the_parent[pool.slots.home] = (pool.slots, pool._local)
-        for slot in pool.slots.all:
-            slot.holder = None
-        pool._start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -6,11 +6,12 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .errors import PoolClosed, PoolError, PoolFull, PoolTimeout
 from .holder import Holder, Holding
 
 if TYPE_CHECKING:
     from .pool import Pool
-    from .slots import Slot, Waiter
+    from .slot import Slot, Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def holding(pool: "Pool", slot: "Slot") -> Holding:
     return Holding(holder.task.name, held_s, statement, holder.task.stack, holder.task.keeps)
 
 
-def because(pool: "Pool", what: str, waiting: int = 0) -> str:
+def _because(pool: "Pool", what: str, waiting: int = 0) -> str:
     """An error's text: what happened, the numbers, and who holds the connections longest."""
     slots, held = pool.slots, holders(pool)
     connecting = f" ({slots.filling} connecting)" if slots.filling else ""
@@ -108,7 +109,7 @@ def because(pool: "Pool", what: str, waiting: int = 0) -> str:
     return f"{text}; held longest by {', '.join(map(str, held[:3]))}" if held else text
 
 
-def timed_out(pool: "Pool", waiter: "Waiter") -> str:
+def _timed_out(pool: "Pool", waiter: "Waiter") -> str:
     """The text of a PoolTimeout: also whether the server is down, and the rule for who keeps connections too long."""
     timeout, now, server = waiter.timeout, pool.clock(), pool.slots.server
     if not timeout:
@@ -121,11 +122,34 @@ def timed_out(pool: "Pool", waiter: "Waiter") -> str:
         what += f"; connecting failed ({str(server.failure).strip()})"
         if waiter.outcome == "down" and timeout:
             what += f" for {now - server.since:.1f} s now, longer than a quarter of the {timeout:g} s allowed"
-    text = because(pool, what, waiting=1 if timeout else 0)
+    text = _because(pool, what, waiting=1 if timeout else 0)
     kept = [each for each in holders(pool) if each.keeps and timeout and each.held_s >= timeout]
     if kept:
         text += f"; {len(kept)} of {pool.slots.size} are held for longer than {timeout:g} s: {kept[0].keeps}"
     return text
+
+
+def refusal(pool: "Pool", waiter: "Waiter") -> Exception:
+    """What a waiter without a slot is told."""
+    outcome, failure = waiter.outcome, pool.slots.server.failure
+    if isinstance(outcome, Exception):
+        return outcome
+    error: PoolError
+    if outcome == "closed":
+        error = PoolClosed(f"the pool {pool.name!r} is closed")
+    elif outcome == "closed meanwhile":
+        error = PoolClosed(f"the pool {pool.name!r} was closed while waiting for a connection")
+    elif outcome == "full":
+        what = f"refused, MAX_WAITING={pool.options.max_waiting} wait already"
+        error = PoolFull(_because(pool, what))
+    elif outcome == "itself":
+        what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
+        what += "it would wait for itpool. Give one back before, or raise MAX_CONNS"
+        error = PoolFull(_because(pool, what))
+    else:
+        error = PoolTimeout(_timed_out(pool, waiter))
+    error.__cause__ = failure
+    return error
 
 
 def state(pool: "Pool") -> str:

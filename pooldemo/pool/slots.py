@@ -10,70 +10,15 @@ Nothing here blocks, logs, formats, or calls what others wrote. Two rules keep t
 """
 
 import _thread
-import threading
 from collections import OrderedDict
 from typing import Any
 
 from .holder import Holder
 from .report import Stats
 from .server import Server
+from .slot import Claim, Slot, Waiter
 
 SHORTEST_PAUSE_S = 0.001  # between two looks whether a closed connection is gone from the server
-
-
-class Claim:
-    """What the pool itself does with a slot: closes it, or fills it."""
-
-    __slots__ = ("held", "slot")
-
-    def __init__(self) -> None:
-        self.held = 0  # as a Holder has it; nobody reads it
-        self.slot: Any = None  # the Slot that it got, if any
-
-
-class Slot:
-    """The right to hold one server connection. It outlives its connection and always goes back to its pool.
-
-    `holder` is who has it; None, and only None, when it lies in `idle` or `unready`. `connection` is one that can be
-    used, `leaving` a closed or half-open one that the server may still count: it goes before another may come.
-    `taken_at`, `idle_since` and `expires_at` are the clock's seconds.
-    """
-
-    __slots__ = ("connection", "expires_at", "holder", "home", "idle_since", "leaving", "taken_at", "uses")
-
-    def __init__(self, home: object) -> None:
-        self.home = home  # the `Slots.home` it belongs to
-        self.holder: Holder | Claim | None = None
-        self.connection: Any = None
-        self.leaving: Any = None
-        self.expires_at = float("inf")
-        self.idle_since = 0.0
-        self.taken_at = 0.0
-        self.uses = 0
-
-    def vacate(self) -> None:
-        """Its connection is about to be closed."""
-        if self.connection is not None:
-            self.leaving = self.connection
-            self.connection = None
-
-
-class Waiter:
-    """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
-
-    __slots__ = ("asked_at", "fills", "fresh", "gate", "holder", "outcome", "over", "slot", "timeout", "woken")
-
-    def __init__(self, holder: Holder, timeout: float | None, asked_at: float, slot: "Slot | None" = None) -> None:
-        self.holder, self.timeout, self.asked_at = holder, timeout, asked_at
-        self.slot: Any = slot
-        self.fresh = False  # its connection needs no look: it was opened or pinged just now
-        self.fills = False  # it must fill a slot itself: no thread can be started
-        self.over = False  # counted as served or failed
-        # Why it gets no slot: "closed (meanwhile)", "full", "itself", "at once", "late", "down", or what `open` raised.
-        self.outcome: str | Exception = ""
-        self.woken = False
-        self.gate = threading.Lock()  # under the monkey patch: a greenlet's lock
-        self.gate.acquire()
 
 
 class Slots:

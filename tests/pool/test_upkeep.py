@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from pooldemo.pool import Slot, keeper
+from pooldemo.pool.later import Later
 
 from .world import (
     GREEN,
@@ -252,12 +253,12 @@ def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
 def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder():
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    pool.start = lambda work: None
+    pool.later = Later(lambda work: None)
     slot = Worker(pool.checkout).result()
     eventually(lambda: gc.collect() or pool.later)
     pool.checkin(slot)
     again = pool.checkout()
-    pool.catch_up()
+    pool.later.catch_up()
     assert again.connection == 1
     assert pool.get_stats()["holders_lost"] == 0
     pool.checkin(again)
@@ -269,14 +270,13 @@ def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda hook: told.append(hook.exc_value))
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    start, pool.start = pool.start, lambda work: None  # so that it is left to whoever comes along
+    pool.later = Later(lambda work: None)  # so that it is left to whoever comes along
 
     def forget():
         pool.checkout()
 
     Worker(forget, name="forgetful").result()
     eventually(lambda: gc.collect() or pool.later)
-    pool.start = start
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pool.checkin(pool.checkout(timeout=1))
