@@ -2,32 +2,12 @@
 
 Headless: `locust -f locustfile.py --headless -u 64 -r 64 -t 10s --workload slow --ms 100 --timeline t.json`; with
 `--processes 2`, or `--master` and `--worker` on many machines, the master writes the timeline of all of them.
+docs/timeline.md tells its format. An option that cannot be read is refused before the run, in the page as well.
 
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often and the requests
 that would have come meanwhile are missing from the percentiles (coordinated omission). `--pace-ms` gives each user a
-beat of its own, kept as long as the server keeps up. `--tags` picks workloads by tag and mixes them by weight;
-without tags `--workload` picks one. There is no LoadTestShape here: one in this file would make -u, -r and -t ignored.
-
-What is counted: Locust's own rows are named after the workload, failures in a row of their own (`slow (failed)`), so
-percentiles are those of successes alone; buckets keep three digits. A failure's message has no number that varies:
-`503 PoolTimeout`, `500 Internal Server Error`, `no answer: ConnectionRefusedError`.
-
-`--timeline FILE` writes this JSON when the run stops (times are of the epoch, in seconds; a histogram is
-{bucket: count}, its bucket milliseconds of three digits, as a string; a request belongs to the second it ended in):
-
-    {"format": "pooldemo-timeline/1", "workload": "slow", "ms": 100.0 or null, "think_ms": 0.0 or null, "host": "...",
-     "pace_ms": 0.0, "pause_ms": 0.0,
-     "started_at_s": 1.7e9, "stopped_at_s": 1.7e9,     the earliest start and the latest stop of any generator
-     "seconds": [                                       ascending; only seconds in which something was noted
-       {"second": 1700000000, "users": 64,              users: running as the second began, over all generators
-        "workloads": {"slow": {
-           "outcomes": {"ok": {"101": 3}, "503 PoolTimeout": {"2000": 1}},  response times; all but "ok" are failures
-           "wait_ms": {"0.012": 3}, "query_ms": {"100": 3}}}}],  of successes, told by Server-Timing; {} where it is not
-     "generators": {"host:pid": {                       each process that made load, whole seconds
-        "cpu_percent": {"1700000000": 37.1},            of one core, over that second
-        "lag_ms": {"1700000000": 0.4}}}}                how late its clock ticked: its event loop was blocked that long
-
-The first and the last second are incomplete; a window is made of the whole seconds between.
+beat of its own, kept as long as the server keeps up. No LoadTestShape here: it would make -u, -r and -t ignored.
+Failures have rows of their own (`slow (failed)`), so percentiles are those of successes alone.
 """
 
 import json
@@ -37,10 +17,11 @@ import re
 import socket
 import threading
 import time
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
-from http import HTTPStatus
-from itertools import repeat
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from http.client import responses
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -51,6 +32,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
 HOST = "http://127.0.0.1:8000"
+SERVER_TIMING = re.compile(r"(wait|query);dur=(\d+(?:\.\d+)?)")
 
 
 class Workload(NamedTuple):
@@ -58,81 +40,165 @@ class Workload(NamedTuple):
 
     name: str
     weight: int
-    tags: tuple[str, ...]
+    tags: set[str]
     parameters: tuple[str, ...] = ()
 
 
 # pooldemo/sweep/workloads.py says what each one does; tests/demo/test_locustfile.py keeps the two lists the same.
-WORKLOADS = (
-    Workload("slow", 2, ("database", "sleeps"), ("ms",)),
-    Workload("cpu", 1, ("database", "works"), ("ms",)),
-    Workload("read", 8, ("database", "works")),
-    Workload("write", 3, ("database", "works")),
-    Workload("lock", 1, ("database", "sleeps"), ("ms",)),
-    Workload("hold", 1, ("database", "sleeps"), ("query_ms", "think_ms")),
-    Workload("fast", 4, ("database",)),
-    Workload("nodb", 1, ()),
-)
+WORKLOADS = [
+    Workload("slow", 2, {"slow", "database", "sleeps"}, ("ms",)),
+    Workload("cpu", 1, {"cpu", "database", "works"}, ("ms",)),
+    Workload("read", 8, {"read", "database", "works"}),
+    Workload("write", 3, {"write", "database", "works"}),
+    Workload("lock", 1, {"lock", "database", "sleeps"}, ("ms",)),
+    Workload("hold", 1, {"hold", "database", "sleeps"}, ("query_ms", "think_ms")),
+    Workload("fast", 4, {"fast", "database"}),
+    Workload("nodb", 1, {"nodb"}),
+]
+CHOICES = [*(workload.name for workload in WORKLOADS), "mix"]
+TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
+LENGTHS = {  # options in milliseconds
+    "ms": "length of slow, cpu and lock, of hold's query; empty: what the site does by itself",
+    "think_ms": "hold: how long it thinks inside its transaction; empty: what the site does by itself",
+    "pause_ms": "how long a user pauses after each answer",
+    "pace_ms": "from one request of a user to its next: arrivals per second = users / pace; 0: as fast as it can",
+}
 
 
-def three_digits(ms: float) -> float:
-    """`ms` rounded to three significant digits: 1.2345 -> 1.23, 1234 -> 1230."""
-    return float(f"{ms:.3g}")
+class Load(NamedTuple):
+    """What the options ask for; `cards` deals the workloads to all users of this process."""
+
+    workload: str  # or mix, or tags
+    lengths: dict[str, Any]
+    cards: Iterator[Workload]
 
 
-locust.stats.bucket_response_time = lambda response_time: int(three_digits(response_time))
+def load_of(options: Any) -> Load:
+    """Read the options, strings wherever they come from. Users ask before each request, so that the page's Edit changes
+    what they do. Raises ValueError, in one sentence, for a bad one."""
+    if options.host and not re.match(r"https?://[^/\s]", options.host):
+        raise ValueError(f"host: {options.host!r} is none, give one like {HOST}")
+    given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
+    return _load(tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
+
+
+@lru_cache(maxsize=1)
+def _load(tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
+    for kind, names, known in (("workload", [workload], CHOICES), ("tags", [*tags, *without], TAGS)):
+        for name in {*names} - {*known}:
+            raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
+    if tags or without:
+        workload = "tags"
+    elif workload != "mix":
+        tags = (workload,)
+    kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
+    if not kept:
+        raise ValueError("tags: none of the workloads is left, exclude fewer")
+    lengths = {name: milliseconds(name, text) for name, text in zip(LENGTHS, given, strict=True)}
+    return Load(workload, lengths, deal(kept))
+
+
+def milliseconds(name: str, given: str) -> float | None:
+    """A length. An empty one is None, which leaves it to the site, or 0 for a pause or a pace."""
+    if not re.fullmatch(r"((\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?)?", given, re.ASCII):
+        raise ValueError(f"{name}: {given!r} is no length, give milliseconds like 20 or 0.5, or nothing")
+    return float(given or 0) if given or name in ("pause_ms", "pace_ms") else None
+
+
+def deal(workloads: list[Workload]) -> Iterator[Workload]:
+    """A deck of cards, shuffled anew when all are dealt: chance draws no workload too often, nor too seldom."""
+    cards = [workload for workload in workloads for _ in range(workload.weight)]
+    while True:
+        yield from random.sample(cards, len(cards))
+
+
+@lru_cache(maxsize=1)  # once: Locust parses its command line again for each view of its page
+def try_timeline(path: str) -> None:
+    if path:
+        Path(path).open("a").close()
+
+
+def refusal(options: Any) -> str:
+    """Why there can be no run with these options, in one sentence; empty when there can."""
+    try:
+        load_of(options)
+        try_timeline(options.timeline)
+    except OSError as error:
+        return f"timeline: {options.timeline!r} cannot be written: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    parser.add_argument(
-        "--workload",
-        choices=[*(workload.name for workload in WORKLOADS), "mix"],
-        default="slow",
-        env_var="LOCUST_WORKLOAD",
-        help="the one kind of request to make, or a mix by weight; --tags wins over it",
-    )
-    for name, text in (
-        ("ms", "length of slow, cpu and lock, of hold's query; empty: what the site does by itself"),
-        ("think_ms", "hold: how long it thinks inside its transaction; empty: what the site does by itself"),
-        ("pause_ms", "how long a user pauses after each answer"),
-        ("pace_ms", "from one request of a user to its next: arrivals per second = users / pace; 0: as fast as it can"),
-    ):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=float,
-            default=None if name in ("ms", "think_ms") else 0.0,
-            env_var=f"LOCUST_{name.upper()}",
-            help=f"milliseconds: {text}",
-        )
-    parser.add_argument(
-        "--timeline",
-        metavar="FILE",
-        default="",
-        env_var="LOCUST_TIMELINE",
-        include_in_web_ui=False,
-        help="write what happened in each second to this file, as JSON (the format is told in locustfile.py)",
-    )
+    """Options of this file. They stay strings: Locust gives what its page sends the type of what was there."""
+
+    def add(name: str, text: str, default: str = "", **more: Any) -> None:
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, default=default, env_var=f"LOCUST_{name.upper()}", help=text, **more)
+
+    def parse(*arguments: Any, plain: Any = parser.parse_args, **more: Any) -> Any:
+        options = plain(*arguments, **more)
+        if reason := refusal(options):
+            parser.error(reason)  # before Locust forks its --processes
+        return options
+
+    parser.parse_args = parse
+    text = "the one kind of request to make, or a mix by weight; --tags and --exclude-tags win over it"
+    add("workload", text, CHOICES[0], type=lambda given: given or CHOICES[0], choices=CHOICES)
+    for name, text in LENGTHS.items():
+        add(name, f"milliseconds: {text}")
+    add("timeline", "write what happened in each second to this file as JSON", metavar="FILE", include_in_web_ui=False)
 
 
-class Timeline:
-    """What happened in each second, in this process and, on a master, in all of its workers.
+def three_digits(ms: float) -> float:  # 1.2345 -> 1.23, 1234 -> 1230
+    return float(f"{ms:.3g}")
 
-    Every fact is a count under a flat key, so the workers' parts are merged by adding them up.
-    """
+
+def table_row(entry: Any, current: bool = True, plain: Any = locust.stats.StatsEntry.to_string) -> str:
+    head, _, rest = plain(entry, current).rsplit("|", 2)
+    times = (entry.avg_response_time, entry.min_response_time or 0, entry.max_response_time, entry.median_response_time)
+    return "{}|{:7g} {:7g} {:7g}{:7g} |{}".format(head, *map(locust.stats.proper_round, times), rest)
+
+
+# Locust's own know whole milliseconds: a fast request would take none.
+locust.stats.bucket_response_time = three_digits
+locust.stats.proper_round = lambda ms, digits=0: three_digits(ms) if ms < 100 else round(ms, digits)
+locust.stats.StatsEntry.to_string = table_row
+
+
+class Facts:
+    """Counts and sums under flat keys: a worker's part is merged into its master's by adding it up."""
 
     def __init__(self) -> None:
-        self.generator = f"{socket.gethostname()}:{os.getpid()}"
         self.reset()
 
-    def reset(self) -> None:
-        self.counts: Counter[tuple] = Counter()  # (second, workload, series, bucket) -> requests
-        self.gauges: dict[tuple, float] = {}  # (second, generator, name) -> value
-        self.started_at_s: list[float] = []
-        self.stopped_at_s: list[float] = []
+    def reset(self, **_: Any) -> None:
+        self.facts: Counter[tuple] = Counter()
 
-    def note(self, workload: str, series: str, ms: float, second: int) -> None:
-        self.counts[second, workload, series, three_digits(ms)] += 1
+    def take(self) -> list[Any]:  # what was noted since the last call
+        part, self.facts = [[*key, value] for key, value in self.facts.items()], Counter()
+        return part
+
+    def merge(self, part: Iterable[Any]) -> None:
+        self.facts.update({tuple(key): value for *key, value in part})
+
+
+class Timeline(Facts):
+    """What happened in each second. A fact's key is its path in the document."""
+
+    running_since_s = 0.0
+
+    def start(self, **_: Any) -> None:
+        self.generator, self.running_since_s = f"{socket.gethostname()}:{os.getpid()}", time.time()
+        self.facts = Counter({("started_at_s", self.generator): self.running_since_s})
+
+    def stop(self, **_: Any) -> None:
+        self.facts["stopped_at_s", self.generator], self.running_since_s = time.time(), 0.0
+
+    def note(self, second: int, workload: str, *series: str, ms: float) -> None:
+        self.facts["seconds", second, "workloads", workload, *series, three_digits(ms)] += 1
 
     def tick_forever(self, runner: Any) -> None:
         """Note the users and this process's CPU as each second begins; never returns (Locust patched threading)."""
@@ -143,154 +209,81 @@ class Timeline:
             second = int(time.time())
             used_s, elapsed_s = time.process_time() - cpu_s, time.monotonic() - clock_s
             cpu_s, clock_s = cpu_s + used_s, clock_s + elapsed_s
-            if not self.started_at_s or self.stopped_at_s:
-                continue
-            self.gauges[second, self.generator, "users"] = runner.user_count
-            if self.started_at_s[0] <= second - 1:
-                self.gauges[second - 1, self.generator, "cpu_percent"] = 100 * used_s / elapsed_s
-                self.gauges[second - 1, self.generator, "lag_ms"] = 1000 * (time.time() - due_s)
+            if self.running_since_s:
+                self.facts["seconds", second, "users"] = runner.user_count
+            if 0 < self.running_since_s <= second - 1:
+                self.facts["generators", self.generator, "cpu_percent", second - 1] = round(100 * used_s / elapsed_s, 3)
+                self.facts["generators", self.generator, "lag_ms", second - 1] = round(1000 * (time.time() - due_s), 3)
 
-    def take(self) -> dict[str, Any]:
-        """What was noted since the last call, in plain lists: a worker's report to its master."""
-        part = {
-            "counts": [[*key, count] for key, count in self.counts.items()],
-            "gauges": [[*key, value] for key, value in self.gauges.items()],
-            "started_at_s": self.started_at_s[:],
-            "stopped_at_s": self.stopped_at_s[:],
-        }
-        self.counts.clear()
-        self.gauges.clear()
-        return part
-
-    def merge(self, part: dict[str, Any]) -> None:
-        for *key, count in part["counts"]:
-            self.counts[tuple(key)] += count
-        for *key, value in part["gauges"]:
-            self.gauges[tuple(key)] = value
-        self.started_at_s += part["started_at_s"]
-        self.stopped_at_s += part["stopped_at_s"]
-
-    def document(self, host: str, options: Any) -> dict[str, Any]:
-        """The JSON that the module's docstring describes."""
-        seconds: dict[int, dict[str, Any]] = {}
-        generators: dict[str, dict[str, dict[str, float]]] = {}
-
-        def entry(second: int) -> dict[str, Any]:
-            return seconds.setdefault(second, {"second": second, "users": 0, "workloads": {}})
-
-        for (second, workload, series, bucket), count in sorted(self.counts.items()):
-            facts = entry(second)["workloads"].setdefault(workload, {"outcomes": {}, "wait_ms": {}, "query_ms": {}})
-            histogram = facts[series] if series in ("wait_ms", "query_ms") else facts["outcomes"].setdefault(series, {})
-            histogram[f"{bucket:g}"] = count
-        for (second, generator, name), value in sorted(self.gauges.items()):
-            if name == "users":
-                entry(second)["users"] += value
-            else:
-                facts = generators.setdefault(generator, {"cpu_percent": {}, "lag_ms": {}})
-                facts[name][str(second)] = round(value, 3)
+    def document(self, host: str, load: Load) -> dict[str, Any]:
+        """The JSON that docs/timeline.md describes."""
+        tree: dict[Any, Any] = {"seconds": {}, "generators": {}, "started_at_s": {}, "stopped_at_s": {}}
+        for (*path, last), value in sorted(self.facts.items()):
+            node = tree
+            for step in path:
+                node = node.setdefault(step, {})
+            node[f"{last:g}" if isinstance(last, float) else last] = value
+        for facts in tree["seconds"].values():
+            for workload, series in facts.setdefault("workloads", {}).items():
+                facts["workloads"][workload] = {"outcomes": {}, "wait_ms": {}, "query_ms": {}} | series
         return {
             "format": "pooldemo-timeline/1",
-            "workload": "tags" if options.tags else options.workload,
-            **{name: getattr(options, name) for name in ("ms", "think_ms", "pace_ms", "pause_ms")},
+            "workload": load.workload,
+            **load.lengths,
             "host": host,
-            "started_at_s": min(self.started_at_s, default=None),
-            "stopped_at_s": max(self.stopped_at_s, default=None),
-            "seconds": [seconds[second] for second in sorted(seconds)],
-            "generators": generators,
+            "started_at_s": min(tree["started_at_s"].values(), default=None),
+            "stopped_at_s": max(tree["stopped_at_s"].values(), default=None),
+            "seconds": [{"second": second, "users": 0} | facts for second, facts in tree["seconds"].items()],
+            "generators": tree["generators"],
         }
 
 
-@events.init.add_listener
-def follow(environment: Any, runner: Any, **_: Any) -> None:
-    """Keep the timeline when --timeline asks for it: on the master, on its workers, or on the one process there is."""
-    timeline = Timeline()
-    environment.timeline = None
-
-    @environment.events.test_start.add_listener
-    def start(**_: Any) -> None:
-        timeline.reset()
-        timeline.started_at_s = [time.time()]
-        environment.timeline = timeline if environment.parsed_options.timeline else None  # set by the start
-
-    @environment.events.test_stopping.add_listener
-    def stop(**_: Any) -> None:
-        timeline.stopped_at_s = [time.time()]
-
-    if not isinstance(runner, MasterRunner):  # a master makes no load
-        threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
-    if isinstance(runner, WorkerRunner):
-        environment.events.report_to_master.add_listener(lambda data, **_: data.update(timeline=timeline.take()))
-        return
-
-    @environment.events.worker_report.add_listener
-    def add(data: dict[str, Any], **_: Any) -> None:
-        if "timeline" in data:  # not in a worker's first report, sent before its init
-            timeline.merge(data["timeline"])
-
-    def write(**_: Any) -> None:
-        if environment.timeline is None:
-            return
-        path = Path(environment.parsed_options.timeline)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(json.dumps(timeline.document(environment.host, environment.parsed_options)))
-        part.replace(path)
-
-    environment.events.test_stop.add_listener(write)
-    environment.events.quit.add_listener(write)  # the workers' last reports come after test_stop
-
-
-class PoolTab:
+class PoolTab(Facts):
     """The tab "Pool" of Locust's page: mean wait, query and the rest of each workload at each size, and the pools now.
     Only when an answer has told its wait by Server-Timing is the site asked for /pool/: others are not disturbed."""
 
-    COLUMNS = ("workload", "size", "since", "requests", "wait_ms", "query_ms", "rest_ms")
-    NOW = ("Active", "Idle", "Pending", "Max")
-
-    def __init__(self, environment: Any) -> None:
-        self.environment = environment
-        self.reset()
+    SUMS = ("requests", "wait_ms", "query_ms", "rest_ms")
+    COLUMNS = ("workload", "size", "since", *SUMS, "Active", "Idle", "Pending", "Max")
 
     def reset(self, **_: Any) -> None:
-        self.sums: dict[tuple[str, str], list[float]] = {}  # (workload, size) -> requests, wait, query, rest; ms
-        self.since: dict[str, str] = {}  # size -> when it was first seen
-        self.size, self.now = "", {}
+        super().reset()  # (workload, size, one of SUMS) -> its sum
+        self.size, self.now, self.since = "", (), dict[str, str]()  # size -> when it was first seen
 
-    def add(self, workload: str, more: list[float]) -> None:
-        so_far = self.sums.get((workload, self.size), [0, 0.0, 0.0, 0.0])
-        self.sums[workload, self.size] = [a + b for a, b in zip(so_far, more, strict=True)]
+    def merge(self, part: Iterable[Any]) -> None:
+        super().merge([workload, self.size, *rest] for workload, _, *rest in part)  # a worker does not know the size
 
-    def take(self) -> list[Any]:
-        """What was noted since the last call: a worker's report to its master, which alone knows the size."""
-        part, self.sums = [[workload, sums] for (workload, _), sums in self.sums.items()], {}
-        return part
+    def note(self, workload: str, wait_ms: float, query_ms: float, response_ms: float) -> None:
+        values = (1, wait_ms, query_ms, max(0.0, response_ms - wait_ms - query_ms))
+        for name, value in zip(self.SUMS, values, strict=True):
+            self.facts[workload, self.size, name] += value
 
-    def ask_forever(self) -> None:
+    def ask_forever(self, environment: Any) -> None:
         """The pools once a second; a new size begins new rows."""
         while True:
             time.sleep(1)
-            if not (self.sums and self.environment.runner.user_count):
+            if not (self.facts and environment.runner.user_count):
                 continue
             try:
-                with urlopen(f"{self.environment.host or HOST}/pool/", timeout=1) as answer:  # noqa: S310  --host is ours
+                with urlopen(f"{environment.host or HOST}/pool/", timeout=1) as answer:  # noqa: S310  --host is ours
                     total = json.load(answer)["sum"]
                 idle = total["pool_available"]
-                values = (total["pool_size"] - idle, idle, total["requests_waiting"], total["pool_max"])
+                self.now = (total["pool_size"] - idle, idle, total["requests_waiting"], total["pool_max"])
             except (OSError, ValueError, KeyError, TypeError):  # no pool to ask: what the answers told is shown alone
-                self.now = {}
+                self.now = ()
                 continue
-            self.now = dict(zip(self.NOW, values, strict=True))
-            if not self.size:  # what came before the first look was at this size as well
-                self.sums = {(workload, str(total["pool_max"])): sums for (workload, _), sums in self.sums.items()}
+            early = () if self.size else self.take()
             self.size = str(total["pool_max"])
+            self.merge(early)  # what came before the first look was at this size as well
             self.since.setdefault(self.size, time.strftime("%H:%M:%S"))
 
     def rows(self) -> list[dict[str, Any]]:
-        return [
-            {"workload": workload, "size": size, "since": self.since.get(size, ""), "requests": int(count)}
-            | {name: round(ms / count, 2) for name, ms in zip(self.COLUMNS[4:], sums, strict=True)}
-            | (self.now if size == self.size else {})
-            for (workload, size), (count, *sums) in reversed(self.sums.items())
-        ]
+        rows = []
+        for workload, size in reversed(dict.fromkeys(key[:2] for key in self.facts)):
+            count, *sums = (self.facts[workload, size, name] for name in self.SUMS)
+            means, now = [round(ms / count, 2) for ms in sums], self.now if size == self.size else ()
+            values = (workload, size, self.since.get(size, ""), count, *means, *now)
+            rows.append(dict(zip(self.COLUMNS, values, strict=False)))
+        return rows
 
     def extend(self, response: Any) -> Any:
         if request.path.endswith("/stats/requests") and response.is_json:
@@ -299,47 +292,49 @@ class PoolTab:
 
 
 @events.init.add_listener
-def show_pool(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
-    """The tab, where there is a page; a worker has none, and sends what its answers told to the master."""
-    tab = environment.pool_tab = PoolTab(environment) if web_ui or isinstance(runner, WorkerRunner) else None
-    if tab is None:
+def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
+    """Keep the timeline when --timeline asks for it, and the tab; a worker sends its parts of both to its master."""
+    hooks, options = environment.events, environment.parsed_options
+    timeline, tab = environment.timeline, environment.pool_tab = Timeline(), PoolTab()
+
+    def write(**_: Any) -> None:
+        if options.timeline and timeline.facts:
+            Path(options.timeline).write_text(json.dumps(timeline.document(environment.host, load_of(options))))
+
+    def refuse() -> dict[str, Any] | None:
+        given = request.form.to_dict() if request.path.endswith("/swarm") else {}
+        reason = refusal(Namespace(**vars(options) | given)) if given else ""
+        return {"success": False, "message": reason, "host": environment.host} if reason else None
+
+    hooks.reset_stats.add_listener(tab.reset)
+    hooks.test_start.add_listener(tab.reset)
+    hooks.test_start.add_listener(timeline.start)
+    hooks.test_stopping.add_listener(timeline.stop)
+    if not isinstance(runner, MasterRunner):  # a master makes no load
+        threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
+    if isinstance(runner, WorkerRunner):
+        hooks.report_to_master.add_listener(lambda data, **_: data.update(facts=[timeline.take(), tab.take()]))
         return
-    environment.events.test_start.add_listener(tab.reset)
-    if not web_ui:
-        environment.events.report_to_master.add_listener(lambda data, **_: data.update(pool=tab.take()))
-        return
-    environment.events.worker_report.add_listener(
-        lambda data, **_: [tab.add(workload, sums) for workload, sums in data.get("pool", ())]
+    hooks.worker_report.add_listener(  # a worker's first report, sent before its init, has no facts
+        lambda data, **_: [mine.merge(part) for mine, part in zip((timeline, tab), data.get("facts", ()), strict=False)]
     )
-    structure = [{"key": name, "title": name.replace("_", " ")} for name in tab.COLUMNS + tab.NOW]
-    web_ui.template_args["extended_tabs"] = [{"title": "Pool", "key": "pool"}]
-    web_ui.template_args["extended_tables"] = [{"key": "pool", "structure": structure}]
-    web_ui.app.after_request(tab.extend)
-    threading.Thread(target=tab.ask_forever, daemon=True).start()
-
-
-SERVER_TIMING = re.compile(r"(wait|query);dur=([0-9.]+)")
+    hooks.test_stop.add_listener(write)
+    hooks.quit.add_listener(write)  # the workers' last reports come after test_stop
+    if web_ui:
+        structure = [{"key": name, "title": name.replace("_", " ")} for name in tab.COLUMNS]
+        web_ui.template_args["extended_tabs"] = [{"title": "Pool", "key": "pool"}]
+        web_ui.template_args["extended_tables"] = [{"key": "pool", "structure": structure}]
+        web_ui.app.before_request(refuse)
+        web_ui.app.after_request(tab.extend)
+        threading.Thread(target=tab.ask_forever, args=(environment,), daemon=True).start()
 
 
 def failure(response: Any) -> str:
-    """Why `response` is one, in words that are the same for each such failure."""
+    """Why `response` is one, in words that are the same for each such failure: `503 PoolTimeout`."""
     if not response.status_code:
         return f"no answer: {type(response.error).__name__}"
-    try:
-        kind = json.loads(response.text)["error"]
-    except (ValueError, KeyError, TypeError):
-        kind = ""
-    if not (isinstance(kind, str) and kind.isidentifier()):
-        kind = HTTPStatus(response.status_code).phrase if response.status_code in set(HTTPStatus) else "unknown status"
-    return f"{response.status_code} {kind}"
-
-
-def deal(workloads: tuple[Workload, ...]) -> Iterator[Workload]:
-    """The mix as a deck of cards, shuffled anew when all are dealt: each workload has its share in every second, and
-    trials do not differ by how often chance drew the one that is rare and slow."""
-    cards = [workload for workload in workloads for _ in range(workload.weight)]
-    while True:
-        yield from random.sample(cards, len(cards))
+    found = re.search(r'[{,]\s*"error":\s*"([A-Za-z_]\w*)"', response.text or "")
+    return f"{response.status_code} {found[1] if found else responses.get(response.status_code, 'unknown status')}"
 
 
 class Visitor(FastHttpUser):
@@ -347,53 +342,54 @@ class Visitor(FastHttpUser):
 
     host = HOST
     max_redirects = 0
-
-    def on_start(self) -> None:
-        options = self.environment.parsed_options
-        if not options.tags:
-            self.tasks = [TASKS[options.workload]]
-        self.timeline = self.environment.timeline
-        self.next_beat_s = time.monotonic() + random.random() * options.pace_ms / 1000  # users must not march in step
+    next_beat_s = 0.0
 
     def wait_time(self) -> float:
-        options = self.environment.parsed_options
-        if not options.pace_ms:
-            return options.pause_ms / 1000
-        now_s = time.monotonic()
-        self.next_beat_s = max(now_s, self.next_beat_s + options.pace_ms / 1000)
+        pace_s, now_s = self.load.lengths["pace_ms"] / 1000, time.monotonic()
+        if not pace_s:
+            return self.load.lengths["pause_ms"] / 1000
+        last_beat_s = self.next_beat_s or now_s - random.random() * pace_s  # users must not march in step
+        self.next_beat_s = max(now_s, last_beat_s + pace_s)
         return self.next_beat_s - now_s
 
-    def ask(self, workload: Workload) -> None:
-        options = self.environment.parsed_options
-        asked = {"ms": options.ms, "query_ms": options.ms, "think_ms": options.think_ms}
+    def ask(self) -> None:
+        """One request. A fault of this file is a failure in Locust's table, never silence, and no endless loop."""
+        try:
+            self.load = load_of(self.environment.parsed_options)
+            self.visit(next(self.load.cards))
+        except Exception as fault:
+            meta = {"request_type": "GET", "name": "locustfile.py (failed)", "response_time": None}
+            self.environment.events.request.fire(**meta, response_length=0, exception=fault, context={})
+            time.sleep(1)
+            raise
+
+    def visit(self, workload: Workload) -> None:
+        asked = {"query_ms": self.load.lengths["ms"], **self.load.lengths}
         query = "&".join(f"{name}={asked[name]:g}" for name in workload.parameters if asked[name] is not None)
-        path = f"/{workload.name}/?{query}" if query else f"/{workload.name}/"
-        with self.client.get(path, name=workload.name, catch_response=True) as response:
+        with self.client.get(
+            f"/{workload.name}/{query and '?'}{query}", name=workload.name, catch_response=True
+        ) as response:
             outcome = "ok" if response.status_code == 200 else failure(response)
             if outcome != "ok":
                 response.request_meta["name"] = f"{workload.name} (failed)"
                 response.failure(outcome)
-            timeline, tab = self.timeline, self.environment.pool_tab
-            second, response_ms = int(time.time()), response.request_meta["response_time"]
-            told = SERVER_TIMING.findall(response.headers.get("Server-Timing") or "") if outcome == "ok" else ()
-            timing = {name: float(dur) for name, dur in told}
-            if timeline is not None:
-                timeline.note(workload.name, outcome, response_ms, second)
+            response_ms = response.request_meta["response_time"]
+            header = outcome == "ok" and response.headers.get("Server-Timing")
+            timing = {name: float(ms) for name, ms in SERVER_TIMING.findall(header or "")}
+            if self.environment.parsed_options.timeline:
+                note = partial(self.environment.timeline.note, int(time.time()), workload.name)
+                note("outcomes", outcome, ms=response_ms)
                 for name, ms in timing.items():
-                    timeline.note(workload.name, f"{name}_ms", ms, second)
-            if tab is not None and "wait" in timing:
-                wait_ms, query_ms = timing["wait"], timing.get("query", 0.0)
-                tab.add(workload.name, [1, wait_ms, query_ms, max(0.0, response_ms - wait_ms - query_ms)])
+                    note(f"{name}_ms", ms=ms)
+            if "wait" in timing:
+                self.environment.pool_tab.note(workload.name, timing["wait"], timing.get("query", 0.0), response_ms)
 
 
-def _task(name: str, workloads: Iterator[Workload], *tags: str) -> Any:
-    def ask(user: Visitor) -> None:
-        user.ask(next(workloads))
-
-    ask.__name__ = name
-    return tag(name, *tags)(ask)
+def _task(workload: Workload) -> Any:
+    task = tag(*workload.tags)(lambda user: user.ask())
+    task.__name__ = workload.name
+    return task
 
 
-TASKS = {each.name: _task(each.name, repeat(each), *each.tags) for each in WORKLOADS}
-TASKS["mix"] = _task("mix", deal(WORKLOADS))
-Visitor.tasks = [TASKS[workload.name] for workload in WORKLOADS for _ in range(workload.weight)]
+# For Locust's --tags and page. Which of them it takes does not matter: each makes the request that is dealt next.
+Visitor.tasks = [task for each in WORKLOADS for task in [_task(each)] * each.weight]

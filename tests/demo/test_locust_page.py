@@ -1,69 +1,168 @@
-"""The tab "Pool" of Locust's own page."""
+"""Locust's own page, as its user drives it: the form, START, Edit, STOP, and the tab "Pool"."""
 
-import json
-import subprocess
-import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from served import ROOT, Site, free_port, until
+from locust_page import Page
+from served import Site, until
+
+from pooldemo.sweep.workloads import WORKLOADS
+
+LENGTHS = ("ms", "think_ms", "pause_ms", "pace_ms")
+USERS = {"user_count": "3", "spawn_rate": "3"}
 
 
-@contextmanager
-def page_of_locust(host: str, *arguments: str) -> Iterator[str]:
-    """The address of a Locust with its page, under load until the end."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [
-        sys.executable,
-        "-m",
-        "locust",
-        "-f",
-        "locustfile.py",
-        "--host",
-        host,
-        "--autostart",
-        "-u",
-        "4",
-        "-r",
-        "4",
-    ]
-    command += ["--web-host", "127.0.0.1", "--web-port", str(port), "--run-time", "60s", "--ms", "5", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
+@pytest.fixture(scope="module")
+def page(site: Site) -> Iterator[Page]:
+    with Page(site.url) as page:
+        yield page
 
 
-def stats(url: str) -> dict[str, Any]:
-    """What its page asks for every two seconds; empty when nobody answers yet."""
-    try:
-        with urllib.request.urlopen(f"{url}/stats/requests", timeout=5) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except OSError:
-        return {}
+@pytest.fixture
+def idle(page: Page) -> Page:
+    """The page with nothing running."""
+    page.post("/stop")
+    page.until(lambda stats: stats["state"] in ("ready", "stopped"))
+    return page
 
 
-def rows(url: str) -> list[dict[str, Any]]:
-    return [row for table in stats(url).get("extended_stats", ()) if table["key"] == "pool" for row in table["data"]]
+@pytest.fixture(scope="module")
+def distributed(site: Site) -> Iterator[Page]:
+    with Page(site.url, "--processes", "2") as page:
+        page.until(lambda stats: stats["worker_count"] == 2)
+        yield page
 
 
-def with_size(url: str) -> list[dict[str, Any]]:
-    return [row for row in rows(url) if row["size"] and "Active" in row]
+def sees(page: Page, name: str) -> None:
+    """Requests of that name go on, and nothing fails."""
+    more = page.requests(name) + 3
+    page.until(lambda stats: any(row["name"] == name and row["num_requests"] > more for row in stats["stats"]))
+    assert page.stats()["errors"] == page.exceptions() == []
 
 
-def test_it_shows_wait_query_and_the_rest_of_each_workload_and_the_pools_now(site: Site) -> None:
-    with page_of_locust(site.url) as url:
-        [row] = until(lambda: with_size(url), 40)
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            html = answer.read().decode()
+def test_it_starts_with_the_form_untouched(idle: Page) -> None:
+    assert idle.start()["success"]
+    sees(idle, "slow")
+
+
+def test_it_starts_and_stops_twice(idle: Page) -> None:
+    idle.start(ms="1")
+    sees(idle, "slow")
+    idle.post("/stop")
+    before = idle.until(lambda stats: stats["state"] == "stopped")["stats"][-1]["num_requests"]
+    assert idle.start(workload="fast", **USERS)["success"]
+    sees(idle, "fast")
+    assert idle.requests("slow") == 0, "a new start begins anew"
+    assert before > 0
+
+
+def test_it_runs_each_workload_and_changes_it_while_it_runs(idle: Page) -> None:
+    assert idle.start(ms="2", think_ms="1", **USERS)["success"]
+    for name in WORKLOADS:
+        assert idle.edit(workload=name, ms="2", think_ms="1", **USERS)["success"]
+        sees(idle, name)
+    assert idle.edit(workload="mix", ms="2", think_ms="1", **USERS)["success"]
+    before = {row["name"]: row["num_requests"] for row in idle.stats()["stats"]}
+    idle.until(lambda stats: all(row["num_requests"] > before[row["name"]] for row in stats["stats"]))
+    assert idle.stats()["errors"] == idle.exceptions() == []
+
+
+def test_it_asks_for_the_length_of_an_edit(idle: Page) -> None:
+    def mean_ms() -> float:
+        return max((row["query_ms"] for row in idle.pool_rows()), default=0.0)
+
+    idle.start(ms="1")
+    until(lambda: 0 < mean_ms() < 100, 40)
+    idle.edit(ms="300")
+    idle.post("/stats/reset")
+    until(lambda: mean_ms() > 250, 40)
+    assert idle.exceptions() == []
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("given", ["abc", "-1", "nan", "inf", "1,5", "0x10", "1 0"])
+def test_its_form_refuses_what_is_no_length(idle: Page, name: str, given: str) -> None:
+    answer = idle.start(**{name: given})
+    assert not answer["success"]
+    assert f"{name}: '{given}' is no length, give milliseconds like 20 or 0.5, or nothing" == answer["message"]
+    assert idle.stats()["state"] in ("ready", "stopped")
+
+
+@pytest.mark.parametrize("given", ["0", "1", " 2.5 ", "1e1", ".5", ""])
+def test_its_form_takes_what_is_one(idle: Page, given: str) -> None:
+    assert idle.start(workload="nodb", **dict.fromkeys(LENGTHS, given))["success"]
+    sees(idle, "nodb")
+
+
+def test_its_form_refuses_other_workloads_and_hosts(idle: Page) -> None:
+    assert "'nope' is none" in idle.start(workload="nope")["message"]
+    assert "'localhost:8000' is none" in idle.start(host="localhost:8000")["message"]
+    assert idle.stats()["state"] in ("ready", "stopped")
+
+
+def test_a_refused_edit_changes_nothing(idle: Page) -> None:
+    idle.start(workload="nodb")
+    sees(idle, "nodb")
+    assert not idle.edit(workload="fast", ms="much")["success"]
+    sees(idle, "nodb")
+    assert idle.requests("fast") == 0
+
+
+def test_it_shows_failures_where_nobody_answers(idle: Page) -> None:
+    host = idle.form()["host"]
+    assert idle.start(host="http://127.0.0.1:9")["success"]
+    found = idle.until(lambda stats: stats["errors"])
+    assert found["errors"][0]["name"] == "slow (failed)"
+    assert "ConnectionRefusedError" in found["errors"][0]["error"]
+    idle.post("/stop")
+    idle.start(host=host)
+
+
+def test_it_resets_the_statistics(idle: Page) -> None:
+    idle.start(workload="nodb", pace_ms="60000")
+    idle.edit(workload="slow", ms="1", **USERS)
+    until(idle.pool_rows, 40)
+    idle.post("/stop")
+    idle.until(lambda stats: stats["state"] == "stopped")
+    idle.post("/stats/reset")
+    until(lambda: idle.pool_rows() == [] and idle.requests() == 0, 20)
+
+
+def test_its_workers_do_what_the_form_says(distributed: Page) -> None:
+    assert distributed.start(workload="hold", ms="2", think_ms="", user_count="4", spawn_rate="4")["success"]
+    sees(distributed, "hold")
+    assert distributed.edit(workload="fast", user_count="4", spawn_rate="4")["success"]
+    sees(distributed, "fast")
+    assert not distributed.edit(ms="much")["success"]
+    distributed.post("/stop")
+    distributed.until(lambda stats: stats["state"] == "stopped")
+    assert distributed.start()["success"]
+    sees(distributed, "slow")
+
+
+def test_it_hears_of_the_pool_from_its_workers(distributed: Page) -> None:
+    distributed.start(ms="5", user_count="4", spawn_rate="4")
+    rows = until(lambda: [row for row in distributed.pool_rows() if row["workload"] == "slow" and "Active" in row], 60)
+    assert rows[0]["query_ms"] > 0
+
+
+def test_it_starts_by_itself(site: Site) -> None:
+    with Page(
+        site.url, "--autostart", "--workload", "nodb", "-u", "2", "--exclude-tags", "sleeps", "--ms", "1"
+    ) as page:
+        sees(page, "read")
+        assert page.requests("slow") == page.requests("hold") == 0
+        page.post("/stop")
+        page.until(lambda stats: stats["state"] == "stopped")
+        page.start()
+        sees(page, "cpu")
+
+
+def test_it_shows_wait_query_and_the_rest_of_each_workload_and_the_pools_now(idle: Page) -> None:
+    idle.start(ms="5", **USERS)
+    [row] = until(lambda: [row for row in idle.pool_rows() if row["size"] and "Active" in row], 40)
     assert row["workload"] == "slow"
     assert row["query_ms"] >= 5
     assert row["wait_ms"] >= 0
@@ -73,14 +172,7 @@ def test_it_shows_wait_query_and_the_rest_of_each_workload_and_the_pools_now(sit
     assert row["Max"] == int(row["size"])
     assert row["Active"] + row["Idle"] <= row["Max"]
     assert row["Pending"] >= 0
-    assert '"extended_tabs": [{"key": "pool", "title": "Pool"}]' in html
-
-
-def test_it_hears_of_it_from_its_workers(site: Site) -> None:
-    ports = ("--master-bind-port", str(port := free_port()), "--master-port", str(port))
-    with page_of_locust(site.url, "--processes", "2", *ports) as url:
-        [row] = until(lambda: with_size(url), 60)
-    assert row["query_ms"] >= 5
+    assert '"extended_tabs": [{"key": "pool", "title": "Pool"}]' in idle.get("/")
 
 
 @pytest.fixture
@@ -110,8 +202,8 @@ def stranger() -> Iterator[tuple[str, list[str]]]:
 
 def test_it_does_not_disturb_a_site_that_sends_no_server_timing(stranger: tuple[str, list[str]]) -> None:
     host, asked = stranger
-    with page_of_locust(host, "--pause-ms", "50") as url:
-        until(lambda: any(row["num_requests"] > 200 for row in stats(url).get("stats", ())), 40)  # for two seconds
-        assert rows(url) == []
-        assert stats(url)["errors"] == []
+    with Page(host, "--autostart", "-u", "4", "-r", "4", "--ms", "5", "--pause-ms", "50") as page:
+        page.until(lambda stats: stats["stats"][-1]["num_requests"] > 200)  # for two seconds
+        assert page.pool_rows() == []
+        assert page.stats()["errors"] == []
     assert set(asked) == {"/slow/?ms=5"}

@@ -2,33 +2,49 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from locust_page import Page
 from served import ROOT, Site, free_port
 
 from pooldemo.sweep.workloads import WORKLOADS
 
 
-def locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "locust", "-f", "locustfile.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def locust(*arguments: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), *arguments]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def python(code: str) -> Any:
+    """What that code prints as JSON, in a process that may import the locustfile."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 class Run:
-    """A headless run of six users: what Locust itself counted, and the timeline."""
+    """A run of six users: what Locust itself counted, and the timeline. It ends when enough was seen."""
 
-    def __init__(self, site: Site, folder: Path, *arguments: str, run_time: str = "3s") -> None:
+    def __init__(self, site: Site, folder: Path, *arguments: str) -> None:
         timeline, rows = folder / "timeline.json", folder / "rows"
-        done = locust(
-            "--headless", "-u", "6", "-r", "6", "-t", run_time, "--host", site.url, "--exit-code-on-error", "0",
+        with Page(
+            site.url, "--autostart", "-u", "6", "-r", "6", "--pause-ms", "20", "--exit-code-on-error", "0",
             "--timeline", str(timeline), "--json-file", str(rows), *arguments,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        ) as page:  # fmt: skip
+            page.until(lambda stats: stats["user_count"] == 6 and stats["stats"][-1]["num_requests"] > 20)
+            time.sleep(4)  # for two whole seconds at least
+            enough = page.requests() + 20
+            page.until(lambda stats: stats["stats"][-1]["num_requests"] > enough)
+            page.post("/stop")
+            page.until(lambda stats: stats["state"] == "stopped" and not stats["user_count"])
+        assert page.process.returncode == 0, page.log
         self.timeline: dict[str, Any] = json.loads(timeline.read_text())
         self.rows: dict[str, Any] = {row["name"]: row for row in json.loads(Path(f"{rows}.json").read_text())}
 
@@ -50,17 +66,17 @@ class Run:
 
 @pytest.fixture(scope="module")
 def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Three runs at the same time: nothing here is about how fast anything is."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("alone", "distributed", "refused")}
-    port = str(free_port())
-    with ThreadPoolExecutor(3) as threads:
+    """Two runs at the same time: nothing here is about how fast anything is."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("alone", "distributed", "refused", "excluded")}
+    with ThreadPoolExecutor(2) as threads:
         started = {
             "alone": threads.submit(Run, site, folders["alone"], "--workload", "slow", "--ms", "20"),
             "distributed": threads.submit(
                 Run, site, folders["distributed"], "--workload", "hold", "--ms", "5", "--think-ms", "10",
-                "--processes", "2", "--master-bind-port", port, "--master-port", port,
+                "--processes", "2",
             ),
             "refused": threads.submit(Run, tiny_site, folders["refused"], "--tags", "slow", "nodb", "--ms", "1000"),
+            "excluded": threads.submit(Run, site, folders["excluded"], "--exclude-tags", "sleeps", "--ms", "1"),
         }  # fmt: skip
         return {name: run.result() for name, run in started.items()}
 
@@ -100,7 +116,8 @@ def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(
     assert {second["users"] for second in whole} == {6}
     assert len(timeline["generators"]) == generators
     for facts in timeline["generators"].values():
-        assert set(facts["cpu_percent"]) == set(facts["lag_ms"]) >= {str(second["second"]) for second in whole}
+        noted = {str(second["second"]) for second in whole[:-1]}  # the last second's are noted at the next one's tick
+        assert set(facts["cpu_percent"]) == set(facts["lag_ms"]) >= noted
 
 
 def test_it_keeps_three_digits(runs: dict[str, Run]) -> None:
@@ -123,25 +140,127 @@ def test_it_mixes_what_the_tags_leave(runs: dict[str, Run]) -> None:
     assert run.timeline["workload"] == "tags"
 
 
+def test_it_mixes_all_but_the_excluded_tags(runs: dict[str, Run]) -> None:
+    sleeping = {"slow", "lock", "hold"}
+    assert {name for name in runs["excluded"].rows if name != "Aggregated"} == set(WORKLOADS) - sleeping
+    assert runs["excluded"].outcomes() == {"ok"}
+
+
 def test_it_deals_a_mix_in_the_exact_shares() -> None:
-    code = (
+    first, second = python(
         "import json, locustfile as l; n = sum(each.weight for each in l.WORKLOADS); "
         "mix = l.deal(l.WORKLOADS); print(json.dumps([[next(mix).name for _ in range(n)] for _ in range(2)]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    first, second = json.loads(done.stdout)
     assert sorted(first) == sorted(second)
     assert first != second, "a new order each time"
     assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
 
 
 def test_it_knows_the_sites_workloads_and_no_others() -> None:
-    code = "import json, locustfile; print(json.dumps({each.name: each.parameters for each in locustfile.WORKLOADS}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {name: [*workload.parameters] for name, workload in WORKLOADS.items()}
+    known = python(
+        "import json, locustfile as l; print(json.dumps({each.name: each.parameters for each in l.WORKLOADS}))"
+    )
+    assert known == {name: [*workload.parameters] for name, workload in WORKLOADS.items()}
 
 
-def test_it_offers_the_workloads_and_refuses_others() -> None:
-    done = locust("--workload", "nope")
-    assert done.returncode != 0
-    assert all(f"'{name}'" in done.stderr for name in (*WORKLOADS, "mix"))
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workload", "nope"], "'nope'"),
+        (["--ms", "abc"], "ms: 'abc' is no length"),
+        (["--ms=-1"], "ms: '-1' is no length"),
+        (["--think-ms", "nan"], "think_ms: 'nan' is no length"),
+        (["--pause-ms", "1,5"], "pause_ms: '1,5' is no length"),
+        (["--pace-ms", "inf", "--processes", "2"], "pace_ms: 'inf' is no length"),
+        (["--tags", "slwo", "fast"], "tags: 'slwo' is none"),
+        (["--exclude-tags", "sleep"], "tags: 'sleep' is none"),
+        (["--tags", "read", "--exclude-tags", "works"], "none of the workloads is left"),
+        (["--host", "127.0.0.1:8000"], "host: '127.0.0.1:8000' is none"),
+        (["--timeline", "no/such/folder/t.json"], "timeline: 'no/such/folder/t.json' cannot be written"),
+        (["--timeline", "tests"], "timeline: 'tests' cannot be written"),
+    ],
+)
+def test_it_refuses_before_the_run_in_one_sentence(arguments: list[str], said: str) -> None:
+    done = locust(*arguments, "--headless", "-t", "20s")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_it_offers_the_workloads_when_it_refuses_another() -> None:
+    said = locust("--workload", "nope").stderr
+    assert all(f"'{name}'" in said for name in (*WORKLOADS, "mix"))
+
+
+def test_it_reads_its_options_from_wherever_locust_does(nobody: str, tmp_path: Path) -> None:
+    """The command line, the environment, a named file and those that Locust looks for by itself."""
+    lines, toml = "ms = 7\nworkload = cpu\nthink-ms =\n", '[tool.locust]\nms = 7\nworkload = "cpu"\nthink-ms = ""\n'
+    files = {"named": "load.conf", "home": ".locust.conf", "folder": "locust.conf", "toml": "pyproject.toml"}
+    ways: dict[str, tuple[list[str], dict[str, str]]] = {
+        "arguments": (["--ms", "7", "--workload", "cpu", "--think-ms", ""], {}),
+        "environment": ([], {"LOCUST_MS": " 7 ", "LOCUST_WORKLOAD": "cpu", "LOCUST_THINK_MS": ""}),
+        "empty": ([], {"LOCUST_MS": "7", "LOCUST_WORKLOAD": "", "LOCUST_TIMELINE": "", "LOCUST_PAUSE_MS": ""}),
+        "named": (["--config", "load.conf"], {}),
+        "home": ([], {}),
+        "folder": ([], {}),
+        "toml": ([], {}),
+    }
+
+    def run(way: str) -> dict[str, Any]:
+        folder = tmp_path / way
+        folder.mkdir()
+        if way in files:
+            (folder / files[way]).write_text(toml if way == "toml" else lines)
+        arguments, environment = ways[way]
+        environment = {"HOME": str(folder if way == "home" else tmp_path), **environment}
+        cwd = tmp_path if way == "home" else folder
+        timeline = folder / "t.json"
+        common = ("--headless", "-t", "1s", "--host", nobody, "--exit-code-on-error", "0", "--timeline", str(timeline))
+        done = locust(*common, *arguments, cwd=cwd, **environment)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        found: dict[str, Any] = json.loads(timeline.read_text())
+        return found
+
+    with ThreadPoolExecutor(3) as threads:
+        told = dict(zip(ways, threads.map(run, ways), strict=True))
+    wanted = {way: ("slow" if way == "empty" else "cpu", 7.0, None, 0.0, 0.0) for way in ways}
+    names = ("workload", "ms", "think_ms", "pause_ms", "pace_ms")
+    assert {way: tuple(timeline[name] for name in names) for way, timeline in told.items()} == wanted
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The address of nobody."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def test_it_counts_a_fault_of_its_own_as_a_failure(nobody: str, tmp_path: Path) -> None:
+    (tmp_path / "fault.py").write_text(
+        "from locust import events\n"
+        "@events.init.add_listener\n"
+        "def break_it(environment, **_):\n"
+        "    environment.user_classes[0].visit = lambda self, workload: 1 / 0\n"
+    )
+    rows = tmp_path / "rows"
+    files = f"{tmp_path / 'fault.py'},{ROOT / 'locustfile.py'}"
+    done = locust("-f", files, "--headless", "-t", "2s", "--host", nobody, "--json-file", str(rows))
+    assert done.returncode == 1
+    [row] = json.loads(Path(f"{rows}.json").read_text())
+    assert row["num_failures"] == row["num_requests"] > 0
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.count("Traceback") <= 3, "one user fails once a second"
+
+
+def test_its_tables_show_what_is_below_a_millisecond() -> None:
+    table, line, slow = python(
+        "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"
+        "for ms in (0.123, 0.456, 0.789): stats.log_request('GET', 'fast', ms, 0)\n"
+        "stats.log_request('GET', 'slow', 1234.567, 0)\n"
+        "row = stats.get('fast', 'GET')\n"
+        "print(json.dumps([row.to_dict(), row.to_string(), stats.get('slow', 'GET').to_dict()]))"
+    )
+    names = ("min_response_time", "median_response_time", "max_response_time", "response_time_percentile_0.99")
+    assert [table[name] for name in names] == [0.123, 0.456, 0.789, 0.789]
+    assert line.split("|")[1].split() == ["0.456", "0.123", "0.789", "0.456"]
+    assert slow["max_response_time"] == 1235

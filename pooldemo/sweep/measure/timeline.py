@@ -1,6 +1,6 @@
 """What the load generator saw: the timeline that `locustfile.py --timeline` writes, cut to a window. Pure.
 
-The format is told at the top of `locustfile.py`. A request belongs to the second in which it ended.
+docs/timeline.md tells the format. A request belongs to the second in which it ended.
 """
 
 import math
