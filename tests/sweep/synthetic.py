@@ -58,8 +58,8 @@ def verdict_of(
     return judge(plan or Plan(users=1000), trials_of(curve, **options), conditions)[0]
 
 
-def verdicts_of(curve: Curve, sweeps: int = 1000, **options: Any) -> Counter[tuple[str, int | None]]:
-    """How often each (shape, size) was said over many sweeps."""
+def verdicts_of(curve: Curve, sweeps: int = 300, **options: Any) -> Counter[tuple[str, int | None]]:
+    """How often each (shape, size) was said over so many sweeps."""
     return Counter(
         (each.shape, each.max_conns) for each in (verdict_of(curve, seed=n, **options) for n in range(sweeps))
     )

@@ -1,4 +1,4 @@
-"""The verdict is right as often as it claims, on a thousand sweeps whose truth is known; and properties that hold for
+"""The verdict is right as often as it claims, on hundreds of sweeps whose truth is known; and properties that hold for
 any."""
 
 from dataclasses import replace
@@ -21,13 +21,14 @@ from synthetic import (
 )
 
 from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialResult
 
-# -- a thousand sweeps each, at 3% noise with 3 repeats ------------------------------------------------------------
+# -- hundreds of sweeps each, at 3% noise with 3 repeats ------------------------------------------------------------
 
 GRIDS = pytest.mark.parametrize(
-    ("sizes", "sweeps"), [(POWERS, 1000), (DENSE, 200), (EVEN, 200)], ids=["powers", "dense", "even"]
+    ("sizes", "sweeps"), [(POWERS, 300), (DENSE, 100), (EVEN, 100)], ids=["powers", "dense", "even"]
 )
 
 
@@ -62,8 +63,8 @@ def step(size: int) -> float:
 
 def test_it_does_not_call_rising_what_looks_level():
     said = verdicts_of(step)
-    assert sum(count for (shape, _), count in said.items() if shape == "rising") <= 5
-    assert said["flat", 1] + said["knee", 2] >= 650  # the others: more repeats
+    assert sum(count for (shape, _), count in said.items() if shape == "rising") <= 2
+    assert said["flat", 1] + said["knee", 2] >= 195  # the others: more repeats
     assert set(verdicts_of(step, noise=0.01)) == {("flat", 1), ("knee", 2)}
 
 
@@ -75,7 +76,7 @@ def test_it_asks_for_more_repeats_where_it_looks_level_but_might_rise():
 
 
 def test_it_takes_the_larger_size_when_the_hinge_lies_between_two_and_says_where_to_look():
-    assert verdicts_of(hinge(12))["knee", 16] >= 950
+    assert verdicts_of(hinge(12))["knee", 16] >= 285
     assert "between 8 and 16: try 12" in verdict_of(hinge(12), noise=0.001).because
     assert "between" not in verdict_of(hinge(16), noise=0.001).because
 
@@ -83,13 +84,13 @@ def test_it_takes_the_larger_size_when_the_hinge_lies_between_two_and_says_where
 @pytest.mark.parametrize("curve", [hinge(16), hinge(12), flat, power(0.2)], ids=["hinge", "between", "flat", "rising"])
 def test_it_would_rather_say_more_repeats_than_be_wrong_under_10_percent_noise(curve):
     said = verdicts_of(curve, noise=0.10)
-    assert said["invalid", None] >= 950
+    assert said["invalid", None] >= 285
     assert "More repeats: --repeats" in verdict_of(curve, noise=0.10).because
 
 
 def test_it_asks_for_as_many_repeats_as_it_then_needs():
     trials = trials_of(hinge(16), noise=0.10)
-    needed = find_knee({size: [t.rps for t in trials if t.size == size] for size in POWERS}).repeats_needed
+    needed = find_knee(observed(trials)).repeats_needed
     assert verdicts_of(hinge(16), noise=0.08, repeats=needed + 4, sweeps=100)["knee", 16] >= 95
 
 
@@ -123,12 +124,6 @@ def test_it_does_not_depend_on_the_order_of_the_trials(sweep, chance):
     assert judge(PLAN, trials, CONDITIONS) == judge(PLAN, shuffled, CONDITIONS)
 
 
-@given(SWEEPS, st.randoms())
-def test_it_finds_the_same_knee_in_whatever_order_the_sizes_come(sweep, chance):
-    shuffled = {size: sweep[size] for size in chance.sample(list(sweep), len(sweep))}
-    assert find_knee(sweep) == find_knee(shuffled)
-
-
 @given(SWEEPS, st.integers(-8, 8))
 def test_it_does_not_depend_on_the_unit_of_throughput(sweep, exponent):
     factor = 2.0**exponent
@@ -160,8 +155,7 @@ def test_it_gives_the_interval_the_neighbours_and_the_line_to_copy():
 
 
 def test_it_speaks_of_the_average_where_the_next_size_was_lucky():
-    rps = {4: 300.0, 8: 342.0, 16: 366.0, 32: 348.0}
-    trials = _trials({size: [0.98 * mean, mean, 1.02 * mean] for size, mean in rps.items()})
+    trials = _trials({4: [294, 300, 306], 8: [342, 349, 335], 16: [373, 359, 366], 32: [341, 348, 355]})
     verdict = judge(PLAN, trials, CONDITIONS)[0]
     assert (verdict.shape, verdict.max_conns) == ("knee", 8)
     assert "4 gives 12% less (300), and the larger ones hardly more on average (357, 4%)" in verdict.because
@@ -235,7 +229,7 @@ def test_it_looks_at_the_plateau_alone_for_what_ran_out():
 
 def test_it_is_not_fooled_by_small_sizes_that_are_steadier_than_the_plateau():
     steady = {size: [10.0 * size] * 3 for size in (1, 2, 4, 8)}
-    noisy = {size: [150.0, 160.0, 170.0] for size in (16, 32, 64)}
+    noisy = {16: [150.0, 160.0, 170.0], 32: [170.0, 150.0, 160.0], 64: [160.0, 170.0, 150.0]}
     assert judge(PLAN, _trials(steady | noisy), CONDITIONS)[0].shape == "invalid"
 
 

@@ -90,7 +90,7 @@ def _change(
     metric: str, stack: str, size: int, old: Sequence[float], new: Sequence[float], noise: Noise, probability: float
 ) -> Change:
     fall = shortfall(new, [old], noise, probability)
-    shown = abs(fall.by) > max(MARGIN, fall.half_width)
+    shown = abs(fall.by) > max(MARGIN / 100, fall.half_width)
     better = METRICS[metric] * fall.by < 0
     kind = "unknown" if not noise.freedom else "same" if not shown else "better" if better else "worse"
     return Change(stack, size, metric, fmean(old), fmean(new), -fall.by, fall.half_width, kind)

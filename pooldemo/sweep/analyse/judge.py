@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pooldemo.sweep.analyse import theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
+from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
 from pooldemo.sweep.analyse.slo import check_slo, failed_share
@@ -54,16 +55,13 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
     failing = tuple(sorted({trial.size for trial in ran} - {trial.size for trial in sound}))
-    rps: dict[int, list[float]] = {}
-    for trial in sound:
-        rps.setdefault(trial.size, []).append(trial.rps)
-    knee = find_knee(rps)
+    knee = find_knee(observed(sound))
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), trials)
     if not sound or len(sound) * 2 < len(trials):
         return _invalid(judgement, "failures")
     if all(trial.query_mean_ms == 0 for trial in sound):
-        knee = replace(knee, shape="flat", size=min(rps), plateau=tuple(sorted(rps)))
+        knee = replace(knee, shape="flat", size=min(knee.intervals), plateau=tuple(sorted(knee.intervals)))
         judgement = replace(judgement, knee=knee, unasked=True)
     if knee.size is None:
         return judgement

@@ -2,20 +2,19 @@
 
 What else a verdict has to weigh (users, SLO, budget, failures, words) is in `verdict`.
 
-The question is the smallest size that is not worse than the best by more than 5%, with 95% confidence. Three traps
-lie in it. 1. The winner's curse. The largest of several equal means is too large by luck, so what lies near it looks
-worse than it is. Sizes are compared
-   with the mean of a plateau, never with the best one; and to put one off the plateau takes 95% for all of them
-   together (Bonferroni).
-2. Few repeats. To *prove* that two equal sizes are within 5% takes some eight repeats at 3% noise; to wait until a
-size is *proven*
-   more than 5% worse would pass one that is 9% worse half of the time. So a size is ruled out when it measured more
-   than 5% below the plateau *and* it is below with 95% confidence. An equal size is then ruled out in under 1% of the
-   sweeps, one 9% worse kept in 2%.
-3. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
-beyond it, a doubling
-   gains less than half of what it gained before, with 99% confidence. A power law, however flat, never bends. Or the
-   plateau is seen to be level: what gains less than 1% with a doubling stays within 5% over five of them.
+The question is the smallest size that is not worse than the best by more than a margin (5%). Four traps lie in it.
+
+1. Blocks. Repeats differ by more than their trials: `blocks` takes that out first.
+2. The winner's curse. The largest of several equal means is too large by luck. So the sizes that nobody can tell from
+   the best are drawn together as far as their scatter is the noise's (James and Stein 1961), and the best of *those* is
+   what a size is compared with.
+3. Few repeats. Where the noise permits, a size is good enough when that is sure: what it measured below the best, and
+   its error, fit into the margin with 95% confidence. Where the noise does not, a size that is as good as the best must
+   not be refused by chance: it is good enough when it measured less than 2.7 errors below. So an equal size is refused
+   in few sweeps, and with 1% of noise a size 6% worse is taken in fewer than 1%.
+4. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
+   beyond it, a doubling gains less than half of what it gained before, with 99% confidence. A power law, however flat,
+   never bends. Or what is beyond is seen to be level, or to fall.
 """
 
 import math
@@ -23,43 +22,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, interval, pooled_noise, shortfall, slope
+from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_blocks
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
 
-MARGIN = 0.05
-"""A size is good enough when it is not worse than the plateau by more than this."""
+MARGIN = 5.0
+"""Percent: a size is good enough when it is not worse than the best by more than this."""
 
-RESOLUTION = 0.075
-"""The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict: half as much
-again as MARGIN."""
+RESOLUTION = 1.5
+"""The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict, in margins."""
 
-LEAST_NOISE = 0.005
-"""A machine does not repeat itself better than this, whatever two repeats that happen to agree may say."""
-
-ENOUGH_FREEDOM = 6
-"""Degrees of freedom from which the plateau's own noise is worth more than that of all sizes: three sizes, three
-repeats."""
-
-MUCH_NOISIER = 1.4
-"""Factor by which the plateau must be noisier than all sizes together before that counts: chance alone makes 1.2."""
+EQUAL = 2.7
+"""Errors below the best at which a size still counts as equal, whatever the margin leaves: hardly an equal one is farther."""
 
 BEND_CONFIDENCE = 0.99
 """How sure it must be that a rise has ended: to call a rising curve a knee is the one mistake that costs a user
 throughput."""
 
 LEVEL = 0.01
-"""What a doubling gains at most where it is level; less than MARGIN over the five or six doublings of a sweep."""
-
-Throughputs = Mapping[int, Sequence[float]]
+"""What a doubling gains at most where it is level; less than the margin over the five or six doublings of a sweep."""
 
 
 @dataclass(frozen=True)
 class Knee:
     """What the curve of one stack looks like.
 
-    `shape` is knee, rising, flat or invalid; `size` the smallest that carries what the plateau carries (None: not to
-    be told), `plateau` all sizes that do, `reason` why it is invalid: `sizes`, `repeats`, `noise` or `level`.
-    `intervals` are in requests a second, by size. `plateau_rps` is the mean over the plateau. `repeats_needed` makes
-    the noise small enough. `bends` says that the rise was seen to end.
+    `shape` is knee, rising, flat or invalid; `size` the smallest that carries what the best carries (None: not to be
+    told), `plateau` all sizes from there on that do, `reason` why it is invalid: `sizes`, `repeats`, `noise` or
+    `level`. `intervals` are in requests a second, by size. `plateau_rps` is the mean over the plateau.
+    `repeats_needed` makes the noise small enough. `left_out` are the outliers.
     """
 
     shape: str
@@ -70,7 +60,7 @@ class Knee:
     intervals: Mapping[int, Interval]
     reason: str = ""
     repeats_needed: int = 0
-    bends: bool = False
+    left_out: tuple[Observation, ...] = ()
 
     @property
     def below(self) -> int | None:
@@ -83,121 +73,129 @@ class Knee:
         return min((size for size in self.intervals if self.size is not None and size > self.size), default=None)
 
 
-def find_knee(throughputs: Throughputs) -> Knee:
-    """Judge the curve of `throughputs` (requests a second of each repeat, by size; in any order, all above 0)."""
-    samples = {size: tuple(throughputs[size]) for size in sorted(throughputs) if throughputs[size]}
-    noise = pooled_noise(samples.values())
-    if len(samples) < 2:
-        return _invalid("sizes", samples, noise)
-    if not noise.freedom:
-        return _invalid("repeats", samples, noise)
-    noise = Noise(max(noise.relative, LEAST_NOISE), noise.freedom)
-    if needed := _repeats_needed(samples, noise):
-        return _invalid("noise", samples, noise, needed)
-    plateau = _plateau(samples, noise)
-    own = pooled_noise(samples[size] for size in plateau)
-    if own.freedom >= ENOUGH_FREEDOM and own.relative > MUCH_NOISIER * noise.relative:
-        # Small sizes may be steadier than large ones; what counts is how steady the plateau is.
-        noise = own
-        if needed := _repeats_needed(samples, noise):
-            return _invalid("noise", samples, noise, needed)
-    size = _smallest_as_good(samples, plateau, noise)
-    plateau = tuple(each for each in plateau if each >= size)
-    smallest, largest = min(samples), max(samples)
-    bends = smallest < size < largest and _bends(samples, size, plateau, noise)
-    shape = "flat" if size == smallest else "knee" if bends else "rising"
-    if shape == "rising":
-        if size < largest and (needed := _repeats_to_show(samples, size, plateau, noise)):
-            return replace(_invalid("level", samples, noise, needed), plateau=plateau)
-        size, plateau = plateau[-1], plateau[-1:]
-    return _knee(shape, size, plateau, samples, noise, bends=bends)
+def find_knee(observations: Sequence[Observation], margin: float = MARGIN) -> Knee:
+    """Judge one stack's trials (requests a second above 0, in any order) with a `margin` in percent."""
+    fit, left_out = fit_blocks(sorted(observations))
+    if fit is None:
+        return Knee("invalid", None, (), 0.0, Noise(0.0, 0), {}, "sizes")
+    return replace(_judge(fit, -math.log1p(-margin / 100)), left_out=left_out)
 
 
-def _plateau(samples: Throughputs, noise: Noise) -> tuple[int, ...]:
-    """The sizes side by side around the best that nobody can tell from it: more than 5% below is not shown, for any
-    of them."""
-    sizes = list(samples)
-    top = max(range(len(sizes)), key=lambda index: fmean(samples[sizes[index]]))
-    strict = 1 - (1 - CONFIDENCE) / (len(sizes) - 1)
-    best = [samples[sizes[top]]]
+def _judge(fit: Fit, margin: float) -> Knee:
+    """`margin` is a distance of logarithms from here on."""
+    sizes = sorted(fit.effects)
+    if len(sizes) < 2:
+        return _invalid(fit, "sizes")
+    if not fit.freedom:
+        repeated = len(fit.observations) > len(sizes)
+        return _invalid(fit, "noise", 2) if repeated else _invalid(fit, "repeats")
+    if needed := _repeats_needed(fit, margin):
+        return _invalid(fit, "noise", needed)
+    near = _near_the_best(fit)
+    size = _smallest_as_good(fit, near, margin)
+    plateau = tuple(each for each in near if each >= size)
+    smallest, largest = sizes[0], sizes[-1]
+    if size == smallest:
+        return _knee(fit, "flat", size, plateau)
+    if size < largest and (largest not in near or _bends(fit, size, plateau)):
+        return _knee(fit, "knee", size, plateau)
+    if size < largest and (needed := _repeats_to_show(fit, size, plateau)):
+        return replace(_invalid(fit, "level", needed), plateau=plateau)
+    return _knee(fit, "rising", largest, (largest,))
 
-    def is_near(index: int) -> bool:
-        return not shortfall(samples[sizes[index]], best, noise, strict).is_more_than(MARGIN)
 
-    first = last = top
-    while first > 0 and is_near(first - 1):
-        first -= 1
-    while last < len(sizes) - 1 and is_near(last + 1):
-        last += 1
-    return tuple(sizes[first : last + 1])
+def _near_the_best(fit: Fit) -> tuple[int, ...]:
+    """The sizes that nobody can tell from the best: that they are below is not shown, for any of them (Bonferroni)."""
+    best = max(fit.effects, key=lambda size: fit.effects[size])
+    limit = student_t(1 - (1 - CONFIDENCE) / (len(fit.effects) - 1), fit.freedom)
+
+    def is_near(size: int) -> bool:
+        below = fit.contrast({best: 1.0, size: -1.0})
+        return below.value <= limit * below.error
+
+    return tuple(sorted(size for size in fit.effects if size == best or is_near(size)))
 
 
-def _smallest_as_good(samples: Throughputs, plateau: Sequence[int], noise: Noise) -> int:
-    """Going up: the first size that is not ruled out by the plateau above it, or by that part of it before it
-    droops."""
-    for index, size in enumerate(plateau[:-1]):
-        above = [samples[each] for each in plateau[index + 1 :]]
-        heads = [above[:count] for count in range(min(3, len(above)), len(above) + 1)]
-        compared = [shortfall(samples[size], head, noise) for head in heads]
-        if not any(below.by > MARGIN and below.is_shown for below in compared):
+def _best(fit: Fit, near: Sequence[int]) -> float:
+    """The best size's effect without its luck: drawn towards the mean of those near it, as far as these scatter by
+    chance."""
+    effects = [fit.effects[size] for size in near]
+    if len(near) < 3:
+        return max(effects)
+    mean = fmean(effects)
+    scatter = sum((each - mean) ** 2 for each in effects) / (len(near) - 1)
+    chance = fmean(fit.contrast({size: 1.0}).error ** 2 for size in near)
+    return mean + max(0.0, 1 - chance / scatter) * (max(effects) - mean) if scatter else mean
+
+
+def _smallest_as_good(fit: Fit, near: Sequence[int], margin: float) -> int:
+    best = _best(fit, near)
+    sure = student_t(CONFIDENCE, fit.freedom)
+    for size in sorted(fit.effects):
+        others = [each for each in near if each != size]
+        if not others:
             return size
-    return plateau[-1]
+        error = fit.contrast({size: 1.0} | {each: -1 / len(others) for each in others}).error
+        if best - fit.effects[size] <= min(margin, max(margin - sure * error, EQUAL * error)):
+            return size
+    return max(near)
 
 
-def _bends(samples: Throughputs, size: int, plateau: Sequence[int], noise: Noise) -> bool:
+def _slope(sizes: Sequence[int]) -> dict[int, float]:
+    """The weights whose sum over effects is the least-squares gain of one doubling."""
+    centre = fmean(map(math.log2, sizes))
+    spread = sum((math.log2(size) - centre) ** 2 for size in sizes)
+    return {size: (math.log2(size) - centre) / spread for size in sizes}
+
+
+def _gain_beyond(fit: Fit, size: int, plateau: Sequence[int]) -> dict[int, float]:
+    return _slope(plateau if len(plateau) > 1 else [each for each in fit.effects if each >= size])
+
+
+def _bends(fit: Fit, size: int, plateau: Sequence[int]) -> bool:
     """Is a doubling beyond `size` worth less than half of what it was worth before, or nothing, with 99% confidence?"""
-    before, before_error = slope({math.log2(each): samples[each] for each in (min(samples), size)})
-    after, after_error = _slope_beyond(samples, size, plateau)
-    if before / 2 - after > noise.half_width(math.hypot(before_error / 2, after_error), BEND_CONFIDENCE):
+    sure = student_t(BEND_CONFIDENCE, fit.freedom)
+    after = _gain_beyond(fit, size, plateau)
+    bend = {each: -weight for each, weight in after.items()}
+    for each, weight in _slope([min(fit.effects), size]).items():
+        bend[each] = bend.get(each, 0.0) + weight / 2
+    found = fit.contrast(bend)
+    if found.value > sure * found.error:
         return True
-    return after + noise.half_width(after_error, BEND_CONFIDENCE) < LEVEL
+    gained = fit.contrast(after)
+    return gained.value + sure * gained.error < LEVEL
 
 
-def _slope_beyond(samples: Throughputs, size: int, plateau: Sequence[int]) -> tuple[float, float]:
-    beyond = plateau if len(plateau) > 1 else [each for each in samples if each >= size]
-    return slope({math.log2(each): samples[each] for each in beyond})
-
-
-def _repeats_to_show(samples: Throughputs, size: int, plateau: Sequence[int], noise: Noise) -> int:
-    """How many repeats would show that it is level beyond `size`, where it looks so but might rise; 0: it does rise.
-
-    Over less than two doublings nothing looks level: neighbours hardly differ on any curve.
-    """
-    after, error = _slope_beyond(samples, size, plateau)
-    if after >= LEVEL or max(plateau) < 4 * size:
+def _repeats_to_show(fit: Fit, size: int, plateau: Sequence[int]) -> int:
+    """How many repeats would show that it is level beyond `size`, where it looks so but might rise; 0: it does rise."""
+    gained = fit.contrast(_gain_beyond(fit, size, plateau))
+    if gained.value >= LEVEL or max(plateau) < 4 * size:
         return 0
-    done = fmean(map(len, samples.values()))
-    unseen = noise.half_width(error * math.sqrt(done), BEND_CONFIDENCE) / (LEVEL - min(after, 0.0))
+    done = len(fit.observations) / len(fit.effects)
+    unseen = student_t(BEND_CONFIDENCE, fit.freedom) * gained.error * math.sqrt(done) / (LEVEL - min(gained.value, 0.0))
     return min(100, max(math.ceil(unseen**2), math.floor(done) + 1))
 
 
-def _repeats_needed(samples: Throughputs, noise: Noise) -> int:
-    """How many repeats would compare two sizes within RESOLUTION, the noise staying what it is; 0: those there are
-    do."""
-    done = fmean(map(len, samples.values()))
-    if noise.half_width(math.sqrt(2 / done)) <= RESOLUTION:
+def _repeats_needed(fit: Fit, margin: float) -> int:
+    """How many repeats would compare two sizes within the resolution, the noise staying; 0: those there are do."""
+    sizes = len(fit.effects)
+    done = len(fit.observations) / sizes
+    if student_t(CONFIDENCE, fit.freedom) * fit.noise * math.sqrt(2 / done) <= RESOLUTION * margin:
         return 0
     for repeats in range(math.floor(done) + 1, 100):
-        planned = Noise(noise.relative, len(samples) * (repeats - 1))
-        if planned.half_width(math.sqrt(2 / repeats)) <= RESOLUTION:
+        freedom = (sizes - 1) * (repeats - 1)
+        if student_t(CONFIDENCE, freedom) * fit.noise * math.sqrt(2 / repeats) <= RESOLUTION * margin:
             return repeats
     return 100
 
 
 def _knee(
-    shape: str,
-    size: int | None,
-    plateau: tuple[int, ...],
-    samples: Throughputs,
-    noise: Noise,
-    reason: str = "",
-    repeats_needed: int = 0,
-    bends: bool = False,
+    fit: Fit, shape: str, size: int | None, plateau: tuple[int, ...], reason: str = "", repeats_needed: int = 0
 ) -> Knee:
-    intervals = {each: found for each, values in samples.items() if (found := interval(values, noise))}
-    rps = fmean(intervals[each].mean for each in plateau) if plateau else 0.0
-    return Knee(shape, size, plateau, rps, noise, intervals, reason, repeats_needed, bends)
+    intervals = {each: fit.interval(each) for each in fit.effects}
+    rps = math.exp(fmean(fit.effects[each] for each in plateau)) if plateau else 0.0
+    return Knee(shape, size, plateau, rps, Noise(fit.noise, fit.freedom), intervals, reason, repeats_needed)
 
 
-def _invalid(reason: str, samples: Throughputs, noise: Noise, repeats_needed: int = 0) -> Knee:
-    return _knee("invalid", None, (), samples, noise, reason, repeats_needed)
+def _invalid(fit: Fit, reason: str, repeats_needed: int = 0) -> Knee:
+    return _knee(fit, "invalid", None, (), reason, repeats_needed)

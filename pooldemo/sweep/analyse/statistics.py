@@ -34,13 +34,20 @@ def percentile(histogram: Iterable[tuple[float, int]], fraction: float) -> float
     return None
 
 
-@lru_cache(maxsize=4096)
-def student_t(probability: float, freedom: int) -> float:
+def student_t(probability: float, freedom: float) -> float:
     """Student's t: the value that a variable with `freedom` degrees of freedom stays below with this probability (0.5
-    to 1).
-
-    Bisection of the exact finite series for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    to 1). Between whole degrees of freedom it is drawn straight.
     """
+    whole = math.floor(freedom)
+    if whole == freedom:
+        return _whole_t(probability, whole)
+    low, high = _whole_t(probability, whole), _whole_t(probability, whole + 1)
+    return low + (high - low) * (freedom - whole)
+
+
+@lru_cache(maxsize=4096)
+def _whole_t(probability: float, freedom: int) -> float:
+    """Bisection of the exact finite series for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
     if not 0.5 <= probability < 1 or freedom < 1:
         raise ValueError(f"student_t takes 0.5 <= p < 1 and freedom >= 1, not p={probability!r}, freedom={freedom!r}")
     low, high = 0.0, 1.0

@@ -198,7 +198,7 @@ def _larger(judgement: Judgement) -> str:
     intervals = judgement.knee.intervals
     gain = intervals[above].mean / intervals[size].mean - 1
     figure = _rps(judgement, above, unit="")
-    if gain > MARGIN:  # by luck, or it would not be called the knee
+    if gain > MARGIN / 100:  # by luck, or it would not be called the knee
         mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
         return (
             f"the larger ones hardly more on average ({digits(mean)}, {100 * (mean / intervals[size].mean - 1):.0f}%)"

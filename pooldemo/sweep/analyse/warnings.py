@@ -8,8 +8,9 @@ decides what it refuses to judge.
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from pooldemo.sweep.analyse.blocks import fit_blocks, observed
 from pooldemo.sweep.analyse.slo import failed_share
-from pooldemo.sweep.analyse.statistics import digits, first_against_second_half, pooled_noise
+from pooldemo.sweep.analyse.statistics import digits, first_against_second_half
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
 
 BUSY_CPU = 0.9
@@ -20,6 +21,9 @@ SKEW = 0.10
 
 UNSTABLE = 0.10
 """Relative standard deviation of the repeats of a size from which they count as unstable."""
+
+DRIFT = 0.10
+"""From here on it is said by how much the slowest repeat as a whole lies below the fastest."""
 
 OTHER_CPU = 0.25
 """Cores that anything else may use during a window."""
@@ -202,15 +206,26 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
     for trial in trials:
         if not trial.error and trial.rps > 0:
             by_size.setdefault(trial.size, []).append(trial.rps)
-    unstable = [
-        size for size, rps in sorted(by_size.items()) if len(rps) > 1 and pooled_noise([rps]).relative > UNSTABLE
-    ]
+    fit, left_out = fit_blocks(observed(trials))
+    for size, block, _, rps in left_out:
+        yield Warning_(
+            "outlier",
+            f"size {size}, repeat {block}: {digits(rps)} requests/s is far from what its repeat and its size say",
+            "it was left out of the verdict: look at what else the machine did then",
+        )
+    unstable = [size for size in sorted(by_size) if fit and fit.scatter_at(size) > UNSTABLE]
     if unstable:
         values = by_size[unstable[-1]]
         yield Warning_(
             "unstable-repeats",
             f"repeats at size {_list(unstable)} differ: {digits(min(values))} to {digits(max(values))} requests/s",
             f"longer trials and more of them: --duration 10 --repeats {2 * len(values) - 1}",
+        )
+    if fit and fit.drift > DRIFT:
+        yield Warning_(
+            "drift",
+            f"whole repeats differ by {fit.drift:.0%}: the machine was not as fast all the time",
+            "sizes are compared inside each repeat, so the verdict stands; how much a size carries is less sure",
         )
     if by_size and all(len(values) == 1 for values in by_size.values()):
         yield Warning_("one-repeat", "each size was measured once: there is no interval", "--repeats 3")

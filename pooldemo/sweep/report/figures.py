@@ -4,13 +4,14 @@ Pure.
 A figure holds what is to be seen; `svg` draws it, and a page's script draws the same points on a canvas.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from pooldemo.sweep.analyse import theory
+from pooldemo.sweep.analyse.blocks import levels
 from pooldemo.sweep.analyse.saturation import hold_of, mean_of
-from pooldemo.sweep.analyse.statistics import digits, interval, pooled_noise
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import charts
@@ -122,7 +123,7 @@ def connections_chart(sweep: SweepResult) -> str:
 
 def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     """The stack's throughput over its sizes, the size to use dotted."""
-    means = {size: fmean(rps) for size, rps in _rps(sweep.trials, stack).items()}
+    means = {size: each.mean for size, each in levels(_of(sweep.trials, stack)).items()}
     verdict = _verdict(sweep, stack)
     sizes = list(means)
     mark = sizes.index(verdict.max_conns) if verdict and verdict.max_conns in means else None
@@ -145,14 +146,9 @@ def _all_throughput(sweep: SweepResult) -> list[Series]:
 
 
 def _throughput(stack: str, place: int, trials: Sequence[TrialResult], verdict: Verdict | None) -> Series:
-    rps = _rps(trials, stack)
-    noise = pooled_noise(rps.values())
     points = []
-    for size, values in rps.items():
-        found = interval(values, noise if noise.freedom else None)
-        if found is None:
-            continue
-        known = noise.freedom > 0
+    for size, found in levels(_of(trials, stack)).items():
+        known = math.isfinite(found.high)
         spread = f" ({digits(found.low)} to {digits(found.high)})" if known else " (one repeat)"
         hint = f"{stack} at {size}: {digits(found.mean)} requests/s{spread}"
         low, high = (found.low, found.high) if known else (None, None)
@@ -196,13 +192,6 @@ def _latency(name: str, field: str, colour: int, trials: Sequence[TrialResult]) 
 
 def _of(trials: Sequence[TrialResult], stack: str) -> list[TrialResult]:
     return [trial for trial in trials if trial.stack == stack and not trial.error]
-
-
-def _rps(trials: Sequence[TrialResult], stack: str) -> dict[int, list[float]]:
-    rps: dict[int, list[float]] = {}
-    for trial in sorted(_of(trials, stack), key=lambda each: each.size):
-        rps.setdefault(trial.size, []).append(trial.rps)
-    return rps
 
 
 def _peak(trials: Sequence[TrialResult], stack: str, size: int) -> int | None:

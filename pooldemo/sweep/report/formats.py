@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from html import escape
 from string import Template
 
+from pooldemo.sweep.analyse.blocks import levels
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.slo import describe_limit, describe_value
-from pooldemo.sweep.analyse.statistics import Interval, digits, interval, pooled_noise
+from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures
 
@@ -158,8 +159,8 @@ def rows_of(sweep: SweepResult, stack: str) -> list[Row]:
     own = [trial for trial in sweep.trials if trial.stack == stack and not trial.error]
     sizes = sorted({trial.size for trial in own})
     by_size = {size: [trial for trial in own if trial.size == size] for size in sizes}
-    noise = pooled_noise([trial.rps for trial in trials] for trials in by_size.values())
-    return [_row(size, trials, interval([t.rps for t in trials], noise), sweep) for size, trials in by_size.items()]
+    rps = levels(own)
+    return [_row(size, trials, rps.get(size), sweep) for size, trials in by_size.items()]
 
 
 def _row(size: int, trials: Sequence[TrialResult], rps: Interval | None, sweep: SweepResult) -> Row:

@@ -1,0 +1,279 @@
+"""The trials of one stack as what they are: a randomised block design. Pure, standard library only.
+
+A repeat measures every size once, in an order drawn by chance: it is a block. What differs between blocks (a machine
+that got slower, a neighbour that came and left) says nothing about sizes, so it is taken out before sizes are
+compared, and so is a steady trend inside the blocks where there is one. What is left is the noise.
+
+Everything happens to the logarithm of the throughput: a server's scatter grows with its throughput, a drift
+multiplies it, and "5% less" is the same distance everywhere. Two-way analysis of variance with a covariate by least
+squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+from typing import NamedTuple
+
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, student_t
+from pooldemo.sweep.facts import TrialResult
+
+LEAST_NOISE = 0.005
+"""A machine does not repeat itself better than this, whatever two repeats that happen to agree may say."""
+
+ENOUGH_FREEDOM = 5
+"""Degrees of freedom from which a trend, an outlier or a noise that grows can be told from chance."""
+
+OUTLIER_DOUBT, LEAST_OUTLIER = 0.01, 0.05
+"""An outlier is farther off than chance puts one trial of all in 1% of the sweeps, and by more than 5%."""
+
+
+class Observation(NamedTuple):
+    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, and requests a second."""
+
+    size: int
+    block: int
+    place: float
+    rps: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """The matrix of a least-squares fit, solved once: sweeps of one plan share it.
+
+    Columns: an effect for each size, one for each block (they sum to 0), and the trend. `solution[i][c]` is how much
+    observation i adds to coefficient c.
+    """
+
+    sizes: tuple[int, ...]
+    blocks: tuple[int, ...]
+    rows: tuple[tuple[float, ...], ...]
+    solution: tuple[tuple[float, ...], ...]
+
+    @property
+    def columns(self) -> int:
+        return len(self.rows[0])
+
+
+@lru_cache(maxsize=256)
+def design(cells: tuple[tuple[int, int, float], ...], trend: bool) -> Design | None:
+    """The design of trials at (size, block, place); None where they cannot tell its coefficients apart."""
+    sizes = tuple(sorted({size for size, _, _ in cells}))
+    blocks = tuple(sorted({block for _, block, _ in cells}))
+    middle = {each: fmean(place for _, block, place in cells if block == each) for each in blocks}
+    rows = []
+    for size, block, place in cells:
+        last = block == blocks[-1]
+        row = [float(size == each) for each in sizes]
+        row += [-1.0 if last else float(block == each) for each in blocks[:-1]]
+        rows.append((*row, place - middle[block]) if trend else tuple(row))
+    columns = range(len(rows[0]))
+    inverse = _inverse([[sum(row[i] * row[j] for row in rows) for j in columns] for i in columns])
+    if inverse is None:
+        return None
+    solution = tuple(tuple(sum(inverse[i][j] * row[j] for j in columns) for i in columns) for row in rows)
+    return Design(sizes, blocks, tuple(rows), solution)
+
+
+def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]] | None:
+    """The inverse by Gauss and Jordan, or None of a matrix that has none."""
+    size = len(matrix)
+    rows = [[*row, *(float(i == j) for j in range(size))] for i, row in enumerate(matrix)]
+    for column in range(size):
+        pivot = max(range(column, size), key=lambda i: abs(rows[i][column]))
+        if abs(rows[pivot][column]) < 1e-9:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        head = [value / rows[column][column] for value in rows[column]]
+        for i in range(size):
+            if factor := rows[i][column] * (i != column):
+                rows[i] = [value - factor * h for value, h in zip(rows[i], head, strict=True)]
+        rows[column] = head
+    return [row[size:] for row in rows]
+
+
+class Contrast(NamedTuple):
+    """A weighted sum of sizes' effects, on the scale of logarithms, and its standard error."""
+
+    value: float
+    error: float
+
+
+class Fit:
+    """What the sizes carry once blocks, and a trend where there is one, are taken out.
+
+    `noise` is the relative standard deviation of one trial, `freedom` its degrees of freedom, `effects` the logarithm
+    of each size's throughput, `trend` the relative change from the first to the last trial of a repeat (0: none
+    shown), `growth` the power of the size with which the noise grows (0: it does not).
+    """
+
+    def __init__(self, observations: Sequence[Observation], made: Design, *, trend: bool) -> None:
+        self.observations = observations
+        self._design = made
+        logs = [math.log(each.rps) for each in observations]
+        columns = range(made.columns)
+        coefficients = [sum(s[c] * y for s, y in zip(made.solution, logs, strict=True)) for c in columns]
+        fitted = [sum(x * c for x, c in zip(row, coefficients, strict=True)) for row in made.rows]
+        self.residuals = [y - f for y, f in zip(logs, fitted, strict=True)]
+        self.freedom = len(logs) - made.columns
+        self.effects: Mapping[int, float] = dict(zip(made.sizes, coefficients, strict=False))
+        levels = coefficients[len(made.sizes) : len(made.sizes) + len(made.blocks) - 1]
+        self.block_levels = [*levels, -sum(levels)]
+        self.slope = coefficients[-1] if trend else 0.0
+        places = [each.place for each in observations]
+        self.trend = self.slope * (max(places) - min(places))
+        self.growth = _growth(self.residuals, observations) if self.freedom >= ENOUGH_FREEDOM else 0.0
+        self.noise = self._noise()
+
+    def _noise(self) -> float:
+        if not self.freedom:
+            return 0.0
+        squares = sum((e / self._share(o.size)) ** 2 for e, o in zip(self.residuals, self.observations, strict=True))
+        return max(math.sqrt(squares / self.freedom), LEAST_NOISE)
+
+    def _share(self, size: int) -> float:
+        """The noise at a size, relative to that at the middle of the sizes."""
+        middle = fmean(map(math.log, self.effects))
+        return math.exp(self.growth * (math.log(size) - middle)) if self.growth else 1.0
+
+    def noise_at(self, size: int) -> float:
+        """The relative standard deviation of one trial at `size`."""
+        return self.noise * self._share(size)
+
+    def contrast(self, weights: Mapping[int, float]) -> Contrast:
+        """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
+        index = {size: i for i, size in enumerate(self._design.sizes)}
+        value = sum(weight * self.effects[size] for size, weight in weights.items())
+        variance = 0.0
+        for solved, each in zip(self._design.solution, self.observations, strict=True):
+            share = sum(weight * solved[index[size]] for size, weight in weights.items())
+            variance += (share * self.noise_at(each.size)) ** 2
+        return Contrast(value, math.sqrt(variance))
+
+    @property
+    def drift(self) -> float:
+        """By how much the fastest repeat as a whole lies above the slowest, relative, beyond what chance does."""
+        chance = 2 * self.noise / math.sqrt(len(self.effects))
+        return max(0.0, math.expm1(max(self.block_levels) - min(self.block_levels)) - chance)
+
+    def scatter_at(self, size: int) -> float:
+        """How far the repeats of one size scatter, relative: the standard deviation of what blocks do not explain."""
+        own = [e for e, each in zip(self.residuals, self.observations, strict=True) if each.size == size]
+        return math.sqrt(sum(e * e for e in own) / (len(own) - 1)) if len(own) > 1 else 0.0
+
+    def slope_is_shown(self) -> bool:
+        """Is the trend inside the blocks there with 95% confidence (two-sided)?"""
+        share = sum((solved[-1] * self.noise) ** 2 for solved in self._design.solution)
+        return abs(self.slope) > student_t((1 + CONFIDENCE) / 2, self.freedom) * math.sqrt(share)
+
+    def outlier(self) -> Observation | None:
+        """The trial farthest off, if chance hardly puts one there: externally studentised residuals, Bonferroni."""
+        if self.freedom < ENOUGH_FREEDOM:
+            return None
+        squares = sum(e * e for e in self.residuals)
+        farthest, which = 0.0, None
+        for row, solved, residual, each in zip(
+            self._design.rows, self._design.solution, self.residuals, self.observations, strict=True
+        ):
+            room = 1 - sum(x * s for x, s in zip(row, solved, strict=True))
+            if room < 1e-9:
+                continue
+            others = max((squares - residual**2 / room) / (self.freedom - 1), LEAST_NOISE**2)
+            off = abs(residual) / math.sqrt(others * room)
+            if off > farthest and abs(residual) > LEAST_OUTLIER * room:
+                farthest, which = off, each
+        limit = student_t(1 - OUTLIER_DOUBT / 2 / len(self.residuals), self.freedom - 1)
+        return which if farthest > limit else None
+
+    def _interval_error(self, size: int) -> tuple[float, float]:
+        """The standard error of a size's throughput as such, and its degrees of freedom (Satterthwaite 1946).
+
+        Another day is another block: how far blocks differ counts here, though it does not when sizes are compared.
+        """
+        own = self.contrast({size: 1.0}).error ** 2
+        repeats, sizes = len(self.block_levels), len(self.effects)
+        if repeats < 2 or not self.freedom:
+            return math.inf, 1.0
+        between = sum(level**2 for level in self.block_levels) / (repeats - 1)  # s^2 of blocks, + noise^2 / sizes
+        noise = self.noise**2 / sizes
+        # Var = own + s_b^2 / repeats, with s_b^2 = between - noise; both parts have their own freedom.
+        within, among = max(own - noise / repeats, 0.0), between / repeats
+        freedom = (
+            (within + among) ** 2 / (within**2 / self.freedom + among**2 / (repeats - 1)) if within + among else 1.0
+        )
+        return math.sqrt(within + among), max(1.0, freedom)
+
+    def interval(self, size: int) -> Interval:
+        """Requests a second at a size, and where they lie on any such day with 95% confidence (two-sided)."""
+        effect = self.effects[size]
+        error, freedom = self._interval_error(size)
+        half = student_t((1 + CONFIDENCE) / 2, freedom) * error
+        high = math.exp(effect + half) if effect + half < 700 else math.inf
+        return Interval(math.exp(effect), math.exp(effect - half), high)
+
+
+def _growth(residuals: Sequence[float], observations: Sequence[Observation]) -> float:
+    """The power of the size with which the noise grows, from 0 to 1; drawn towards 0 as far as it may be chance.
+
+    Least squares of log |residual|, whose standard deviation is 1.11 for normal noise, over log size.
+    """
+    xs = [math.log(each.size) for each in observations]
+    middle = fmean(xs)
+    spread = sum((x - middle) ** 2 for x in xs)
+    if not spread:
+        return 0.0
+    found = sum((x - middle) * math.log(abs(e) + 1e-4) for x, e in zip(xs, residuals, strict=True)) / spread
+    error = 1.11 / math.sqrt(spread)
+    return min(found * (1 - (error / found) ** 2), 1.0) if found > error else 0.0
+
+
+def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[Observation, ...]]:
+    """The fit, and the trials left out of it as outliers (one in eight at most). None: nothing was repeated."""
+    kept = list(observations)
+    left_out: list[Observation] = []
+    fit = _fit(kept)
+    while fit is not None and len(left_out) < len(observations) // 8 and (outlier := fit.outlier()):
+        kept.remove(outlier)
+        if (without := _fit(kept)) is None:
+            break
+        left_out.append(outlier)
+        fit = without
+    return fit, tuple(left_out)
+
+
+def _fit(observations: Sequence[Observation]) -> Fit | None:
+    """With a trend where one is shown; without blocks where repeats have no sizes in common; None of nothing."""
+    if not observations:
+        return None
+    cells = tuple((each.size, each.block, each.place) for each in observations)
+    for trend, least_freedom in ((True, ENOUGH_FREEDOM), (False, 0)):
+        made = design(cells, trend)
+        if made is None or len(cells) - made.columns < least_freedom:
+            continue
+        fit = Fit(observations, made, trend=trend)
+        if not trend or fit.slope_is_shown():
+            return fit
+    made = design(tuple((size, 0, 0.0) for size, _, _ in cells), trend=False)
+    return Fit(observations, made, trend=False) if made else None
+
+
+def observed(trials: Iterable[TrialResult]) -> list[Observation]:
+    """What the trials of one stack say; failed ones, and those without an answer, are left out."""
+    ran = sorted(
+        (each for each in trials if not each.error and each.rps > 0), key=lambda each: (each.size, each.repeat)
+    )
+    starts: dict[int, list[str]] = {}
+    for each in ran:
+        starts.setdefault(each.repeat, []).append(each.started_at)
+
+    def place(trial: TrialResult) -> float:
+        return sum(start < trial.started_at for start in starts[trial.repeat])
+
+    return [Observation(each.size, each.repeat, place(each), each.rps) for each in ran]
+
+
+def levels(trials: Iterable[TrialResult]) -> dict[int, Interval]:
+    """Requests a second of each size, with its interval: the one source of this number for every table and chart."""
+    fit, _ = fit_blocks(observed(trials))
+    return {size: fit.interval(size) for size in fit.effects} if fit else {}
