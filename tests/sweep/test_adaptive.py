@@ -25,7 +25,7 @@ def test_it_starts_with_powers_of_two():
 @pytest.mark.parametrize("truth", range(3, 60))
 def test_it_closes_in_on_the_knee_and_ends(truth):
     sizes = coarse_sizes(64)
-    for _ in range(5):
+    for _ in range(6):
         if not (further := _next(hinge(truth), sizes)):
             break
         assert not set(further) & set(sizes)

@@ -30,7 +30,8 @@ def sweep(
 ) -> list[Observation]:
     """A sweep as it is run: each repeat in an order of its own. `drift` is over the whole sweep, `blocks` the standard
     deviation of whole repeats."""
-    chance, observations, before = random.Random(seed), [], 0.0
+    observations: list[Observation] = []
+    chance, before = random.Random(seed), 0.0
     for block in range(1, repeats + 1):
         level = chance.gauss(0, blocks)
         for place, size in enumerate(chance.sample(sizes, len(sizes))):

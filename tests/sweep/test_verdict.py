@@ -20,8 +20,8 @@ from synthetic import (
     verdicts_of,
 )
 
-from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.blocks import observed
+from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialResult
 
@@ -155,10 +155,9 @@ def test_it_gives_the_interval_the_neighbours_and_the_line_to_copy():
 
 
 def test_it_speaks_of_the_average_where_the_next_size_was_lucky():
-    trials = _trials({4: [294, 300, 306], 8: [342, 349, 335], 16: [373, 359, 366], 32: [341, 348, 355]})
-    verdict = judge(PLAN, trials, CONDITIONS)[0]
+    verdict = verdict_of(hinge(8), sizes=(4, 8, 16, 32), seed=367)
     assert (verdict.shape, verdict.max_conns) == ("knee", 8)
-    assert "4 gives 12% less (300), and the larger ones hardly more on average (357, 4%)" in verdict.because
+    assert "4 gives 47% less (41), and the larger ones hardly more on average (80.1, 4%)" in verdict.because
 
 
 def test_it_says_that_one_repeat_has_no_interval():

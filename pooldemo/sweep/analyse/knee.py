@@ -32,7 +32,10 @@ RESOLUTION = 1.5
 """The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict, in margins."""
 
 EQUAL = 2.7
-"""Errors below the best at which a size still counts as equal, whatever the margin leaves: hardly an equal one is farther."""
+"""Errors below the best at which a size still counts as equal, whatever the margin leaves: few equals are farther."""
+
+DRAWN = 1.5
+"""How much of the scatter that chance makes is taken out of the best: more than all, for the best is the luckiest."""
 
 BEND_CONFIDENCE = 0.99
 """How sure it must be that a rise has ended: to call a rising curve a knee is the one mistake that costs a user
@@ -89,9 +92,9 @@ def _judge(fit: Fit, margin: float) -> Knee:
     if not fit.freedom:
         repeated = len(fit.observations) > len(sizes)
         return _invalid(fit, "noise", 2) if repeated else _invalid(fit, "repeats")
-    if needed := _repeats_needed(fit, margin):
-        return _invalid(fit, "noise", needed)
     near = _near_the_best(fit)
+    if needed := _repeats_needed(fit, near, margin):
+        return _invalid(fit, "noise", needed)
     size = _smallest_as_good(fit, near, margin)
     plateau = tuple(each for each in near if each >= size)
     smallest, largest = sizes[0], sizes[-1]
@@ -125,7 +128,7 @@ def _best(fit: Fit, near: Sequence[int]) -> float:
     mean = fmean(effects)
     scatter = sum((each - mean) ** 2 for each in effects) / (len(near) - 1)
     chance = fmean(fit.contrast({size: 1.0}).error ** 2 for size in near)
-    return mean + max(0.0, 1 - chance / scatter) * (max(effects) - mean) if scatter else mean
+    return mean + max(0.0, 1 - DRAWN * chance / scatter) * (max(effects) - mean) if scatter else mean
 
 
 def _smallest_as_good(fit: Fit, near: Sequence[int], margin: float) -> int:
@@ -176,15 +179,17 @@ def _repeats_to_show(fit: Fit, size: int, plateau: Sequence[int]) -> int:
     return min(100, max(math.ceil(unseen**2), math.floor(done) + 1))
 
 
-def _repeats_needed(fit: Fit, margin: float) -> int:
-    """How many repeats would compare two sizes within the resolution, the noise staying; 0: those there are do."""
+def _repeats_needed(fit: Fit, near: Sequence[int], margin: float) -> int:
+    """How many repeats would compare two of the sizes that matter within the resolution, the noise staying what it is;
+    0: those there are do."""
     sizes = len(fit.effects)
     done = len(fit.observations) / sizes
-    if student_t(CONFIDENCE, fit.freedom) * fit.noise * math.sqrt(2 / done) <= RESOLUTION * margin:
+    noise = fmean(map(fit.noise_at, near))
+    if student_t(CONFIDENCE, fit.freedom) * noise * math.sqrt(2 / done) <= RESOLUTION * margin:
         return 0
     for repeats in range(math.floor(done) + 1, 100):
         freedom = (sizes - 1) * (repeats - 1)
-        if student_t(CONFIDENCE, freedom) * fit.noise * math.sqrt(2 / repeats) <= RESOLUTION * margin:
+        if student_t(CONFIDENCE, freedom) * noise * math.sqrt(2 / repeats) <= RESOLUTION * margin:
             return repeats
     return 100
 
