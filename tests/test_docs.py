@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from itertools import takewhile
@@ -146,3 +147,8 @@ def test_it_tells_of_a_decision_its_context_choice_cost_and_end(path: Path) -> N
         "Cost",
         "Revisit",
     ]
+
+
+def test_it_names_every_extra_of_the_package() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [row[0] for row in table("docs/install.md", "extra")] == [f"`{name}`" for name in extras]

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from pooldemo.monitor.last_minute import Counts, Recent
@@ -151,5 +150,15 @@ def _published() -> Iterable[Snapshot]:
             snapshot: Snapshot = json.loads(path.read_text())
         except FileNotFoundError:  # its worker ended meanwhile
             continue
-        if psutil.pid_exists(snapshot["pid"]):
+        if _lives(snapshot["pid"]):
             yield snapshot
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True

@@ -26,6 +26,7 @@ from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
 from pooldemo.sweep.measure import adaptive, process, target
+from pooldemo.sweep.measure.load import LOCUSTFILE
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.trial import Bench
 from pooldemo.sweep.report import formats
@@ -180,7 +181,7 @@ class Command(BaseCommand):
             )
         ledger = process.Ledger(RUN_FOLDER)
         began_s: dict[TrialPlan, float] = {}
-        bench = Bench(settings.DATABASE_URL, ROOT / "locustfile.py", ledger)
+        bench = Bench(settings.DATABASE_URL, LOCUSTFILE, ledger)
 
         def announce(trial: TrialPlan, what: str, seconds: float) -> None:
             began_s.setdefault(trial, time.monotonic())

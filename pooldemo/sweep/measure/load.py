@@ -15,8 +15,11 @@ from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import TrialError, free_port
+from pooldemo.sweep.stacks.stack import ROOT
 
 READY_S = 30.0
+_INSTALLED = Path(__file__).with_name("locustfile.py")  # a wheel brings it; in a checkout it lies where Locust looks
+LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else ROOT / "locustfile.py"
 STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
 WITH_MS = ("slow", "cpu", "lock", "hold", "mix")
 

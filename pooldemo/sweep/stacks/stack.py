@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]  # commands run here; `venv` and the remedies are relative to it
+_CHECKOUT = Path(__file__).resolve().parents[3]
+# Commands run here; `venv` and the remedies are relative to it. Installed, the package lies beside those of others, and
+# the site is where its command was typed.
+ROOT = _CHECKOUT if (_CHECKOUT / "manage.py").exists() else Path.cwd()
 
 GUNICORN = (
     "{python}", "-m", "gunicorn", "-k", "gevent", "--bind", "{bind}", "--workers", "{workers}",

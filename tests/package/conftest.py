@@ -1,0 +1,175 @@
+"""The package as others get it: a wheel and an sdist, environments with nothing else, and a stranger's project."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+from served import ROOT, free_port, until
+
+INSTALL_S = 600  # the index may be slow
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist of this checkout."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def install(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes an environment with the wheel and these extras alone, once; its Python."""
+    return cache(lambda extras: environment(tmp_path_factory.mktemp("env"), dist, extras))
+
+
+def environment(folder: Path, dist: Path, extras: str) -> Path:
+    """An environment at the versions that this site is pinned to; its Python."""
+    python = folder / "bin" / "python"
+    (wheel,) = dist.glob("*.whl")
+    pins = [f"-c{ROOT / name}" for name in ("requirements.txt", "requirements/psycopg3.txt")]
+    wanted = [f"pooldemo[{extras}] @ {wheel.as_uri()}", *pins]
+    if uv := shutil.which("uv"):
+        make = [uv, "venv", "-q", "--python", sys.executable]
+        add = [uv, "pip", "install", "-q", "--python", str(python)]
+    else:
+        make = [sys.executable, "-m", "venv"]
+        add = [str(python), "-m", "pip", "install", "-q"]
+    for command in ([*make, str(folder)], [*add, *wanted]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return python
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Django project that has never heard of this checkout, on the wheel."""
+
+    python: Path
+    folder: Path
+    dsn: dict[str, str]
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        """What `python ARGUMENTS` says in its folder."""
+        env = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error::ResourceWarning"}
+        command = [str(self.python), *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120)
+        assert bool(done.returncode) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def set(self, lines: str) -> None:
+        """Add `lines` to its settings."""
+        with (self.folder / "theirs" / "settings.py").open("a") as file:
+            file.write(f"\n{lines}\n")
+
+    @contextmanager
+    def served(self, *arguments: str) -> Iterator[int]:
+        """Its port while gunicorn serves it, from the moment it listens."""
+        port = free_port()
+        command = [
+            str(self.python),
+            "-m",
+            "gunicorn",
+            "--no-control-socket",
+            "--bind",
+            f"127.0.0.1:{port}",
+            *arguments,
+            "theirs.wsgi",
+        ]
+        with (self.folder / "gunicorn.log").open("wb") as log:
+            env = {"PATH": os.environ["PATH"]}  # not the settings of these tests
+            server = subprocess.Popen(
+                [*command, *arguments, "theirs.wsgi"], cwd=self.folder, env=env, stdout=log, stderr=log
+            )
+        try:
+            until(lambda: server.poll() is not None or listens(port), 60)
+            assert server.poll() is None, (self.folder / "gunicorn.log").read_text()
+            yield port
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+MODELS = """
+from django.db import models
+
+
+class Thing(models.Model):
+    name = models.CharField(max_length=20)
+"""
+VIEWS = """
+from django.db import connection
+from django.http import HttpResponse
+from things.models import Thing
+
+
+def index(request):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.2)")
+    return HttpResponse(f"{Thing.objects.count()} {connection.pool.get_stats()['pool_max']}")
+"""
+TESTS = """
+from django.db import transaction
+from django.test import TestCase, TransactionTestCase
+from things.models import Thing
+
+
+class InTransaction(TestCase):
+    def test_it_asks(self):
+        Thing.objects.create(name="a")
+        self.assertEqual(self.client.get("/").content, b"1 2")
+
+
+class OnItsOwn(TransactionTestCase):
+    def test_it_rolls_back(self):
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            Thing.objects.create(name="a")
+            1 / 0
+        self.assertEqual(Thing.objects.count(), 0)
+"""
+SETTINGS = """
+INSTALLED_APPS += ["things"]
+DATABASES = {{"default": {{
+    "ENGINE": "pooldemo.postgresql", "NAME": {dbname!r}, "USER": {user!r}, "PASSWORD": {password!r},
+    "HOST": {host!r}, "PORT": {port!r}, "OPTIONS": {{"MAX_CONNS": 2}},
+}}}}
+"""
+
+
+def make_project(python: Path, folder: Path, url: str) -> Project:
+    """`startproject` and `startapp` in `folder`, ENGINE set, with a database of its own beside that of `url`."""
+    folder.mkdir()
+    dsn = {"password": "", "port": ""} | parse_dsn(url)
+    name = f"theirs_{folder.name.replace('-', '_')}"
+    with closing(psycopg2.connect(url)) as admin:
+        admin.autocommit = True
+        with admin.cursor() as cursor:
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
+            cursor.execute(f'CREATE DATABASE "{name}"')
+    project = Project(python, folder, dsn | {"dbname": name})
+    project.run("-m", "django", "startproject", "theirs", ".")
+    project.run("manage.py", "startapp", "things")
+    (folder / "things" / "models.py").write_text(MODELS)
+    (folder / "things" / "views.py").write_text(VIEWS)
+    (folder / "things" / "tests.py").write_text(TESTS)
+    urls = "from django.urls import path\nfrom things.views import index\n\nurlpatterns = [path('', index)]\n"
+    (folder / "theirs" / "urls.py").write_text(urls)
+    project.set(SETTINGS.format(**project.dsn))
+    project.run("manage.py", "makemigrations", "things")
+    return project

@@ -1,0 +1,117 @@
+"""What `pip install` brings: the package and Django, each extra what it is for, and a stranger's project that works."""
+
+import subprocess
+import sys
+import tarfile
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from served import ROOT
+
+from .conftest import Project, make_project
+
+Make = Callable[[str], Project]
+Install = Callable[[str], Path]
+
+
+@pytest.fixture
+def project_on(install: Install, tmp_path: Path, postgresql: str) -> Iterator[Make]:
+    """Makes a project in an environment with these extras; its databases are dropped afterwards."""
+    made: list[Project] = []
+
+    def make(extras: str) -> Project:
+        made.append(make_project(install(extras), tmp_path / extras.replace(",", "-"), postgresql))
+        return made[-1]
+
+    yield make
+    with closing(psycopg2.connect(postgresql)) as admin:
+        admin.autocommit = True
+        with admin.cursor() as cursor:
+            for project in made:
+                cursor.execute(f'DROP DATABASE IF EXISTS "{project.dsn["dbname"]}" WITH (FORCE)')
+
+
+def tracked() -> set[str]:
+    command = ["git", "-c", "safe.directory=*", "ls-files", "pooldemo"]
+    return set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_its_wheel_holds_the_whole_package_the_load_and_nothing_else(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name for name in names if not name.endswith(".pyc")} == tracked() | {"pooldemo/sweep/measure/locustfile.py"}
+    assert "pooldemo/py.typed" in names
+
+
+def test_its_sdist_makes_the_same_wheel(dist: Path, tmp_path: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=unpacked, capture_output=True, check=True)
+    ours, theirs = (zipfile.ZipFile(next(folder.glob("*.whl"))) for folder in (dist, tmp_path))
+    assert {(each.filename, each.CRC) for each in ours.infolist()} == {
+        (each.filename, each.CRC) for each in theirs.infolist()
+    }
+
+
+@pytest.mark.parametrize("extras", ["psycopg2", "psycopg"])
+def test_its_engine_is_all_that_a_project_needs(project_on: Make, extras: str) -> None:
+    project = project_on(extras)
+    assert "no issues" in project.run("manage.py", "check", "--database", "default")
+    project.run("manage.py", "migrate", "--verbosity", "0")
+    assert "Ran 2 tests" in project.run("manage.py", "test")
+
+
+@pytest.mark.parametrize("extras", ["gevent,psycopg2", "gevent,psycopg"])
+@pytest.mark.parametrize("worker", [("-k", "gevent"), ("-k", "gthread", "--threads", "6")], ids=lambda each: each[1])
+def test_gunicorn_serves_a_project_on_it(project_on: Make, extras: str, worker: tuple[str, ...]) -> None:
+    """Six requests at once on two connections, the cap kept."""
+    project = project_on(extras)
+    project.run("manage.py", "migrate", "--verbosity", "0")
+    with project.served(*worker) as port, ThreadPoolExecutor(6) as pool:
+
+        def ask(_: int = 0) -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+                return answer.read().decode()
+
+        assert list(pool.map(ask, range(6))) == ["0 2"] * 6
+
+
+@pytest.mark.parametrize(
+    ("extras", "modules"),
+    [
+        ("sweep", "pooldemo.sweep.measure.run pooldemo.sweep.report.terminal pooldemo.sweep.report.formats"),
+        ("psycopg2,metrics", "pooldemo.monitor.metrics"),  # of a pool, which has a driver
+        ("gevent", "gevent psycogreen gunicorn.workers.ggevent"),
+        ("embedded", "pooldemo.embedded"),
+    ],
+)
+def test_each_extra_alone_brings_what_it_is_for(install: Install, tmp_path: Path, extras: str, modules: str) -> None:
+    script = f"import importlib; [importlib.import_module(name) for name in {modules.split()}]"
+    done = subprocess.run([install(extras), "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on: Make) -> None:
+    """With the driver alone: what needs an extra is a command of its own, and stops nobody else."""
+    project = project_on("psycopg2")
+    project.set('INSTALLED_APPS += ["pooldemo"]')
+    assert "no issues" in project.run("manage.py", "check")
+    project.run("manage.py", "migrate", "--verbosity", "0")
+    assert "Ran 2 tests" in project.run("manage.py", "test", "things")
+
+
+def test_a_project_sees_and_lists_its_sweeps_with_all_extras(project_on: Make) -> None:
+    project = project_on("psycopg2,gevent,sweep,metrics,embedded")
+    project.set('INSTALLED_APPS += ["pooldemo"]')
+    project.run("manage.py", "migrate", "--verbosity", "0")
+    assert "no sweep is kept yet" in project.run("manage.py", "sweep", "--list")
+    assert "Ran 2 tests" in project.run("manage.py", "test", "things")
