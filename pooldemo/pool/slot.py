@@ -53,7 +53,7 @@ class Waiter:
         self.slot: Any = slot
         self.fresh = False  # its connection needs no look: it was opened or pinged just now
         self.fills = False  # it must fill a slot itself: no thread can be started
-        self.over = False  # counted as served or failed
+        self.over = slot is None  # not counted as asked yet, or already as served or failed
         # Why it gets no slot: "closed (meanwhile)", "full", "itself", "at once", "late", "down", or what `open` raised.
         self.outcome: str | Exception = ""
         self.woken = False

@@ -71,6 +71,7 @@ class Slots:
         with self.mutex:
             waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
             self.stats.asked += 1
+            waiter.over = False
             if self.closed:
                 waiter.outcome = "closed"
             elif self.idle:
@@ -122,8 +123,8 @@ class Slots:
     def serve(self, waiter: Waiter, wait_s: float) -> None:
         """Count a waiter as served."""
         with self.mutex:
-            waiter.over = True
             self.stats.wait.add(wait_s)
+            waiter.over = True
 
     def fail(self, waiter: Waiter, claim: Claim, counter: str = "") -> None:
         """A checkout that ends without a connection: count it, and claim what it had."""
@@ -215,10 +216,10 @@ class Slots:
         """Whether there is work for one more filler. Under the lock."""
         if self.closed or not self.unready:
             return False
+        if any(slot.connection is not None for slot in self.unready):
+            return True  # a doubtful connection is asked whether anybody waits or not, and that is no connect
         if len(self.line) <= self.filling and self.opened >= self._min_open:
             return False
-        if any(slot.connection is not None for slot in self.unready):
-            return True  # to ask a doubtful connection is no connect
         if self.filling >= self.server.limit:
             return False
         return self.usher is None or (self.server.failure is None and any(s.leaving is None for s in self.unready))
@@ -244,12 +245,8 @@ class Slots:
             if not self.wants_filler():
                 return 0.0
             pause_s = self.server.probe_at - now if self.server.failure is not None else 0.0
+            self._drop_surplus()
             clean = [slot for slot in self.unready if slot.leaving is None]
-            for slot in clean[: max(len(self.all) - self.size, 0)]:  # those that shrinking left over
-                if slot.connection is None:
-                    self.unready.remove(slot)
-                    self.all.remove(slot)
-                    clean.remove(slot)
             doubtful = [slot for slot in clean if slot.connection is not None]
             if not doubtful and (pause_s > 0 or not clean):
                 self.usher = filler
@@ -338,10 +335,7 @@ class Slots:
             new = [Slot(self.home) for _ in range(size - len(self.all))]
             self.all += new
             self.unready += new
-            spare = [slot for slot in self.unready if slot.leaving is None and slot.connection is None]
-            for slot in spare[: max(len(self.all) - size, 0)]:
-                self.unready.remove(slot)
-                self.all.remove(slot)
+            self._drop_surplus()
             self._set_room()
 
     def expire_all(self) -> None:
@@ -366,6 +360,15 @@ class Slots:
                 slot.holder.held -= 1
                 holder.held += 1
                 slot.holder = holder
+
+    def _drop_surplus(self) -> None:
+        """Forget empty slots beyond the size."""
+        surplus = len(self.all) - self.size
+        if surplus > 0:
+            drop = [slot for slot in self.unready if slot.leaving is None and slot.connection is None][:surplus]
+            slots = [slot for slot in self.all if slot not in drop]
+            unready = [slot for slot in self.unready if slot not in drop]
+            self.all, self.unready = slots, unready
 
     def _set_room(self) -> None:
         """How many may idle: as many as are kept at this size; none while it shrinks or when it is closed."""

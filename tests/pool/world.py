@@ -258,6 +258,8 @@ def assert_whole(pool: Pool, connector: FakeConnector) -> None:
     slots = pool.slots
     eventually(lambda: not slots.filling and not pool.holders(), pool)
     eventually(lambda: len(slots.idle) + len(slots.unready) == slots.size, pool)
+    eventually(lambda: all(slot.connection is None for slot in slots.unready), "each doubtful one was asked")
+    eventually(lambda: not slots.filling, pool)
     stats = pool.get_stats()
     assert stats["requests_waiting"] == len(slots.line) == 0
     places = [*slots.unready, *slots.idle]
@@ -265,7 +267,7 @@ def assert_whole(pool: Pool, connector: FakeConnector) -> None:
     assert sorted(slot.connection for slot in slots.idle) == sorted(connector.opened)
     assert all(slot.connection is None for slot in slots.unready)
     assert all(slot.holder is None for slot in slots.all)
-    assert stats["requests_num"] == sum(pool.histograms()["wait"].counts) + stats["requests_errors"]
+    assert stats["requests_num"] == sum(pool.histograms()["wait"].counts) + stats["requests_errors"], stats
 
 
 @contextmanager

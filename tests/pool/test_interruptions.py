@@ -1,0 +1,186 @@
+"""Whatever comes up between two bytecodes of the pool, a signal or a finaliser, no slot is lost and nobody hangs.
+
+Python lets them in after a call, at a function's start and at a jump back, and nowhere else: each such place of each
+operation has its turn.
+"""
+
+import contextlib
+import dis
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import pooldemo.pool
+from pooldemo.pool import Pool, PoolClosed, Slot
+
+from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
+
+HERE = str(Path(pooldemo.pool.__file__).parent)
+LETS_IN = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
+
+
+class Signal(BaseException):
+    """What a signal handler raises."""
+
+
+class Interrupted:
+    """Runs `work`, and does `what` at the nth place where the pool can be interrupted. `reached`: there was one."""
+
+    def __init__(self, work: Callable[[], Any], nth: int, what: Callable[[], None]) -> None:
+        self.nth, self.what, self.seen = nth, what, 0
+        self.last: dict[FrameType, str] = {}
+        self.me = threading.get_ident()
+        self.error: BaseException | None = None
+        old = sys.gettrace()
+        sys.settrace(self._called)
+        try:
+            work()
+        except BaseException as error:
+            self.error = error
+        finally:
+            sys.settrace(old)
+            self.last.clear()
+
+    @property
+    def reached(self) -> bool:
+        return self.seen >= self.nth
+
+    def _called(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(HERE) or threading.get_ident() != self.me:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._inside
+
+    def _inside(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "return":
+            if frame.f_back is not None:
+                self.last.pop(frame.f_back, None)  # nothing is let in when a function of ours returns
+            self.last.pop(frame, None)
+        elif event == "opcode" and threading.get_ident() == self.me:
+            before = self.last.get(frame, "")
+            self.last[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            if before in LETS_IN:
+                self.seen += 1
+                if self.seen == self.nth:
+                    self.what()
+        return self._inside
+
+
+class Scene:
+    """A pool of three slots, a slot that the caller holds, one more that a finaliser gives back, and those who wait."""
+
+    def __init__(self, waiters: int = 0, **options: Any) -> None:
+        self.pool: Pool
+        self.connector: FakeConnector
+        self.pool, self.connector = make(MAX_CONNS=3, MAX_IDLE=0, MAX_LIFETIME=0, **options)
+        self.slot: Slot | None = self.pool.checkout()
+        self.other: Slot | None = self.pool.checkout()
+        self.got: list[Slot] = []
+        self.holder = Holding(self.pool).has_it()
+        if not waiters:
+            self.holder.give_back()
+        self.line = [Holding(self.pool) for _ in range(waiters)]
+        eventually(lambda: len(self.pool.slots.line) == waiters)
+        for each in self.line:
+            each.gate.open()  # gives back as soon as it is served
+
+    def checkin(self) -> None:
+        assert self.slot is not None
+        self.pool.checkin(self.slot)
+
+    def checkin_dead(self) -> None:
+        self.connector.dirty.add(self.slot.connection)  # type: ignore[union-attr]
+        self.checkin()
+
+    def checkout(self) -> None:
+        self.got.append(self.pool.checkout())
+
+    def checkout_dead(self) -> None:
+        self.connector.dead |= self.connector.opened - {self.slot.connection, self.other.connection}  # type: ignore[union-attr]
+        self.checkout()
+
+    def checkout_cold(self) -> None:
+        self.pool.drain()
+        self.checkout()
+
+    def wait(self) -> None:
+        """For what another gives back."""
+
+        def give_back() -> None:
+            eventually(lambda: len(self.pool.slots.line) != 1)
+            self.holder.gate.open()
+
+        Worker(give_back)
+        self.checkout()
+
+    def resize(self) -> None:
+        self.pool.resize(1)
+        self.pool.resize(4)
+        self.pool.resize(3)
+
+    def finalise(self) -> None:
+        """What a finaliser of a forgotten connection does, in the midst of whatever runs."""
+        other, self.other = self.other, None
+        if other is not None:
+            self.pool.checkin(other)
+
+    def end(self) -> None:
+        mine = self.pool._local.holder
+        for slot in list(self.pool.slots.all):
+            if slot.holder is mine:
+                self.pool.checkin(slot)
+        self.holder.gate.open()
+        for each in [self.holder, *self.line]:
+            with contextlib.suppress(PoolClosed):
+                each.worker.result()
+        self.pool.resize(3)  # it may have been stopped half-way
+        assert not mine.held
+        assert_whole(self.pool, self.connector)
+        assert self.connector.peak <= 4
+
+
+SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
+    "a checkout of an idle connection": (Scene.checkout, {}),
+    "a checkout of a dead connection": (Scene.checkout_dead, {}),
+    "a checkout that has to connect": (Scene.checkout_cold, {}),
+    "a checkout that waits": (Scene.wait, {"waiters": 1}),
+    "a checkin": (Scene.checkin, {}),
+    "a checkin while others wait": (Scene.checkin, {"waiters": 2}),
+    "a checkin of a broken connection": (Scene.checkin_dead, {}),
+    "a checkin of a broken connection while others wait": (Scene.checkin_dead, {"waiters": 2}),
+    "a checkin of more than are kept": (Scene.checkin, {"REUSE_CONNS": 0}),
+    "a resize": (Scene.resize, {}),
+    "a drain": (lambda scene: scene.pool.drain(), {}),
+}
+
+
+def raise_signal() -> None:
+    raise Signal
+
+
+@pytest.mark.parametrize("what", ["a signal handler raises", "a finaliser gives back"])
+@pytest.mark.parametrize("name", SCENES)
+def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):
+    work, options = SCENES[name]
+    nth = 0
+    while True:
+        nth += 1
+        scene = Scene(**options)
+        interrupt = raise_signal if what == "a signal handler raises" else scene.finalise
+        run = Interrupted(lambda scene=scene: work(scene), nth, interrupt)
+        if run.error is not None and not isinstance(run.error, Signal):
+            raise run.error
+        try:
+            scene.end()
+        except BaseException as error:
+            error.add_note(f"{name}, {what}, at place {nth}")
+            raise
+        scene.pool.close()
+        if not run.reached:
+            assert nth > 3
+            return

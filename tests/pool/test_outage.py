@@ -1,0 +1,188 @@
+"""While the server is down one filler asks it, who waits is told soon, and connects come back by 1, 2, 4 at once."""
+
+import threading
+
+import pytest
+
+from pooldemo.pool import PoolError, PoolTimeout
+
+from .world import Gate, Holding, Refused, Worker, assert_whole, busy, eventually, make, queue, taken
+
+
+def test_it_lets_one_filler_ask_a_server_that_is_down():
+    pool, connector = make(MAX_CONNS=5, POOL_TIMEOUT=None, MAX_LIFETIME=0, spread=lambda: 0.0)
+    down = [True]
+    most = [0]
+
+    def connect(number):
+        most[0] = max(most[0], connector.connecting)
+        if down[0]:
+            raise busy()
+
+    connector.on_connect = connect
+    line = [Holding(pool, name=f"waiter-{number}") for number in range(5)]
+    eventually(lambda: pool.slots.server.failure is not None and not connector.connecting)
+    most[0] = 0
+    before = pool.get_stats()["connections_num"]
+    eventually(lambda: pool.get_stats()["connections_num"] >= before + 3)
+    assert most == [1]
+    down[0] = False
+    for waiter in line:
+        waiter.has_it()
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_tells_who_waits_after_a_quarter_of_the_time():
+    pool, connector = make(MAX_CONNS=2)
+
+    def connect(number):
+        raise busy()
+
+    connector.on_connect = connect
+    pool.slots.server.failed(busy(), pool.clock() - 15, 0.0)
+    with pytest.raises(PoolTimeout, match=r"many clients\) for .* s now, longer than a quarter of the 60 s") as told:
+        pool.checkout(timeout=60)
+    assert isinstance(told.value.__cause__, Refused)
+    assert pool.histograms()["wait"].total_s < 15
+    assert_whole(pool, connector)
+
+
+def test_it_connects_one_two_four_at_once_when_the_server_is_back():
+    pool, connector = make(MAX_CONNS=8, POOL_TIMEOUT=None)
+    gates = [Gate() for _ in range(9)]
+    connector.on_connect = lambda number: gates[number - 1].wait()
+    pool.slots.server.failed(busy(), pool.clock(), 0.0)
+    line = [Holding(pool) for _ in range(8)]
+    connected = 0
+    for at_once in (1, 2, 4):
+        eventually(lambda at_once=at_once: connector.connecting == at_once, f"{at_once} at once")
+        for _ in range(at_once):
+            gates[connected].open()
+            connected += 1
+    gates[7].open()
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_serves_with_what_comes_back_while_the_server_is_full():
+    """Who is served so is nobody to give up, however long the server refuses another connection."""
+    pool, connector = make(MAX_CONNS=2, MAX_LIFETIME=0)
+
+    def connect(number):
+        if number > 1:
+            raise busy()
+
+    connector.on_connect = connect
+    first = Holding(pool).has_it()
+    line = queue(pool, 2, timeout=30)
+    eventually(lambda: pool.slots.server.failure is not None)
+    first.give_back()
+    assert pool.clock() - pool.slots.server.since < 5
+    for waiter in line:
+        assert waiter.give_back() == 1
+    assert_whole(pool, connector)
+
+
+def test_it_keeps_a_slot_empty_until_the_server_has_let_go_of_its_connection():
+    pool, connector = make(MAX_CONNS=1)
+    connector.linger = True
+    with taken(pool) as (holder,):
+        connector.dirty.add(1)
+        holder.give_back()
+    waiter = Holding(pool)
+    eventually(lambda: pool.slots.usher is not None)
+    assert connector.peak == 1
+    assert waiter.slot is None
+    connector.linger = False
+    connector.lingering.clear()
+    assert waiter.has_it().connection == 2
+    waiter.give_back()
+    assert connector.peak == 1
+    assert_whole(pool, connector)
+
+
+def test_it_fills_another_slot_meanwhile():
+    pool, connector = make(MAX_CONNS=2)
+    connector.lingers = {1}
+    slot = pool.checkout()
+    connector.dirty.add(1)
+    pool.checkin(slot)
+    slot = pool.checkout()
+    assert slot.connection == 2
+    pool.checkin(slot)
+    assert connector.peak == 2
+    connector.lingering.clear()
+
+
+def test_it_keeps_what_a_stopped_connect_left_with_its_slot():
+    pool, connector = make(MAX_CONNS=1)
+    connector.linger = True
+
+    def connect(number):
+        raise Refused("stopped half-way")
+
+    connector.on_connect = connect
+    with pytest.raises(Refused):
+        pool.checkout()
+    connector.on_connect = lambda number: None
+    waiter = Holding(pool)
+    eventually(lambda: pool.slots.usher is not None)
+    assert connector.counted() == 1
+    connector.linger = False
+    connector.lingering.clear()
+    waiter.give_back()
+    assert connector.peak == 1
+    assert_whole(pool, connector)
+
+
+def test_it_lets_the_caller_connect_where_no_thread_can_be_started():
+    def start(work):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    pool, connector = make(MAX_CONNS=1, start=start)
+    pool.checkin(pool.checkout())
+    connector.dead.add(1)
+    pool.checkin(pool.checkout())
+    assert connector.opened == {2}
+    assert_whole(pool, connector)
+
+
+def test_it_refuses_a_slot_of_another_pool_and_changes_nothing():
+    pool, connector = make(MAX_CONNS=1)
+    other, _ = make(MAX_CONNS=1, name="other")
+    slot = pool.checkout()
+    with pytest.raises(ValueError, match="of another pool than <Pool other"):
+        other.checkin(slot)
+    assert len(pool.holders()) == 1
+    pool.checkin(slot)
+    assert_whole(pool, connector)
+    assert_whole(other, _)
+
+
+def test_it_tells_threads_that_keep_their_connections_what_to_do():
+    pool, _ = make(MAX_CONNS=2)
+    keepers = [Holding(pool).has_it() for _ in range(2)]
+    with pytest.raises(PoolTimeout, match=r"2 of 2 are held for longer than 0.05 s: .* connection.close"):
+        pool.checkout(timeout=0.05)
+    for keeper in keepers:
+        keeper.give_back()
+
+
+def test_it_refuses_a_connection_to_who_asks_in_the_midst_of_a_decision():
+    pool, connector = make(MAX_CONNS=1)
+    with pool.slots.mutex, pytest.raises(PoolError, match="it would wait for itself"):
+        pool.checkout()
+    assert_whole(pool, connector)
+
+
+def test_it_takes_back_what_is_given_back_in_the_midst_of_a_decision():
+    pool, connector = make(MAX_CONNS=1)
+    slot = pool.checkout()
+    done = threading.Event()
+    with pool.slots.mutex:
+        Worker(done.set)
+        pool.checkin(slot)
+    assert_whole(pool, connector)
