@@ -227,7 +227,7 @@ class Pool:
             # No switch point from here on.
             now = self.clock()
             held_s = now - slot.taken_at
-            if not reusable or self._max_uses or slots.busy_here():
+            if not reusable or self._max_uses or (slots.line and slots.busy_here()):
                 given_back = self._release(slot, holder, reusable, held_s)
             else:
                 bucket = bisect_left(BOUNDS_S, held_s)
