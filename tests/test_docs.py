@@ -1,5 +1,6 @@
 """What the documents say is true of the code: targets, commands, options, links, tables and the layout."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -13,6 +14,7 @@ from django.core.management import get_commands, load_command_class
 
 from pooldemo.monitor.metrics import exposition
 from pooldemo.pool.options import ROWS
+from pooldemo.sweep.report.formats import to_lines
 from project.environment import POOL_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,3 +154,8 @@ def test_it_tells_of_a_decision_its_context_choice_cost_and_end(path: Path) -> N
 def test_it_names_every_extra_of_the_package() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert [row[0] for row in table("docs/install.md", "extra")] == [f"`{name}`" for name in extras]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/data").glob("*.json")), ids=lambda path: path.stem)
+def test_it_keeps_a_trial_a_line(path: Path) -> None:
+    assert path.read_text() == to_lines(json.loads(path.read_text()))

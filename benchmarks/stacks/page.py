@@ -13,6 +13,7 @@ from benchmarks.stacks.bursts import told
 from benchmarks.stacks.load import LOADS, SIZE, disturbed, rows
 from benchmarks.sweeps import Load
 from pooldemo.sweep import stacks
+from pooldemo.sweep.report.formats import to_lines
 from pooldemo.sweep.stacks.stack import ROOT
 
 DATA, PAGE = ROOT / "docs" / "data" / "stacks.json", ROOT / "docs" / "stacks.md"
@@ -40,7 +41,7 @@ def store(
         "burst": burst,
     }
     DATA.parent.mkdir(exist_ok=True)
-    DATA.write_text(json.dumps(facts, indent=1) + "\n")
+    DATA.write_text(to_lines(facts))
 
 
 def write() -> None:

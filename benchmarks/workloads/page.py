@@ -10,6 +10,7 @@ from benchmarks import markdown
 from benchmarks.sweeps import Load
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.theory import bound
+from pooldemo.sweep.report.formats import to_lines
 from pooldemo.sweep.stacks.stack import ROOT
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -43,7 +44,7 @@ def store(folder: Path) -> None:
     """Keep what the page shows of the sweeps' --json in `folder`."""
     documents = [json.loads((folder / f"{load.workload}-{load.seed}.json").read_text()) for load in LOADS]
     facts = {"conditions": documents[0]["sweep"]["conditions"], "sweeps": [_facts(each) for each in documents]}
-    DATA.write_text(json.dumps(facts, indent=1) + "\n")
+    DATA.write_text(to_lines(facts))
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ three significant digits where people read and all of them where programs do.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from string import Template
+from typing import Any
 
 from pooldemo.sweep.analyse.blocks import levels
 from pooldemo.sweep.analyse.saturation import mean_of
@@ -33,7 +34,18 @@ SHAPES = {
 
 def to_json(sweep: SweepResult) -> str:
     """The document of the README: `sweep`, `trials`, `verdicts`; what `compare` and `SweepResult.from_dict` read."""
-    return json.dumps(sweep.as_dict(), indent=1, allow_nan=False) + "\n"
+    return to_lines(sweep.as_dict())
+
+
+def to_lines(document: Mapping[str, Any]) -> str:
+    """`document` as JSON, each key and each element of a list on a line of its own: a trial is a line."""
+
+    def text(value: object) -> str:
+        if isinstance(value, list | tuple) and value:
+            return "[\n" + ",\n".join(f"  {json.dumps(each, allow_nan=False)}" for each in value) + "\n ]"
+        return json.dumps(value, allow_nan=False)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {text(value)}" for key, value in document.items()) + "\n}\n"
 
 
 def to_list(sweeps: Sequence[SweepResult]) -> str:
