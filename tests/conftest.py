@@ -1,6 +1,7 @@
 """What every test may rely on: the database of the settings, running. The embedded one is stopped again by whoever
 leaves last, unless a user asked for it or another process uses it."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import lacking
 import pytest
 import workers
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -66,15 +67,27 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> Iterator[None]:
+    """A test database that no other process has, be it of this run or of one beside it: the first free number. What a
+    run that was killed left behind is made anew by the next one with its number."""
+    settings.LOCAL_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
+    number, lock = workers.take_number(settings.LOCAL_DIR)
+    for config in connections.settings.values():
+        config["TEST"]["NAME"] = f"test_{config['NAME']}_{number}"
+    yield
+    os.close(lock)
+
+
+@pytest.fixture(scope="session")
 def django_db_setup(
+    django_db_modify_db_settings: None,
     postgresql: str,
     django_test_environment: None,
-    django_db_modify_db_settings: None,
     django_db_blocker: Any,
     django_db_keepdb: bool,
     django_db_createdb: bool,
 ) -> Iterator[None]:
-    """The test database, one for each worker. pytest-django's own fixture makes none when no chosen test carries its
+    """The test database. pytest-django's own fixture makes none when no chosen test carries its
     mark: a served site, and the rows made for it, would then be in the database that is worked with."""
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb and not django_db_createdb)

@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import psutil
+import psycopg2
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S = STOP_S = 60.0  # far above what it takes, for machines that do something else meanwhile
@@ -62,7 +64,7 @@ class Site:
     """
 
     def __init__(self, database_url: str, log: Path, *arguments: str, **environment: str | None) -> None:
-        self.port, self.log_path = free_port(), log
+        self.port, self.log_path, self.database_url = free_port(), log, database_url
         self.command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "project.wsgi", *arguments]
         self.command += ["--bind", f"127.0.0.1:{self.port}"]
         given = {
@@ -125,6 +127,20 @@ class Site:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read().decode())
+
+    @contextmanager
+    def holding(self, requests: int = 1) -> Iterator[list[Future[Answer]]]:
+        """So many requests that want a slot and keep it until the block ends, however long that takes: they update a
+        row of a table that is locked. At the start of the block somebody holds one."""
+        with closing(psycopg2.connect(self.database_url)) as other, ThreadPoolExecutor(requests) as users:
+            try:
+                other.cursor().execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
+                held = [users.submit(self.get, "/lock/?ms=0") for _ in range(requests)]
+                until(lambda: self.get("/pool/").json["sum"]["holders"])
+                yield held
+            finally:
+                other.rollback()
+            assert {each.result().status for each in held} == {200}
 
     def _healthy(self) -> bool:
         assert self.process.poll() is None, self.log

@@ -4,7 +4,10 @@ A worker has a test database and servers of its own, so nothing is shared but th
 processes stay in one worker: a file, or a folder below `TOGETHER`. The longest go first, for a run to end evenly.
 """
 
+import fcntl
+import itertools
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,19 @@ def number() -> int:
     """One for each core that this process may use and one more, since they often wait; eight at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, cores + 1)
+
+
+def take_number(folder: Path) -> tuple[int, int]:
+    """The first number that no living process has, and the open file that keeps it."""
+    for number in itertools.count(1):
+        lock = os.open(folder / f"tests.{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return number, lock
+    raise AssertionError("numbers do not end")
 
 
 def room(nodeid: str) -> str:

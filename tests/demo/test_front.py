@@ -1,11 +1,8 @@
 """The first page: useful without a script, without a slot and without a database."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from django.test import Client
-from served import Site, until
+from served import Site
 
 from pooldemo.demo import front
 from pooldemo.sweep.workloads import WORKLOADS
@@ -62,10 +59,6 @@ def test_it_asks_the_pool_for_nothing(client: Client, nothing_measured: None) ->
 
 
 def test_it_is_there_while_the_pool_is_exhausted(tiny_site: Site) -> None:
-    with ThreadPoolExecutor(1) as others:
-        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
-        until(lambda: tiny_site.get("/pool/").json["sum"]["holders"])
-        started_s = time.monotonic()
+    with tiny_site.holding() as [request]:
         assert tiny_site.get("/").status == 200
-        assert not slow.done(), f"the slot was to be taken for all of {time.monotonic() - started_s:.2f} s"
-        slow.result()
+        assert not request.done()

@@ -13,9 +13,13 @@ from served import Site, free_port, until
 from pooldemo.sweep.workloads import WORKLOADS
 
 
-def in_use(site: Site) -> bool:
-    """Whether somebody holds a slot now."""
-    return bool(site.get("/pool/").json["sum"]["holders"])
+def refuses(site: Site) -> bool:
+    """Whether it takes no connections any more."""
+    try:
+        socket.create_connection(("127.0.0.1", site.port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def snapshots_of(site: Site) -> Path:
@@ -44,14 +48,10 @@ def test_it_refuses_a_bad_parameter(site: Site) -> None:
 
 
 def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Site) -> None:
-    with ThreadPoolExecutor(1) as others:
-        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
-        until(lambda: in_use(tiny_site))
+    with tiny_site.holding():
         refused = tiny_site.get("/fast/")
         page = tiny_site.get("/admin/", Cookie="sessionid=" + "a" * 32)  # its session is in the database
         pool, health, ready, metrics = map(tiny_site.get, ("/pool/", "/healthz", "/readyz", "/metrics"))
-        assert not slow.done(), "the slot was to be taken for all of this"
-        assert slow.result().status == 200
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     assert refused.json["error"] == "PoolTimeout"
     assert "1/1 in use" in refused.json["message"]
@@ -59,11 +59,11 @@ def test_it_answers_503_with_the_numbers_when_no_slot_came_in_time(tiny_site: Si
     assert page.status == 503
     assert (pool.status, health.status, ready.status, metrics.status) == (200, 200, 200, 200)
     [holder] = pool.json["sum"]["holders"]
-    assert holder["statement"].startswith("SELECT pg_sleep")
+    assert holder["statement"].startswith("UPDATE pooldemo_row")
     assert 'db_client_connection_count{db_client_connection_pool_name="default",db_client_connection_state="used"' in (
         metrics.text
     )
-    assert tiny_site.get("/fast/").status == 200
+    until(lambda: tiny_site.get("/fast/").status == 200)
 
 
 def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site) -> None:
@@ -161,9 +161,11 @@ def test_it_does_not_show_its_statements_under_another_sites_name(site: Site) ->
 
 def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database_url: str, log: Path) -> None:
     with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2") as site, ThreadPoolExecutor(1) as others:
-        slow = others.submit(site.get, "/slow/?ms=700")
-        until(lambda: in_use(site))
-        folder = snapshots_of(site)
-        assert site.stop() == 0  # fails when a process is left behind
-        assert slow.result().status == 200
+        with site.holding() as [request]:
+            folder = snapshots_of(site)
+            stopped = others.submit(site.stop)
+            until(lambda: refuses(site))
+            assert not request.done()
+        assert request.result().status == 200
+        assert stopped.result() == 0  # fails when a process is left behind
         assert not folder.exists()

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
 import pytest
@@ -28,13 +27,9 @@ def test_it_shows_each_worker_their_sum_and_postgresqls_own_count(site: Site) ->
 
 @pytest.mark.django_db
 def test_it_shows_who_holds_a_connection_and_the_statement_while_the_pool_is_exhausted(tiny_site: Site) -> None:
-    with ThreadPoolExecutor(1) as others:
-        slow = others.submit(tiny_site.get, "/slow/?ms=1500")
-        until(lambda: tiny_site.get("/pool/").json["sum"]["holders"])
+    with tiny_site.holding():
         text = run("--url", tiny_site.url)
-        assert not slow.done()
-        slow.result()
-    assert "SELECT pg_sleep" in text
+    assert "UPDATE pooldemo_row" in text
     assert "PostgreSQL counts 1 of these connections, the pools 1\n" in text
 
 
