@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS
-from django.db.backends.postgresql import base
-from django.db.backends.postgresql.psycopg_any import is_psycopg3
+from django.db.backends.postgresql import base, client
 
 from pooldemo.pool import NAMES, OptionError, Options
 
+from . import checks as checks  # importing registers them: no app need be installed for that
 from . import driver
 from .interpreter import refuse_without_gil
 from .registry import ConnectionPool, close_pools, pool_for
@@ -20,10 +20,27 @@ from .registry import ConnectionPool, close_pools, pool_for
 refuse_without_gil()
 
 
+def _with_password(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the password that a callable gives. May block."""
+    password = settings["PASSWORD"]
+    return {**settings, "PASSWORD": password()} if callable(password) else settings
+
+
+class DatabaseClient(client.DatabaseClient):
+    """What `manage.py dbshell` starts."""
+
+    @classmethod
+    def settings_to_cmd_args_env(cls, settings_dict: Any, parameters: Any) -> Any:
+        return super().settings_to_cmd_args_env(_with_password(settings_dict), parameters)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """One greenlet's or thread's view of a database; its connection comes from the pool that all of them share."""
 
+    client_class = DatabaseClient
+    _checks_out = False
     _pool: ConnectionPool | None = None
+    _lifeline: object = None
     _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # what `_pool` was made for
 
     @property
@@ -34,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         settings = self.settings_dict
         options = settings["OPTIONS"]
-        # Tests change the settings of a living wrapper; comparing them costs less than making the pool's key.
+        # Tests and rotations change the settings of a living wrapper; comparing them costs less than making the key.
         if self._pool is not None and self._pool_settings == (settings, options) and not self._pool.closed:
             return self._pool
         if self.alias == NO_DB_ALIAS or settings["NAME"] is None or options.get("pool") is False:
@@ -78,35 +95,63 @@ class DatabaseWrapper(base.DatabaseWrapper):
         close_pools(self.settings_dict)
         self._pool = None
 
+    def inc_thread_sharing(self) -> None:
+        """Let other threads and greenlets use this wrapper, and the connection that it has."""
+        super().inc_thread_sharing()
+        if self.connection is not None and self.pool is not None:
+            self._share(self.connection)
+
+    def _share(self, connection: Any) -> None:
+        """Bind a checkout to the life of this wrapper rather than to that of who made it: any of them may end it.
+
+        If nobody does, its slot comes back when the wrapper is collected.
+        """
+        self._lifeline = connection._pool.share()
+
+    def connect(self) -> None:
+        """Take a connection from the pool, or make one. Blocks. Raises what `get_new_connection` does."""
+        self._checks_out = self.pool is not None
+        try:
+            super().connect()
+        finally:
+            self._checks_out = False
+
     def get_connection_params(self) -> dict[str, Any]:
-        """The driver's parameters: Django's, less the pool's options."""
-        params: dict[str, Any] = super().get_connection_params()
-        return {name: value for name, value in params.items() if not name.isupper()}
+        """The driver's parameters: Django's, less the pool's options; a PASSWORD that can be called is. May block."""
+        if self._checks_out:  # Django asks at each checkout, and the pool has its own
+            return {}
+        settings = self.settings_dict
+        options = {name: value for name, value in settings["OPTIONS"].items() if not name.isupper() and name != "pool"}
+        password = settings["PASSWORD"]
+        self.settings_dict = {
+            **settings,
+            "OPTIONS": options,
+            "PASSWORD": password() if callable(password) else password,
+        }
+        try:
+            params: dict[str, Any] = super().get_connection_params()
+        finally:
+            self.settings_dict = settings
+        return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """A connection from the pool; without one, Django's own way.
 
         Raises what `getconn` does, and DatabaseError for a wrapper of another greenlet that is not shared.
         """
+        self._checks_out = False
         pool = self.pool
         if pool is None:
             return super().get_new_connection(conn_params)
         self.validate_thread_sharing()  # or the slot would be bound to a greenlet that may not even use it
         connection = pool.getconn()
         if self.allow_thread_sharing:
-            pool.share(connection, self)
+            self._share(connection)
         self.isolation_level = pool.isolation_level
         return connection
 
     def _set_autocommit(self, autocommit: bool) -> None:
         # `atomic` ends with this. Who was stopped in its COMMIT shall see what stopped it, and not that the connection,
         # which nobody will use again, cannot be set any more.
-        if driver.idle_and_whole(self.connection) is not None:
+        if not driver.is_lost(self.connection):
             super()._set_autocommit(autocommit)  # type: ignore[misc]
-
-    def create_cursor(self, name: str | None = None) -> Any:
-        cursor = super().create_cursor(name)
-        if name and is_psycopg3 and self.pool:
-            self.connection._named.append(cursor)
-            driver.note(self.connection, f"cursor {name}")
-        return cursor

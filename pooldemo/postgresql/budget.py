@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from pooldemo.postgresql.base import DatabaseWrapper
-from pooldemo.postgresql.unpooled import plain_connection
+from .unpooled import plain_connection
 
 _SQL = """
 SELECT current_setting('max_connections')::int,
@@ -50,14 +49,18 @@ class Budget:
 
 
 def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
-    """The budget of this site with so many workers, asked on a plain connection. Raises Unknown. Blocks."""
+    """The budget of this site with so many workers, asked on a plain connection. Blocks.
+
+    Raises Unknown, and ImproperlyConfigured when an option is not accepted.
+    """
     wrapper = connections[alias]
-    if not isinstance(wrapper, DatabaseWrapper):
+    if not hasattr(type(wrapper), "pool_options"):
         raise Unknown(f"ENGINE {wrapper.settings_dict['ENGINE']!r} keeps its own count of connections")
+    max_conns: int = wrapper.pool_options.max_conns  # type: ignore[attr-defined]
     try:
         with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
             cursor.execute(_SQL)
             max_connections, reserved = cursor.fetchone()
     except Error as error:
         raise Unknown(str(error).strip()) from error
-    return Budget(workers, wrapper.pool_options.max_conns, max_connections, reserved)
+    return Budget(workers, max_conns, max_connections, reserved)

@@ -1,4 +1,7 @@
-"""System checks: what is wrong with a site's settings that only this backend knows."""
+"""System checks: what is wrong with a site's settings that only this backend knows.
+
+Registered when Django loads the backend, so that ENGINE alone brings them.
+"""
 
 import os
 from collections.abc import Sequence
@@ -8,23 +11,31 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.postgresql.base import DatabaseWrapper
-from pooldemo.postgresql.budget import Unknown, read_budget
+from .budget import Unknown, read_budget
 
 
-def pooled() -> list[DatabaseWrapper]:
-    """The databases of this site that are reached through our pool."""
-    return [each for each in connections.all() if isinstance(each, DatabaseWrapper)]
+def ours() -> list[Any]:
+    """The databases of this site whose ENGINE is ours."""
+    return [each for each in connections.all() if hasattr(type(each), "pool_options")]
 
 
 @checks.register("pooldemo")
 def check_pools(**_: Any) -> list[checks.CheckMessage]:
     """Settings with which a pool cannot do what it is for. Opens no connection."""
     found: list[checks.CheckMessage] = []
-    for wrapper in pooled():
+    for wrapper in ours():
         settings, where = wrapper.settings_dict, f"DATABASES[{wrapper.alias!r}]"
         try:
             wrapper.pool_options  # noqa: B018  reading them is the check
+            if settings["OPTIONS"].get("pool") is False and (given := sorted(filter(str.isupper, settings["OPTIONS"]))):
+                found.append(
+                    checks.Warning(
+                        f"{where}: 'pool': False means no pool here: {', '.join(given)} have no effect, and each "
+                        "greenlet or thread opens a connection of its own.",
+                        hint=f"del {where}['OPTIONS']['pool']. (django-db-geventpool's documents ask for it.)",
+                        id="pooldemo.W003",
+                    )
+                )
         except ImproperlyConfigured as error:
             found.append(checks.Error(str(error), hint="docs/options.md lists the options.", id="pooldemo.E001"))
         if settings["CONN_MAX_AGE"] != 0:
@@ -51,14 +62,18 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
 @checks.register(checks.Tags.database)
 def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """All workers' slots fit into PostgreSQL's connections; asks it, so only with `check --database` and `migrate`."""
-    workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
+    given = os.environ.get("WEB_CONCURRENCY") or "1"
+    if not given.isdecimal() or not int(given):
+        text = f"WEB_CONCURRENCY={given!r} is not accepted: give the number of workers, from 1."
+        return [checks.Error(text, hint="export WEB_CONCURRENCY=2", id="pooldemo.E003")]
+    workers = int(given)
     found: list[checks.CheckMessage] = []
-    for wrapper in pooled():
+    for wrapper in ours():
         if wrapper.alias not in (databases or ()):
             continue
         try:
             budget = read_budget(workers, wrapper.alias)
-        except Unknown:  # whoever asked for the database hears of it
+        except (Unknown, ImproperlyConfigured):  # whoever asked for the database hears of it, or check_pools tells
             continue
         if not budget.fits:
             most = (budget.max_connections - budget.reserved) // workers

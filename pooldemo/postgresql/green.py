@@ -4,10 +4,8 @@ Nothing here imports gevent unless the process has: with plain threads the same 
 """
 
 import contextlib
-import os
 import select
 import sys
-import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -68,35 +66,18 @@ def make_driver_green() -> None:
         psycopg2.extensions.set_wait_callback(_wait)
 
 
-_openings: dict[int, Any] = {}  # what each greenlet or thread opens now
-
-
-@contextlib.contextmanager
-def opening(session: Any) -> Iterator[None]:
-    """Who is stopped in the body, while it connects, leaves the socket behind in `session.half_open`."""
-    me = threading.get_ident()
-    _openings[me] = session
-    try:
-        yield
-    finally:
-        del _openings[me]
-
-
 def _wait(connection: Any) -> None:
-    """psycogreen's wait callback. Who is stopped in it leaves the socket behind in `_left`, for psycopg2 closes the
-    connection at once, and its query runs on."""
+    """psycogreen's wait callback. Who is stopped in it leaves the socket to the session, for psycopg2 closes the
+    connection at once, and its query, or its login, goes on."""
     from psycogreen.gevent import gevent_wait_callback
 
     try:
         gevent_wait_callback(connection)
     except BaseException:
-        with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
-            if getattr(connection, "_look", None) is not None:  # one of a pool, and complete
-                connection._left = os.dup(connection.fileno())
-            elif (session := _openings.get(threading.get_ident())) is not None and session.connection is None:
-                session.half_open = os.dup(connection.fileno())
-            elif session is not None:
-                connection._left = os.dup(connection.fileno())
+        note = getattr(getattr(connection, "_pool", None), "note_socket", None)  # None: not one of a pool
+        if note is not None:
+            with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
+                note(connection.fileno())
         raise
 
 

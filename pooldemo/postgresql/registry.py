@@ -1,14 +1,22 @@
-"""The pools of this process: one for each alias and its parameters."""
+"""The pools of this process: one for each alias and what its database is, whatever the password."""
 
+import logging
 import threading
+import time
+import weakref
+from functools import partial
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from pooldemo.pool import Options, Pool, PoolError
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
+from .session import Session
+
+logger = logging.getLogger("pooldemo.postgresql")
 
 
 class Database(Wrapper, Protocol):
@@ -27,14 +35,16 @@ class ConnectionPool(Pool):
 
     def __init__(self, wrapper: Database, options: Options) -> None:
         green.refuse_late_patch()
-        connector = PostgresConnector(wrapper, options)
+        self._postgres = connector = PostgresConnector(wrapper, options)
         super().__init__(connector, options, name=wrapper.alias, task=green.current_task, start=green.starter())
-        self._wrapper = wrapper
+        self.password = wrapper.settings_dict.get("PASSWORD")
+        self._told_at, self._untold = float("-inf"), 0  # the log line of a failed checkout, and those without one
+        self.copies: weakref.WeakSet[Any] = weakref.WeakSet()  # wrappers with settings of their own that use it
 
     @property
     def isolation_level(self) -> Any:
         """The isolation level that its connections have, as Django's wrapper keeps it."""
-        return self._wrapper.isolation_level
+        return self._postgres.isolation_level
 
     def open(self) -> None:
         """Nothing to do: the first checkout opens."""
@@ -44,37 +54,44 @@ class ConnectionPool(Pool):
         try:
             slot = self.checkout()
         except PoolError as error:
+            self._tell(error)
             raise errors.as_django(error) from error.__cause__
-        connection = slot.connection.connection
-        connection._slot, connection._pool = slot, self
-        return connection
+        except self._postgres.errors as error:
+            self._tell(error)
+            raise
+        session: Session = slot.connection
+        session.begin_checkout(self, slot)
+        return session.raw
+
+    def _tell(self, error: Exception) -> None:
+        """Log a checkout that failed: a line a second at most, with how many were not told."""
+        self._untold += 1
+        now = time.monotonic()
+        if now - self._told_at >= 1:
+            self._told_at, number, self._untold = now, self._untold, 0
+            more = f" ({number - 1} more failed since this was last told)" if number > 1 else ""
+            logger.warning("database %r: %s%s", self.name, str(error).strip(), more)
 
     def putconn(self, connection: Any) -> None:
-        """Give a connection back, as `checkin` does a slot. Raises ValueError when it was given back already.
+        """Give a connection back, as `checkin` does a slot.
 
-        One whose greenlet or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
+        Raises ValueError when it was given back already, or is another pool's; nothing changes then. One whose greenlet
+        or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
         """
-        slot = connection._slot
-        if slot is None:
-            raise ValueError(f"{connection!r} is not checked out of {self!r}: it was given back already")
-        if slot.connection is None or slot.connection.connection is not connection:
-            connection._slot = None
-            return
-        if not self.owns(slot):
-            self.checkin(slot)  # says so, or knows that it is of this process's parent
-            return
-        connection._slot = None
-        self.checkin(slot)
+        session = getattr(connection, "_pool", None)
+        if not isinstance(session, Session) or session.pool is not self or session.slot is None:
+            raise ValueError(
+                f"{connection!r} is not checked out of {self!r}: it was given back already, or is another pool's"
+            )
+        slot, session.slot = session.slot, None
+        if slot.connection is session:
+            self.checkin(slot)
 
-    def share(self, connection: Any, wrapper: Database) -> None:
-        """Bind a checkout to the life of a wrapper that threads share, rather than to that of who made it.
-
-        Django lets any of them use and close it. If nobody does, its slot comes back when the wrapper is collected.
-        """
-        lifelines = wrapper.__dict__.setdefault("_pool_lifelines", {})
-        if self not in lifelines:
-            lifelines[self] = self.lifeline()
-        self.rebind(connection._slot, lifelines[self])
+    def renew(self, wrapper: Database) -> None:
+        """From now on connect as `wrapper` would, whose password is another: connections of the old one end."""
+        self._postgres.wrapper = wrapper
+        self.password = wrapper.settings_dict.get("PASSWORD")
+        self.drain()
 
 
 _lock = threading.Lock()
@@ -82,8 +99,8 @@ _pools: dict[tuple[Any, ...], ConnectionPool] = {}
 
 
 def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes a pool the right one: its alias, where it connects to, and every option."""
-    others = (settings.get(name) for name in ("USER", "PASSWORD", "TIME_ZONE"))
+    """What makes a pool the right one: its alias, where it connects to and as whom, and every option."""
+    others = (settings.get(name) for name in ("USER", "TIME_ZONE"))
     return (alias, _place(settings), *others, repr(sorted(settings["OPTIONS"].items())))
 
 
@@ -92,19 +109,47 @@ def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def pool_for(wrapper: Database) -> ConnectionPool:
-    """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured."""
-    key = key_of(wrapper.alias, wrapper.settings_dict)
+    """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured.
+
+    Asked when a wrapper is new or its settings have changed. The alias's pools that nobody's settings want close.
+    """
+    alias, settings = wrapper.alias, wrapper.settings_dict
+    key = key_of(alias, settings)
+    configured = connections.settings.get(alias)
     with _lock:
         pool = _pools.get(key)
         if pool is None or pool.closed:
-            if wrapper.settings_dict.get("CONN_MAX_AGE", 0) != 0:
+            if settings.get("CONN_MAX_AGE", 0) != 0:
                 raise ImproperlyConfigured(
-                    f"CONN_MAX_AGE={wrapper.settings_dict['CONN_MAX_AGE']!r} of database {wrapper.alias!r} would keep "
-                    "connections from going back to the pool after each request: set CONN_MAX_AGE to 0. How long the "
-                    "pool keeps a connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
+                    f"CONN_MAX_AGE={settings['CONN_MAX_AGE']!r} of database {alias!r} would keep connections from "
+                    "going back to the pool after each request: set CONN_MAX_AGE to 0. How long the pool keeps a "
+                    "connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
                 )
             pool = _pools[key] = ConnectionPool(wrapper.without_pool(), wrapper.pool_options)
-        return pool
+        renewed = settings is configured and pool.password != settings.get("PASSWORD")
+        if settings is not configured:
+            pool.copies.add(wrapper)
+            weakref.finalize(wrapper, pool.start, partial(_close_unused, alias)).atexit = False
+    if renewed:
+        pool.renew(wrapper.without_pool())
+    _close_unused(alias, wrapper)
+    return pool
+
+
+def _close_unused(alias: str, leaving: Any = None) -> None:
+    """Close the pools of an alias to which neither its settings lead nor those of a copy; `leaving` has another now."""
+    configured = connections.settings.get(alias)
+    wanted = key_of(alias, configured) if configured else None
+    unused = []
+    with _lock:
+        for key, pool in list(_pools.items()):
+            if key[0] == alias and key != wanted:
+                if leaving is not None and key != key_of(alias, leaving.settings_dict):
+                    pool.copies.discard(leaving)
+                if not pool.copies:
+                    unused.append(_pools.pop(key))
+    for pool in unused:
+        pool.close()
 
 
 def close_pools(settings: dict[str, Any]) -> None:

@@ -1,46 +1,268 @@
-"""Which statements leave something behind in a PostgreSQL session. Text only: no database is asked.
+"""What the backend knows of one connection, in one object.
 
-What it cannot notice: a function or trigger of yours that does so out of sight (RESET="always" can), and SQL that
-reaches the server past the connection's own cursors.
+The driver's connection has a reference to it as `_pool`, the name that Django asks for, and nothing else of ours.
 """
 
-import re
-from functools import lru_cache
+import os
+import select
+import weakref
+from _thread import get_ident
+from typing import Any
 
-# A statement that starts with one of these, or holds one of the calls, changes the session. SET LOCAL, SET TRANSACTION
-# and SET CONSTRAINTS end with their transaction, and so do pg_advisory_xact_lock and cursors without HOLD. DO and CALL
-# run code that may do anything, so they count.
-_CHANGES = re.compile(
-    r"""
-    (?: ^ | ; ) (?: \s | /\*.*?\*/ | --[^\n]*\n | \( )*
-    (?: SET \s+ (?! LOCAL\b | TRANSACTION\b | CONSTRAINTS\b )
-      | (?: RESET | LISTEN | UNLISTEN | PREPARE | DEALLOCATE | DISCARD | LOAD | DO | CALL ) \b )
-    | \b TEMP (?: ORARY )? \s+ (?: TABLE | VIEW | SEQUENCE | RECURSIVE )
-    | \b INTO \s+ TEMP
-    | \b pg_temp \b
-    | \b WITH \s+ HOLD \b
-    | \b set_config \s* \(
-    | \b pg_(?:try_)?advisory_lock (?: _shared )? \s* \(
-    | \b (?: dblink_connect | setseed ) \s* \(
-    """,
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+from . import green
+from .leaving import Leaving
+from .statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
+
+_KEPT = 240  # characters of the last statement, for messages
+_FEW = 64  # cursors, before the list of them is rid of those that are no more
+_NOBODY, _ANYBODY = -1, 0  # holders that are no greenlet or thread
+
+# Reported by the server whenever they change (search_path since PostgreSQL 18), so comparing them costs no round trip.
+REPORTED = (
+    "TimeZone", "search_path", "session_authorization", "is_superuser", "application_name", "client_encoding",
+    "DateStyle", "IntervalStyle", "default_transaction_read_only", "standard_conforming_strings",
+    "in_hot_standby",  # the last one: no reset brings back another
+)  # fmt: skip
+
+
+class Session:
+    """One connection to PostgreSQL, from before it is opened until it is closed. Each driver has its subclass.
+
+    `dirty`: something may have changed that a reset undoes. `ends`: something that it does not. `held`: names of
+    cursors WITH HOLD that nobody has closed. They are for the checkout that is; `end_checkout` asks and clears them.
+    """
+
+    __slots__ = (
+        "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "dirty",
+        "ends", "held", "holder", "leaving", "pool", "raw", "slot", "statement",
+    )  # fmt: skip
+
+    driver_error: type[Exception]
+
+    def __init__(self) -> None:
+        self.raw: Any = None  # the driver's connection
+        self.pool: Any = None
+        self.slot: Any = None
+        self.holder = _NOBODY  # the greenlet or thread that may use it
+        self.statement = ""
+        self.dirty = self.ends = False
+        self.held: set[str] = set()
+        self._cursors: set[weakref.ref[Any]] = set()
+        self._few = _FEW
+        self._half_open: dict[int, int] = {}  # sockets of connects that were not finished: inode -> our descriptor
+        self.leaving: Leaving | None = None  # what the server may still have of it, once it is closed
+        self._look: Any = None
+        self._reported: tuple[Any, ...] = ()
+        self._settings: tuple[Any, ...] = ()
+
+    # ---- asked of each driver ----
+
+    def connect(self, params: dict[str, Any]) -> Any:
+        """Open the driver's connection. Blocks. Raises the driver's errors."""
+        raise NotImplementedError
+
+    def run(self, statement: str) -> None:
+        """Execute a statement past everything that watches. Blocks."""
+        raise NotImplementedError
+
+    def is_closed(self) -> bool:
+        """Whether the driver knows that the connection has ended."""
+        raise NotImplementedError
+
+    def is_idle(self) -> bool | None:
+        """True: outside any transaction. False: inside one, which can be rolled back. None: cannot be used again.
+
+        libpq's word, which is the server's, and not the driver's: a BEGIN may have been sent as any other statement.
+        """
+        raise NotImplementedError
+
+    def is_waited_for(self) -> bool:
+        """Whether a greenlet or thread is in the middle of a call of the driver's connection."""
+        raise NotImplementedError
+
+    def roll_back(self) -> None:
+        """End the transaction, whoever began it. Blocks."""
+        raise NotImplementedError
+
+    def has_other_settings(self) -> bool:
+        """Whether what the driver keeps on its side is not as it was: autocommit, isolation, factories, codecs."""
+        raise NotImplementedError
+
+    def put_back_settings(self) -> bool:
+        """Make the driver's settings those of the new connection; False if that cannot be. Outside any transaction."""
+        raise NotImplementedError
+
+    def discard_all(self) -> None:
+        """Let server and driver forget what the session had; leaves autocommit on. Outside any transaction. Blocks."""
+        raise NotImplementedError
+
+    def reported(self) -> tuple[Any, ...]:
+        """The values of REPORTED."""
+        raise NotImplementedError
+
+    def end_cursor(self, cursor: Any) -> None:
+        """Let a cursor refuse everything from now on, without a word to the server."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Close the driver's connection. Only where nobody waits in it."""
+        raise NotImplementedError
+
+    # ---- its life ----
+
+    def opened(self) -> None:
+        """Remember what a new, configured connection is like."""
+        for descriptor in self._half_open.values():  # attempts at other hosts
+            os.close(descriptor)
+        self._half_open.clear()
+        if self._look is None:
+            poll = green.native_poll()()
+            poll.register(self.raw.fileno(), select.POLLIN)
+            self._look = poll.poll
+        self._reported = self.reported()
+        self.clean()
+
+    def clean(self) -> None:
+        """It is as it was when it was opened."""
+        self.statement, self.dirty, self.ends, self.holder = "", False, False, _NOBODY
+        self.held.clear()
+
+    def note_socket(self, descriptor: int) -> None:
+        """Keep the socket of a connect that may yet be stopped: the driver closes its own then."""
+        inode = os.fstat(descriptor).st_ino
+        if inode not in self._half_open:
+            self._half_open[inode] = os.dup(descriptor)
+
+    def begin_checkout(self, pool: Any, slot: Any) -> None:
+        """The calling greenlet or thread has it from now on."""
+        self.pool, self.slot, self.holder = pool, slot, get_ident()
+
+    def share(self) -> object:
+        """Let every greenlet and thread use this checkout. It ends at the latest when what is returned is collected."""
+        self.holder = _ANYBODY
+        lifeline = self.pool.lifeline()
+        self.pool.rebind(self.slot, lifeline)
+        return lifeline
+
+    def lend(self) -> None:
+        """The calling greenlet or thread may use it though nobody has it."""
+        self.holder = get_ident()
+
+    def end_checkout(self) -> None:
+        """From now on what the last holder kept, its cursors first, refuses to work."""
+        self.holder = _NOBODY
+        if self._cursors:
+            for reference in self._cursors:
+                if (cursor := reference()) is not None:
+                    self.end_cursor(cursor)
+            self._cursors.clear()
+
+    def close(self) -> None:
+        """Close it, whole or half open; the second time nothing happens. Neither blocks nor switches nor raises."""
+        if self.leaving is not None:
+            return
+        left = list(self._half_open.values())
+        self._half_open.clear()
+        self._look = None
+        try:
+            if not self.is_closed():
+                try:
+                    left.append(os.dup(self.raw.fileno()))
+                finally:
+                    # Where somebody waits inside, closing would abort the process (psycopg 3: the event loop watches
+                    # the socket) or block (psycopg2). The server sees our goodbye, and who waits sees the server's.
+                    if not self.is_waited_for():
+                        self.finish()
+        except Exception:  # noqa: S110  no descriptor is left for a duplicate, or it was broken anyway
+            pass
+        if left:
+            self.leaving = Leaving(left)
+
+    def is_gone(self) -> bool:
+        """Whether the server counts it no more, closed as it is. Neither blocks nor switches."""
+        return self.leaving is None or self.leaving.gone()
+
+    def looks_alive(self) -> bool:
+        """Whether the socket is silent. Something to read is a goodbye, or a message of TLS. 0.5 us."""
+        return not self.is_closed() and not self._look(0)
+
+    # ---- its checkout ----
+
+    def putconn(self, raw: Any) -> None:
+        """Give it back: Django's wrapper asks `connection._pool` for that."""
+        self.pool.putconn(raw)
+
+    def is_holder(self) -> bool:
+        """Whether the caller may use it: it has not given it back, and no other greenlet or thread has it."""
+        return self.holder == get_ident() or self.holder == _ANYBODY
+
+    def check_holder(self) -> None:
+        """Raise the driver's InterfaceError where the caller may not use it."""
+        if not self.is_holder():
+            raise self.driver_error(GIVEN_BACK)
+
+    def add_cursor(self, cursor: Any) -> None:
+        """Remember a cursor for as long as it lives."""
+        self._cursors.add(weakref.ref(cursor))
+        if len(self._cursors) > self._few:
+            self._cursors = {reference for reference in self._cursors if reference() is not None}
+            self._few = 2 * len(self._cursors) + _FEW
+
+    # ---- its statements ----
+
+    def begin(self, query: Any) -> int:
+        """Note a statement that is about to be executed. Returns what its text says."""
+        if type(query) is str:
+            self.statement = query if len(query) <= _KEPT else query[:_KEPT]
+            found = recall(query)
+        else:
+            text = self._text(query)
+            self.statement = text[:_KEPT]
+            found = look(text)
+        if found & SUSPECT:
+            self.dirty = True
+        if found & ENDS:
+            self.ends = True
+        return found
+
+    def done(self, found: int, tag: str | None) -> None:
+        """It succeeded, and the server calls it so."""
+        left = leaves(tag, found)
+        if left & SUSPECT:
+            self.dirty = True
+        elif left & ENDS:
+            self.ends = True
+
+    def failed(self, found: int, sqlstate: str | None) -> None:
+        """It did not. What it did was undone, but for code that commits by itself."""
+        if not found & (PLAIN | LOCAL):
+            self.dirty = True
+        if sqlstate == _READ_ONLY:
+            self.ends = True
+
+    def _text(self, query: Any) -> str:
+        if isinstance(query, bytes):
+            return query.decode("latin-1")  # searched for ASCII only
+        if hasattr(query, "as_string"):
+            return str(query.as_string(self.raw))
+        if hasattr(query, "strings"):  # a template string
+            return " ".join(query.strings)
+        return ";;"  # the driver will say what it thinks of it
+
+    def is_changed(self) -> bool:
+        """Whether anything differs on the server from a new connection, as far as it can be known without asking it."""
+        return bool(self.dirty or self.held or self.reported() != self._reported)
+
+    def has_moved(self) -> bool:
+        """Whether the server has become, or ceased to be, a standby."""
+        return bool(self.reported()[-1] != self._reported[-1])
+
+    def first_words(self) -> str:
+        """The beginning of the last statement."""
+        return first_words(self.statement)
+
+
+GIVEN_BACK = (
+    "this connection was given back to the pool, or is another greenlet's or thread's: ask django.db.connection again"
 )
-_LONGEST_KEPT = 4096  # characters; longer statements are looked at each time rather than remembered
-
-
-def _looks(statement: str) -> bool:
-    return _CHANGES.search(statement) is not None
-
-
-_remembered = lru_cache(maxsize=2048)(_looks)
-
-
-def changes_session(statement: str) -> bool:
-    """Whether a statement's text says that the session differs afterwards. Remembers short statements: 0.1 us."""
-    return _remembered(statement) if len(statement) <= _LONGEST_KEPT else _looks(statement)
-
-
-def first_words(statement: str, length: int = 60) -> str:
-    """The beginning of a statement on one line, for messages."""
-    words = " ".join(statement[: 4 * length].split())
-    return words if len(words) <= length else words[: length - 3] + "..."
+_READ_ONLY = "25006"  # read_only_sql_transaction: among others what a server says that has become a standby

@@ -16,4 +16,5 @@ def plain_connection(alias: str = "default", timeout_s: int = 2) -> DatabaseWrap
     # Every pool's options are in capitals but for "pool"; what remains is libpq's and Django's.
     options = {name: value for name, value in settings["OPTIONS"].items() if name.islower() and name != "pool"}
     options |= {"connect_timeout": timeout_s, "application_name": APPLICATION_NAME}
-    return DatabaseWrapper({**settings, "OPTIONS": options, "CONN_MAX_AGE": 0}, alias)
+    password = settings["PASSWORD"]() if callable(settings["PASSWORD"]) else settings["PASSWORD"]
+    return DatabaseWrapper({**settings, "OPTIONS": options, "PASSWORD": password, "CONN_MAX_AGE": 0}, alias)

@@ -1,6 +1,10 @@
 """The system checks, and the budget that one of them reads."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +13,8 @@ from django.db import connections
 
 from pooldemo.postgresql import budget, checks
 from pooldemo.postgresql.budget import Budget, Unknown, read_budget
+
+ROOT = Path(__file__).parents[2]
 
 
 def ids(found: list[CheckMessage]) -> list[str | None]:
@@ -41,6 +47,8 @@ def test_it_has_nothing_to_say_about_this_site() -> None:
         ({"CONN_MAX_AGE": 60}, "pooldemo.E002"),
         ({"CONN_MAX_AGE": None}, "pooldemo.E002"),
         ({"ATOMIC_REQUESTS": True}, "pooldemo.W001"),
+        ({"OPTIONS": {"MAX_CONNS": "abc"}}, "pooldemo.E001"),
+        ({"OPTIONS": {"pool": False}}, "pooldemo.W003"),
     ],
 )
 def test_it_finds_what_a_pool_cannot_live_with(
@@ -91,3 +99,39 @@ def test_it_says_why_it_cannot_know_the_budget(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(budget, "plain_connection", refuse)
     with pytest.raises(Unknown, match="connection refused"):
         read_budget(1)
+
+
+def test_it_reports_what_would_stop_it_from_reading_the_budget(
+    settings_of_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of the settings tells of these."""
+    settings_of_default(OPTIONS={"MAX_CONNS": "abc"})
+    assert checks.check_budget(databases=["default"]) == []
+    monkeypatch.setenv("WEB_CONCURRENCY", "two")
+    [error] = checks.check_budget(databases=["default"])
+    assert (error.id, "WEB_CONCURRENCY='two'" in error.msg) == ("pooldemo.E003", True)
+
+
+SITE = """
+import sys, django
+from django.conf import settings
+settings.configure(
+    DATABASES={
+        "default": {
+            "ENGINE": "pooldemo.postgresql", "NAME": "any", "CONN_MAX_AGE": 60, "OPTIONS": {"MAX_CONNS": "abc"},
+        }
+    },
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"],
+)
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "check"])
+"""
+
+
+def test_engine_alone_brings_the_checks() -> None:
+    """No app of ours is installed, and nothing has asked for a connection."""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run([sys.executable, "-c", SITE], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode != 0
+    assert "pooldemo.E001" in done.stderr
+    assert "pooldemo.E002" in done.stderr

@@ -169,10 +169,9 @@ def test_closing_a_connection_that_is_in_its_commit_blocks_nobody(site: Site) ->
     site.wait_until(lambda: raws)
     gevent.sleep(0.02)
     assert not greenlet_in_commit.ready()
-    db.pool.connector.close(raws[0]._slot.connection)
+    db.pool.connector.close(raws[0]._pool)
     gate.thaw()
-    with pytest.raises(DatabaseError):
-        greenlet_in_commit.get()
+    greenlet_in_commit.get()  # the server's answer came before its goodbye
 
 
 @patched

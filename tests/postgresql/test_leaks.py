@@ -1,5 +1,7 @@
 """Nothing that a request leaves in its session reaches the next one that is given the connection."""
 
+import contextlib
+
 import gevent
 import pytest
 from django.db import DatabaseError, connections, transaction
@@ -289,3 +291,44 @@ def test_another_wrapper_of_the_same_greenlet_sees_nothing_either(site: Site) ->
         cursor.execute("SHOW search_path")
         assert cursor.fetchone()[0] != "leaked"
     other.close()
+
+
+@patched
+def test_a_transaction_begun_as_text_does_not_leak(site: Site) -> None:
+    """Whatever the driver thinks of it: the next holder's rows are kept, and nothing of the last one's is."""
+    table = site.name("begun")
+    creator = site.database(pool=False)
+    creator.ask(f"CREATE TABLE {table} (id int)")
+    site.finally_do(lambda: creator.ask(f"DROP TABLE {table}"))
+    for autocommit in (True, False):
+        for begin in ("BEGIN", "START TRANSACTION", "BEGIN; SELECT 1/0", "COMMIT AND CHAIN", "/* so */ begin"):
+            db = site.database(MAX_CONNS=1)
+            db.connection.ensure_connection()
+            db.connection.set_autocommit(autocommit)
+            with contextlib.suppress(DatabaseError), db.connection.cursor() as cursor:
+                if "CHAIN" in begin:
+                    cursor.execute("BEGIN" if autocommit else "SELECT 1")
+                cursor.execute(begin)
+                cursor.execute(f"INSERT INTO {table} VALUES (-1)")
+            db.connection.close()
+            assert site.observe(STATES, db.alias) in ([("idle",)], []), begin
+            db.ask(f"INSERT INTO {table} VALUES (1)")
+    assert site.observe(f"SELECT id, count(*) FROM {table} GROUP BY id") == [(1, 10)]
+
+
+if is_psycopg3:
+
+    @patched
+    def test_atomic_inside_a_pipeline_is_rolled_back(site: Site) -> None:
+        db = site.database(MAX_CONNS=1)
+        table = site.name("piped")
+        db.ask(f"CREATE TABLE {table} (id int)")
+        site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+        db.connection.ensure_connection()
+        with contextlib.suppress(ValueError), db.connection.connection.pipeline():
+            with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+                cursor.execute(f"INSERT INTO {table} VALUES (1)")
+                raise ValueError
+        db.end_request()
+        assert site.observe(f"SELECT id FROM {table}") == []
+        assert db.ask("SELECT 1") == 1

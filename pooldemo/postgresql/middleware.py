@@ -1,0 +1,35 @@
+"""`pooldemo.postgresql.UnavailableMiddleware`: 503 instead of 500 for requests that only came at a bad time."""
+
+from django.http import HttpRequest, HttpResponse
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+from django.utils.deprecation import MiddlewareMixin
+
+from .unavailable import Unavailable, unavailable
+
+
+class UnavailableMiddleware(MiddlewareMixin):
+    """Answers 503 with Retry-After when a view had no connection in time, or PostgreSQL could not be reached.
+
+    The page is the project's template `503.html`, if there is one, with `retry_after_s`. Why, and who holds the
+    connections, is for the log: the pool says it there once a second at most.
+    """
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """What Django asks when a view raised."""
+        reason = unavailable(exception)
+        if reason is None or reason.kind == "NotMigrated":  # that passes only if somebody works on it
+            return None
+        response = HttpResponse(_page(request, reason), status=503, headers={"Retry-After": str(reason.retry_after_s)})
+        response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
+        return response
+
+
+def _page(request: HttpRequest, reason: Unavailable) -> str:
+    try:
+        return str(get_template("503.html").render({"retry_after_s": reason.retry_after_s}, request))
+    except TemplateDoesNotExist:
+        return (
+            "<!doctype html><html lang=en><title>Busy</title><h1>Busy</h1>"
+            f"<p>This site cannot answer right now. Please try again in {reason.retry_after_s} s."
+        )

@@ -1,0 +1,271 @@
+"""Sessions over psycopg2.
+
+Its connections and cursors are C objects, so what watches them is mixed into their classes.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions as ext
+
+from . import green
+from .session import GIVEN_BACK, REPORTED, Session
+from .statements import CLEAN_BEGINNINGS
+
+MODULE = psycopg2
+
+
+class PooledConnection(ext.connection):
+    """psycopg2's connection, with a reference to its session. A project's own connection class comes before it."""
+
+    _pool: Any = None
+
+    def cursor(self, name: Any = None, cursor_factory: Any = None, *args: Any, **kwargs: Any) -> Any:
+        session = self._pool
+        session.check_holder()
+        factory: Any = cursor_factory or self.cursor_factory
+        if factory is None:
+            factory = ext.cursor
+        if isinstance(factory, type):
+            cursor = super().cursor(name, _watched(factory, name is not None), *args, **kwargs)
+        else:  # of whatever class: nobody sees what it does
+            session.dirty = True
+            if name is not None:
+                session.ends = True
+            cursor = super().cursor(name, factory, *args, **kwargs)
+        session.add_cursor(cursor)
+        return cursor
+
+    def commit(self) -> None:
+        self._pool.check_holder()
+        super().commit()
+
+    def rollback(self) -> None:
+        self._pool.check_holder()
+        super().rollback()
+
+    def close(self) -> None:
+        if self._pool.is_holder():  # of another's checkout nothing is closed
+            super().close()
+
+    def reset(self) -> None:
+        self._pool.check_holder()
+        self._pool.dirty = True  # it undoes Django's settings too
+        super().reset()
+
+
+class _Watched:
+    """A cursor that tells the session what it executes. Mixed into whatever class the cursor is to have."""
+
+    connection: Any
+    name: Any
+    statusmessage: Any
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        session = self.connection._pool
+        found = session.begin(query)
+        try:
+            super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        except BaseException as error:
+            session.failed(found, getattr(error, "pgcode", None))
+            raise
+        if self.statusmessage[:6] not in CLEAN_BEGINNINGS:
+            session.done(found, self.statusmessage)
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        self._watch(query, super().executemany, query, *args, **kwargs)  # type: ignore[misc]
+
+    def callproc(self, procname: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._watch(f"SELECT {procname}(", super().callproc, procname, *args, **kwargs)  # type: ignore[misc]
+
+    def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        self._watch(sql, super().copy_expert, sql, *args, **kwargs)  # type: ignore[misc]
+
+    def _watch(self, query: Any, work: Any, *args: Any, **kwargs: Any) -> Any:
+        session = self.connection._pool
+        found = session.begin(query)
+        try:
+            result = work(*args, **kwargs)
+        except BaseException as error:
+            session.failed(found, getattr(error, "pgcode", None))
+            raise
+        session.done(found, self.statusmessage)
+        return result
+
+
+class _WatchedNamed(_Watched):
+    """The same for a cursor on the server, which asks it for rows, and would for another checkout."""
+
+    over = False  # its checkout is
+    withhold: Any
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        self._check()
+        if self.withhold:
+            self.connection._pool.held.add(self.name)  # outlives its transaction if nobody closes it
+        return super().execute(query, *args, **kwargs)
+
+    def close(self) -> None:
+        if not self.over:
+            super().close()  # type: ignore[misc]
+            self.connection._pool.held.discard(self.name)
+
+    def fetchone(self) -> Any:
+        self._check()
+        return super().fetchone()  # type: ignore[misc]
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        self._check()
+        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+
+    def fetchall(self) -> Any:
+        self._check()
+        return super().fetchall()  # type: ignore[misc]
+
+    def scroll(self, *args: Any, **kwargs: Any) -> Any:
+        self._check()
+        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+
+    def __next__(self) -> Any:
+        self._check()
+        return super().__next__()  # type: ignore[misc]
+
+    def _check(self) -> None:
+        if self.over:
+            raise psycopg2.InterfaceError(f"cursor {self.name!r}: {GIVEN_BACK}")
+
+
+@lru_cache(maxsize=256)
+def _watched(cursor_class: type, named: bool) -> type:
+    return type(cursor_class.__name__, (_WatchedNamed if named else _Watched, cursor_class), {})
+
+
+@lru_cache(maxsize=16)
+def _pooled(connection_class: type) -> type:
+    """A project's own connection class over ours: its `super()` then is ours, and psycopg2's after that."""
+    if issubclass(PooledConnection, connection_class):
+        return PooledConnection
+    return type(connection_class.__name__, (connection_class, PooledConnection), {})
+
+
+class PostgresSession(Session):
+    """A Session over psycopg2."""
+
+    __slots__ = ()
+
+    driver_error = psycopg2.InterfaceError
+
+    def connect(self, params: dict[str, Any]) -> Any:
+        factory = params.get("connection_factory") or ext.connection
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            if isinstance(factory, type):
+                made = _pooled(factory)
+                self.raw = made.__new__(made, *args, **kwargs)
+                self.raw._pool = self
+                self.raw.__init__(*args, **kwargs)  # connects; who stops it finds `raw`, and so the socket
+            else:
+                self.raw = factory(*args, **kwargs)
+                if not isinstance(self.raw, PooledConnection):
+                    self.raw.close()
+                    raise psycopg2.InterfaceError(
+                        f"connection_factory={factory!r} is not accepted: give a class. What a function makes cannot "
+                        "be watched, and its session state would reach the next request."
+                    )
+            return self.raw
+
+        self.lend()
+        return psycopg2.connect(**{**params, "connection_factory": make})
+
+    def run(self, statement: str) -> None:
+        with ext.cursor(self.raw) as cursor:
+            cursor.execute(statement)
+
+    def is_closed(self) -> bool:
+        return self.raw is None or bool(self.raw.closed)
+
+    def is_idle(self) -> bool | None:
+        raw = self.raw
+        if raw.closed or raw.status == ext.STATUS_PREPARED:
+            return None
+        return _IDLE.get(raw.get_transaction_status())
+
+    def is_waited_for(self) -> bool:
+        return bool(self.raw.get_transaction_status() == ext.TRANSACTION_STATUS_ACTIVE)
+
+    def roll_back(self) -> None:
+        if self.raw.autocommit:  # psycopg2 rolls nothing back in this mode, whatever was begun
+            self.run("ROLLBACK")
+        else:
+            ext.connection.rollback(self.raw)
+
+    def has_other_settings(self) -> bool:
+        return self._settings_now() != self._settings
+
+    def _settings_now(self) -> tuple[Any, ...]:
+        raw = self.raw
+        return (
+            raw.autocommit, raw.isolation_level, raw.readonly, raw.deferrable, raw.cursor_factory, raw.encoding,
+            raw.string_types, raw.binary_types,
+        )  # fmt: skip
+
+    def put_back_settings(self) -> bool:
+        raw = self.raw
+        *characteristics, cursor_factory, encoding, string_types, binary_types = self._settings
+        if raw.encoding != encoding:
+            return False  # the driver keeps codecs of its own
+        for dialect, kept in ((raw.string_types, string_types), (raw.binary_types, binary_types)):
+            if dialect != kept:
+                dialect.clear()
+                dialect.update(kept)
+        raw.cursor_factory = cursor_factory
+        if [raw.autocommit, raw.isolation_level, raw.readonly, raw.deferrable] != characteristics:
+            autocommit, *rest = characteristics
+            isolation_level, readonly, deferrable = ("DEFAULT" if value is None else value for value in rest)
+            raw.set_session(isolation_level, readonly, deferrable, autocommit)
+        return True
+
+    def opened(self) -> None:
+        *plain, string_types, binary_types = self._settings_now()
+        self._settings = (*plain, dict(string_types), dict(binary_types))
+        super().opened()
+
+    def discard_all(self) -> None:
+        raw = self.raw
+        raw.set_session("DEFAULT", "DEFAULT", "DEFAULT", True)  # in autocommit mode it keeps them on the server
+        self.run("DISCARD ALL")
+
+    def reported(self) -> tuple[Any, ...]:
+        return tuple(map(self.raw.get_parameter_status, REPORTED))
+
+    def end_checkout(self) -> None:
+        super().end_checkout()
+        raw = self.raw
+        if raw.notices:
+            raw.notices.clear()  # they have words of the last holder's
+        if raw.notifies:
+            raw.notifies.clear()
+
+    def end_cursor(self, cursor: Any) -> None:
+        if cursor.name is None:
+            ext.cursor.close(cursor)
+        else:
+            cursor.over = True
+
+    def finish(self) -> None:
+        ext.connection.close(self.raw)
+
+
+def is_lost(connection: Any) -> bool:
+    """Whether a driver's connection, of a pool or not, was closed or stopped in the midst of a call."""
+    return bool(connection.closed) or connection.get_transaction_status() not in _IDLE
+
+
+_IDLE = {
+    ext.TRANSACTION_STATUS_IDLE: True,
+    ext.TRANSACTION_STATUS_INTRANS: False,
+    ext.TRANSACTION_STATUS_INERROR: False,
+}
+
+green.make_driver_green()

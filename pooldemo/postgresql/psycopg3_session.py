@@ -1,0 +1,191 @@
+"""Sessions over psycopg 3. Everything that a connection or cursor of whatever class does passes `Connection.wait` as a
+generator: that is watched, and refused to those whose checkout is over.
+
+Each checkout has a driver's connection of its own over the one libpq connection: it costs some microseconds, and what
+a project sets on one, or keeps of it, ends with the checkout.
+"""
+
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from .session import GIVEN_BACK, REPORTED, Session
+from .statements import CLEAN_BEGINNINGS
+
+MODULE = psycopg
+
+# psycopg's generators that change nothing a reset would have to undo ...
+_QUIET = frozenset({
+    "_commit_gen", "_rollback_gen", "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen",
+    "_set_deferrable_gen", "_fetch_gen", "_scroll_gen", "_stream_fetchone_gen", "_enter_gen", "_exit_gen", "_sync_gen",
+    "copy_from", "copy_to", "copy_end", "_end_copy_in_gen", "_end_copy_out_gen", "notifies", "_close_gen",
+})  # fmt: skip
+# ... and those that execute a cursor's statement, which is among their arguments.
+_STATEMENTS = frozenset({
+    "_execute_gen", "_executemany_gen_pipeline", "_executemany_gen_no_pipeline", "_stream_send_gen", "_start_copy_gen",
+    "_declare_gen",
+})  # fmt: skip
+
+_REPORTED = [name.encode() for name in REPORTED]
+_connecting = threading.local()  # the session for which this thread or greenlet connects
+
+
+def _closed() -> Any:
+    """A libpq connection that is none: for the driver's connections whose checkout is over."""
+    closed = pq.PGconn.connect_start(b"port=none")  # fails before it asks the network
+    closed.finish()
+    return closed
+
+
+_CLOSED = _closed()
+
+
+class PooledConnection(psycopg.Connection[Any]):
+    """psycopg's connection for one checkout. `_pool` is its session for as long as that lasts."""
+
+    _pool: Any = None
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = super()._connect_gen(*args, **kwargs)
+        answer = None
+        while True:
+            try:
+                asked = generator.send(answer)
+            except StopIteration as done:
+                return done.value
+            _connecting.session.note_socket(asked[0])
+            answer = yield asked
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        session = self._pool
+        if session is None:
+            raise psycopg.InterfaceError(GIVEN_BACK)
+        cursor = super().cursor(*args, **kwargs)
+        session.add_cursor(cursor)
+        return cursor
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        session = self._pool
+        if session is None:
+            raise psycopg.InterfaceError(GIVEN_BACK)
+        session.check_holder()
+        name = gen.__name__
+        if name not in _STATEMENTS:
+            if name not in _QUIET:
+                session.dirty = True
+            elif name == "_close_gen":
+                session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
+            return super().wait(gen, *args, **kwargs)
+        seen = gen.gi_frame.f_locals
+        cursor = seen["self"]
+        session.add_cursor(cursor)
+        found = session.begin(seen["query"] if "query" in seen else seen["statement"])
+        if name == "_declare_gen" and cursor.withhold:
+            session.held.add(cursor.name)  # outlives its transaction if nobody closes it
+        try:
+            result = super().wait(gen, *args, **kwargs)
+        except BaseException as error:
+            session.failed(found, getattr(error, "sqlstate", None))
+            raise
+        tag = cursor.statusmessage
+        if tag is None or tag[:6] not in CLEAN_BEGINNINGS:
+            session.done(found, tag)
+        return result
+
+
+class PostgresSession(Session):
+    """A Session over psycopg 3. `raw` is the driver's connection of the present checkout."""
+
+    __slots__ = ("_adapters", "_factories", "_prepared", "_threshold")
+
+    driver_error = psycopg.InterfaceError
+
+    def connect(self, params: dict[str, Any]) -> Any:
+        self.lend()
+        _connecting.session = self
+        try:
+            self.raw = PooledConnection.connect(**params)
+        finally:
+            del _connecting.session
+        self.raw._pool = self
+        return self.raw
+
+    def run(self, statement: str) -> None:
+        with psycopg.Cursor(self.raw) as cursor:
+            cursor.execute(statement.encode())
+
+    def is_closed(self) -> bool:
+        return self.raw is None or self.raw.pgconn.status == pq.ConnStatus.BAD
+
+    def is_idle(self) -> bool | None:
+        pgconn = self.raw.pgconn
+        if pgconn.status == pq.ConnStatus.BAD or pgconn.pipeline_status != PipelineStatus.OFF:
+            return None
+        return _IDLE.get(pgconn.transaction_status)
+
+    def is_waited_for(self) -> bool:
+        return bool(self.raw.lock.locked())
+
+    def roll_back(self) -> None:
+        self.raw.rollback()
+
+    def has_other_settings(self) -> bool:
+        return False  # each checkout has its own
+
+    def put_back_settings(self) -> bool:
+        raw = self.raw
+        raw._autocommit, raw._isolation_level, raw._read_only, raw._deferrable = self._settings
+        return True
+
+    def opened(self) -> None:
+        raw = self.raw
+        self._settings = (raw._autocommit, raw._isolation_level, raw._read_only, raw._deferrable)
+        self._factories = (raw.row_factory, raw.cursor_factory, raw.server_cursor_factory)
+        self._adapters = AdaptersMap(raw.adapters)
+        self._prepared = raw._prepared
+        self._threshold = (raw.prepare_threshold, raw.prepared_max)
+        super().opened()
+
+    def discard_all(self) -> None:
+        self.raw._autocommit = True
+        self.run("DISCARD ALL")
+        self._prepared.clear()
+
+    def reported(self) -> tuple[Any, ...]:
+        return tuple(map(self.raw.pgconn.parameter_status, _REPORTED))
+
+    def end_cursor(self, cursor: Any) -> None:
+        cursor._close()
+
+    def end_checkout(self) -> None:
+        super().end_checkout()
+        old = self.raw
+        pgconn = old.pgconn
+        new = PooledConnection(pgconn)
+        new._pool, old._pool, old.pgconn = self, None, _CLOSED
+        new.row_factory, new.cursor_factory, new.server_cursor_factory = self._factories
+        new._adapters = AdaptersMap(self._adapters)
+        new._autocommit, new._isolation_level, new._read_only, new._deferrable = self._settings
+        new._prepared = prepared = self._prepared
+        if (prepared.prepare_threshold, prepared.prepared_max) != self._threshold:
+            prepared.prepare_threshold, prepared.prepared_max = self._threshold
+        self.raw = new
+
+    def finish(self) -> None:
+        psycopg.Connection.close(self.raw)
+
+
+def is_lost(connection: Any) -> bool:
+    """Whether a driver's connection, of a pool or not, was closed or stopped in the midst of a call."""
+    pgconn = connection.pgconn
+    stopped = pgconn.pipeline_status == PipelineStatus.OFF and pgconn.transaction_status not in _IDLE
+    return bool(connection.closed) or stopped
+
+
+_IDLE = {TransactionStatus.IDLE: True, TransactionStatus.INTRANS: False, TransactionStatus.INERROR: False}

@@ -1,0 +1,115 @@
+"""A connection that is closed on our side, or was never finished, counts until PostgreSQL has let go of it."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from django.db import Error
+
+from pooldemo.postgresql.leaving import Leaving
+
+from .elsewhere import patched, threaded
+from .site import Database, Site, address
+
+CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+def most_of(site: Site, admin: Database, work: Callable[[], None], number: int) -> int:
+    """How many client processes the server had at most while as many greenlets did the work."""
+    greenlets = [gevent.spawn(work) for _ in range(number)]
+    most = 0
+    with admin.request() as cursor:
+        while any(not greenlet.ready() for greenlet in greenlets):
+            cursor.execute(CLIENTS)
+            most = max(most, cursor.fetchone()[0])
+            gevent.sleep(0.005)
+    gevent.joinall(greenlets, raise_error=True)
+    return most
+
+
+def own(site: Site, **options: Any) -> tuple[Database, Database]:
+    """A pool on a server that nobody else uses, and somebody who looks at it."""
+    config = address(site.own_server().url)
+    return site.database(config, **options), site.database(config, pool=False)
+
+
+@patched
+def test_it_keeps_the_cap_when_queries_are_abandoned(site: Site) -> None:
+    """As PostgreSQL counts: a process whose client has gone in mid-query is there until it notices."""
+    db, admin = own(site, MAX_CONNS=3)
+
+    def abandon() -> None:
+        for _ in range(3):
+            with contextlib.suppress(gevent.Timeout), gevent.Timeout(0.2):
+                db.ask("SELECT pg_sleep(5)")
+
+    assert 0 < most_of(site, admin, abandon, 6) <= 3
+    assert db.ask("SELECT 1") == 1
+    assert db.pool.get_stats()["pool_size"] <= 3
+
+
+@patched
+def test_it_keeps_the_cap_when_connecting_takes_too_long(site: Site) -> None:
+    """A login that is slower than connect_timeout and POOL_TIMEOUT: who gives up leaves a process that counts."""
+    db, admin = own(site, MAX_CONNS=2, POOL_TIMEOUT=0.3, connect_timeout=1, options="-c post_auth_delay=2")
+
+    def storm() -> None:
+        for _ in range(8):
+            with contextlib.suppress(Error):
+                db.ask()
+
+    assert 0 < most_of(site, admin, storm, 6) <= 2
+    assert db.pool.get_stats()["connections_errors"]
+
+
+@patched
+def test_a_server_that_is_told_to_notice_late_notices_soon(site: Site) -> None:
+    """Whatever role and database say of client_connection_check_interval; what OPTIONS say of it holds."""
+    db, admin = own(site, MAX_CONNS=1)
+    if not admin.ask("SELECT current_setting('client_connection_check_interval', true)"):
+        return  # a server before PostgreSQL 14
+    admin.ask("ALTER ROLE pooldemo SET client_connection_check_interval = '10s'")
+    site.finally_do(lambda: admin.ask("ALTER ROLE pooldemo RESET client_connection_check_interval"))
+    assert db.ask("SHOW client_connection_check_interval") == "100ms"
+    given = site.database(address(site.own_server().url), options="-c client_connection_check_interval=7s")
+    assert given.ask("SHOW client_connection_check_interval") == "7s"
+
+
+def test_the_end_of_the_server_is_seen_on_our_duplicate() -> None:
+    """Our own goodbye is not taken for it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        leaving = Leaving([os.dup(ours.fileno())])
+        assert theirs.recv(1) == b"", "the server is told"
+        assert not leaving.gone()
+        theirs.sendall(b"last words")
+        assert not leaving.gone()
+        theirs.close()
+        assert leaving.gone()
+
+
+def test_a_server_that_nobody_hears_of_any_more_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pooldemo.postgresql.leaving._WAITED_S", 0.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Leaving([os.dup(ours.fileno())]).gone()
+
+
+@threaded
+def test_a_connection_is_closed_though_no_descriptor_is_left(site: Site) -> None:
+    """For the duplicate on which its end would be seen."""
+    db = site.database(MAX_CONNS=1)
+    with db.request():
+        session = db.connection.connection._pool
+    original, os.dup = os.dup, lambda descriptor: (_ for _ in ()).throw(OSError("too many open files"))
+    try:
+        db.pool.drain()
+    finally:
+        os.dup = original
+    assert session.is_closed()
+    site.wait_until(lambda: not db.pids())
+    assert db.ask("SELECT 1") == 1

@@ -1,0 +1,153 @@
+"""One pool for one database: whatever happens to its settings, and whoever asks."""
+
+import gc
+import logging
+from typing import Any
+
+import gevent
+import pytest
+from django.db import OperationalError, connections
+
+from pooldemo.postgresql import PoolTimeout, pools
+
+from .elsewhere import patched
+from .site import Database, Site
+
+
+def change(db: Database, **settings: Any) -> None:
+    """The project's settings of a database, in place, as a rotation does it."""
+    options = settings.pop("OPTIONS", {})
+    connections.settings[db.alias].update(settings)
+    connections.settings[db.alias]["OPTIONS"].update(options)
+
+
+@patched
+def test_a_changed_password_drains_the_one_pool(site: Site) -> None:
+    """Idle connections end at once, the one that is held when it comes back; MAX_CONNS holds throughout."""
+    db = site.database(MAX_CONNS=1)
+    pid = db.ask()
+    pool = db.pool
+    for number in range(5):
+        change(db, PASSWORD=f"rotated-{number}")
+        assert db.ask() != pid
+        pid = db.ask()
+        assert db.pids() == {pid}
+    with db.request():
+        change(db, PASSWORD="rotated again")
+        waiter = gevent.spawn(db.ask)
+        gevent.sleep(0.01)
+        assert db.pids() == {pid}
+    assert waiter.get() != pid
+    assert pools() == [pool]
+
+
+@patched
+def test_a_password_may_be_a_callable(site: Site) -> None:
+    """Asked for each new connection, and for no checkout."""
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(1)
+        return "a token that expires"
+
+    db = site.database({"PASSWORD": token}, MAX_CONNS=1)
+    for _ in range(3):
+        db.ask()
+    assert len(asked) == 1
+    db.pool.drain()
+    db.ask()
+    assert len(asked) == 2
+    assert db.connection.get_connection_params()["password"] == "a token that expires"
+    plain = site.database({"PASSWORD": token}, pool=False)
+    assert plain.ask("SELECT 1") == 1
+
+
+@patched
+def test_a_changed_option_makes_the_old_pool_close_at_once(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    old, pid = db.pool, db.ask()
+    change(db, OPTIONS={"MAX_CONNS": 2})
+    assert db.ask() != pid
+    assert old.closed
+    assert [pool.options.max_conns for pool in pools()] == [2]
+    site.wait_until(lambda: pid not in db.pids())
+
+
+@patched
+def test_the_pool_of_a_copy_closes_when_nobody_has_the_copy_any_more(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    db.ask()
+    copy = db.connection.copy()
+    copy.settings_dict["OPTIONS"]["MAX_CONNS"] = 3
+    with copy.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    copy.close()
+    assert len(pools()) == 2
+    del copy, cursor
+    gc.collect()
+    site.wait_until(lambda: pools() == [db.pool])
+
+
+@patched
+def test_a_copy_with_an_old_password_does_not_bring_it_back(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    old = db.connection.copy()
+    db.ask()
+    change(db, PASSWORD="rotated")
+    pid = db.ask()
+    with old.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone()[0] == pid
+    old.close()
+    assert db.ask() == pid
+
+
+@patched
+def test_a_connection_is_given_back_to_its_own_pool_only(site: Site) -> None:
+    one, other = site.database(MAX_CONNS=1), site.database(MAX_CONNS=1)
+    with one.request() as cursor:
+        raw = one.connection.connection
+        with pytest.raises(ValueError, match="is not checked out of"):
+            other.pool.putconn(raw)
+        cursor.execute("SELECT 1")
+    with pytest.raises(ValueError, match="given back already"):
+        one.pool.putconn(raw)
+    assert (one.ask("SELECT 1"), other.ask("SELECT 1")) == (1, 1)
+
+
+@patched
+def test_a_failed_checkout_is_logged_once_a_second_at_most(site: Site) -> None:
+    """With how many were not told; the first at once."""
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0)
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pooldemo.postgresql")
+    logger.addHandler(handler)
+    try:
+        with db.request():
+            for _ in range(20):
+                with pytest.raises(PoolTimeout):
+                    gevent.spawn(db.ask).get()
+            assert len(told) in (1, 2)
+            site.wait_until(lambda: fails(db) and len(told) > 1)
+    finally:
+        logger.removeHandler(handler)
+    assert told[0].startswith(f"database '{db.alias}': no free connection")
+    assert "more failed since this was last told" in told[1]
+
+
+def fails(db: Database) -> bool:
+    try:
+        gevent.spawn(db.ask).get()
+    except OperationalError:
+        return True
+    return False
+
+
+@patched
+def test_pool_true_is_the_pool(site: Site) -> None:
+    """With psycopg2 as well, where Django's own backend refuses it."""
+    db = site.database(MAX_CONNS=1, pool=True)
+    assert db.ask() == db.ask()
+    assert db.connection.get_connection_params()["dbname"]

@@ -1,0 +1,176 @@
+"""However a request changes its session, and wherever: on the server, out of sight, on the driver's side."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from django.db import DatabaseError, transaction
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from .elsewhere import patched
+from .site import Site
+
+CHANGES = {
+    "SET/**/statement_timeout = 12345": "SHOW statement_timeout",
+    """SELECT "set_config"('statement_timeout', '12345', false)""": "SHOW statement_timeout",
+    """SELECT U&"\\0073et_config"('statement_timeout', '12345', false)""": "SHOW statement_timeout",
+    "UPDATE pg_settings SET setting = '12345' WHERE name = 'statement_timeout'": "SHOW statement_timeout",
+    "SELECT 1 AS id INTO LOCAL TEMP leaked": "SELECT to_regclass('pg_temp.leaked')::text",
+    "SET SESSION AUTHORIZATION DEFAULT; SET DateStyle = 'German'": "SHOW DateStyle",
+    "SET IntervalStyle = 'iso_8601'": "SHOW IntervalStyle",
+    "SET client_encoding = 'LATIN1'": "SHOW client_encoding",
+    "SET application_name = 'leaked'": "SHOW application_name",
+}
+
+
+@patched
+def test_no_way_to_write_a_change_hides_it(site: Site) -> None:
+    for change, probe in CHANGES.items():
+        db = site.database(MAX_CONNS=1)
+        before = db.ask(probe)
+        with db.request() as cursor:
+            cursor.execute(change)
+            cursor.execute(probe)
+            assert cursor.fetchone()[0] != before, change
+        assert db.ask(probe) == before, change
+
+
+@patched
+def test_what_the_server_reports_is_noticed_though_a_function_did_it(site: Site) -> None:
+    """Out of sight of any text or tag."""
+    name = site.name("out_of_sight")
+    creator = site.database(pool=False)
+    site.finally_do(lambda: creator.ask(f"DROP FUNCTION {name}"))
+    for setting, value in (("DateStyle", "German"), ("IntervalStyle", "iso_8601"), ("client_encoding", "LATIN1")):
+        body = f"SELECT set_config('{setting}', '{value}', false)"
+        creator.ask(f"CREATE OR REPLACE FUNCTION {name}() RETURNS text LANGUAGE sql AS $$ {body} $$")
+        db = site.database(MAX_CONNS=1)
+        before = db.ask(f"SHOW {setting}")
+        db.ask(f"SELECT {name}()")
+        assert db.ask(f"SHOW {setting}") == before
+
+
+@patched
+def test_no_way_to_execute_a_change_hides_it(site: Site) -> None:
+    """Cursors of every class, callproc, streams, copies, a second thought."""
+    change, probe = "SET statement_timeout = 12345", "SHOW statement_timeout"
+    function, arguments = "set_config", ("statement_timeout", "12345", False)
+
+    def ways(raw: Any) -> dict[str, Callable[[], Any]]:
+        if is_psycopg3:
+            import psycopg
+            from psycopg import sql
+
+            return {
+                "connection": lambda: raw.execute(change),
+                "client": lambda: psycopg.ClientCursor(raw).execute(change),
+                "raw": lambda: psycopg.RawCursor(raw).execute(change),
+                "binding": lambda: psycopg.Cursor(raw).execute(f"SELECT {function}(%s, %s, %s)", arguments),
+                "bytes": lambda: raw.execute(change.encode()),
+                "composed": lambda: raw.execute(sql.SQL("SET {} = 12345").format(sql.Identifier(arguments[0]))),
+                "stream": lambda: list(raw.cursor().stream(f"SELECT {function}(%s, %s, %s)", arguments)),
+                "many": lambda: raw.cursor().executemany(f"SELECT {function}(%s, %s, %s)", [arguments]),
+                "copy": lambda: copied(raw),
+                "pipeline": lambda: piped(raw),
+                "callproc": lambda: raw.cursor().callproc(function, arguments),
+            }
+        from psycopg2 import extras, sql
+
+        return {
+            "dict": lambda: raw.cursor(cursor_factory=extras.RealDictCursor).execute(change),
+            "function": lambda: raw.cursor(cursor_factory=made_by_a_function).execute(change),
+            "callproc": lambda: raw.cursor().callproc(function, arguments),
+            "bytes": lambda: raw.cursor().execute(change.encode()),
+            "composed": lambda: raw.cursor().execute(sql.SQL("SET {} = 12345").format(sql.Identifier(arguments[0]))),
+            "many": lambda: raw.cursor().executemany(f"SELECT {function}(%s, %s, %s)", [arguments]),
+            "batch": lambda: extras.execute_batch(raw.cursor(), f"SELECT {function}(%s, %s, %s)", [arguments]),
+        }
+
+    def copied(raw: Any) -> None:
+        with raw.cursor().copy(f"COPY (SELECT {function}('statement_timeout', '12345', false)) TO STDOUT") as copy:
+            list(copy)
+
+    def piped(raw: Any) -> None:
+        with raw.pipeline():
+            raw.execute(change)
+
+    db = site.database(MAX_CONNS=1)
+    db.connection.ensure_connection()
+    for name in ways(db.connection.connection):
+        db.end_request()
+        db.connection.ensure_connection()
+        ways(db.connection.connection)[name]()
+        db.end_request()
+        assert db.ask(probe) == "0", name
+
+
+@patched
+def test_what_the_driver_keeps_does_not_leak(site: Site) -> None:
+    """Encodings, typecasters, factories, thresholds, handlers: on its side of the connection."""
+    db = site.database(MAX_CONNS=1)
+    db.connection.ensure_connection()
+    raw = db.connection.connection
+    if is_psycopg3:
+        raw.prepare_threshold, raw.prepared_max = 0, 1
+        raw.add_notice_handler(print)
+        raw.adapters.register_loader("int4", raw.adapters.get_loader(25, 0))
+        kept: tuple[str, ...] = (
+            "prepare_threshold",
+            "prepared_max",
+            "_notice_handlers",
+            "row_factory",
+            "cursor_factory",
+        )
+    else:
+        import psycopg2.extensions as ext
+
+        raw.cursor_factory = psycopg2_extras().RealDictCursor
+        ext.register_type(ext.new_type((23,), "WORDS", lambda value, cursor: value), raw)
+        raw.set_client_encoding("LATIN1")
+        kept = ("cursor_factory", "string_types", "encoding")
+    db.end_request()
+    fresh = site.database(MAX_CONNS=1)
+    with fresh.request(), db.request() as cursor:
+        for name in kept:
+            assert getattr(db.connection.connection, name) == getattr(fresh.connection.connection, name), name
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def psycopg2_extras() -> Any:
+    from psycopg2 import extras
+
+    return extras
+
+
+def made_by_a_function(*given: Any) -> Any:
+    return psycopg2_extras().DictCursor(*given)
+
+
+@patched
+def test_what_discard_all_does_not_undo_is_undone(site: Site) -> None:
+    """The seed of random() is another; what may have opened a connection to elsewhere ends this one."""
+    db = site.database(MAX_CONNS=1)
+    seen = set()
+    pid = db.ask()
+    for _ in range(2):
+        db.ask("SELECT setseed(0.5)")
+        seen.add(db.ask("SELECT random()"))
+        assert db.ask() == pid
+    assert len(seen) == 2
+    db.ask("SELECT 'dblink_connect'")
+    assert db.ask() != pid
+
+
+@patched
+def test_a_write_that_the_server_refuses_as_read_only_ends_the_connection(site: Site) -> None:
+    """As after a failover: the next request connects to whoever is the primary then."""
+    db = site.database(MAX_CONNS=1)
+    pid = db.ask()
+    with contextlib.suppress(DatabaseError):
+        db.ask("BEGIN READ ONLY")
+    with contextlib.suppress(DatabaseError), transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute("CREATE TABLE refused (id int)")
+    db.end_request()
+    assert db.ask() != pid
