@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from served import until
 
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.observe import get
@@ -18,6 +20,8 @@ from pooldemo.sweep.measure.server import Server
 
 Key = tuple[Any, ...]
 
+PATIENCE_S = 60.0
+READY_S = 180.0  # a dozen servers import at the same time
 STATES = "SELECT state FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
 
 
@@ -28,6 +32,17 @@ class Answer:
     status: int
     text: str
     at_s: float
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Requests that could not end: how many were at work at once, on how many connections in all; the answers that came
+    all the same, and all answers once they could."""
+
+    working: int
+    connections: int
+    early: list[Answer]
+    answers: list[Answer]
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,22 @@ class Running:
 
         with ThreadPoolExecutor(number) as threads:
             return sorted(threads.map(ask, range(number)), key=lambda answer: answer.at_s)
+
+    def crowd(self, number: int, working: int, answered: int = 0) -> "Crowd":
+        """`number` requests that want a connection and keep it, while a lock lets none of them end: looked at as soon
+        as `working` of them are at work in PostgreSQL and `answered` others were refused, however long that takes."""
+        with closing(psycopg2.connect(self.database_url)) as other, ThreadPoolExecutor(number) as users:
+            try:
+                other.cursor().execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
+                sent = [users.submit(self.get, "/lock/?ms=0") for _ in range(number)]
+                until(lambda: self.connections().count("active") >= working, PATIENCE_S)
+                until(lambda: sum(each.done() for each in sent) >= answered, PATIENCE_S)
+                time.sleep(0.2)  # for one too many to show itself: what is as it should be passes without it
+                states = self.connections()
+                early = [each.result() for each in sent if each.done()]
+            finally:
+                other.rollback()
+            return Crowd(states.count("active"), len(states), early, [each.result() for each in sent])
 
     def connections(self) -> list[str]:
         """The state of each connection that PostgreSQL has of this server's: active, idle, idle in transaction."""
@@ -94,7 +125,7 @@ class Fleet:
     def get(self, stack: str, size: int, workers: int = 1, **knobs: int) -> Running:
         """The same when it serves. Blocks until then."""
         running = self.order(stack, size, workers, **knobs)
-        running.server.wait_ready()
+        running.server.wait_ready(READY_S)
         return running
 
     def some(self, stack: str) -> Running:

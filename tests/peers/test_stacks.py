@@ -6,7 +6,7 @@ from lacking import missing
 from pooldemo.sweep import stacks
 from pooldemo.sweep.stacks.stack import Stack
 
-from .conftest import Fleet
+from .conftest import READY_S, Fleet
 
 MISUSED = "shared-session"  # fails as soon as two requests meet, which is what it is for
 
@@ -35,7 +35,7 @@ def test_it_answers_its_workloads_within_its_cap(fleet: Fleet, name: str) -> Non
     if sentence := missing()[name]:
         pytest.skip(sentence)
     running = fleet.some(name)
-    running.server.wait_ready()
+    running.server.wait_ready(READY_S)
     stack = running.server.stack
     for workload in (*stack.workloads, "nodb"):
         if workload != "mix":
