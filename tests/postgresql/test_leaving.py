@@ -79,6 +79,20 @@ def test_a_server_that_is_told_to_notice_late_notices_soon(site: Site) -> None:
     assert given.ask("SHOW client_connection_check_interval") == "7s"
 
 
+@patched
+def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
+    """Whoever connects in another slot waits for nobody to leave."""
+    db = site.database(MAX_CONNS=3, options="-c client_connection_check_interval=0")
+    staying = db.ask()
+    site.finally_do(lambda: site.terminate(staying))
+    active = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+    victim = gevent.spawn(db.ask, "SELECT pg_sleep(600)")
+    site.wait_until(lambda: site.observe(active, staying))
+    victim.kill()
+    assert staying not in db.fill(2)
+    assert site.observe(active, staying)
+
+
 def test_the_end_of_the_server_is_seen_on_our_duplicate() -> None:
     """Our own goodbye is not taken for it."""
     ours, theirs = socket.socketpair()
