@@ -77,16 +77,7 @@ class Project:
     def served(self, *arguments: str) -> Iterator[int]:
         """Its port while gunicorn serves it, from the moment it listens."""
         port = free_port()
-        command = [
-            str(self.python),
-            "-m",
-            "gunicorn",
-            "--no-control-socket",
-            "--bind",
-            f"127.0.0.1:{port}",
-            *arguments,
-            "theirs.wsgi",
-        ]
+        command = [str(self.python), "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{port}"]
         with (self.folder / "gunicorn.log").open("wb") as log:
             env = {"PATH": os.environ["PATH"]}  # not the settings of these tests
             server = subprocess.Popen(
