@@ -32,6 +32,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
 HOST = "http://127.0.0.1:8000"
+LENGTH = re.compile(r"(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?", re.ASCII)
 SERVER_TIMING = re.compile(r"(wait|query);dur=(\d+(?:\.\d+)?)")
 
 
@@ -57,11 +58,11 @@ WORKLOADS = [
 ]
 CHOICES = [*(workload.name for workload in WORKLOADS), "mix"]
 TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
-LENGTHS = {  # options in milliseconds
-    "ms": "length of slow, cpu and lock, of hold's query; empty: what the site does by itself",
-    "think_ms": "hold: how long it thinks inside its transaction; empty: what the site does by itself",
+LENGTHS = {  # options in milliseconds; their help is short enough for the page's form
+    "ms": "of slow, cpu and lock, of hold's query; empty: the site's own",
+    "think_ms": "hold thinks so long in its transaction; empty: the site's own",
     "pause_ms": "how long a user pauses after each answer",
-    "pace_ms": "from one request of a user to its next: arrivals per second = users / pace; 0: as fast as it can",
+    "pace_ms": "from one request of a user to its next; empty: no pace",
 }
 
 
@@ -69,6 +70,7 @@ class Load(NamedTuple):
     """What the options ask for; `cards` deals the workloads to all users of this process."""
 
     workload: str  # or mix, or tags
+    workloads: list[Workload]
     lengths: dict[str, Any]
     cards: Iterator[Workload]
 
@@ -94,15 +96,12 @@ def _load(tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given
     kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
     if not kept:
         raise ValueError("tags: none of the workloads is left, exclude fewer")
-    lengths = {name: milliseconds(name, text) for name, text in zip(LENGTHS, given, strict=True)}
-    return Load(workload, lengths, deal(kept))
-
-
-def milliseconds(name: str, given: str) -> float | None:
-    """A length. An empty one is None, which leaves it to the site, or 0 for a pause or a pace."""
-    if not re.fullmatch(r"((\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?)?", given, re.ASCII):
-        raise ValueError(f"{name}: {given!r} is no length, give milliseconds like 20 or 0.5, or nothing")
-    return float(given or 0) if given or name in ("pause_ms", "pace_ms") else None
+    lengths = dict.fromkeys(LENGTHS, None) | {"pause_ms": 0.0, "pace_ms": 0.0}  # None is left to the site
+    for name, text in zip(LENGTHS, given, strict=True):
+        if text and not LENGTH.fullmatch(text):
+            raise ValueError(f"{name}: {text!r} is no length, give milliseconds like 20 or 0.5, or nothing")
+        lengths[name] = float(text) if text else lengths[name]
+    return Load(workload, kept, lengths, deal(kept))
 
 
 def deal(workloads: list[Workload]) -> Iterator[Workload]:
@@ -302,6 +301,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
             Path(options.timeline).write_text(json.dumps(timeline.document(environment.host, load_of(options))))
 
     def refuse() -> dict[str, Any] | None:
+        Visitor.tasks = tasks_of(load_of(options).workloads)
         given = request.form.to_dict() if request.path.endswith("/swarm") else {}
         reason = refusal(Namespace(**vars(options) | given)) if given else ""
         return {"success": False, "message": reason, "host": environment.host} if reason else None
@@ -385,11 +385,14 @@ class Visitor(FastHttpUser):
                 self.environment.pool_tab.note(workload.name, timing["wait"], timing.get("query", 0.0), response_ms)
 
 
-def _task(workload: Workload) -> Any:
-    task = tag(*workload.tags)(lambda user: user.ask())
-    task.__name__ = workload.name
-    return task
+def tasks_of(workloads: list[Workload]) -> list[Any]:
+    """For Locust's --tags and the ratios in its page. Whichever it takes asks for what is dealt next."""
+    tasks = []
+    for workload in workloads:
+        task = tag(*workload.tags)(lambda user: user.ask())
+        task.__name__ = workload.name
+        tasks += [task] * workload.weight
+    return tasks
 
 
-# For Locust's --tags and page. Which of them it takes does not matter: each makes the request that is dealt next.
-Visitor.tasks = [task for each in WORKLOADS for task in [_task(each)] * each.weight]
+Visitor.tasks = tasks_of(WORKLOADS)

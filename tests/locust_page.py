@@ -89,7 +89,7 @@ class Page:
             fields[name] = option["default_value"] or (option["choices"] or [""])[0]
         changes = changes or {}
         assert set(changes) <= set(fields), "the page has no such field"
-        return {name: "" if value is None else str(value) for name, value in (fields | changes).items()}
+        return {name: as_shown(value) for name, value in (fields | changes).items()}
 
     def start(self, **changes: str) -> dict[str, Any]:
         """Press START; what the page is answered."""
@@ -133,3 +133,10 @@ class Page:
     def pool_rows(self) -> list[dict[str, Any]]:
         """The rows of the tab "Pool"."""
         return [row for table in self.stats().get("extended_stats", ()) for row in table["data"]]
+
+
+def as_shown(value: object) -> str:
+    """As a field of the form has it."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """Locust's own page, as its user drives it: the form, START, Edit, STOP, and the tab "Pool"."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +101,18 @@ def test_its_form_refuses_other_workloads_and_hosts(idle: Page) -> None:
     assert "'nope' is none" in idle.start(workload="nope")["message"]
     assert "'localhost:8000' is none" in idle.start(host="localhost:8000")["message"]
     assert idle.stats()["state"] in ("ready", "stopped")
+
+
+def test_its_ratios_are_of_what_is_asked_for(idle: Page) -> None:
+    def ratios() -> dict[str, float]:
+        found = json.loads(idle.get("/tasks"))["total"]["Visitor"]["tasks"]
+        return {name: task["ratio"] for name, task in found.items()}
+
+    idle.start(workload="nodb")
+    assert ratios() == {"nodb": 1.0}
+    idle.edit(workload="mix")
+    assert set(ratios()) == set(WORKLOADS)
+    assert ratios()["read"] > ratios()["slow"]
 
 
 def test_a_refused_edit_changes_nothing(idle: Page) -> None:
