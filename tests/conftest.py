@@ -11,6 +11,7 @@ import lacking
 import pytest
 import workers
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck
@@ -28,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     A shell starts what it puts into the background with Ctrl-C ignored, and every child inherits that: tests that
     press it would wait for ever.
     """
+    # Half a second for each user that a test makes. Other processes read the number from the password, so they know it.
+    PBKDF2PasswordHasher.iterations = 1
     if not hasattr(config, "workerinput"):  # which has been asked already
         lacking.refuse()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
