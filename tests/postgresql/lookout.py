@@ -1,0 +1,58 @@
+"""`python -m postgresql.lookout DSN PID ROLE`: looks at a server until its input ends, and prints what it saw as JSON.
+
+PID is the server's first process; a client's process names itself "postgres: ROLE DATABASE CLIENT ...", from the first
+message on, and no more when it has let go of its socket.
+"""
+
+import importlib.util
+import json
+import select
+import sys
+from collections import Counter
+from typing import Any
+
+import psutil
+
+COUNT_SQL = """
+    SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND usename IS DISTINCT FROM 'postgres'
+"""
+
+
+def clients(server: psutil.Process, role: str) -> "Counter[str]":
+    found: Counter[str] = Counter()
+    for child in server.children():
+        try:
+            words = " ".join(child.cmdline()).split()
+        except psutil.Error:
+            continue
+        if words[:1] == ["postgres:"] and words[1:2] == [role] and len(words) > 3 and "walsender" not in words:
+            found[words[3].split("(")[0]] += 1
+    return found
+
+
+def cursor_of(dsn: str) -> Any:
+    name = "psycopg2" if importlib.util.find_spec("psycopg2") else "psycopg"
+    connection = importlib.import_module(name).connect(dsn)
+    connection.autocommit = True
+    return connection.cursor()
+
+
+def main() -> None:
+    dsn, pid, role = sys.argv[1:]
+    cursor, server = cursor_of(dsn), psutil.Process(int(pid))
+    looks = most = 0
+    processes: Counter[str] = Counter({"[local]": 0, "127.0.0.1": 0})
+    print("ready", flush=True)  # noqa: T201
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        for _ in range(5):
+            cursor.execute(COUNT_SQL)
+            most = max(most, cursor.fetchone()[0])
+            looks += 1
+        processes |= clients(server, role)
+        looks += 1
+    print(json.dumps({"looks": looks, "most": most, "processes": processes}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
