@@ -20,7 +20,7 @@ import psutil
 import psycopg2
 
 ROOT = Path(__file__).resolve().parents[1]
-START_S = STOP_S = 60.0  # far above what it takes, for machines that do something else meanwhile
+PATIENCE_S = 240.0  # far above what anything takes: a machine may do ten other things meanwhile
 
 
 def free_port() -> int:
@@ -36,7 +36,7 @@ def address_of(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{quote(name)}").geturl()
 
 
-def until(condition: Callable[[], Any], patience_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
     """The first true value of `condition`. Raises TimeoutError when none comes."""
     deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
@@ -87,7 +87,7 @@ class Site:
         """Start it, wait for its end, and give its exit code: for starts that must fail."""
         with self.log_path.open("w") as log:
             done = subprocess.run(
-                self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, timeout=START_S, check=False
+                self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, timeout=PATIENCE_S, check=False
             )
         return done.returncode
 
@@ -95,7 +95,7 @@ class Site:
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         try:
-            until(self._healthy, START_S)
+            until(self._healthy)
         except BaseException:
             self.__exit__()
             raise
@@ -112,9 +112,9 @@ class Site:
         family = [master, *master.children(recursive=True)]
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(STOP_S)
+            self.process.wait(PATIENCE_S)
         finally:
-            _, left = psutil.wait_procs(family, timeout=5)
+            _, left = psutil.wait_procs(family, timeout=30)
             for process in left:
                 process.kill()
             self.process.wait()
@@ -123,7 +123,7 @@ class Site:
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request on a connection of its own."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)) as connection:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read().decode())

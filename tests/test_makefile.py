@@ -76,7 +76,7 @@ class Checkout:
         """`make environment` with these arguments and variables."""
         env = {"PATH": str(self.tools), "LOG": str(self.log), "PYTHON": str(self.tools / "python3.12"), **environment}
         command = ["make", "environment", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, user=user)
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=240, user=user)
 
     def said(self) -> list[str]:
         """What Python and uv were told since the last time."""

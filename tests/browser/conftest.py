@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from lacking import chromium
-from served import Site
+from served import PATIENCE_S, Site
 
 from pooldemo import models, records
 from pooldemo.sweep.facts import SweepResult
@@ -49,7 +49,7 @@ def browser(stored: list[int]) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=1000 * PATIENCE_S)
         yield chrome
         chrome.close()
 

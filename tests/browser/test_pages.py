@@ -193,7 +193,7 @@ def test_it_is_complete_without_scripts(plain_visit: Visit, sweep_path: str, sto
     page.wait_for_selector("svg.chart")
     page.click("text=/fast/")
     assert '"workload": "fast"' in page.content()
-    with page.expect_navigation(timeout=10_000):  # the meta refresh
+    with page.expect_navigation():  # the meta refresh
         page.goto(f"{plain_visit.url}{LIVE}")
         page.wait_for_selector("caption:has-text('Connections')")
         page.wait_for_url(f"**{LIVE}")

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from served import until
+from served import PATIENCE_S, until
 
 PASSWORD = "seen, not read"
 
@@ -18,7 +18,7 @@ class Visit:
         self.context = browser.new_context(
             java_script_enabled=scripts, viewport={"width": 1280, "height": 900}, **context
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(1000 * PATIENCE_S)
         self.page = self.context.new_page()
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

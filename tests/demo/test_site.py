@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from served import Site, free_port, until
+from served import PATIENCE_S, Site, free_port, until
 
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -16,7 +16,7 @@ from pooldemo.sweep.workloads import WORKLOADS
 def refuses(site: Site) -> bool:
     """Whether it takes no connections any more."""
     try:
-        socket.create_connection(("127.0.0.1", site.port), timeout=60).close()
+        socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:
         return True
     return False

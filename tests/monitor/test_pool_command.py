@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from served import ROOT, Site, free_port, until
+from served import PATIENCE_S, ROOT, Site, free_port, until
 
 
 def run(*arguments: str) -> str:
@@ -60,7 +60,7 @@ def test_it_watches_a_line_at_a_time_when_piped_and_ends_quietly(site: Site) -> 
     assert process.stdout
     lines = [process.stdout.readline() for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     for line in lines:
         assert " active " in line
         assert " postgresql " in line

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from served import until
+from served import PATIENCE_S, until
 
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.observe import get
@@ -20,8 +20,6 @@ from pooldemo.sweep.measure.server import Server
 
 Key = tuple[Any, ...]
 
-PATIENCE_S = 60.0
-READY_S = 180.0  # a dozen servers import at the same time
 STATES = "SELECT state FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
 
 
@@ -61,7 +59,7 @@ class Running:
         started_s = time.monotonic()
 
         def ask(_: int) -> Answer:
-            status, body = get(self.server.port, path, timeout_s=60)
+            status, body = get(self.server.port, path, timeout_s=PATIENCE_S)
             return Answer(status, body.decode(), time.monotonic() - started_s)
 
         with ThreadPoolExecutor(number) as threads:
@@ -74,8 +72,8 @@ class Running:
             try:
                 other.cursor().execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
                 sent = [users.submit(self.get, "/lock/?ms=0") for _ in range(number)]
-                until(lambda: self.connections().count("active") >= working, PATIENCE_S)
-                until(lambda: sum(each.done() for each in sent) >= answered, PATIENCE_S)
+                until(lambda: self.connections().count("active") >= working)
+                until(lambda: sum(each.done() for each in sent) >= answered)
                 time.sleep(0.2)  # for one too many to show itself: what is as it should be passes without it
                 states = self.connections()
                 early = [each.result() for each in sent if each.done()]
@@ -95,8 +93,8 @@ class Running:
             connection.close()
 
     def wait_for_connections(self, fits: Callable[[list[str]], bool]) -> list[str]:
-        """The states as soon as they fit; after ten seconds as they are. A backend ends some time after its client."""
-        deadline_s = time.monotonic() + 10
+        """The states as soon as they fit; after PATIENCE_S as they are. A backend ends some time after its client."""
+        deadline_s = time.monotonic() + PATIENCE_S
         while not fits(states := self.connections()) and time.monotonic() < deadline_s:
             time.sleep(0.02)
         return states
@@ -125,7 +123,7 @@ class Fleet:
     def get(self, stack: str, size: int, workers: int = 1, **knobs: int) -> Running:
         """The same when it serves. Blocks until then."""
         running = self.order(stack, size, workers, **knobs)
-        running.server.wait_ready(READY_S)
+        running.server.wait_ready(PATIENCE_S)
         return running
 
     def some(self, stack: str) -> Running:

@@ -95,7 +95,7 @@ class TestUpool:
             running.at_once(20, "/slow/?ms=50")
             return len(running.connections()) > 3
 
-        until(more_than_one_has, 60)
+        until(more_than_one_has)
         assert len(running.connections()) <= 6
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 from lacking import missing
+from served import PATIENCE_S
 
 from pooldemo.sweep import stacks
 from pooldemo.sweep.stacks.stack import Stack
 
-from .conftest import READY_S, Fleet
+from .conftest import Fleet
 
 MISUSED = "shared-session"  # fails as soon as two requests meet, which is what it is for
 
@@ -35,7 +36,7 @@ def test_it_answers_its_workloads_within_its_cap(fleet: Fleet, name: str) -> Non
     if sentence := missing()[name]:
         pytest.skip(sentence)
     running = fleet.some(name)
-    running.server.wait_ready(READY_S)
+    running.server.wait_ready(PATIENCE_S)
     stack = running.server.stack
     for workload in (*stack.workloads, "nodb"):
         if workload != "mix":

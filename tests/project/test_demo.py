@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from django.contrib.auth import get_user_model
-from served import ROOT
+from served import PATIENCE_S, ROOT
 
 from pooldemo.management.commands.demo import Command, answer, chart, load, opened
 from pooldemo.models import Sweep
@@ -30,7 +30,7 @@ EVERY = {
 def test_it_ends_with_the_verdict_the_connections_and_the_login(transactional_db: None, database_url: str) -> None:
     command = [sys.executable, "manage.py", "demo", "--sizes", "2", "--duration", "1", "--repeats", "1"]
     env = os.environ | {"DATABASE_URL": database_url, "DJANGO_SETTINGS_MODULE": "project.settings", "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pooldemo never opened more connections than it was allowed (1 trials)" in done.stdout
     assert re.search(r"geventpool opened ([3-9]|[1-9]\d) connections where 2 were allowed", done.stdout)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, ProgrammingError
-from served import ROOT, free_port
+from served import PATIENCE_S, ROOT, free_port
 
 from project.environment import database
 from project.refusal import sentence
@@ -95,4 +95,4 @@ def test_a_shell_is_of_use_without_the_database() -> None:
 def manage(line: str, url: str) -> Any:
     command = [sys.executable, "manage.py", *line.split()]
     env = os.environ | {"DATABASE_URL": url}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
