@@ -5,16 +5,14 @@ be left alone. Then it connects, or asks a doubtful connection, and the slot goe
 then. Who gave up meanwhile has nothing to undo.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
+from . import report
 from .errors import PoolError
 from .slot import Claim
 
 if TYPE_CHECKING:
     from .pool import Pool
-
-logger = logging.getLogger(__name__)
 
 _LEAST_LIMIT_S = 10.0  # for a connect, whatever POOL_TIMEOUT is: who comes next is glad of a slow one
 _LIMIT_S = 30.0  # when POOL_TIMEOUT sets none: a connect that hangs must not keep its slot for ever
@@ -50,6 +48,10 @@ def _fill_one(pool: "Pool", filler: Claim) -> bool:
             return False
         pool.call_filler()  # while this one works
         return _connect(pool, filler)
+    except BaseException:
+        if filler.slot is not None and filler.slot.holder is filler:
+            pool.discard(filler.slot)  # stopped in the midst of asking, say: who knows what state it is in
+        raise
     finally:
         slots.dismiss(filler)
         pool.put(filler, filled=True)
@@ -76,7 +78,7 @@ def _connect(pool: "Pool", filler: Claim) -> bool:
         slots.connected(filler, connection, generation, now + lifetime_s, now - started_at)
     except BaseException as error:
         slots.stats.connect_errors += 1
-        pool.discard(slot)
+        pool.discard(slot)  # before anybody hears of it
         if not isinstance(error, Exception):
             raise
         return _tell(pool, filler, error)
@@ -90,5 +92,5 @@ def _tell(pool: "Pool", filler: Claim, error: Exception) -> bool:
     if pool.slots.failed(filler, error, transient, pool.clock(), pool.spread()):
         return True
     if pool.options.min_conns:
-        logger.warning("MIN_CONNS: %r cannot connect ahead: %s", pool, error)
+        report.log(f"MIN_CONNS: {pool!r} cannot connect ahead: {error}")
     return False

@@ -4,6 +4,8 @@ One background thread a pool, a greenlet under the monkey patch. It starts only 
 ends with its pool. Everything that a caller waits for works without it.
 """
 
+import contextlib
+import functools
 import logging
 import weakref
 from typing import TYPE_CHECKING
@@ -31,35 +33,34 @@ class Keeper:
         self._ended = pool.ended
         self._pool = weakref.ref(pool)
         self._run_in_background = pool.start
-        self.running = False
+        self._work: weakref.ref[functools.partial[None]] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and has neither ended nor been stopped before it came."""
+        return self._work is not None and self._work() is not None
 
     def start(self) -> None:
         """Begin, if there is any work and it has not begun. Neither blocks nor fails."""
         if self._is_needed and not self.running:
-            self.running = True
-            try:
-                self._run_in_background(self._run)
-            except BaseException as error:
-                self.running = False
-                if not isinstance(error, RuntimeError):  # no thread can be started now: the next one tries again
-                    raise
+            work = functools.partial(self._run)
+            self._work = weakref.ref(work)
+            with contextlib.suppress(RuntimeError):  # no thread can be started now: the next one tries again
+                self._run_in_background(work)
 
     def _run(self) -> None:
         told: dict[Slot, float] = {}
-        try:
-            while True:
-                pool = self._pool()
-                if pool is None or pool.closed:
-                    return
-                try:
-                    look_after(pool, told)
-                except Exception:  # a driver's surprise in one round is no reason to end the housekeeping
-                    logger.exception("the keeper of %r failed in one round", pool)
-                del pool  # or it could not be collected while this sleeps
-                if self._ended.wait(self._round_s):
-                    return
-        finally:
-            self.running = False
+        while True:
+            pool = self._pool()
+            if pool is None or pool.closed:
+                return
+            try:
+                look_after(pool, told)
+            except Exception:  # a driver's surprise in one round is no reason to end the housekeeping
+                logger.exception("the keeper of %r failed in one round", pool)
+            del pool  # or it could not be collected while this sleeps
+            if self._ended.wait(self._round_s):
+                return
 
 
 def look_after(pool: "Pool", told: dict[Slot, float]) -> None:
@@ -67,6 +68,7 @@ def look_after(pool: "Pool", told: dict[Slot, float]) -> None:
     pool.later.catch_up()
     pool.look_for_the_gone()
     end_the_old(pool)
+    pool.slots.ahead = True
     pool.call_filler()
     _tell_of_leaks(pool, told)
 

@@ -31,9 +31,9 @@ class Later:
         while self._works:
             try:
                 work = self._works[0]
-                self._works.remove(work)
-            except (IndexError, ValueError):  # another thread took it
-                continue
+                del self._works[0]  # not a call, so nobody can be stopped with the work in neither place
+            except IndexError:  # another thread took the last
+                return
             try:
                 work()
             except BaseException:  # who was stopped leaves it to the next

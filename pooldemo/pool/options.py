@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import OptionError
 
+_LARGEST = 10**6  # of connections, waiters or checkouts; more is a slip of the pen
 _LONGEST_S = 1e9  # thirty years; what a lock can wait for is not much more
 
 
@@ -22,7 +23,7 @@ def _number(value: Any) -> float:
             value = float(value)
         except ValueError:
             raise _Rejected from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         raise _Rejected
     return value
 
@@ -30,7 +31,7 @@ def _number(value: Any) -> float:
 def _count(minimum: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         number = _number(value)
-        if number != int(number) or number < minimum:
+        if number != int(number) or not minimum <= number <= _LARGEST:
             raise _Rejected
         return int(number)
 
@@ -96,7 +97,11 @@ class Options:
     """The options of one pool, each declared here alone. Make one with `read`."""
 
     max_conns: int = _option(
-        4, "connections", "a whole number from 1", "slots per process; never exceeded, not even for a moment", _count(1)
+        4,
+        "connections",
+        "a whole number from 1 to 1e6",
+        "slots per process; never exceeded, not even for a moment",
+        _count(1),
     )
     reuse_conns: int | None = _option(
         None, "connections", "a whole number from 0 to MAX_CONNS, or None for MAX_CONNS",
@@ -110,7 +115,7 @@ class Options:
         "how long a checkout may take, waiting and connecting together", _seconds_or_none,
     )  # fmt: skip
     max_waiting: int = _option(
-        0, "waiters", "a whole number from 0 (no limit)", "waiters allowed before refusing at once", _count(0)
+        0, "waiters", "a whole number from 0 (no limit) to 1e6", "waiters allowed before refusing at once", _count(0)
     )
     max_lifetime: float = _option(
         3600, "s", "seconds from 0 (no limit) to 1e9",
@@ -121,7 +126,7 @@ class Options:
         "how long an idle connection is kept above MIN_CONNS", _seconds,
     )  # fmt: skip
     max_uses: int = _option(
-        0, "checkouts", "a whole number from 0 (no limit)", "checkouts that a connection may serve", _count(0)
+        0, "checkouts", "a whole number from 0 (no limit) to 1e6", "checkouts that a connection may serve", _count(0)
     )
     health_check: str = _option(
         "auto", "", '"auto", "always" or "never"',

@@ -101,12 +101,12 @@ class Pool:
             with slots.mutex:
                 if slots.idle:
                     slot = slots.idle[-1]
+                    slot.taken_at = asked_at
                     slot.holder = holder
                     holder.held += 1
                     slots.stats.asked += 1
                     del slots.idle[-1]
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
-                slot.taken_at = asked_at
                 slots.waits[0] += 1
                 return slot
             return self._wait(Waiter(holder, timeout, asked_at, slot))
@@ -257,9 +257,6 @@ class Pool:
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
         """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""
-        if self.slots.busy_here():  # in a finaliser or a signal handler, in the midst of a decision
-            self.later.add(functools.partial(self._release, slot, holder, reusable, held_s))
-            return True
         claim = Claim()
         try:
             if not self.slots.release(slot, holder, claim, held_s, reusable):
@@ -279,6 +276,9 @@ class Pool:
 
         `fresh`: its connection was opened or pinged just now; `filled`: it comes from a filler.
         """
+        if self.slots.busy_here():  # in a finaliser or a signal handler, in the midst of a decision
+            self.later.add(functools.partial(self.put, claim, fresh=fresh, filled=filled))
+            return
         while not self.slots.settle(claim, self.clock(), fresh, filled):
             self.discard(claim.slot)
         if self.slots.unready:
@@ -300,8 +300,9 @@ class Pool:
         slots = self.slots
         started = False
         try:
-            if slots.call_filler():
-                self.start(functools.partial(filler.fill_in_background, self))
+            work = functools.partial(filler.fill_in_background, self)
+            if slots.call_filler(work):
+                self.start(work)
             started = True
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             pass

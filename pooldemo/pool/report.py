@@ -1,6 +1,7 @@
 """What a pool counts and says of itself: numbers, holders, and the text of its errors. Nothing here locks or blocks."""
 
 import logging
+import traceback
 import warnings
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def refusal(pool: "Pool", waiter: "Waiter") -> Exception:
         error = PoolFull(_because(pool, what))
     elif outcome == "itself":
         what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
-        what += "it would wait for itpool. Give one back before, or raise MAX_CONNS"
+        what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
         error = PoolFull(_because(pool, what))
     else:
         error = PoolTimeout(_timed_out(pool, waiter))
@@ -161,8 +162,16 @@ def state(pool: "Pool") -> str:
 
 def tell(text: str, category: type[Warning]) -> None:
     """Warn, and log: a server's log is where people look, and a test's warning filter is where developers do."""
-    logger.warning(text)
+    log(text)
     _LastWords(text, category)
+
+
+def log(text: str) -> None:
+    """Log a warning. A handler that raises stops nobody who happens to run here; one that is stopped, does."""
+    try:
+        logger.warning(text)
+    except Exception:
+        traceback.print_exc()  # as logging does with what its own handlers meet
 
 
 class _LastWords:

@@ -29,6 +29,10 @@ class Server:
         if self.limit != float("inf"):
             self.limit = self.limit + 1 if self.limit < size else float("inf")
 
+    def is_left_alone(self, now: float) -> bool:
+        """Whether it is down, and not to be asked yet."""
+        return self.failure is not None and now < self.probe_at
+
     def is_hopeless(self, timeout: float | None, now: float) -> bool:
         """Whether it is down for longer than a quarter of the time that a waiter has."""
         return timeout is not None and now - self.since >= timeout / 4

@@ -10,10 +10,12 @@ Nothing here blocks, logs, formats, or calls what others wrote. Two rules keep t
 """
 
 import _thread
+import weakref
 from collections import OrderedDict
 from typing import Any
 
 from .holder import Holder
+from .later import Work
 from .report import Stats
 from .server import Server
 from .slot import Claim, Slot, Waiter
@@ -41,7 +43,8 @@ class Slots:
         self.unready = list(self.all)  # without a connection, or with a doubtful one: a filler's work
         self.line: OrderedDict[Waiter, None] = OrderedDict()  # first in, first out; O(1) to leave from anywhere
         self.filling = 0  # slots in the hands of fillers
-        self.called = False  # a filler was started and has not come yet
+        self.called: weakref.ref[Work] | None = None  # the filler that was started and has not come yet
+        self.ahead = True  # connect ahead: not after a failure until the keeper's next round
         self.usher: object | None = None  # the filler that waits for the server: there is one at most
         self.server = Server()
         self.stats = Stats()
@@ -70,6 +73,9 @@ class Slots:
         """Give a waiter a slot that is idle, or a place in the line, or an `outcome` that says why neither."""
         with self.mutex:
             waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
+            left_alone = self.server.is_left_alone(waiter.asked_at)
+            has_all = waiter.holder.held >= len(self.all)
+            # No call from here on: what a finaliser puts among the idle now would never be seen.
             self.stats.asked += 1
             waiter.over = False
             if self.closed:
@@ -80,11 +86,11 @@ class Slots:
                 waiter.holder.held += 1
                 waiter.slot = slot
                 del self.idle[-1]
-            elif waiter.timeout == 0 and (waiting >= 0 or self.server.failure is not None):
+            elif waiter.timeout == 0 and (waiting >= 0 or left_alone):
                 waiter.outcome = "at once"
             elif self._max_waiting and waiting >= self._max_waiting:
                 waiter.outcome = "full"
-            elif waiter.holder.held >= len(self.all):
+            elif has_all:
                 waiter.outcome = "itself"
             else:
                 self.stats.queued += waiting >= 0
@@ -105,6 +111,8 @@ class Slots:
                 waiter.holder.held += 1
                 waiter.slot = slot
                 del self.idle[-1]
+            elif self.closed:
+                waiter.outcome = "closed meanwhile"
             else:
                 self.line[waiter] = None
                 self.line.move_to_end(waiter, last=False)
@@ -173,16 +181,14 @@ class Slots:
             if slot is None or slot.holder is not claim:
                 return True
             self._set_room()
-            surplus = len(self.all) > self.size
+            surplus = self.opened > self.size
             waiter = next(iter(self.line)) if self.line else None
             full = len(self.idle) >= self.room
             if slot.connection is None:
                 slot.holder = None
                 self.filling -= filled
-                if surplus and slot.leaving is None:
-                    self.all.remove(slot)
-                else:
-                    self.unready.append(slot)
+                self.unready.append(slot)
+                self._drop_surplus()
                 return True
             if surplus or now >= slot.expires_at or (full and waiter is None):
                 return False
@@ -201,6 +207,7 @@ class Slots:
             self.server.since = now  # a used connection came back whole: the server is rather full than down
         if slot.holder is not None:
             slot.holder.held -= 1
+        slot.taken_at = now
         slot.holder = waiter.holder
         waiter.holder.held += 1
         waiter.slot = slot
@@ -218,18 +225,18 @@ class Slots:
             return False
         if any(slot.connection is not None for slot in self.unready):
             return True  # a doubtful connection is asked whether anybody waits or not, and that is no connect
-        if len(self.line) <= self.filling and self.opened >= self._min_open:
+        if len(self.line) <= self.filling and (self.opened >= self._min_open or not self.ahead):
             return False
         if self.filling >= self.server.limit:
             return False
         return self.usher is None or (self.server.failure is None and any(s.leaving is None for s in self.unready))
 
-    def call_filler(self) -> bool:
-        """Whether a filler is to be started now. One at a time: each that comes calls the next."""
+    def call_filler(self, work: Work) -> bool:
+        """Whether a filler is to be started now, to do `work`. One at a time: each that comes calls the next."""
         with self.mutex:
-            if self.called or not self.wants_filler():
+            if (self.called is not None and self.called() is not None) or not self.wants_filler():
                 return False
-            self.called = True
+            self.called = weakref.ref(work)  # dead when it was stopped before it could come
             return True
 
     def claim_unready(self, filler: Claim, now: float) -> float:
@@ -239,7 +246,7 @@ class Slots:
         server is to be left alone so long, or every slot's last connection may still be there.
         """
         with self.mutex:
-            self.called = False
+            self.called = None
             if self.usher is filler:
                 self.usher = None
             if not self.wants_filler():
@@ -267,7 +274,7 @@ class Slots:
     def ask_to_fill(self) -> None:
         """No filler can be started: let the first waiter fill a slot itself."""
         with self.mutex:
-            self.called = False
+            self.called = None
             waiter = next(iter(self.line), None)
             if waiter is not None:
                 waiter.fills = True
@@ -280,6 +287,7 @@ class Slots:
         with self.mutex:
             if slot.leaving is connection:
                 slot.leaving = None
+                self._drop_surplus()
 
     def connected(self, filler: Claim, connection: Any, generation: int, expires_at: float, took_s: float) -> None:
         """A filler's slot has a connection now."""
@@ -289,7 +297,7 @@ class Slots:
             self.server.answered(self.size)
             slot.expires_at = expires_at if generation == self.generation else float("-inf")
             slot.uses = 0
-            slot.connection, slot.leaving = connection, None
+            slot.connection, slot.leaving, self.ahead = connection, None, True
 
     def failed(self, filler: Claim, error: Exception, transient: bool, now: float, spread: float) -> bool:
         """A filler could not connect: tell the first waiter, or, if it may pass, those who have waited long enough.
@@ -298,6 +306,7 @@ class Slots:
         """
         with self.mutex:
             slot, anybody = filler.slot, bool(self.line)
+            self.ahead = False
             if slot is not None and slot.holder is filler:
                 self.filling -= 1
                 slot.holder = None
@@ -314,17 +323,23 @@ class Slots:
     # ---- the whole pool ----
 
     def claim_old(self, claim: Claim, now: float, max_idle: float) -> bool:
-        """Claim an idle connection that must end: it is too old, or one too many."""
+        """Claim a connection that nobody uses and that must end: it is too old, or one too many."""
         with self.mutex:
             self._set_room()
             spare = self.opened > self._min_open
             surplus = len(self.idle) > self.room
             for slot in list(self.idle):
                 too_idle = max_idle and now - slot.idle_since >= max_idle and spare
-                if surplus or too_idle or now >= slot.expires_at:
+                if slot.holder is None and (surplus or too_idle or now >= slot.expires_at):
                     claim.slot = slot
                     slot.holder = claim
                     self.idle.remove(slot)
+                    return True
+            for slot in list(self.unready):
+                if slot.connection is not None and now >= slot.expires_at:
+                    claim.slot = slot
+                    slot.holder = claim
+                    self.unready.remove(slot)
                     return True
             return False
 
@@ -373,4 +388,4 @@ class Slots:
     def _set_room(self) -> None:
         """How many may idle: as many as are kept at this size; none while it shrinks or when it is closed."""
         keep = self.size if self._keep_idle is None else min(self._keep_idle, self.size)
-        self.room = 0 if self.closed or len(self.all) > self.size else keep
+        self.room = 0 if self.closed or self.opened > self.size else keep

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pooldemo.pool import OptionError, PoolClosed, PoolTimeout
+from pooldemo.pool import OptionError, PoolTimeout, keeper
 
 from .world import (
     GREEN,
@@ -213,52 +213,6 @@ def test_it_refuses_a_size_below_min_conns():
         pool.resize(1)
 
 
-def test_it_replaces_every_connection_when_drained():
-    pool, connector = make(MAX_CONNS=3)
-    with taken(pool) as holders:
-        holders[0].give_back()
-        pool.drain()
-        assert connector.closed == [1]
-    assert sorted(connector.closed) == [1, 2, 3]
-    assert pool.checkout().connection == 4
-    assert not pool.closed
-
-
-def test_it_counts_what_was_connecting_during_a_drain_as_old():
-    pool, connector = make(MAX_CONNS=1)
-    gate = Gate()
-    connector.on_connect = gate.wait
-    holding = Holding(pool)
-    gate.has(1)
-    pool.drain()
-    gate.open()
-    holding.has_it().give_back()
-    assert connector.closed == [1]
-    assert_whole(pool, connector)
-
-
-def test_it_tells_waiters_that_it_was_closed():
-    pool, connector = make(MAX_CONNS=2)
-    with taken(pool):
-        line = queue(pool, 3)
-        pool.close()
-        for waiter in line:
-            with pytest.raises(PoolClosed, match="closed while waiting"):
-                waiter.worker.result()
-        assert len(connector.opened) == 2
-    assert not connector.opened
-    with pytest.raises(PoolClosed, match="is closed"):
-        pool.checkout()
-
-
-def test_it_closes_idle_connections_when_closed():
-    pool, connector = make(MAX_CONNS=2)
-    pool.checkin(pool.checkout())
-    pool.close()
-    assert not connector.opened
-    pool.close()
-
-
 def test_it_keeps_the_cap_while_a_dead_connection_is_replaced():
     pool, connector = make(MAX_CONNS=2)
     with taken(pool):
@@ -364,3 +318,18 @@ def test_it_refuses_at_once_when_nothing_is_free_and_nobody_may_wait():
     pool, _ = make(MAX_CONNS=2)
     with taken(pool), pytest.raises(PoolTimeout, match="POOL_TIMEOUT=0 says not to wait"):
         pool.checkout(timeout=0)
+
+
+def test_it_ends_no_more_connections_than_it_must_when_it_shrinks():
+    """Though the server takes its time to let go of the one."""
+    pool, connector = make(MAX_CONNS=4, MAX_IDLE=0, MAX_LIFETIME=0)
+    with taken(pool) as holders:
+        for holder in holders[:2]:
+            holder.give_back()
+        connector.linger = True
+        pool.resize(3)
+    assert len(connector.opened) == 3
+    connector.lingering.clear()
+    keeper.look_after(pool, {})
+    assert_whole(pool, connector)
+    assert connector.peak == 4

@@ -115,3 +115,29 @@ def test_it_takes_nothing_from_a_thread_that_a_fork_has_ended(monkeypatch):
 
 def test_it_forgets_a_lock_that_was_held_while_forking():
     assert run("pool.slots.mutex.acquire()\nin_child(lambda: pool.checkin(pool.checkout()))") == ["connect recycle"]
+
+
+def test_it_works_in_a_child_forked_while_others_decide_and_make_pools():
+    body = """
+import signal
+sys.setswitchinterval(1e-5)
+busy = True
+def ask():
+    while busy: pool.checkin(pool.checkout())
+def make():
+    while busy: other = Pool(Connector(), Options.read(MAX_CONNS=2)); other.checkin(other.checkout())
+threads = [threading.Thread(target=work) for work in (ask, ask, ask, make)]
+for thread in threads: thread.start()
+def look():
+    signal.alarm(20)
+    new = Pool(Connector(), Options.read(MAX_CONNS=1))
+    for each in (pool, new): each.checkin(each.checkout(10))
+    log[:] = ["works"]
+for _ in range(10): in_child(look)
+busy = False
+for thread in threads: thread.join()
+print(pool.checkin(pool.checkout(10)))
+"""
+    if GREEN:
+        body = body.replace("while busy: ", "while busy: __import__('time').sleep(0); ")
+    assert run(body) == ["works"] * 10 + ["None"]

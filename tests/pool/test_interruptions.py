@@ -17,6 +17,7 @@ import pytest
 
 import pooldemo.pool
 from pooldemo.pool import Pool, PoolClosed, Slot
+from pooldemo.pool.later import Later
 
 from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
 
@@ -123,6 +124,21 @@ class Scene:
         self.pool.resize(4)
         self.pool.resize(3)
 
+    def reap(self) -> None:
+        """What an ended holder kept, after a first try was stopped or not."""
+        Worker(self._forget).result()
+        try:
+            eventually(lambda: self.pool.later)
+            self.pool.later.catch_up()
+        except Signal:
+            eventually(lambda: self.pool.later or self.pool.slots.stats.orphans)
+            self.pool.later.catch_up()
+            raise
+
+    def _forget(self) -> None:
+        self.pool.later = Later(lambda work: None)
+        self.pool.checkout()
+
     def finalise(self) -> None:
         """What a finaliser of a forgotten connection does, in the midst of whatever runs."""
         other, self.other = self.other, None
@@ -155,6 +171,7 @@ SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
     "a checkin of a broken connection while others wait": (Scene.checkin_dead, {"waiters": 2}),
     "a checkin of more than are kept": (Scene.checkin, {"REUSE_CONNS": 0}),
     "a resize": (Scene.resize, {}),
+    "a reaping of what an ended holder kept": (Scene.reap, {}),
     "a drain": (lambda scene: scene.pool.drain(), {}),
 }
 
@@ -163,6 +180,8 @@ def raise_signal() -> None:
     raise Signal
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hit in a warning's last words
+@pytest.mark.filterwarnings("ignore:.*without giving a connection:ResourceWarning")
 @pytest.mark.parametrize("what", ["a signal handler raises", "a finaliser gives back"])
 @pytest.mark.parametrize("name", SCENES)
 def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):

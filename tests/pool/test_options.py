@@ -6,9 +6,9 @@ from pooldemo.pool import NAMES, ROWS, OptionError, Options
 
 GOOD = {
     "MAX_CONNS": [1, "7", 3.0],
-    "REUSE_CONNS": [None, 0, "4"],
+    "REUSE_CONNS": [None, "None", "none", 0, "4"],
     "MIN_CONNS": [0, 4],
-    "POOL_TIMEOUT": [None, "None", 0, 2.5, "30"],
+    "POOL_TIMEOUT": [None, "None", 0, 2.5, "30", 1e9],
     "MAX_WAITING": [0, "12"],
     "MAX_LIFETIME": [0, 0.5, "3600"],
     "MAX_IDLE": [0, 600],
@@ -18,12 +18,12 @@ GOOD = {
     "SETUP_SQL": ["SET x = 1", [], ["a", "b"], ("a",)],
     "LEAK_THRESHOLD": [0, 1.5],
 }
-NO_NUMBERS = ["", "many", True, False, [], float("nan"), float("inf"), "nan", object]
+NO_NUMBERS = ["", "many", True, False, [], float("nan"), float("inf"), "nan", object, 10**400]
 BAD = {
     "MAX_CONNS": [0, -1, 1.5, "0", None, *NO_NUMBERS],
     "REUSE_CONNS": [-1, 2.5, *NO_NUMBERS],
     "MIN_CONNS": [-1, 0.5, None, *NO_NUMBERS],
-    "POOL_TIMEOUT": [-1, "-0.1", *NO_NUMBERS],
+    "POOL_TIMEOUT": [-1, "-0.1", 3e9, "3e9", *NO_NUMBERS],
     "MAX_WAITING": [-1, 1.5, None, *NO_NUMBERS],
     "MAX_LIFETIME": [-1, None, *NO_NUMBERS],
     "MAX_IDLE": [-1, None, *NO_NUMBERS],

@@ -4,9 +4,22 @@ import threading
 
 import pytest
 
-from pooldemo.pool import PoolError, PoolTimeout
+from pooldemo.pool import PoolError, PoolTimeout, keeper
 
-from .world import Gate, Holding, Refused, Worker, assert_whole, busy, eventually, make, queue, taken
+from .world import (
+    Clock,
+    Gate,
+    Holding,
+    Refused,
+    Worker,
+    assert_whole,
+    busy,
+    eventually,
+    make,
+    queue,
+    taken,
+    until_quiet,
+)
 
 
 def test_it_lets_one_filler_ask_a_server_that_is_down():
@@ -167,8 +180,8 @@ def test_it_tells_threads_that_keep_their_connections_what_to_do():
     keepers = [Holding(pool).has_it() for _ in range(2)]
     with pytest.raises(PoolTimeout, match=r"2 of 2 are held for longer than 0.05 s: .* connection.close"):
         pool.checkout(timeout=0.05)
-    for keeper in keepers:
-        keeper.give_back()
+    for each in keepers:
+        each.give_back()
 
 
 def test_it_refuses_a_connection_to_who_asks_in_the_midst_of_a_decision():
@@ -186,3 +199,120 @@ def test_it_takes_back_what_is_given_back_in_the_midst_of_a_decision():
         Worker(done.set)
         pool.checkin(slot)
     assert_whole(pool, connector)
+
+
+def test_it_asks_a_server_that_was_down_again_for_who_may_not_wait():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0, clock=clock)
+
+    def connect(number):
+        if number == 1:
+            raise busy()
+
+    connector.on_connect = connect
+    for _ in range(2):
+        with pytest.raises(PoolTimeout, match="too many clients"):
+            pool.checkout()
+    assert connector.firsts == [True], "the second asks nobody: it is known to be down"
+    clock.now += 1
+    pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_has_one_filler_ask_though_many_wait():
+    """Slow start: while the server's first answer is awaited, nobody else connects, however many slots are empty."""
+    pool, connector = make(MAX_CONNS=4, POOL_TIMEOUT=None)
+    gate = Gate()
+    connector.on_connect = gate.wait
+    pool.slots.server.failed(busy(), pool.clock() - 60, 0.0)
+    line = [Holding(pool) for _ in range(4)]
+    gate.has(1)
+    for _ in range(20):
+        pool.call_filler()
+    until_quiet(pool)
+    assert gate.parked == 1
+    gate.open()
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_tells_nobody_before_a_quarter_of_the_time():
+    """Neither at the first failure nor at the next ones."""
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, clock=clock, spread=lambda: 0.0)
+
+    def connect(number):
+        raise busy()
+
+    connector.on_connect = connect
+    waiter = Holding(pool, timeout=20)
+    for second in range(1, 5):
+        eventually(lambda second=second: len(connector.firsts) >= second and not connector.connecting)
+        assert not waiter.worker.done, f"told after {clock.now - 1000} s"
+        clock.now += 1
+    clock.now += 1
+    with pytest.raises(PoolTimeout, match="longer than a quarter of the 20 s"):
+        waiter.worker.result()
+    assert_whole(pool, connector)
+
+
+def test_it_connects_ahead_no_sooner_than_at_the_next_round_after_a_failure(caplog):
+    pool, connector = make(MAX_CONNS=2, MIN_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+
+    def connect(number):
+        if number > 1:
+            raise Refused("password authentication failed")
+
+    connector.on_connect = connect
+    pool.checkin(pool.checkout())
+    eventually(lambda: connector.firsts and not connector.connecting)
+    until_quiet(pool, lambda: len(connector.firsts))
+    before = len(connector.firsts)
+    assert before <= 2, "by who connected first, and in the first round"
+    keeper.look_after(pool, {})
+    eventually(lambda: len(connector.firsts) > before)
+    until_quiet(pool, lambda: len(connector.firsts))
+    assert len(connector.firsts) == before + 1
+    assert "cannot connect ahead" in caplog.text
+
+
+def test_it_closes_what_a_filler_was_stopped_at_asking():
+    class Stop(BaseException):
+        pass
+
+    def stop(connection):
+        raise Stop
+
+    pool, connector = make(MAX_CONNS=1)
+    pool.checkin(pool.checkout())
+    connector.dead.add(1)
+    connector.on_ping = stop
+    with pytest.raises(PoolError, match="stopped by Stop"):
+        pool.checkout()
+    assert connector.closed == [1]
+    pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_calls_another_filler_when_one_was_stopped_before_it_came():
+    works = []
+    pool, connector = make(MAX_CONNS=1, start=works.append)
+    waiter = Holding(pool)
+    eventually(lambda: works)
+    works.clear()  # as a greenlet that is killed before its first turn drops what it was to do
+    eventually(lambda: (pool.call_filler(), works)[1])
+    works.pop(0)()
+    waiter.give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_starts_its_housekeeping_again_when_it_was_stopped_before_it_came():
+    works = []
+    pool, _ = make(MAX_CONNS=1, start=works.append)
+    pool.keeper.start()
+    assert pool.keeper.running
+    works.clear()
+    eventually(lambda: not pool.keeper.running)
+    pool.keeper.start()
+    assert len(works) == 1

@@ -1,14 +1,11 @@
 """Connections end in time and are opened ahead; who ends without giving back is told of, and is taken from."""
 
 import gc
-import sys
-import warnings
 import weakref
 
 import pytest
 
 from pooldemo.pool import Slot, keeper
-from pooldemo.pool.later import Later
 
 from .world import (
     GREEN,
@@ -17,7 +14,6 @@ from .world import (
     Gate,
     Holding,
     Refused,
-    Worker,
     assert_whole,
     eventually,
     make,
@@ -201,87 +197,6 @@ def test_it_uses_a_connection_for_ever_without_max_uses():
     for _ in range(100):
         pool.checkin(pool.checkout())
     assert connector.opened == {1}
-
-
-def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
-    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
-
-    def forget():
-        pool.checkout()
-
-    def forgotten():
-        Worker(forget, name="forgetful").result()
-        eventually(lambda: gc.collect() or connector.closed == [1], "the orphan's connection is closed")
-        slot = pool.checkout(timeout=5)
-        eventually(lambda: len(told) > 0)  # the slot comes back first, the warning after
-        return slot
-
-    with pytest.warns(
-        ResourceWarning, match=r"forgetful ended without giving .* back: forgetful for .* s \(SELECT 1\)"
-    ) as told:
-        slot = forgotten()
-    assert slot.connection == 2
-    assert pool.get_stats()["holders_lost"] == 1
-    pool.checkin(slot)
-    assert_whole(pool, connector)
-
-
-def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
-    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
-    end = Gate()
-
-    def forget():
-        pool.checkout()
-        end.wait()
-
-    def forgotten():
-        end.open()
-        eventually(lambda: gc.collect() or line[0].slot is not None)
-        line[0].give_back()
-        line[1].give_back()
-        eventually(lambda: len(told) > 0)
-
-    Worker(forget, name="forgetful")
-    end.has(1)
-    line = queue(pool, 2)
-    with pytest.warns(ResourceWarning, match="forgetful ended") as told:
-        forgotten()
-    assert [holding.connection for holding in line] == [2, 2]
-    assert_whole(pool, connector)
-
-
-def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder():
-    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
-    pool.checkin(pool.checkout())
-    pool.later = Later(lambda work: None)
-    slot = Worker(pool.checkout).result()
-    eventually(lambda: gc.collect() or pool.later)
-    pool.checkin(slot)
-    again = pool.checkout()
-    pool.later.catch_up()
-    assert again.connection == 1
-    assert pool.get_stats()["holders_lost"] == 0
-    pool.checkin(again)
-    assert_whole(pool, connector)
-
-
-def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
-    told: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda hook: told.append(hook.exc_value))
-    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
-    pool.checkin(pool.checkout())
-    pool.later = Later(lambda work: None)  # so that it is left to whoever comes along
-
-    def forget():
-        pool.checkout()
-
-    Worker(forget, name="forgetful").result()
-    eventually(lambda: gc.collect() or pool.later)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pool.checkin(pool.checkout(timeout=1))
-    assert "forgetful ended" in str(told)
-    assert_whole(pool, connector)
 
 
 def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_stack():
