@@ -247,11 +247,11 @@ def test_it_tells_nobody_before_a_quarter_of_the_time():
 
     connector.on_connect = connect
     waiter = Holding(pool, timeout=20)
-    for second in range(1, 5):
-        eventually(lambda second=second: len(connector.firsts) >= second and not connector.connecting)
-        assert not waiter.worker.done, f"told after {clock.now - 1000} s"
+    server = pool.slots.server
+    for second in range(1, 6):
+        eventually(lambda second=second: len(connector.firsts) >= second and server.probe_at > clock.now)
+        assert pool.slots.line, f"told after {clock.now - 1000} s"
         clock.now += 1
-    clock.now += 1
     with pytest.raises(PoolTimeout, match="longer than a quarter of the 20 s"):
         waiter.worker.result()
     assert_whole(pool, connector)
