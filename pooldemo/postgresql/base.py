@@ -150,6 +150,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.isolation_level = pool.isolation_level
         return connection
 
+    def create_cursor(self, name: str | None = None) -> Any:
+        """A cursor of the driver's. Raises Django's DatabaseError where the connection is another greenlet's."""
+        try:
+            return super().create_cursor(name)
+        except self.Database.InterfaceError:
+            self.validate_thread_sharing()  # Django's own asks afterwards; its word comes first here too
+            raise
+
     def _set_autocommit(self, autocommit: bool) -> None:
         # `atomic` ends with this. Who was stopped in its COMMIT shall see what stopped it, and not that the connection,
         # which nobody will use again, cannot be set any more.

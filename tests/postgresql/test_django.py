@@ -12,7 +12,7 @@ import gevent
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.base import BaseHandler
-from django.db import DataError, OperationalError, connections, transaction
+from django.db import DatabaseError, DataError, OperationalError, connections, transaction
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
@@ -282,6 +282,25 @@ def test_threads_wait_no_longer_than_pool_timeout(site: Site) -> None:
         thread.start()
         thread.join()
     assert [type(error) for error in told] == [PoolTimeout]
+
+
+@threaded
+def test_another_threads_connection_is_refused_in_djangos_words(site: Site) -> None:
+    """A DatabaseError, as without a pool: applications catch that."""
+    db = site.database(MAX_CONNS=1)
+    wrapper, refusals = db.connection, []
+
+    def ask() -> None:
+        try:
+            wrapper.cursor()
+        except DatabaseError as error:
+            refusals.append(str(error))
+
+    with db.request():
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    assert "can only be used in that same thread" in refusals[0]
 
 
 @threaded
