@@ -27,7 +27,7 @@ class Task(Protocol):
 class ThreadTask:
     """The current thread, as a Task."""
 
-    keeps = "a thread keeps its connection until it calls connection.close() or ends"
+    keeps = "a thread must call connection.close() when its work is done, or it keeps its connection until it ends"
 
     def __init__(self) -> None:
         self._ident = threading.get_ident()

@@ -124,10 +124,8 @@ def _timed_out(pool: "Pool", waiter: "Waiter") -> str:
         if waiter.outcome == "down" and timeout:
             what += f" for {now - server.since:.1f} s now, longer than a quarter of the {timeout:g} s allowed"
     text = _because(pool, what, waiting=1 if timeout else 0)
-    kept = [each for each in holders(pool) if each.keeps and timeout and each.held_s >= timeout]
-    if kept:
-        text += f"; {len(kept)} of {pool.slots.size} are held for longer than {timeout:g} s: {kept[0].keeps}"
-    return text
+    kept = [each.keeps for each in holders(pool) if each.keeps] if timeout else []
+    return f"{text}. {len(kept)} of {pool.slots.size} are held by threads: {kept[0]}" if kept else text
 
 
 def refusal(pool: "Pool", waiter: "Waiter") -> Exception:

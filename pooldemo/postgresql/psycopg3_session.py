@@ -175,6 +175,9 @@ class PostgresSession(Session):
         new._prepared = prepared = self._prepared
         if (prepared.prepare_threshold, prepared.prepared_max) != self._threshold:
             prepared.prepare_threshold, prepared.prepared_max = self._threshold
+            self.dirty = True  # what it prepared meanwhile is on the server
+        elif prepared.prepare_threshold is None and prepared._names:  # by execute(..., prepare=True)
+            self.dirty = True
         self.raw = new
 
     def finish(self) -> None:

@@ -1,6 +1,7 @@
 """The pools of this process: one for each alias and what its database is, whatever the password."""
 
 import logging
+import os
 import threading
 import time
 import weakref
@@ -96,6 +97,16 @@ class ConnectionPool(Pool):
 
 _lock = threading.Lock()
 _pools: dict[tuple[Any, ...], ConnectionPool] = {}
+
+
+def _renew_lock() -> None:
+    """Another thread of the parent may have had it, and does not exist in a forked child."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:

@@ -2,15 +2,17 @@
 
 import gc
 import logging
+import os
+import signal
 from typing import Any
 
 import gevent
 import pytest
 from django.db import OperationalError, connections
 
-from pooldemo.postgresql import PoolTimeout, pools
+from pooldemo.postgresql import PoolTimeout, pools, registry
 
-from .elsewhere import patched
+from .elsewhere import patched, threaded
 from .site import Database, Site
 
 
@@ -151,3 +153,17 @@ def test_pool_true_is_the_pool(site: Site) -> None:
     db = site.database(MAX_CONNS=1, pool=True)
     assert db.ask() == db.ask()
     assert db.connection.get_connection_params()["dbname"]
+
+
+@threaded
+def test_a_child_forked_while_another_thread_makes_a_pool_works(site: Site) -> None:
+    """The thread that had the registry's lock does not exist in the child."""
+    db = site.database(MAX_CONNS=1)
+    db.ask()
+    with registry._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            change(db, OPTIONS={"MAX_CONNS": 2})
+            os._exit(0 if db.ask("SELECT 1") == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0

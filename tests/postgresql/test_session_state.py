@@ -137,6 +137,26 @@ def test_what_the_driver_keeps_does_not_leak(site: Site) -> None:
         assert cursor.fetchone() == (1,)
 
 
+@patched
+def test_nothing_stays_prepared(site: Site) -> None:
+    """Neither by a statement, nor by the driver where the project has not asked it to prepare."""
+    db = site.database(MAX_CONNS=1)
+    for prepare in preparations():
+        db.connection.ensure_connection()
+        prepare(db.connection.connection)
+        db.end_request()
+        assert db.ask("SELECT count(*) FROM pg_prepared_statements") == 0
+
+
+def preparations() -> list[Callable[[Any], Any]]:
+    def at_once(raw: Any) -> None:
+        raw.prepare_threshold = 0
+        raw.execute("SELECT 1")
+
+    ways: list[Callable[[Any], Any]] = [lambda raw: raw.cursor().execute("PREPARE leaked AS SELECT 1")]
+    return [*ways, at_once, lambda raw: raw.execute("SELECT 1", prepare=True)] if is_psycopg3 else ways
+
+
 def psycopg2_extras() -> Any:
     from psycopg2 import extras
 
