@@ -4,6 +4,7 @@ The master imports no Django: what is imported before gunicorn's monkey patch ke
 find each other's connections. So whatever needs Django is done in a worker, after the patch.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -48,8 +49,9 @@ def on_starting(server: Any) -> None:
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{FOLDER}*"):  # left behind by masters that were killed
         pid = folder.name.removeprefix(FOLDER).split("-")[0]
-        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another master cleans up as well
+            if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
 
 
@@ -64,9 +66,10 @@ def refuse_ports_in_use(server: Any) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
+                    other = f"{f'[{host}]' if ':' in host else host}:{port + 1 if port < 65535 else 8000}"
                     sys.exit(
                         f"Port {port} of {host} is in use, perhaps by this site already. End that, or take another: "
-                        f"gunicorn -k gevent -b {host}:{port + 1} project.wsgi (make run ARGS='-b {host}:{port + 1}')"
+                        f"gunicorn -k gevent -b {other} project.wsgi (make run ARGS='-b {other}')"
                     )
 
 

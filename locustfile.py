@@ -1,13 +1,10 @@
 """The load: `locust -f locustfile.py` opens Locust's page with this site as its host and the workloads to choose from.
 
-Headless: `locust -f locustfile.py --headless -u 64 -r 64 -t 10s --workload slow --ms 100 --timeline t.json`; with
-`--processes 2`, or `--master` and `--worker` on many machines, the master writes the timeline of all of them.
-docs/timeline.md tells its format. An option that cannot be read is refused before the run, in the page as well.
+Headless: `locust -f locustfile.py --headless -u 64 -r 64 -t 10s --workload slow --ms 100 --timeline t.json`; the master
+writes the timeline of all (docs/timeline.md). What cannot be read is refused before the run, in the page as well.
 
-It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often and the requests
-that would have come meanwhile are missing from the percentiles (coordinated omission). `--pace-ms` gives each user a
-beat of its own, kept as long as the server keeps up. No LoadTestShape here: it would make -u, -r and -t ignored.
-Failures have rows of their own (`slow (failed)`), so percentiles are those of successes alone.
+It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
+miss the requests that would have come meanwhile. Failures have rows of their own, `slow (failed)`.
 """
 
 import json
@@ -113,8 +110,11 @@ def deal(workloads: list[Workload]) -> Iterator[Workload]:
 
 @lru_cache(maxsize=1)  # once: Locust parses its command line again for each view of its page
 def try_timeline(path: str) -> None:
-    if path:
-        Path(path).open("a").close()
+    if path and Path(path).exists():
+        Path(path).open("a" if Path(path).is_file() else "x").close()  # a pipe would be waited for
+    elif path:
+        Path(path).touch()
+        Path(path).unlink()
 
 
 def refusal(options: Any) -> str:
@@ -144,6 +144,7 @@ def add_options(parser: Any) -> None:
         return options
 
     parser.parse_args = parse
+    parser.set_defaults(web_host="127.0.0.1")  # the page asks for no password
     text = "the one kind of request to make, or a mix by weight; --tags and --exclude-tags win over it"
     add("workload", text, CHOICES[0], type=lambda given: given or CHOICES[0], choices=CHOICES)
     for name, text in LENGTHS.items():
@@ -295,15 +296,17 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     """Keep the timeline when --timeline asks for it, and the tab; a worker sends its parts of both to its master."""
     hooks, options = environment.events, environment.parsed_options
     timeline, tab = environment.timeline, environment.pool_tab = Timeline(), PoolTab()
+    file = options.timeline  # of the command line alone: whoever reaches the page may set every option
 
     def write(**_: Any) -> None:
-        if options.timeline and timeline.facts:
-            Path(options.timeline).write_text(json.dumps(timeline.document(environment.host, load_of(options))))
+        if file and timeline.facts:
+            Path(file).write_text(json.dumps(timeline.document(environment.host, load_of(options))))
 
     def refuse() -> dict[str, Any] | None:
         Visitor.tasks = tasks_of(load_of(options).workloads)
         given = request.form.to_dict() if request.path.endswith("/swarm") else {}
         reason = refusal(Namespace(**vars(options) | given)) if given else ""
+        reason = "timeline: give it on the command line" if "timeline" in given else reason
         return {"success": False, "message": reason, "host": environment.host} if reason else None
 
     hooks.reset_stats.add_listener(tab.reset)

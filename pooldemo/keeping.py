@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from django.db import InterfaceError, OperationalError, connection
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from pooldemo import models, records
 from pooldemo.sweep.facts import Plan, TrialResult, Verdict
@@ -38,6 +39,7 @@ class Keeper:
         self._row, self._turn, self._stopping, self._say = row, turn, stopping, say
         self._unsaved: list[TrialResult] = []
         self._patience_s = PATIENCE_S
+        self._taken_anew = False  # the turn was: somebody may have looked while nobody had it
         # Numbers are a database's own: the start tells apart two sweeps of one number.
         self._file = folder / f"unsaved-{row.pk}-{row.started_at:%Y%m%d%H%M%S%f}.json"
 
@@ -68,14 +70,20 @@ class Keeper:
                 if self._stopping() or time.monotonic() >= deadline_s:
                     self._patience_s = 0.0  # nobody waits twice
                     raise Gone(f"PostgreSQL is gone ({reason}); {kept}") from error
+            except DatabaseError as error:
+                if models.Sweep.objects.filter(pk=self._row.pk).exists():
+                    raise
+                raise Gone(f"sweep {self._row.pk} was deleted while it ran: nothing of it is kept") from error
             time.sleep(PAUSE_S)
 
     def _save(self) -> None:
         """The trials into the row; without the turn as well, for they were measured while it was ours."""
         busy = None
         try:
-            if self._turn.keep():  # somebody may have looked while nobody had it
+            self._taken_anew |= self._turn.keep()
+            if self._taken_anew:
                 models.Sweep.objects.filter(pk=self._row.pk).update(status=models.Sweep.Status.RUNNING)
+                self._taken_anew = False
         except records.Busy as error:
             busy = error
         while self._unsaved:
@@ -101,17 +109,21 @@ class Keeper:
 
 
 def take_up(folder: Path) -> list[str]:
-    """Save what earlier sweeps of this database could not, and say what it was: a sentence for each of them."""
+    """Save what earlier sweeps of this database could not, and say what it was: a sentence for each of them.
+
+    A sweep that runs saves its own.
+    """
+    records.settle()
     told = []
     for path in sorted(folder.glob("unsaved-*.json")):
         try:
             kept = json.loads(path.read_text())
             trials = [TrialResult.from_dict(trial) for trial in kept["trials"]]
             row = models.Sweep.objects.filter(pk=kept["sweep"], started_at=kept["started_at"]).first()
-        except (OSError, ValueError, KeyError):
-            continue  # written just now, or cut off: nothing that could be saved
-        if row is None:
-            continue  # of another database, or deleted
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+            continue  # written just now, cut off, or not ours: nothing that could be saved
+        if row is None or row.status == models.Sweep.Status.RUNNING:
+            continue  # of another database, or deleted; or it lives
         for trial in trials:
             records.save_trial(row, trial)
         path.unlink(missing_ok=True)

@@ -56,10 +56,9 @@ def start(sweep: models.Sweep, plan: Plan) -> None:
 def save_trial(sweep: models.Sweep, trial: TrialResult) -> None:
     """Save one trial; a failed one of the same stack, size and repeat gives way to it. One that ran stays as it is."""
     with transaction.atomic():
-        same = sweep.trials.filter(stack=trial.stack, size=trial.size, repeat=trial.repeat)
-        same.exclude(error="").delete()
-        if not same.exists():
-            sweep.trials.create(**asdict(trial))
+        sweep.trials.filter(stack=trial.stack, size=trial.size, repeat=trial.repeat).exclude(error="").delete()
+        # Somebody else may be saving the same one from its file.
+        sweep.trials.bulk_create([models.Trial(sweep=sweep, **asdict(trial))], ignore_conflicts=True)
 
 
 def change_plan(sweep: models.Sweep, plan: Plan) -> None:

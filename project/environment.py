@@ -3,7 +3,6 @@
 A value that makes no sense raises SettingError with what was given and what is accepted; none is silently corrected.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -35,7 +34,12 @@ def database(url: str, variables: Mapping[str, str]) -> dict[str, Any]:
         scheme = urlsplit(url).scheme
         config: dict[str, Any] = environ.Env.db_url_config(url) if scheme in SCHEMES else {}
     except ValueError as error:
-        raise SettingError(f"DATABASE_URL={without_password(url)!r}: {error}. Give {URL_FORM}") from error
+        raise SettingError(
+            f"DATABASE_URL={without_password(url)!r} cannot be read. Give {URL_FORM}, with / ? # @ : % in a name or "
+            "password written as %2F %3F %23 %40 %3A %25"
+        ) from error
+    if any("\0" in str(value) for value in config.values()):
+        raise SettingError(f"DATABASE_URL={without_password(url)!r} holds a NUL (%00): leave it out. Give {URL_FORM}")
     if not config:
         raise SettingError(f"DATABASE_URL={without_password(url)!r} is no PostgreSQL address. Give {URL_FORM}")
     config.pop("ENGINE")
@@ -83,9 +87,11 @@ def words(variables: Mapping[str, str], name: str, *, default: list[str]) -> lis
 
 
 def without_password(url: str) -> str:
-    """The address as it may be shown."""
-    head, at, tail = url.rpartition("@")
-    scheme, separator, user = head.rpartition("://")
+    """The address as it may be shown, whatever characters its password has: rather too little than too much."""
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
     name, colon, _ = user.partition(":")
-    tail = re.sub(r"(?<=password=)[^&]*", "***", tail)
-    return f"{scheme}{separator}{name}{':***' if colon else ''}{at}{tail}"
+    if not at or "?" in name or "/" in name:  # that @ stands in the query
+        name, colon, at, place = "", "", "", rest
+    head, word, _ = place.partition("password=")
+    return f"{scheme}{separator}{name}{':***' if colon else ''}{at}{head}{word and word + '***'}"

@@ -51,7 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=2, help="of each stack and size (default %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        measured = {name: options[name] for name in ("sizes", "duration", "repeats") if options[name]}
+        measured = {name: options[name] for name in ("sizes", "duration", "repeats") if options[name] is not None}
         code = 0
         try:
             self.say("1/3  Making the tables")

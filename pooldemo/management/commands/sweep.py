@@ -136,6 +136,9 @@ class Command(BaseCommand):
             dry_run(terminal, plan, left)
             return 0
         with records.Turn() as turn:
+            if row is not None:  # another may have gone on with it until just now
+                row = records.get(row.pk)
+                plan, done = self._plan(row, options)
             return self._run(terminal, signals, turn, row, plan, now, done, open_reports(options))
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:

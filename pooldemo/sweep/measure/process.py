@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -70,9 +70,10 @@ def clean_up(folder: Path) -> list[str]:
     for path in sorted(folder.glob("sweep-*.json")):
         try:
             ledger = json.loads(path.read_text())
-            owner, children = ledger["owner"], ledger["children"]
-        except (OSError, ValueError, KeyError):
-            continue  # another sweep is just removing it
+            owner = _process(*ledger["owner"])
+            children = [(*_process(pid, started), str(name)) for pid, started, name in ledger["children"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another sweep is just removing it, or it is none of ours
         if _is_same(*owner):
             continue
         for pid, started, name in children:
@@ -164,6 +165,11 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _process(pid: Any, started: Any) -> tuple[int, float]:
+    """A process as it is written down. Raises ValueError or TypeError."""
+    return int(pid), float(started)
 
 
 def _is_same(pid: int, started: float) -> bool:
