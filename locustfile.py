@@ -8,6 +8,7 @@ miss the requests that would have come meanwhile. Failures have rows of their ow
 """
 
 import json
+import logging
 import os
 import random
 import re
@@ -53,6 +54,7 @@ WORKLOADS = [
     Workload("fast", 4, {"fast", "database"}),
     Workload("nodb", 1, {"nodb"}),
 ]
+SHOWN: dict[str, Any] = {}  # what the page's form shows when it is opened again: what was started last
 CHOICES = [*(workload.name for workload in WORKLOADS), "mix"]
 TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
 LENGTHS = {  # options in milliseconds; their help is short enough for the page's form
@@ -117,6 +119,13 @@ def try_timeline(path: str) -> None:
         Path(path).unlink()
 
 
+@lru_cache(maxsize=1)  # once, as above: then it is this Locust's own
+def try_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host.replace("*", ""), port))
+
+
 def refusal(options: Any) -> str:
     """Why there can be no run with these options, in one sentence; empty when there can."""
     try:
@@ -141,6 +150,16 @@ def add_options(parser: Any) -> None:
         options = plain(*arguments, **more)
         if reason := refusal(options):
             parser.error(reason)  # before Locust forks its --processes
+        if not (options.headless or options.worker or options.list_commands or options.show_task_ratio):
+            try:
+                try_port(options.web_host, options.web_port)
+            except OSError as error:
+                other = options.web_port + 1 if options.web_port < 65535 else 8089
+                parser.error(
+                    f"port {options.web_port} for the page: {error.strerror}; take another: --web-port {other}"
+                )
+        for name, value in SHOWN.items():
+            setattr(options, name, value)
         return options
 
     parser.parse_args = parse
@@ -300,14 +319,19 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
 
     def write(**_: Any) -> None:
         if file and timeline.facts:
-            Path(file).write_text(json.dumps(timeline.document(environment.host, load_of(options))))
+            Path(file).write_text(json.dumps(timeline.document(environment.host or HOST, load_of(options))))
 
     def refuse() -> dict[str, Any] | None:
         Visitor.tasks = tasks_of(load_of(options).workloads)
         given = request.form.to_dict() if request.path.endswith("/swarm") else {}
-        reason = refusal(Namespace(**vars(options) | given)) if given else ""
-        reason = "timeline: give it on the command line" if "timeline" in given else reason
-        return {"success": False, "message": reason, "host": environment.host} if reason else None
+        if not given:
+            return None
+        hidden = "timeline: give it on the command line" if "timeline" in given else ""
+        if reason := hidden or refusal(Namespace(**vars(options) | given)):
+            logging.getLogger(__name__).error(reason)  # the page's Edit drops the answer, its Logs do not
+            return {"success": False, "message": reason, "host": environment.host}
+        SHOWN.update({name: given[name] for name in ("workload", *LENGTHS) if name in given})
+        return None
 
     hooks.reset_stats.add_listener(tab.reset)
     hooks.test_start.add_listener(tab.reset)

@@ -29,7 +29,7 @@ class Page:
         self._folder = tempfile.TemporaryDirectory()
         (patient := Path(self._folder.name) / "patient.py").write_text(PATIENT)
         self.command = [sys.executable, "-m", "locust", "-f", f"{patient},{ROOT / 'locustfile.py'}", "--host", host]
-        self.command += ["--web-host", "127.0.0.1", "--web-port", str(self.port), "--loglevel", "INFO"]
+        self.command += ["--web-port", str(self.port), "--loglevel", "INFO"]
         self.command += ["--master-bind-port", meeting, "--master-port", meeting, *arguments]
 
     def __enter__(self) -> Self:
@@ -92,8 +92,9 @@ class Page:
         return {name: as_shown(value) for name, value in (fields | changes).items()}
 
     def start(self, **changes: str) -> dict[str, Any]:
-        """Press START; what the page is answered."""
-        answer: dict[str, Any] = json.loads(self.post("/swarm", self.form(changes)))
+        """Press START in a form that shows what a new page shows; what the page is answered."""
+        fresh = {"workload": "slow"} | dict.fromkeys(("ms", "think_ms", "pause_ms", "pace_ms"), "")
+        answer: dict[str, Any] = json.loads(self.post("/swarm", self.form(fresh | changes)))
         return answer
 
     def edit(self, **changes: str) -> dict[str, Any]:

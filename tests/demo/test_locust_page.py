@@ -4,7 +4,9 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import psutil
 import pytest
 from locust_page import Page
 from served import Site, until
@@ -115,12 +117,41 @@ def test_its_ratios_are_of_what_is_asked_for(idle: Page) -> None:
     assert ratios()["read"] > ratios()["slow"]
 
 
+def test_an_edit_of_the_users_keeps_the_rest_though_the_page_was_opened_anew(idle: Page) -> None:
+    idle.start(workload="lock", ms="7")
+    assert idle.edit(user_count="2")["success"]
+    assert {name: idle.form()[name] for name in ("workload", "ms")} == {"workload": "lock", "ms": "7"}
+    idle.post("/stats/reset")
+    sees(idle, "lock")
+
+
+def test_a_refused_edit_is_told_in_its_logs(idle: Page) -> None:
+    idle.start(workload="nodb")
+    idle.edit(ms="much")
+    assert "ms: 'much' is no length" in idle.get("/logs")
+
+
 def test_a_refused_edit_changes_nothing(idle: Page) -> None:
     idle.start(workload="nodb")
     sees(idle, "nodb")
     assert not idle.edit(workload="fast", ms="much")["success"]
     sees(idle, "nodb")
     assert idle.requests("fast") == 0
+
+
+def test_it_listens_on_this_machine_alone(idle: Page) -> None:
+    listening = [each.laddr for each in psutil.Process(idle.process.pid).net_connections() if each.status == "LISTEN"]
+    assert ("127.0.0.1", idle.port) in listening
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_whoever_reaches_it_names_no_file(idle: Page, tmp_path: Path) -> None:
+    (precious := tmp_path / "precious").write_text("kept")
+    posted = {"user_count": "1", "spawn_rate": "1", "host": idle.form()["host"], "timeline": str(precious)}
+    answer = json.loads(idle.post("/swarm", posted))
+    assert (answer["success"], answer["message"]) == (False, "timeline: give it on the command line")
+    idle.post("/stop")
+    assert precious.read_text() == "kept"
 
 
 def test_it_shows_failures_where_nobody_answers(idle: Page) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,7 @@ def test_it_knows_the_sites_workloads_and_no_others() -> None:
         (["--host", "127.0.0.1:8000"], "host: '127.0.0.1:8000' is none"),
         (["--timeline", "no/such/folder/t.json"], "timeline: 'no/such/folder/t.json' cannot be written"),
         (["--timeline", "tests"], "timeline: 'tests' cannot be written"),
+        (["--timeline", "/dev/null"], "timeline: '/dev/null' cannot be written"),
     ],
 )
 def test_it_refuses_before_the_run_in_one_sentence(arguments: list[str], said: str) -> None:
@@ -183,6 +186,24 @@ def test_it_refuses_before_the_run_in_one_sentence(arguments: list[str], said: s
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_it_says_that_its_port_is_in_use_before_the_run() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        done = locust("--web-port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "Address already in use; take another: --web-port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_tries_a_pipe_without_waiting_for_its_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "cannot be written" in locust("--timeline", str(tmp_path / "pipe"), "--headless", "-t", "20s").stderr
+
+
+def test_a_timeline_that_is_only_tried_leaves_no_file(tmp_path: Path) -> None:
+    assert locust("--timeline", str(tmp_path / "t.json"), "--list").returncode == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_offers_the_workloads_when_it_refuses_another() -> None:

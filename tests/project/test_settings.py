@@ -72,8 +72,16 @@ def test_it_says_in_one_sentence_what_is_wrong(url: str, variables: dict[str, st
 
 def test_it_never_shows_a_password() -> None:
     assert without_password(URL) == "postgres://me:***@db.example:6543/shop"
-    assert without_password("postgres:///shop?password=secret&port=1") == "postgres:///shop?password=***&port=1"
-    assert without_password("postgres://me:a:b@c@host/shop") == "postgres://me:***@host/shop"
+    assert without_password("postgres:///shop?port=1&password=se@cr&et") == "postgres:///shop?port=1&password=***"
+    for password in ("a:b@c", "a/b", "a?b", "a://b", "a#b"):
+        assert without_password(f"postgres://me:{password}@host/shop") == "postgres://me:***@host/shop"
+
+
+@pytest.mark.parametrize("password", ["sec/ret", "sec%00ret"])
+def test_it_says_how_to_write_a_password_that_cannot_be_read(password: str) -> None:
+    with pytest.raises(SettingError, match="cannot be read|holds a NUL") as caught:
+        database(f"postgres://me:{password}@127.0.0.1:5432/shop", {})
+    assert "sec" not in str(caught.value)
 
 
 def test_it_reads_flags_counts_and_words_strictly() -> None:

@@ -8,18 +8,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import QuerySet
 from served import ROOT, until
 
 from pooldemo import keeping, models, records
 from pooldemo.embedded import EmbeddedPostgres
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure.process import clean_up
 
 PLAN = ["--ms", "20", "--users", "2", "--duration", "1", "--warmup", "0", "--repeats", "1"]
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -179,6 +182,77 @@ def test_it_takes_up_what_was_measured_into_the_sweep_it_belongs_to(
     assert len(keeping.take_up(tmp_path)) == 1
     assert records.result(row).trials == (TRIAL,)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db
+def test_it_leaves_the_files_of_a_running_sweep_to_that_sweep(tmp_path: Path) -> None:
+    with records.Turn():
+        row = records.begin(Plan(), Conditions())
+        file = tmp_path / f"unsaved-{row.pk}-1.json"
+        file.write_text(
+            json.dumps({"sweep": row.pk, "started_at": row.started_at.isoformat(), "trials": [asdict(TRIAL)]})
+        )
+        assert keeping.take_up(tmp_path) == []
+        assert file.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["[]", "{}", '{"sweep": 1, "started_at": "yesterday", "trials": []}', "x"])
+def test_a_file_that_is_not_ours_stops_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / "unsaved-1-1.json").write_text(text)
+    (tmp_path / "sweep-1.json").write_text(text)
+    assert keeping.take_up(tmp_path) == []
+    assert clean_up(tmp_path) == []
+
+
+@pytest.mark.django_db
+def test_a_trial_that_somebody_else_has_saved_is_saved_once(tmp_path: Path) -> None:
+    row = records.begin(Plan(), Conditions())
+    records.save_trial(row, TRIAL)
+    records.save_trial(row, TRIAL)
+    assert records.result(row).trials == (TRIAL,)
+
+
+class TakenAnew:
+    """A Turn that had to be taken anew once."""
+
+    def __init__(self) -> None:
+        self._answers = iter([True])
+
+    def keep(self) -> bool:
+        return next(self._answers, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_says_running_again_though_the_first_attempt_to_say_so_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = records.begin(Plan(), Conditions())
+    keeper = keeping.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
+    models.Sweep.objects.filter(pk=row.pk).update(status="interrupted")  # somebody looked
+    save, failing = QuerySet.update, iter([OperationalError("the connection ended")])
+
+    def update(rows: Any, **values: Any) -> int:
+        for error in failing:
+            raise error
+        return save(rows, **values)
+
+    monkeypatch.setattr(QuerySet, "update", update)
+    keeper.trial(TRIAL)
+    monkeypatch.undo()
+    row.refresh_from_db()
+    assert row.status == "running"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_that_was_deleted_ends_in_a_sentence(tmp_path: Path) -> None:
+    row = records.begin(Plan(), Conditions())
+    keeper = keeping.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
+    models.Sweep.objects.filter(pk=row.pk).delete()
+    with pytest.raises(keeping.Gone, match="was deleted while it ran"):
+        keeper.trial(TRIAL)
+    with pytest.raises(keeping.Gone, match="was deleted while it ran"):
+        keeper.end("done", ())
 
 
 @pytest.mark.django_db
