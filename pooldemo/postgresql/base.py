@@ -38,7 +38,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """One greenlet's or thread's view of a database; its connection comes from the pool that all of them share."""
 
     client_class = DatabaseClient
-    _checks_out = False
+    _checks_out = False  # in connect(), from the pool
+    _is_pooled = False  # the connection that it has, or had last, is its pool's
     _pool: ConnectionPool | None = None
     _lifeline: object = None
     _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # what `_pool` was made for
@@ -49,11 +50,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         Raises ImproperlyConfigured when an option is unknown or out of range.
         """
-        settings = self.settings_dict
+        pool, settings = self._pool, self.settings_dict
+        if self._checks_out:
+            return pool
         options = settings["OPTIONS"]
-        # Tests and rotations change the settings of a living wrapper; comparing them costs less than making the key.
-        if self._pool is not None and self._pool_settings == (settings, options) and not self._pool.closed:
-            return self._pool
+        # Django asks thrice while it has a connection: that is of this pool. Without one the settings are compared, for
+        # tests and rotations change those of a living wrapper; that costs less than making the key.
+        pooled = self._is_pooled and self.connection is not None
+        if pool is not None and (pooled or self._pool_settings == (settings, options)) and not pool.closed:
+            return pool
         if self.alias == NO_DB_ALIAS or settings["NAME"] is None or options.get("pool") is False:
             return None
         self._pool = pool_for(self)
@@ -110,7 +115,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def connect(self) -> None:
         """Take a connection from the pool, or make one. Blocks. Raises what `get_new_connection` does."""
-        self._checks_out = self.pool is not None
+        self._checks_out = self._is_pooled = self.pool is not None
         try:
             super().connect()
         finally:
@@ -139,7 +144,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         Raises what `getconn` does, and DatabaseError for a wrapper of another greenlet that is not shared.
         """
-        self._checks_out = False
         pool = self.pool
         if pool is None:
             return super().get_new_connection(conn_params)
@@ -149,6 +153,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._share(connection)
         self.isolation_level = pool.isolation_level
         return connection
+
+    def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        """Django's own; connect() asks it for what a connection from the pool has already."""
+        has_it = self._checks_out and autocommit and self.connection.autocommit
+        if has_it and not self.run_commit_hooks_on_set_autocommit_on:
+            self.autocommit = autocommit
+        else:
+            super().set_autocommit(autocommit, *args, **kwargs)
 
     def create_cursor(self, name: str | None = None) -> Any:
         """A cursor of the driver's. Raises Django's DatabaseError where the connection is another greenlet's."""
