@@ -186,7 +186,8 @@ class Verdict:
     `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean
     throughput with the 95% interval `rps_low` .. `rps_high`. `because` is the sentence that a newcomer reads, `copy`
     the line to copy (`export MAX_CONNS=8`; empty when there is none), `saturated` what ran out first, `checks` the
-    SLO's clauses.
+    SLO's clauses. `needs` are the options with which an invalid sweep would find its answer (`--repeats 7`; empty
+    where no option does).
     """
 
     stack: str
@@ -200,6 +201,7 @@ class Verdict:
     saturated: str = ""
     checks: tuple[Check, ...] = ()
     warnings: tuple[Warning_, ...] = ()
+    needs: str = ""
 
     @property
     def slo_met(self) -> bool:

@@ -36,7 +36,7 @@ def test_it_ends_with_the_verdict_the_connections_and_the_login(transactional_db
     assert re.search(r"geventpool opened ([3-9]|[1-9]\d) connections where 2 were allowed", done.stdout)
     assert re.search(r"^pooldemo: (knee|rising|flat|invalid)", done.stdout, re.MULTILINE)
     assert "No answer this time" in done.stdout, "one size has no knee"
-    assert "make demo ARGS='--repeats 3'" in done.stdout
+    assert "make demo ARGS='--sizes 1,2,4'" in done.stdout
     sweep = Sweep.objects.get()
     assert f"http://127.0.0.1:8000/admin/pooldemo/sweep/{sweep.pk}/change/" in done.stdout
     (password,) = re.findall(r"login admin  password (\S+)", done.stdout)
@@ -95,13 +95,14 @@ def test_it_says_in_one_line_what_to_use() -> None:
 def test_it_says_what_disturbed_it_and_what_to_type_where_nobody_can_tell() -> None:
     doubts = [{"code": "other-load", "cause": "something else used 1.7 cores"}, {"code": "queueing", "cause": "queues"}]
     invalid = {"shape": "invalid", "max_conns": None, "because": "Repeats differ.", "warnings": doubts}
-    title, why = answer(Sweep(verdicts=[invalid], repeats=2))
+    title, why = answer(Sweep(verdicts=[invalid | {"needs": "--repeats 18"}], repeats=2))
     assert title == "No answer this time"
     assert why.splitlines() == [
         "Repeats differ.",
         "What disturbed it: something else used 1.7 cores.",
-        "Type when the machine is quieter: make demo ARGS='--repeats 4'",
+        "Type when the machine is quieter: make demo ARGS='--repeats 18'",
     ]
+    assert answer(Sweep(verdicts=[invalid], repeats=2))[1].endswith("quieter: make demo"), "no option helps"
 
 
 @pytest.mark.django_db

@@ -1,6 +1,7 @@
 """The verdict is right as often as it claims, on hundreds of sweeps whose truth is known; and properties that hold for
 any."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -176,7 +177,21 @@ def test_it_says_that_one_size_has_no_knee():
 def test_it_judges_no_trials_at_all_as_invalid():
     verdict = judge(Plan(), [], Conditions())[0]
     assert verdict.shape == "invalid"
-    assert "no trial was run" in verdict.because
+    assert verdict.because == "Interrupted before a trial of this stack ended, so there is nothing to judge."
+    assert verdict.needs == ""
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.2, 0.3, 0.6])
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+def test_it_gives_one_advice_when_nobody_can_tell(noise, repeats):
+    drifting = [
+        replace(trial, rps=trial.rps * trial.repeat) for trial in trials_of(hinge(16), noise=noise, repeats=repeats)
+    ]
+    verdict = judge(Plan(users=1000), drifting, CONDITIONS)[0]
+    said = " ".join([verdict.because, *(f"{each.cause} {each.cure}" for each in verdict.warnings)])
+    advised = re.findall(r"--(?:repeats|duration) \d+", said)
+    assert advised == ([verdict.needs] if verdict.shape == "invalid" else [])
+    assert "verdict stands" not in said
 
 
 def test_it_judges_what_ran_when_some_trials_failed():

@@ -141,11 +141,13 @@ def answer(sweep: models.Sweep) -> tuple[str, str]:
     if verdict["shape"] != "invalid" and verdict["max_conns"]:
         return f"Use MAX_CONNS={verdict['max_conns']}", verdict["because"]
     disturbed = [each["cause"] for each in verdict["warnings"] if each["code"] in DISTURBED]
+    needs = verdict.get("needs", "")
+    command = f"make demo ARGS='{needs}'" if needs.startswith(("--repeats", "--sizes")) else "make demo"
     return "No answer this time", "\n".join(
         [
             verdict["because"],
             *(f"What disturbed it: {cause}." for cause in disturbed),
-            f"Type when the machine is quieter: make demo ARGS='--repeats {sweep.repeats + 2}'",
+            f"Type when the machine is quieter: {command}",
         ]
     )
 

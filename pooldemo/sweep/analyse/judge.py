@@ -46,6 +46,7 @@ def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], condition
         saturated=judgement.saturation.text,
         checks=judgement.checks,
         warnings=for_stack(own, plan, conditions),
+        needs=verdict_text.needs(judgement),
     )
 
 

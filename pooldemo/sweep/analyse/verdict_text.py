@@ -35,6 +35,22 @@ def copy(judgement: Judgement) -> str:
     )
 
 
+def needs(judgement: Judgement) -> str:
+    """The options with which an invalid sweep would find its answer, as typed; empty where no option does. Whoever
+    gives advice has it from here."""
+    if judgement.shape != "invalid":
+        return ""
+    knee = judgement.knee
+    if knee.reason == "generator":
+        return f"--processes {judgement.plan.processes + 1}"
+    if knee.reason == "sizes" and knee.intervals:
+        (size,) = knee.intervals
+        return f"--sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}"
+    if knee.reason == "repeats":
+        return "--repeats 3"
+    return f"--repeats {knee.repeats_needed}" if knee.reason in ("level", "noise") else ""
+
+
 def next_size(judgement: Judgement) -> int | None:
     """The size to try next: twice the largest while it rises, or where the straight line meets the plateau; None:
     enough is known."""
@@ -134,16 +150,18 @@ def _over_budget(judgement: Judgement) -> str:
 
 
 def _invalid(judgement: Judgement) -> str:
-    knee, plan = judgement.knee, judgement.plan
+    knee = judgement.knee
+    if not judgement.trials:
+        return "Interrupted before a trial of this stack ended, so there is nothing to judge."
     if knee.reason == "failures":
         errors = [trial.error for trial in judgement.trials if trial.error]
         messages = [message for trial in judgement.trials for message in trial.failures_by_message]
-        first = brief(next(iter([*errors, *messages]), "no trial was run"))
+        first = brief(next(iter([*errors, *messages]), "they answered nothing"))
         return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
     if knee.reason == "generator":
         return (
             "The load generator ran out before the server did: this measures Locust. Give it more processes "
-            f"(--processes {plan.processes + 1}) or a machine of its own."
+            f"({needs(judgement)}) or a machine of its own."
         )
     if knee.reason == "limit":
         worst = max(judgement.trials, key=lambda trial: (trial.peak_connections or 0) / trial.size)
@@ -157,16 +175,16 @@ def _invalid(judgement: Judgement) -> str:
         ((size, only),) = knee.intervals.items()
         return (
             f"Only size {size} was measured ({digits(only.mean)} requests/s): one point has no knee. "
-            f"Compare it with others: --sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}."
+            f"Compare it with others: {needs(judgement)}."
         )
     best = max(each.mean for each in knee.intervals.values())
     guess = min(size for size, each in knee.intervals.items() if each.mean >= 0.95 * best)
     if knee.reason == "repeats":
         return (
-            "Each size was measured once, so nobody can tell a difference from luck. Repeat it: --repeats 3. "
-            f"At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
+            "Each size was measured once, so nobody can tell a difference from luck. Repeat it: "
+            f"{needs(judgement)}. At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
         )
-    more = f"More repeats: --repeats {knee.repeats_needed}"
+    more = f"More repeats: {needs(judgement)}"
     if knee.reason == "level":
         start = min(knee.plateau)
         return (
@@ -177,7 +195,7 @@ def _invalid(judgement: Judgement) -> str:
         return f"Too few trials were repeated to know how far repeats differ. {more}."
     return (
         f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell 5% apart. "
-        f"{more}; or longer trials, --duration {2 * plan.duration_s:g}, on a quieter machine."
+        f"{more}, on a quieter machine."
     )
 
 

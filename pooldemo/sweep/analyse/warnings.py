@@ -2,7 +2,7 @@
 
 Each rule looks at one trial and says a `Warning_` (code, cause, cure) or nothing. `for_stack` gathers them for the
 verdict, a line for each code with the sizes it happened at. Nothing here changes a number or a verdict; `verdict`
-decides what it refuses to judge.
+decides what it refuses to judge, and `verdict_text.needs` says with which options it would not.
 """
 
 import math
@@ -219,16 +219,16 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
         yield Warning_(
             "unstable-repeats",
             f"repeats at size {_list(unstable)} differ: {digits(min(values))} to {digits(max(values))} requests/s",
-            f"longer trials and more of them: --duration 10 --repeats {2 * len(values) - 1}",
+            "something disturbed them: top shows what else runs",
         )
     if fit and fit.drift > DRIFT:
         yield Warning_(
             "drift",
             f"whole repeats differ by {fit.drift:.0%}: the machine was not as fast all the time",
-            "sizes are compared inside each repeat, so the verdict stands; how much a size carries is less sure",
+            "sizes are compared inside each repeat, so it alone spoils no verdict; what a size carries is less sure",
         )
     if by_size and all(len(values) == 1 for values in by_size.values()):
-        yield Warning_("one-repeat", "each size was measured once: there is no interval", "--repeats 3")
+        yield Warning_("one-repeat", "each size was measured once: there is no interval", "repeat each size")
 
 
 def _of_sweep(plan: Plan, conditions: Conditions) -> Iterator[Warning_]:
