@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pooldemo.management.commands import sweep as command
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
@@ -114,6 +115,19 @@ def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:
     assert "sweep 7: slow of 50 ms with 64 users, sizes 1, 2, 4, 1 repeat, 1 worker: 3 trials" in said
     assert "failed: no server" in said
     assert "pooldemo: " in said
+
+
+def test_it_keeps_what_goes_on_to_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pooldemo.sweep.report.terminal.duration", lambda _: "10 min 15 s")
+    for columns in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=True, width=columns)
+        terminal = Terminal(io.StringIO())
+        terminal.announce(TrialPlan("dbutils-persistent", 128, 10), "warming up", 5, 600)
+        console.print(terminal._progress.get_renderable())
+        (line,) = stream.getvalue().splitlines()
+        assert ("10 min 15 s left, until" in line) == (columns > 40), line
 
 
 def test_it_shows_once_what_the_processes_of_failed_trials_said(trials: Maker) -> None:

@@ -1,5 +1,6 @@
 """`manage.py sweep` as it is typed: real servers, a real Locust, real signals. Windows are short: ratios are judged."""
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from django.core.management import CommandError, call_command
 from served import ROOT, free_port, until
 
 from pooldemo import records
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure import target
 
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -180,7 +184,8 @@ def test_it_says_that_the_database_is_down(tmp_path: Path) -> None:
         (["--html", "docs"], "docs is a folder; give a file"),
         (["--json", "x", "--csv", "x"], "x is given for another report as well"),
         (["--list", "--users", "5"], "leave out --users"),
-        (["--csv", "no/such/folder/x.csv"], "no/such/folder"),
+        (["--csv", "no/such/folder/x.csv"], r"no/such/folder/x.csv \(No such file or directory\): give a file"),
+        (["--json", "no/such/folder/x.json", "--dry-run"], "no report can be written to no/such/folder/x.json"),
     ],
 )
 def test_it_refuses_what_it_cannot_run_in_one_sentence(arguments: list[str], sentence: str) -> None:
@@ -195,6 +200,40 @@ def test_it_starts_nothing_on_a_dry_run(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     assert said.count(" pooldemo at ") == said.count(" persistent at ") == 4
     assert "8 trials, about 1 min" in said
+
+
+@pytest.mark.django_db
+def test_it_leaves_a_sweep_that_is_done_as_it_was_when_it_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = Plan(sizes=(2, 4), repeats=2, users=64)
+    then = Conditions(cpus=64, max_connections=5000, versions={"python": "3.11.0"})
+    row = records.begin(plan, then)
+    for trial in planning.order(plan):
+        records.save_trial(row, TrialResult(trial.stack, trial.size, trial.repeat, rps=40.0 * trial.size))
+    verdicts = judge(plan, records.result(row).trials, then)
+    records.end(row, "done", verdicts)
+    ended_at = records.get(row.pk).ended_at
+    monkeypatch.setattr(target, "conditions", lambda *_: pytest.fail("it asks for today's conditions"))
+    path = tmp_path / "sweep.json"
+    call_command("sweep", "--resume", str(row.pk), "--json", str(path))
+    now = records.get(row.pk)
+    assert (now.status, now.ended_at) == ("done", ended_at)
+    written = SweepResult.from_dict(json.loads(path.read_text()))
+    assert (written.conditions, written.verdicts) == (then, verdicts)
+
+
+@pytest.mark.django_db
+def test_it_says_in_a_sentence_that_its_folder_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(options["dir"]))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(CommandError) as refusal:
+        call_command("sweep", *PLAN)
+    assert "Errno" not in str(refusal.value)
+    assert f"{RUN_FOLDER} cannot be used (Permission denied): a sweep writes to" in str(refusal.value)
+    assert records.listing() == []
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ interrupted, with what was measured saved. Of several stacks the first one named
 import contextlib
 import signal
 import sys
+import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from django.db import DatabaseError, ProgrammingError
 from pooldemo import keeping, models, records
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
 from pooldemo.sweep.measure import adaptive, process, target
@@ -94,10 +96,12 @@ class Command(BaseCommand):
                 code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
         except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
-        except (records.Busy, target.DatabaseDown, OSError) as error:
+        except (records.Busy, target.DatabaseDown) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
+        except OSError as error:
+            raise CommandError(cannot(error), returncode=REFUSED) from error
         except ProgrammingError as error:
-            raise CommandError(f"{str(error).splitlines()[0]}: manage.py migrate", returncode=REFUSED) from error
+            raise CommandError(f"{str(error).splitlines()[0]}: python manage.py migrate", returncode=REFUSED) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
         if code:
@@ -115,7 +119,7 @@ class Command(BaseCommand):
             for sweep in sweeps:
                 terminal.kept(sweep)
             if not sweeps:
-                terminal.say("no sweep is kept yet: manage.py sweep")
+                terminal.say("no sweep is kept yet: python manage.py sweep")
         elif lost := write(options["json"], formats.to_list(sweeps)):
             raise CommandError(lost, returncode=REFUSED)
         return 0
@@ -126,20 +130,27 @@ class Command(BaseCommand):
             row = records.get(options["resume"]) if options["resume"] is not None else None
             plan, done = self._plan(row, options)
             planning.check(plan)
+            reports = open_reports(options)
+            if over(done) and not options["dry_run"]:
+                return show(terminal, judged(done), reports)
             plan = available(plan, terminal, options["resume"])
             now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
-        left = len(planning.order(plan, {result.key for result in done.trials if not result.error}))
         if options["dry_run"]:
-            dry_run(terminal, plan, left)
+            dry_run(terminal, plan, to_run(plan, done))
             return 0
+        RUN_FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=RUN_FOLDER):  # refused now, not in the middle of the first trial
+            pass
         with records.Turn() as turn:
             if row is not None:  # another may have gone on with it until just now
                 row = records.get(row.pk)
                 plan, done = self._plan(row, options)
-            return self._run(terminal, signals, turn, row, plan, now, done, open_reports(options))
+                if over(done):
+                    return show(terminal, judged(done), reports)
+            return self._run(terminal, signals, turn, row, plan, now, done, reports)
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
@@ -162,7 +173,7 @@ class Command(BaseCommand):
         plan = replace(DEFAULT, **given)
         if plan.adaptive:
             plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
-        return plan, SweepResult(plan, Conditions())
+        return plan, SweepResult(plan, Conditions(), status=models.Sweep.Status.RUNNING)
 
     def _run(
         self,
@@ -194,7 +205,7 @@ class Command(BaseCommand):
         def stopping() -> bool:
             return bool(signals)
 
-        run = Run(plan, now, bench, done.trials, stopping, announce)
+        run = Run(plan, conditions, bench, done.trials, stopping, announce)
         keeper = keeping.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
         records.start(row, plan)
         status = models.Sweep.Status.INTERRUPTED
@@ -224,8 +235,6 @@ class Command(BaseCommand):
             if status != models.Sweep.Status.INTERRUPTED:
                 terminal.say(f"! {error}", "red")
             status = models.Sweep.Status.INTERRUPTED
-        terminal.table(run.plan, run.results)
-        terminal.verdicts(verdicts)
         sweep = SweepResult(
             run.plan,
             conditions,
@@ -235,16 +244,38 @@ class Command(BaseCommand):
             status,
             row.started_at.isoformat(timespec="seconds"),
         )
-        lost = write_reports(reports, sweep)
-        if status == models.Sweep.Status.INTERRUPTED:
-            terminal.say(f"interrupted; the rest: manage.py sweep --resume {row.pk}")
-        if lost:
-            raise CommandError(
-                f"{lost}. The sweep is saved; once it can be written: manage.py sweep --resume {row.pk} with the same "
-                "report options",
-                returncode=INTERRUPTED if status == models.Sweep.Status.INTERRUPTED else REFUSED,
-            )
-        return exit_code(status, verdicts[0])
+        return show(terminal, sweep, reports)
+
+
+def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
+    """The table, the verdicts and the reports of a sweep that has ended; its exit code."""
+    terminal.table(sweep.plan, sweep.trials)
+    terminal.verdicts(sweep.verdicts)
+    lost = write_reports(reports, sweep)
+    if sweep.status == models.Sweep.Status.INTERRUPTED:
+        terminal.say(f"interrupted; the rest: python manage.py sweep --resume {sweep.id}")
+    if lost:
+        raise CommandError(
+            f"{lost}. The sweep is saved; once it can be written: python manage.py sweep --resume {sweep.id} with the "
+            "same report options",
+            returncode=INTERRUPTED if sweep.status == models.Sweep.Status.INTERRUPTED else REFUSED,
+        )
+    return exit_code(sweep.status, sweep.verdicts[0])
+
+
+def to_run(plan: Plan, done: SweepResult) -> int:
+    """How many trials of the plan are missing; one that failed is."""
+    return len(planning.order(plan, {result.key for result in done.trials if not result.error}))
+
+
+def over(sweep: SweepResult) -> bool:
+    """Whether it is done: nothing of it is left to run, and its row stays as it is."""
+    return sweep.status == models.Sweep.Status.DONE and not to_run(sweep.plan, sweep)
+
+
+def judged(sweep: SweepResult) -> SweepResult:
+    """Its verdicts drawn anew, by the conditions under which it was measured."""
+    return replace(sweep, verdicts=judge(sweep.plan, sweep.trials, sweep.conditions))
 
 
 def exit_code(status: str, verdict: Verdict) -> int:
@@ -357,8 +388,21 @@ def open_reports(options: dict[str, Any]) -> Reports:
             if not there:
                 file.unlink()  # a sweep that does not come about leaves nothing
         except OSError as error:
-            raise CommandError(f"no report can be written there: {error}", returncode=REFUSED) from error
+            raise CommandError(
+                f"no report can be written to {path} ({error.strerror}): give a file in a folder of yours",
+                returncode=REFUSED,
+            ) from error
     return asked
+
+
+def cannot(error: OSError) -> str:
+    """What the machine refused, in a sentence, and what a sweep needs of it."""
+    if error.filename is None:
+        return f"The machine refuses: {error.strerror or error}"
+    return (
+        f"{error.filename} cannot be used ({error.strerror}): a sweep writes to {RUN_FOLDER}, so sweep in a folder "
+        "that is yours and has room, such as a copy of this one (cp -r . ~/pooldemo)"
+    )
 
 
 def write_reports(reports: Reports, sweep: SweepResult) -> str:

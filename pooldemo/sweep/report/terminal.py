@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pooldemo.sweep import plan as planning
@@ -27,11 +27,11 @@ COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"
 
 
 class _Clockwork(BarColumn):
-    """A bar that fills with time alone."""
+    """A bar that fills with time alone, in what the words beside it leave of the line."""
 
     def render(self, task: Task) -> ProgressBar:
         total_s = task.total or 1.0
-        return ProgressBar(total=total_s, completed=min(task.elapsed or 0.0, total_s), width=30)
+        return ProgressBar(total=total_s, completed=min(task.elapsed or 0.0, total_s))
 
 
 class _Left(ProgressColumn):
@@ -53,8 +53,8 @@ class Terminal:
         self._fancy = self.console.is_terminal and not self.console.no_color and not quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
-            _Clockwork(),
-            _Left(),
+            _Clockwork(table_column=Column(max_width=30)),
+            _Left(table_column=Column(no_wrap=True)),
             console=self.console,
             transient=True,
             disable=not self._fancy,
@@ -92,7 +92,7 @@ class Terminal:
             f"{sweep.id:>5}  {sweep.status:<11}  {sweep.started_at[:16].replace('T', ' ')}  {load_of(sweep)}: {said}"
         )
         if sweep.status == "interrupted":
-            self.console.print(f"       go on: manage.py sweep --resume {sweep.id}")
+            self.console.print(f"       go on: python manage.py sweep --resume {sweep.id}")
 
     def announce(self, trial: TrialPlan, what: str, seconds: float, left_s: float) -> None:
         """What a trial does now, for how long, and how many seconds remain of the whole sweep."""
