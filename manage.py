@@ -1,10 +1,11 @@
-#!/usr/bin/env python
-"""Django's command line for this site. It has the embedded PostgreSQL running before a command that needs one."""
+#!/usr/bin/env python3
+"""Django's command line for this site. Has the embedded PostgreSQL running before a command that needs it begins."""
 
 import io
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any
 
 # These never ask the database. Any other command, of ours or of an app added later, finds it running.
 WITHOUT_DATABASE = {
@@ -17,6 +18,7 @@ WITHOUT_DATABASE = {
     "judge",
     "makemessages",
     "makemigrations",
+    "pool",
     "postgres",
     "startapp",
     "startproject",
@@ -24,43 +26,72 @@ WITHOUT_DATABASE = {
 }
 # These are of use while a given database does not answer, and say themselves that it does not.
 WITHOUT_ANSWER = {"pool", "shell"}
+ENVIRONMENT = Path(__file__).resolve().parent / ".venv"
 
 
-def needs_database(arguments: list[str]) -> bool:
-    """Whether the command line, without the program's name, is of a command that talks to the database."""
-    command = arguments[0] if arguments else "help"
-    if command == "check" and any(each.startswith("--database") for each in arguments):
-        return True
-    return not (command.startswith("-") or command in WITHOUT_DATABASE or {"-h", "--help"} & set(arguments))
+def needs_database(command: str, options: dict[str, Any]) -> bool:
+    """Whether the command of that name, with these options as it has read them, talks to the database."""
+    return bool(options.get("databases")) if command == "check" else command not in WITHOUT_DATABASE
+
+
+def enter_environment() -> None:
+    """Go on in the environment that make has made, where this Python has no Django; or say how to have one."""
+    try:
+        import django  # noqa: F401
+    except ImportError:
+        python = ENVIRONMENT / "bin" / "python"
+        if python.exists() and Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
+            os.execv(python, [str(python), *sys.argv])  # noqa: S606  this program again
+        sys.exit("Django is not installed for this Python. Type: make environment && . .venv/bin/activate")
 
 
 def main() -> None:
+    enter_environment()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a chart's character shows a question mark
             stream.reconfigure(errors="replace")
     from django.conf import settings
-    from django.core.management import execute_from_command_line
+    from django.core.management import BaseCommand, ManagementUtility
 
     from project import refusal
 
-    def refuse(reason: str) -> NoReturn:
-        print(reason, file=sys.stderr)
-        sys.exit(2)
-
     url = "" if settings.EMBEDDED else settings.DATABASE_URL
+
+    def have_database(command: str) -> None:
+        if settings.EMBEDDED is not None:
+            settings.EMBEDDED.ensure_or_exit()
+        elif command not in WITHOUT_ANSWER and (reason := refusal.ask(url)):
+            sys.exit(refused(reason))
+
+    class Utility(ManagementUtility):
+        """Has the database running when a command is about to be executed: it exists, and its options are read."""
+
+        def fetch_command(self, subcommand: str) -> BaseCommand:
+            command = super().fetch_command(subcommand)
+            execute = command.execute
+
+            def execute_with_database(*arguments: Any, **options: Any) -> Any:
+                if needs_database(subcommand, options):
+                    have_database(subcommand)
+                return execute(*arguments, **options)
+
+            command.execute = execute_with_database  # type: ignore[method-assign]
+            return command
+
     try:
-        if needs_database(sys.argv[1:]):
-            if settings.EMBEDDED is not None:
-                settings.EMBEDDED.ensure_or_exit()
-            elif sys.argv[1] not in WITHOUT_ANSWER and (reason := refusal.ask(url)):
-                refuse(reason)
-        execute_from_command_line(sys.argv)
+        Utility(sys.argv).execute()
     except Exception as error:
         reason = refusal.sentence(error, settings.DATABASES["default"], url)
         if reason is None or "--traceback" in sys.argv:
             raise
-        refuse(reason)
+        sys.exit(refused(reason))
+
+
+def refused(reason: str) -> int:
+    """Say why, and the code to exit with."""
+    print(reason, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from served import PATIENCE_S, ROOT, Site, free_port, until
 
@@ -39,6 +41,14 @@ def test_it_says_that_the_site_is_not_running() -> None:
         run("--url", url)
     assert url in str(error.value)
     assert error.value.returncode == 2
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_it_says_that_the_sites_postgresql_is_stopped_too(running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "EMBEDDED", SimpleNamespace(status=lambda: SimpleNamespace(running=running)))
+    with pytest.raises(CommandError) as error:
+        run("--url", f"http://127.0.0.1:{free_port()}")
+    assert (", and its PostgreSQL is stopped. Start it with" in str(error.value)) is not running
 
 
 def test_it_says_that_another_site_is_running(site: Site) -> None:

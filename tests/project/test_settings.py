@@ -1,13 +1,17 @@
 """The settings: each value from the environment is read strictly, or one sentence says what is accepted."""
 
+import contextlib
 import os
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.management.base import BaseCommand
 
 import manage
 from pooldemo.embedded.place import make_local
@@ -151,15 +155,59 @@ def test_its_secret_is_one_for_all_who_ask_at_once_and_its_owners_alone(tmp_path
         ("migrate", True),
         ("sweep --sizes 1,2", True),
         ("shell", True),
-        ("postgres stop", False),
-        ("check --deploy", False),
         ("check --database default", True),
+        ("postgres stop", False),
+        ("pool", False),
+        ("check --deploy", False),
         ("judge sweep.json", False),
         ("", False),
         ("--help", False),
         ("sweep --help", False),
+        ("sweep --userz 3", False),
+        ("migrate --nope", False),
+        ("swep", False),
         ("help sweep", False),
     ],
 )
-def test_its_command_line_starts_the_server_for_commands_that_need_one(line: str, needed: bool) -> None:
-    assert manage.needs_database(line.split()) is needed
+def test_its_command_line_starts_the_server_for_commands_that_need_one(
+    line: str, needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    class Embedded:
+        def ensure_or_exit(self) -> None:
+            started.append(line)
+
+    monkeypatch.setattr(settings, "EMBEDDED", Embedded())
+    monkeypatch.setattr(sys, "argv", ["manage.py", *line.split()])
+    monkeypatch.setattr(BaseCommand, "execute", lambda self, *arguments, **options: "")
+    with contextlib.suppress(SystemExit):
+        manage.main()
+    assert started == [line] * needed
+
+
+def test_its_command_line_goes_on_in_the_environment_that_make_has_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    entered: list[Any] = []
+    monkeypatch.setattr(manage, "ENVIRONMENT", tmp_path / ".venv")
+    monkeypatch.setattr(sys, "argv", ["manage.py", "sweep"])
+
+    def enter(*given: Any) -> None:
+        entered.append(given)
+        sys.exit()
+
+    monkeypatch.setattr(os, "execv", enter)
+    manage.enter_environment()
+    monkeypatch.setitem(sys.modules, "django", None)
+    with pytest.raises(SystemExit, match="Type: make environment && . .venv/bin/activate"):
+        manage.enter_environment()
+    python.parent.mkdir(parents=True)
+    python.touch()
+    with pytest.raises(SystemExit):
+        manage.enter_environment()
+    assert entered == [(python, [str(python), "manage.py", "sweep"])]
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    with pytest.raises(SystemExit, match="make environment"):  # and not for ever
+        manage.enter_environment()

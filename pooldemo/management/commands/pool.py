@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console, Group
 from rich.live import Live
@@ -101,14 +102,20 @@ def look(url: str, comparer: server_connections.Comparer) -> Look:
             text = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(
-            f"The site does not answer at {url} ({error}). Start it with `gunicorn -k gevent project.wsgi`, or name "
-            "another address with --url."
+            f"The site does not answer at {url} ({error}){_stopped()}. Start it with "
+            "`gunicorn -k gevent project.wsgi`, or name another address with --url."
         ) from error
     try:
         pools = overview(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"{url}/pool/ answers {response.status}, but not like this site: give its --url") from error
     return pools, comparer.compare(server_connections.take(pools.application_name), pools)
+
+
+def _stopped() -> str:
+    """That the embedded PostgreSQL does not run either, where the site has one: it is not started to be looked at."""
+    server = getattr(settings, "EMBEDDED", None)
+    return "" if server is None or server.status().running else ", and its PostgreSQL is stopped"
 
 
 def picture(seen: Look) -> Group:
