@@ -11,10 +11,9 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -32,14 +31,18 @@ from pooldemo.sweep.measure.load import LOCUSTFILE
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.trial import Bench
 from pooldemo.sweep.report import formats
-from pooldemo.sweep.report.output import Lasting, write
+from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write, write_reports
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
-Reports = dict[str, Callable[[SweepResult], str]]  # file -> what makes its text
-REPORTS = {"json": formats.to_json, "csv": formats.to_csv, "html": formats.to_html, "markdown": formats.to_markdown}
+REPORTS: Reports = {
+    "json": formats.to_json,
+    "csv": formats.to_csv,
+    "html": formats.to_html,
+    "markdown": formats.to_markdown,
+}
 SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -130,7 +133,7 @@ class Command(BaseCommand):
             row = records.get(options["resume"]) if options["resume"] is not None else None
             plan, done = self._plan(row, options)
             planning.check(plan)
-            reports = open_reports(options)
+            reports = open_reports(options, REPORTS)
             if over(done) and not options["dry_run"]:
                 return show(terminal, judged(done), reports)
             plan = available(plan, terminal, options["resume"])
@@ -363,38 +366,6 @@ def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
     terminal.say(f"{left} trials, about {duration(planning.total_s(plan, left))}; nothing was started")
 
 
-def open_reports(options: dict[str, Any]) -> Reports:
-    """The reports asked for, by their file. Refuses now, not after the sweep, what cannot be written."""
-    asked: Reports = {}
-    for name, make in REPORTS.items():
-        if (path := options[name]) is None:
-            continue
-        if path in asked:
-            raise CommandError(
-                f"--{name} {path} is given for another report as well: give each a file of its own", returncode=REFUSED
-            )
-        asked[path] = make
-        file = Path(path)
-        if path == "-":
-            continue
-        if file.is_dir():
-            raise CommandError(
-                f"no report can be written there: {path or 'an empty name'} is a folder; give a file",
-                returncode=REFUSED,
-            )
-        try:
-            there = file.exists()
-            file.touch()
-            if not there:
-                file.unlink()  # a sweep that does not come about leaves nothing
-        except OSError as error:
-            raise CommandError(
-                f"no report can be written to {path} ({error.strerror}): give a file in a folder of yours",
-                returncode=REFUSED,
-            ) from error
-    return asked
-
-
 def cannot(error: OSError) -> str:
     """What the machine refused, in a sentence, and what a sweep needs of it."""
     if error.filename is None:
@@ -403,8 +374,3 @@ def cannot(error: OSError) -> str:
         f"{error.filename} cannot be used ({error.strerror}): a sweep writes to {RUN_FOLDER}, so sweep in a folder "
         "that is yours and has room, such as a copy of this one (cp -r . ~/pooldemo)"
     )
-
-
-def write_reports(reports: Reports, sweep: SweepResult) -> str:
-    """Each into its file; `-` is standard output. Which could not be written, and why, in a sentence."""
-    return "; ".join(filter(None, (write(path, make(sweep)) for path, make in reports.items())))

@@ -2,10 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from pooldemo.sweep.facts import SweepResult
+
+Reports = dict[str, Callable[[SweepResult], str]]  # file -> what makes its text
 
 
 class Lasting:
@@ -57,6 +61,40 @@ def write(path: str, text: str) -> str:
             _silence(sys.stdout)
         return f"the report {path} could not be written: {error.strerror or error}"
     return ""
+
+
+def open_reports(options: Mapping[str, Any], makers: Reports) -> Reports:
+    """The reports asked for, each of `makers` whose option is given, by their file.
+
+    Raises ValueError now, not after the sweep, where one cannot be written.
+    """
+    asked: Reports = {}
+    for name, make in makers.items():
+        if (path := options[name]) is None:
+            continue
+        if path in asked:
+            raise ValueError(f"--{name} {path} is given for another report as well: give each a file of its own")
+        asked[path] = make
+        file = Path(path)
+        if path == "-":
+            continue
+        if file.is_dir():
+            raise ValueError(f"no report can be written there: {path or 'an empty name'} is a folder; give a file")
+        try:
+            there = file.exists()
+            file.touch()
+            if not there:
+                file.unlink()  # a sweep that does not come about leaves nothing
+        except OSError as error:
+            raise ValueError(
+                f"no report can be written to {path} ({error.strerror}): give a file in a folder of yours"
+            ) from error
+    return asked
+
+
+def write_reports(reports: Reports, sweep: SweepResult) -> str:
+    """Each into its file; `-` is standard output. Which could not be written, and why, in a sentence."""
+    return "; ".join(filter(None, (write(path, make(sweep)) for path, make in reports.items())))
 
 
 def _write(stream: IO[str], text: str) -> None:
