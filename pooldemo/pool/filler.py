@@ -42,7 +42,7 @@ def _fill_one(pool: "Pool", filler: Claim) -> bool:
         looks = 0
         while pause_s := slots.claim_unready(filler, pool.clock()):
             if not pool.look_for_the_gone():
-                looks += 1
+                looks = min(looks + 1, 10)  # the pause has long been the longest then
                 pool.ended.wait(max(pause_s, min(0.001 * 2**looks, _LONGEST_LOOK_S)))
         if filler.slot is None:
             return False

@@ -172,6 +172,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         # `atomic` ends with this. Who was stopped in its COMMIT shall see what stopped it, and not that the connection,
-        # which nobody will use again, cannot be set any more.
-        if not driver.is_lost(self.connection):
+        # which nobody will use again, cannot be set any more. It does not begin without it: its block would not be one.
+        if not (autocommit and driver.is_lost(self.connection)):
             super()._set_autocommit(autocommit)  # type: ignore[misc]

@@ -71,12 +71,12 @@ class PostgresConnector:
         psycopg2 under plain threads cannot be stopped: there only `connect_timeout` limits it.
         """
         wrapper = self.wrapper.without_pool()
-        params = wrapper.get_connection_params()
-        limit = min(float(params.get("connect_timeout") or 0) or math.inf, timeout)
-        if driver.is_psycopg3:
-            params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; it counts in seconds, from two
+        limit = min(float(wrapper.settings_dict["OPTIONS"].get("connect_timeout") or 0) or math.inf, timeout)
         try:
             with green.time_limit(limit):
+                params = wrapper.get_connection_params()  # a PASSWORD that is a callable may hang
+                if driver.is_psycopg3:
+                    params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; in seconds, from two
                 self._connect(wrapper, session, params)
                 session.raw.autocommit = True
                 self._configure(wrapper, session)

@@ -97,14 +97,26 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         yield
 
 
+def _here() -> tuple[Any, int]:
+    """The hub of the calling native thread, and that thread."""
+    import gevent
+
+    return gevent.get_hub(), native("_thread", "get_ident")()
+
+
+# The hub that runs as long as the process does: that of the thread which imports this. The hub of another thread, one
+# of gevent's threadpool for instance, runs no more once that thread has done its work.
+_home = _here() if is_patched() else None
+
+
 def starter() -> Callable[[Callable[[], None]], None]:
-    """The pool's way to do something in the background: on the hub of who calls this, from whatever native thread."""
+    """The pool's way to do something in the background, from whatever native thread: on the process's lasting hub."""
     if not is_patched():
         return start_thread
     import gevent
 
-    hub, native_ident = gevent.get_hub(), native("_thread", "get_ident")
-    home = native_ident()
+    hub, home = _home or _here()
+    native_ident = native("_thread", "get_ident")
 
     def start(work: Callable[[], None]) -> None:
         if native_ident() == home:

@@ -14,6 +14,7 @@ from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
 MODULE = psycopg2
+_SETTINGS = frozenset({"autocommit", "isolation_level", "readonly", "deferrable"})
 
 
 class PooledConnection(ext.connection):
@@ -37,6 +38,11 @@ class PooledConnection(ext.connection):
         session.add_cursor(cursor)
         return cursor
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SETTINGS:
+            self._pool.check_holder()
+        super().__setattr__(name, value)
+
     def commit(self) -> None:
         self._pool.check_holder()
         super().commit()
@@ -53,6 +59,25 @@ class PooledConnection(ext.connection):
         self._pool.check_holder()
         self._pool.dirty = True  # it undoes Django's settings too
         super().reset()
+
+
+def _for_its_holder(name: str) -> Any:
+    """A method of psycopg2's that ends or changes a transaction, for whoever has the connection."""
+    plain = getattr(ext.connection, name)
+
+    def method(self: PooledConnection, *args: Any, **kwargs: Any) -> Any:
+        self._pool.check_holder()
+        return plain(self, *args, **kwargs)
+
+    method.__name__, method.__doc__ = name, plain.__doc__
+    return method
+
+
+for _name in (
+    "set_isolation_level", "set_session", "set_client_encoding", "lobject",
+    "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover",
+):  # fmt: skip
+    setattr(PooledConnection, _name, _for_its_holder(_name))
 
 
 class _Watched:

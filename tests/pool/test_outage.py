@@ -117,6 +117,24 @@ def test_it_keeps_a_slot_empty_until_the_server_has_let_go_of_its_connection():
     assert_whole(pool, connector)
 
 
+def test_it_looks_for_as_long_as_it_takes_the_server_to_let_go():
+    pool, connector = make(MAX_CONNS=1)
+    looks = []
+
+    def gone(connection):
+        looks.append(connection)
+        return len(looks) > 3000
+
+    pool.ended.wait = lambda seconds: None
+    with taken(pool) as (holder,):
+        connector.dirty.add(1)
+        connector.gone = gone
+        holder.give_back()
+    waiter = Holding(pool)
+    assert waiter.has_it().connection == 2
+    waiter.give_back()
+
+
 def test_it_fills_another_slot_meanwhile():
     pool, connector = make(MAX_CONNS=2)
     connector.lingers = {1}

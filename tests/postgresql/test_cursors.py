@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -164,6 +165,44 @@ def test_a_kept_connection_cannot_act_in_anothers_checkout(site: Site) -> None:
         with pytest.raises(InterfaceError):
             call()
     raw.close()
+    greenlet.get()
+    assert db.ask(f"SELECT count(*) FROM {table}") == 2
+
+
+@patched
+def test_a_kept_connection_changes_nothing_in_anothers_transaction(site: Site) -> None:
+    """psycopg2 ends a transaction to change how the next begins."""
+    db = site.database(MAX_CONNS=1)
+    table = site.name("changed")
+    db.ask(f"CREATE TABLE {table} (id int)")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+    with db.request():
+        raw = db.connection.connection
+    inside, go = gevent.event.Event(), gevent.event.Event()
+
+    def another() -> None:
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {table} VALUES (1)")
+            inside.set()
+            go.wait()
+            cursor.execute(f"INSERT INTO {table} VALUES (2)")
+        db.end_request()
+
+    greenlet = gevent.spawn(another)
+    inside.wait()
+    calls: list[Callable[[], Any]] = [lambda: setattr(raw, "autocommit", True)]
+    if not is_psycopg3:
+        calls += [
+            lambda: raw.set_isolation_level(0),
+            lambda: raw.set_session(readonly=True),
+            lambda: raw.set_client_encoding("LATIN1"),
+            lambda: setattr(raw, "isolation_level", 3),
+            raw.tpc_recover,
+        ]
+    for call in calls:
+        with pytest.raises(InterfaceError):
+            call()
+    go.set()
     greenlet.get()
     assert db.ask(f"SELECT count(*) FROM {table}") == 2
 

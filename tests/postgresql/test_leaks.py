@@ -4,7 +4,7 @@ import contextlib
 
 import gevent
 import pytest
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3
 
 from .elsewhere import patched
@@ -332,3 +332,19 @@ if is_psycopg3:
         db.end_request()
         assert site.observe(f"SELECT id FROM {table}") == []
         assert db.ask("SELECT 1") == 1
+
+    @patched
+    def test_atomic_that_begins_while_rows_stream_in_is_no_silent_autocommit(site: Site) -> None:
+        db = site.database(MAX_CONNS=1)
+        table = site.name("streamed")
+        db.ask(f"CREATE TABLE {table} (id int)")
+        site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+        with contextlib.suppress(ValueError, Error), db.connection.cursor() as cursor:
+            rows = cursor.cursor.stream("SELECT generate_series(1, 3)")
+            next(rows)
+            with transaction.atomic(using=db.alias):
+                list(rows)
+                cursor.execute(f"INSERT INTO {table} VALUES (1)")
+                raise ValueError
+        db.end_request()
+        assert site.observe(f"SELECT id FROM {table}") == []

@@ -65,6 +65,30 @@ def test_a_password_may_be_a_callable(site: Site) -> None:
 
 
 @patched
+def test_a_password_that_hangs_takes_no_slot_for_ever(site: Site) -> None:
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(1)
+        if len(asked) == 1:
+            gevent.sleep(600)  # the service that gives it is down
+        return "a token"
+
+    db = site.database({"PASSWORD": token}, connect_timeout="1", MAX_CONNS=1, POOL_TIMEOUT=30)
+    with pytest.raises(OperationalError, match="took longer"):
+        db.ask()
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_the_first_query_may_come_from_a_native_thread(site: Site) -> None:
+    """The hub of gevent's threadpool runs no more afterwards: what the pool does in the background needs another."""
+    db = site.database(MAX_CONNS=3, POOL_TIMEOUT=30)
+    gevent.get_hub().threadpool.apply(db.ask)
+    assert len(db.fill(3)) == 3
+
+
+@patched
 def test_a_changed_option_makes_the_old_pool_close_at_once(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
     old, pid = db.pool, db.ask()
