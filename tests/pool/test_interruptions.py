@@ -38,6 +38,7 @@ class Interrupted:
         self.me = threading.get_ident()
         self.error: BaseException | None = None
         old = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 tells of opcodes only where this was set beforehand
         sys.settrace(self._called)
         try:
             work()
@@ -54,6 +55,7 @@ class Interrupted:
     def _called(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(HERE) or threading.get_ident() != self.me:
             return None
+        frame.f_trace = self._inside  # Python 3.13 hears the next wish only of a frame that has one
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._inside
 
