@@ -7,6 +7,7 @@ instead of closing them. This gives it one, and leaves the rest to Django.
 from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import ProgrammingError
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base, client
 
@@ -173,5 +174,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _set_autocommit(self, autocommit: bool) -> None:
         # `atomic` ends with this. Who was stopped in its COMMIT shall see what stopped it, and not that the connection,
         # which nobody will use again, cannot be set any more. It does not begin without it: its block would not be one.
-        if not (autocommit and driver.is_lost(self.connection)):
-            super()._set_autocommit(autocommit)  # type: ignore[misc]
+        if driver.is_lost(self.connection):
+            if autocommit:
+                return
+            if not self.connection.closed:
+                raise ProgrammingError("a statement of this connection has not ended, a stream perhaps: end it before")
+        super()._set_autocommit(autocommit)  # type: ignore[misc]

@@ -133,8 +133,10 @@ class _WatchedNamed(_Watched):
 
     def close(self) -> None:
         if not self.over:
+            failed = self.connection.get_transaction_status() == ext.TRANSACTION_STATUS_INERROR
             super().close()  # type: ignore[misc]
-            self.connection._pool.held.discard(self.name)
+            if not failed:  # or psycopg2 has sent nothing, and the server has it still
+                self.connection._pool.held.discard(self.name)
 
     def fetchone(self) -> Any:
         self._check()
@@ -266,11 +268,19 @@ class PostgresSession(Session):
 
     def end_checkout(self) -> None:
         super().end_checkout()
+        self._forget_what_was_told()
+
+    def clean(self) -> None:
+        super().clean()
+        self._forget_what_was_told()  # a reset reads what had come meanwhile
+
+    def _forget_what_was_told(self) -> None:
+        """Notices have words of the last holder's; who holds it may have put a list of its own there."""
         raw = self.raw
-        if raw.notices:
-            raw.notices.clear()  # they have words of the last holder's
-        if raw.notifies:
-            raw.notifies.clear()
+        if raw.notices or type(raw.notices) is not list:
+            raw.notices = []
+        if raw.notifies or type(raw.notifies) is not list:
+            raw.notifies = []
 
     def end_cursor(self, cursor: Any) -> None:
         if cursor.name is None:

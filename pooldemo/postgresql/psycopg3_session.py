@@ -79,7 +79,7 @@ class PooledConnection(psycopg.Connection[Any]):
         if name not in _STATEMENTS:
             if name not in _QUIET:
                 session.dirty = True
-            elif name == "_close_gen":
+            elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
             return super().wait(gen, *args, **kwargs)
         seen = gen.gi_frame.f_locals
@@ -162,6 +162,11 @@ class PostgresSession(Session):
 
     def end_cursor(self, cursor: Any) -> None:
         cursor._close()
+
+    def clean(self) -> None:
+        super().clean()
+        if backlog := getattr(self.raw, "_notifies_backlog", None):  # what a reset read came for the last holder
+            backlog.clear()
 
     def end_checkout(self) -> None:
         super().end_checkout()

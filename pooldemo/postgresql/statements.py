@@ -25,7 +25,8 @@ _PLAIN_VERBS = tuple(
 _LOCAL_SETS = ("set local ", "set transaction ", "set constraints ")
 # Functions that change the session, or run a query that is given as text.
 _SUSPECTS = (
-    "set_config", "advisory_lock", "setseed", "nextval", "setval", "query_to_xml", "ts_stat", "ts_rewrite", "crosstab",
+    "set_config", "set_limit", "advisory_lock", "setseed", "nextval", "setval", "query_to_xml", "ts_stat", "ts_rewrite",
+    "crosstab",
     'u&"',  # an identifier whose letters are escaped can be any of these
 )  # fmt: skip
 _LASTING = ("dblink", "origin_session")

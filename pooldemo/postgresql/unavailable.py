@@ -10,6 +10,7 @@ from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 
 _POOL_ERRORS = ("PoolTimeout", "PoolFull", "PoolClosed", "TooManyRequests")  # the last one is psycopg_pool's PoolFull
 _NO_SLOT_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
+_CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
 _TOO_MANY_CONNECTIONS = "53300"
 
@@ -38,6 +39,12 @@ def unavailable(error: BaseException) -> Unavailable | None:
         return None
     if sqlstate == _TOO_MANY_CONNECTIONS or any(words in text for words in _NO_SLOT_TEXTS):
         return Unavailable("TooManyConnections", f"PostgreSQL takes no more connections: {text}", 1)
+    if (
+        isinstance(error, InterfaceError)
+        and "connection already closed" not in text
+        and "connection is closed" not in text
+    ):
+        return None  # a cursor that was used wrongly
     if not sqlstate or sqlstate.startswith(("08", "57P")):
         return Unavailable("DatabaseDown", f"PostgreSQL cannot be reached or ended the connection: {text}", 5)
     return None

@@ -316,6 +316,35 @@ def test_a_transaction_begun_as_text_does_not_leak(site: Site) -> None:
     assert site.observe(f"SELECT id, count(*) FROM {table} GROUP BY id") == [(1, 10)]
 
 
+@patched
+def test_a_notification_does_not_reach_the_next_request(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    channel = site.name("told")
+    with db.request() as cursor:
+        cursor.execute(f"LISTEN {channel}")
+        site.observe(f"SELECT pg_notify('{channel}', 'for the first')")
+    with db.request() as cursor:
+        cursor.execute("SELECT 1")
+        raw = db.connection.connection
+        told = list(raw.notifies(timeout=0)) if is_psycopg3 else raw.notifies
+        assert told == []
+
+
+@patched
+def test_a_held_cursor_that_could_not_be_closed_does_not_outlive_its_checkout(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    with contextlib.suppress(DatabaseError), db.request():
+        db.connection.ensure_connection()
+        cursor = db.connection.create_cursor(name="held")
+        cursor.execute("SELECT generate_series(1, 10)")
+        cursor.fetchone()
+        with transaction.atomic(using=db.alias), db.connection.cursor() as other:
+            with contextlib.suppress(DatabaseError):
+                other.execute("SELECT 1/0")
+            cursor.close()
+    assert db.ask("SELECT count(*) FROM pg_cursors WHERE name = 'held'") == 0
+
+
 if is_psycopg3:
 
     @patched
