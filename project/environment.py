@@ -10,13 +10,14 @@ from urllib.parse import unquote, urlsplit
 import environ
 
 from pooldemo.pool.errors import OptionError
-from pooldemo.pool.options import Options
+from pooldemo.pool.options import ROWS, Options
 
 SCHEMES = ("postgres", "postgresql")
 URL_FORM = "postgres://user:password@host:5432/name?MAX_CONNS=20"
 SITE_MAX_CONNS = 20
 POOL_VARIABLES = ("MAX_CONNS", "REUSE_CONNS", "POOL_TIMEOUT", "MAX_WAITING")  # the pool options with a variable each
 CONNECTION_KEYS = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
+KNOWN = {row.name for row in ROWS}
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -57,6 +58,10 @@ def database(url: str, variables: Mapping[str, str]) -> dict[str, Any]:
     except OptionError as error:
         raise SettingError(f"{error} It stands in the environment or in DATABASE_URL's query.") from error
     libpq = {key: value for key, value in options.items() if not key.isupper()}
+    if small := next((key for key in libpq if key.upper() in KNOWN), ""):
+        raise SettingError(
+            f"DATABASE_URL={without_password(url)!r}: {small!r} is no option of libpq; did you mean {small.upper()}?"
+        )
     config["OPTIONS"] = libpq | {name: getattr(read, name.lower()) for name in pool}
     return config
 

@@ -30,7 +30,11 @@ def _secret() -> str:
         make_local(LOCAL_DIR)
         return install_secret(LOCAL_DIR / "secret_key")
     except OSError as error:
-        raise SettingError(f"the secret of this install cannot be kept ({error}): set SECRET_KEY") from error
+        raise SettingError(
+            f"{error.filename or LOCAL_DIR} cannot be written ({error.strerror}), where the secret of this install is "
+            "kept: set SECRET_KEY to a long random text. A sweep and the embedded PostgreSQL write there as well: for "
+            "them, work in a copy of this folder that is yours (cp -r . ~/pooldemo)"
+        ) from error
 
 
 try:

@@ -1,5 +1,6 @@
 """What the documents say is true of the code: targets, commands, options, links, tables and the layout."""
 
+import ast
 import json
 import re
 import subprocess
@@ -69,6 +70,41 @@ def test_it_names_only_commands_and_options_that_exist() -> None:
                     assert re.search(rf"{option}\b", help_of(command)), f"{document.name}: {line}"
                 assert help_of(command)
     assert seen
+
+
+TYPED = re.compile(r"python manage\.py [a-z]|gunicorn -k|locust -f")
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/settings.md", "docs/timeline.md", "docs/stacks.md"])
+def test_it_says_what_to_type_first_in_a_new_shell(path: str) -> None:
+    lines = list(code(ROOT / path))
+    assert any(TYPED.match(line) for line in lines)
+    assert ". .venv/bin/activate" in lines
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in sorted(ROOT.glob("pooldemo/templates/**/*.html")) if "card" not in each.name], ids=str
+)
+def test_its_pages_say_what_to_type_first_in_a_new_shell(path: Path) -> None:
+    text = path.read_text()
+    assert not (TYPED.search(text) or "{{ again }}" in text) or "<code>. .venv/bin/activate</code>" in text
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a module that are no docstrings."""
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    alone = {id(node.value) for node in tree if isinstance(node, ast.Expr)}
+    for node in tree:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.value
+
+
+def test_it_shows_commands_as_they_are_typed() -> None:
+    bare = re.compile(r"(?<!python )\bmanage\.py [a-z]+(?![\w.])")
+    files = [*(ROOT / "pooldemo").rglob("*.py"), *(ROOT / "project").rglob("*.py")]
+    shown = [(file.name, text) for file in files for text in texts(file)]
+    shown += [(file.name, line) for file in DOCUMENTS if file.name != "CHANGELOG.md" for line in code(file)]
+    assert [(where, text) for where, text in shown if bare.search(text)] == []
 
 
 def test_it_links_only_to_files_that_exist() -> None:

@@ -82,7 +82,7 @@ def choose(found: Iterable[Binaries], account: Account, major: int | None, copie
         raise EmbeddedError(
             f"the data were made by PostgreSQL {major}, and this machine has only "
             f"{'; '.join(map(str, everything))}. Install PostgreSQL {major}, or set DATABASE_URL to a server that "
-            "runs, or give the data up: manage.py postgres reset"
+            "runs, or give the data up: python manage.py postgres reset"
         )
     for each in fitting:
         if account.can_reach(each.folder / "postgres"):

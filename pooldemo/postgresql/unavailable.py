@@ -34,7 +34,7 @@ def unavailable(error: BaseException) -> Unavailable | None:
         return None
     sqlstate = getattr(error.__cause__, "pgcode", None) or getattr(error.__cause__, "sqlstate", None) or ""
     if isinstance(error, ProgrammingError) and sqlstate == _UNDEFINED_TABLE:
-        return Unavailable("NotMigrated", f"{text.splitlines()[0]}: run manage.py migrate", 5)
+        return Unavailable("NotMigrated", f"{text.splitlines()[0]}: run python manage.py migrate", 5)
     if not isinstance(error, OperationalError | InterfaceError):
         return None
     if sqlstate == _TOO_MANY_CONNECTIONS or any(words in text for words in _NO_SLOT_TEXTS):

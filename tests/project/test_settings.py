@@ -59,10 +59,12 @@ def test_it_takes_none_for_no_limit_and_an_empty_variable_for_none_given() -> No
     [
         ("nonsense", {}, "DATABASE_URL='nonsense' is no PostgreSQL address. Give postgres://"),
         ("mysql://me:secret@host/shop", {}, r"DATABASE_URL='mysql://me:\*\*\*@host/shop' is no PostgreSQL address"),
-        ("postgres://me:secret@host:port/shop", {}, "Port could not be cast to integer value as 'port'"),
+        ("postgres://me:secret@host:port/shop", {}, "cannot be read. Give postgres://"),
         ("postgres://host", {}, "names no database"),
         (f"{URL}?MAX_CONNS=many", {}, "MAX_CONNS='many' is not accepted: give a whole number from 1"),
         (f"{URL}?MAX_CON=5", {}, "unknown pool option 'MAX_CON'; did you mean MAX_CONNS?"),
+        (f"{URL}?max_conns=5", {}, "'max_conns' is no option of libpq; did you mean MAX_CONNS?"),
+        (f"{URL}?Pool_Timeout=5", {}, "did you mean POOL_TIMEOUT?"),
         (URL, {"MAX_CONNS": "0"}, "MAX_CONNS='0' is not accepted"),
         (URL, {"POOL_TIMEOUT": "nan"}, "POOL_TIMEOUT='nan' is not accepted"),
         (URL, {"REUSE_CONNS": "30"}, "REUSE_CONNS=30 is not accepted: give at most MAX_CONNS, which is 20"),
@@ -184,6 +186,25 @@ def test_its_command_line_starts_the_server_for_commands_that_need_one(
     with contextlib.suppress(SystemExit):
         manage.main()
     assert started == [line] * needed
+
+
+def test_it_says_what_helps_where_its_folder_cannot_be_written(tmp_path: Path) -> None:
+    refuse = (
+        "import project.secret as s\n"
+        "def install(path): raise PermissionError(13, 'Permission denied', str(path))\n"
+        "s.install_secret = install\n"
+        "import project.settings"
+    )
+    ended = run("-c", refuse, DATABASE_URL=URL, SECRET_KEY="")
+    assert ended.returncode == 2
+    for part in (
+        "secret_key cannot be written (Permission denied)",
+        "set SECRET_KEY",
+        "A sweep",
+        "copy of this folder",
+    ):
+        assert part in ended.stderr
+    assert "Errno" not in ended.stderr
 
 
 def test_its_command_line_goes_on_in_the_environment_that_make_has_made(

@@ -102,6 +102,7 @@ class Command(BaseCommand):
         self.say(
             "\nGo on:  make run             the site with its workloads, on this pool"
             "\n        make sweep           a longer sweep, your sizes: make sweep ARGS='--users 64 --sizes 8,16,32,64'"
+            "\n        . .venv/bin/activate     in each new shell, before python manage.py, gunicorn or locust"
             "\n        docs/moving-from-geventpool.md, docs/options.md   the pool in a project of yours"
         )
 

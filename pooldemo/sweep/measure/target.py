@@ -57,7 +57,7 @@ def connect(database_url: str) -> Any:
         connection = psycopg2.connect(libpq_url(database_url), application_name=OBSERVER, connect_timeout=5)
     except psycopg2.Error as error:
         raise DatabaseDown(
-            f"PostgreSQL does not answer: {str(error).strip()}. Start it (manage.py postgres start), or set "
+            f"PostgreSQL does not answer: {str(error).strip()}. Start it (python manage.py postgres start), or set "
             "DATABASE_URL to one that runs"
         ) from error
     connection.autocommit = True
