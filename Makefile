@@ -96,7 +96,7 @@ workloads: $(RUNTIME) ## sweep every workload twice, write docs/workloads.md (40
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
-chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (8 minutes)
+chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (10 minutes)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(filter-out requirements/django61.in,$(wildcard requirements/*.in)))

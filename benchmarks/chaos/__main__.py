@@ -1,6 +1,6 @@
 """`python -m benchmarks.chaos` (`make chaos`): let everything go wrong under load, and write docs/chaos.md.
 
-Each fault happens to each stack, under a real gunicorn and Locust, over a PostgreSQL of its own. About eight minutes;
+Each fault happens to each stack, under a real gunicorn and Locust, over a PostgreSQL of its own. About ten minutes;
 `--only NAME`, which may be given several times, lets happen what is named and leaves the page as it is.
 Exit code 1: `pooldemo` broke a promise.
 """

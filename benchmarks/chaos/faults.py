@@ -7,12 +7,14 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psutil
 
 from benchmarks.chaos.scene import SIZE, WORKERS, Fault, Scene
 
 FROZEN_S = 5.0
+ROTATIONS = 3
 AWAY_S = 2.0  # for networks that are cut, and for a limit
 CAP = WORKERS * SIZE
 TERMINATE_SQL = """
@@ -22,11 +24,11 @@ TERMINATE_SQL = """
 FAULTS: list[Fault] = []
 
 
-def fault(about: str, proxied: bool = False, workers_end: bool = False) -> Callable[[Callable[[Scene], None]], Fault]:
-    """Put a function into the table, under its own name."""
+def fault(about: str, **traits: bool) -> Callable[[Callable[[Scene], None]], Fault]:
+    """Put a function into the table, under its own name, with the traits that `Fault` names."""
 
     def add(happen: Callable[[Scene], None]) -> Fault:
-        made = Fault(happen.__name__.replace("_", "-"), about, happen, proxied, workers_end)
+        made = Fault(happen.__name__.replace("_", "-"), about, happen, **traits)
         FAULTS.append(made)
         return made
 
@@ -96,6 +98,62 @@ def limit(scene: Scene) -> None:
             cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")
 
 
+@fault(
+    "each login takes 1 s; every connection is terminated, and 30 more clients send queries for 4 s, which a "
+    "request timeout of 0.5 to 1.5 s ends, most of them while they connect",
+    logins=True,
+)
+def slow_login(scene: Scene) -> None:
+    with scene.sql() as cursor:  # from before: the superuser's next login would take a second too
+        try:
+            cursor.execute("ALTER SYSTEM SET post_auth_delay = 1")
+            cursor.execute("SELECT pg_reload_conf()")
+            stop_logins(scene, cursor, 4.0)
+        finally:
+            cursor.execute("ALTER SYSTEM RESET post_auth_delay")
+            cursor.execute("SELECT pg_reload_conf()")
+
+
+def stop_logins(scene: Scene, cursor: Any, for_s: float) -> None:
+    """Terminate what is open, as soon as it has logged in, while clients give up connecting."""
+    ends_s = time.monotonic() + for_s
+
+    def give_up(seed: int) -> None:
+        chance = random.Random(seed)
+        while (left_s := ends_s - time.monotonic()) > 0:
+            if seed % 31 == 0:
+                cursor.execute(TERMINATE_SQL, [f"{scene.name}/", 1000])
+                time.sleep(min(left_s, 1.3))  # time to log in, and a little
+            else:
+                _post(
+                    scene, f"/chaos/?id={chance.getrandbits(62)}&ms=100&limit_s={chance.choice([0.5, 0.9, 1.2, 1.5])}"
+                )
+
+    _by_many(31, give_up)
+
+
+@fault(
+    f"the role's password is changed {ROTATIONS} times, in the file from which the site takes it and in PostgreSQL, "
+    "and every connection is terminated",
+    password=True,
+)
+def rotate(scene: Scene) -> None:
+    assert scene.password
+    with scene.passwords_asked(), scene.sql() as cursor:
+        for number in range(ROTATIONS):
+            scene.password.write_text(f"number {number}")
+            cursor.execute(f"ALTER ROLE pooldemo PASSWORD 'number {number}'")
+            cursor.execute(TERMINATE_SQL, [f"{scene.name}/", 1000])
+            time.sleep(1)
+
+
+@fault("PostgreSQL's primary is stopped, its standby is promoted, and the address leads there", proxied=True, led=True)
+def promote(scene: Scene) -> None:
+    assert scene.leader
+    scene.leader.switch()
+    scene.proxy.lead(str(scene.postgresql.place.sockets[0]))
+
+
 @fault("one of the workers is killed with SIGKILL; gunicorn starts another", workers_end=True)
 def worker_killed(scene: Scene) -> None:
     scene.master.children()[0].kill()
@@ -144,16 +202,20 @@ def timeouts(scene: Scene) -> None:
     def run_out(seed: int) -> None:
         chance = random.Random(seed)
         while time.monotonic() < ends_s:
-            client = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
-            try:
-                client.request("POST", f"/chaos/?id={chance.getrandbits(62)}&ms=5000&limit_s=1")
-                client.getresponse().read()
-            except OSError:
-                continue  # no answer in 20 s: the users, who wait as well, are counted
-            finally:
-                client.close()
+            _post(scene, f"/chaos/?id={chance.getrandbits(62)}&ms=5000&limit_s=1")
 
     _by_many(20, run_out)
+
+
+def _post(scene: Scene, path: str) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
+    try:
+        client.request("POST", path)
+        client.getresponse().read()
+    except OSError:
+        pass  # no answer in 20 s: the users, who wait as well, are counted
+    finally:
+        client.close()
 
 
 def _by_many(clients: int, body: Callable[[int], None]) -> None:

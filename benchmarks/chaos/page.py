@@ -96,7 +96,7 @@ def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Condi
     return f"""# When things go wrong
 
 What `pooldemo` and the stock library, django-db-geventpool (`geventpool`), do when PostgreSQL, the network, gunicorn or
-the clients fail under load. Made by `make chaos`, which takes about eight minutes and writes this page;
+the clients fail under load. Made by `make chaos`, which takes about ten minutes and writes this page;
 `make chaos ARGS="--only restart"` lets one thing happen and prints its rows.
 
 {markdown(outcomes)}
@@ -114,7 +114,8 @@ the clients fail under load. Made by `make chaos`, which takes about eight minut
   all slots worked again, and for {RECOVERY_S + AFTER_S:g} s at most.
 - **above the cap**: the most connections that PostgreSQL showed of one worker beyond its MAX_CONNS at any moment,
   warm-up included, and for how long. Where the network fails they are counted at the worker's end instead: only the
-  network knows that the others are no more, and PostgreSQL finds out at its next look.
+  network knows that the others are no more, and PostgreSQL finds out at its next look. Where logins are slow, those
+  that log in are counted too, all workers together.
 - **slots lost**: those that did no work at the end; of `pooldemo` also those that `/pool/` says are taken when nobody
   asks.
 - **still running**: queries that PostgreSQL works on {RUNNING_S:g} s after the fault and that nobody waits for.
@@ -122,7 +123,8 @@ the clients fail under load. Made by `make chaos`, which takes about eight minut
   ledger then has not exactly these two, or of any other request one or a double.
 
 The stock library is the faster one wherever it is above its cap: it uses more connections than it was given. Where it
-keeps to the cap after the fault, and loses no slot, `never` says no more than that.
+keeps to the cap after the fault, and loses no slot, `never` says no more than that. In `rotate` it has the password
+that stood in the file when its worker began, for it takes no callable; `pooldemo` is given one that reads the file.
 
 ## The faults
 

@@ -88,6 +88,10 @@ class Proxy:
         """How many connections the clients have open now, by the name that they gave themselves."""
         return Counter(end.name for end in list(self.ends) if isinstance(end, _Door) and end.name)
 
+    def lead(self, path: str) -> None:
+        """To which socket those who come from now on are led."""
+        self._path = path
+
     def refuse(self, yes: bool) -> None:
         """Whether those who come from now on are turned away."""
         self._refuses = yes

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import psutil
 
 from benchmarks.chaos import outcome
+from benchmarks.chaos.leader import Leader
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.watch import Watch
@@ -35,6 +36,7 @@ RUNNING_S = 2.0  # by then no query may run any more that nobody waits for
 RECOVERY_S = 12.0  # for every slot to work again; a worker takes two seconds to start, on a busy machine more
 USERS_FILE = Path(__file__).with_name("users.py")
 SUPERUSER = "postgres"
+PASSWORD_FILE = "CHAOS_PASSWORD_FILE"  # names the file from which the site under fault takes its password
 # Without a constraint, so that a double would be seen.
 LEDGER_SQL = "CREATE TABLE IF NOT EXISTS chaos_ledger (id bigint, part integer)"
 LOG_SQL = (
@@ -49,7 +51,8 @@ class Fault:
     """One thing that goes wrong. `happen` blocks for as long as it lasts.
 
     `proxied`: the server reaches PostgreSQL through the scene's proxy. `workers_end`: it ends gunicorn's workers, whose
-    requests nobody can answer.
+    requests nobody can answer. `logins`: those that log in are counted too while it lasts. `password`: the server takes
+    its password from the scene's file. `led`: at first it is led to a primary of which PostgreSQL is the standby.
     """
 
     name: str
@@ -57,13 +60,26 @@ class Fault:
     happen: Callable[["Scene"], None]
     proxied: bool = False
     workers_end: bool = False
+    logins: bool = False
+    password: bool = False
+    led: bool = False
 
 
 class Scene:
     """What a fault may lay hands on: PostgreSQL, the server under test, the network between them, other clients."""
 
-    def __init__(self, postgresql: Any, stack: Stack, proxy: Proxy | None, ledger: Ledger, stop: ExitStack) -> None:
+    def __init__(
+        self,
+        postgresql: Any,
+        stack: Stack,
+        proxy: Proxy | None,
+        ledger: Ledger,
+        stop: ExitStack,
+        password: Path | None = None,
+        leader: Leader | None = None,
+    ) -> None:
         self.postgresql, self.stack, self._ledger, self._stop = postgresql, stack, ledger, stop
+        self.password, self.leader = password, leader
         self._proxy = proxy
         self.admin_url: str = postgresql.place.url(SUPERUSER, "pooldemo")
         self.name = f"chaos-{stack.name}-{os.getpid()}-{time.monotonic_ns() % 10**6}"
@@ -83,7 +99,8 @@ class Scene:
     def serve(self) -> None:
         """Start the server under test, for the second time on the same port."""
         url = f"postgresql://pooldemo@127.0.0.1:{self._proxy.port}/pooldemo" if self._proxy else self.postgresql.url
-        with patch.dict(os.environ, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
+        more = {PASSWORD_FILE: str(self.password)} if self.password else {}
+        with patch.dict(os.environ, more, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
             self.server = Server(self.stack, SIZE, WORKERS, USERS, url, self._ledger, self.name, self._port)
         self._stop.enter_context(self.server)
         self._port = self.server.port
@@ -98,6 +115,23 @@ class Scene:
         """The server's own process and its children."""
         parent = psutil.Process(self.postgresql.status().pid)
         return [parent, *parent.children()]
+
+    @contextmanager
+    def passwords_asked(self) -> Iterator[None]:
+        """PostgreSQL lets the servers' role in with its password alone, until the block ends."""
+        access: Path = self.postgresql.place.data / "pg_hba.conf"
+        usual = access.read_text()
+        try:
+            access.write_text(f"local all pooldemo scram-sha-256\n{usual}")
+            self._reload()
+            yield
+        finally:
+            access.write_text(usual)
+            self._reload()
+
+    def _reload(self) -> None:
+        with self.sql() as cursor:
+            cursor.execute("SELECT pg_reload_conf()")
 
     @contextmanager
     def sql(self) -> Iterator[Any]:
@@ -123,17 +157,24 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
     """
     with ExitStack() as stop:
         folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        proxy = stop.enter_context(Proxy(str(postgresql.place.sockets[0]))) if fault.proxied else None
+        leader = stop.enter_context(Leader(postgresql)) if fault.led else None
+        path = leader.path if leader else str(postgresql.place.sockets[0])
+        proxy = stop.enter_context(Proxy(path)) if fault.proxied else None
         stack = _under_fault(stacks.get(stack_name))
         plan = Plan(stacks=(stack_name,), ms=MS, users=USERS, workers=WORKERS, duration_s=60)
-        scene = Scene(postgresql, stack, proxy, ledger, stop)
+        password = folder / "password" if fault.password else None
+        if password:
+            password.write_text("unused")
+        scene = Scene(postgresql, stack, proxy, ledger, stop, password, leader)
         load = stop.enter_context(Load(plan, scene.port, USERS_FILE, folder, ledger))
         watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE, proxy.clients if proxy else None))
         load.go()
         time.sleep(SETTLE_S + before_s)
+        watch.cap, watch.with_logins = WORKERS * SIZE, fault.logins
         began_at_s = time.time()
         fault.happen(scene)
         ended_at_s = time.time()
+        watch.with_logins = False
         time.sleep(RUNNING_S)
         running = watch.still_running()
         while watch.most_at_work(time.time() - 1) < WORKERS * SIZE and time.time() < ended_at_s + RECOVERY_S:
@@ -146,7 +187,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         lost, notes = _lost(scene, watch, at_work)
         during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
         failed = outcome.failures(during, until_s)
-        begun = outcome.had_begun(failed, _log(postgresql), began_at_s)
+        begun = outcome.had_begun(failed, _log(postgresql, leader), began_at_s)
         others = [each for each in failed if each not in begun]
         gone = [each for each in others if fault.workers_end and each.outcome.startswith(outcome.GONE)]
         notes += sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]
@@ -164,8 +205,8 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
             before_rps=before_rps,
             lasted_s=round(ended_at_s - began_at_s, 1),
             full_s=outcome.full_again(successes, before_rps, began_at_s, until_s),
-            above=max(0, max(watch.peaks.values(), default=0) - SIZE),
-            above_s=round(max(watch.above_s.values(), default=0.0), 2),
+            above=max(0, max(watch.peaks.values(), default=0) - SIZE, watch.most),
+            above_s=round(max([*watch.above_s.values(), watch.most_s]), 2),
             lost=lost,
             running=running,
             acknowledged=len(acknowledged),
@@ -207,9 +248,9 @@ def _lost(scene: Scene, watch: Watch, at_work: int) -> tuple[int, list[str]]:
     return max(missing, WORKERS * SIZE - capacity, opened - idle), [] if whole else [said]
 
 
-def _log(postgresql: Any) -> bytes:
-    """PostgreSQL's log; a start begins a new one and keeps the last."""
-    paths = (postgresql.log.with_suffix(".log.old"), postgresql.log)
+def _log(postgresql: Any, leader: Leader | None) -> bytes:
+    """PostgreSQL's log, its leader's first; a start begins a new one and keeps the last."""
+    paths = (*([leader.log] if leader else []), postgresql.log.with_suffix(".log.old"), postgresql.log)
     return b"".join(path.read_bytes() for path in paths if path.exists())
 
 

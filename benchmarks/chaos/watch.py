@@ -16,8 +16,10 @@ from pooldemo.sweep.measure.observe import Poll
 EVERY_S = 0.01
 LOOK_SQL = """
     SELECT application_name, count(*), count(*) FILTER (WHERE state <> 'idle' AND query LIKE '%%chaos_ledger%%')
-    FROM pg_stat_activity WHERE starts_with(application_name, %s) GROUP BY 1
+    FROM pg_stat_activity WHERE starts_with(application_name, %s)
+    OR (backend_type = 'client backend' AND usesysid IS NULL AND application_name = '') GROUP BY 1
 """
+LOGS_IN = ""  # has no name yet, and PostgreSQL does not know its user
 STILL_SQL = """
     SELECT count(*) FROM pg_stat_activity
     WHERE starts_with(application_name, %s) AND state = 'active' AND query LIKE '%%chaos_ledger%%'
@@ -31,7 +33,11 @@ class Watch(Poll):
     While PostgreSQL is away nothing is seen. `peaks` are the most connections by worker, `above_s` the seconds for
     which a worker was seen with more than `size`. Where a network is between that fails, `clients` counts the
     connections by worker: PostgreSQL goes on counting those of which only the network knows that they are no more.
+    While `with_logins` is set, `most` and `most_s` tell of all connections together, those that log in among them: the
+    most beyond `cap`, and for how long.
     """
+
+    with_logins = False
 
     def __init__(self, url: str, name: str, size: int, clients: Callable[[], Mapping[str, int]] | None = None) -> None:
         super().__init__(self._note, EVERY_S)
@@ -39,6 +45,7 @@ class Watch(Poll):
         self._connection: Any = None
         self.peaks: dict[str, int] = defaultdict(int)
         self.above_s: dict[str, float] = defaultdict(float)
+        self.cap, self.most, self.most_s, self._last = 0, 0, 0.0, 0
         self.at_work: list[tuple[float, int]] = []  # (epoch seconds, connections with a request's query)
 
     def still_running(self) -> int:
@@ -58,7 +65,7 @@ class Watch(Poll):
         try:
             with connection.cursor() as cursor:
                 cursor.execute(LOOK_SQL, [self._name])
-                return sum(row[1] for row in cursor.fetchall())
+                return sum(row[1] for row in cursor.fetchall() if row[0] != LOGS_IN)
         finally:
             connection.close()
 
@@ -84,8 +91,19 @@ class Watch(Poll):
         except (psycopg2.Error, target.DatabaseDown):
             self._close()
             return {}
+        if self.with_logins:
+            self._note_all(sum(connections for _, connections, _ in rows))
+        rows = [row for row in rows if row[0] != LOGS_IN]
         self.at_work.append((time.time(), sum(working for _, _, working in rows)))
         return {worker: connections for worker, connections, _ in rows}
+
+    def _note_all(self, connections: int) -> None:
+        # Twice in a row: PostgreSQL reads its processes one by one, and may tell of one that ends and of the next.
+        above = min(connections, self._last) - self.cap
+        self._last = connections
+        self.most = max(self.most, above)
+        if above > 0:
+            self.most_s += EVERY_S
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos import outcome, scene
-from benchmarks.chaos.faults import hang_up, terminate
+from benchmarks.chaos.faults import FAULTS, TERMINATE_SQL, hang_up, stop_logins, terminate
 from benchmarks.chaos.outcome import Request
 from benchmarks.chaos.scene import Fault, Scene
 from pooldemo.embedded import EmbeddedPostgres
@@ -48,6 +48,38 @@ def test_it_keeps_cap_slots_and_acknowledged_rows_when_connections_end_and_clien
     assert looks[-1].avoidable == 0, looks
     assert looks[-1].acknowledged > 0
     assert looks[-1].begun > 0, f"no query was hit: {looks}"
+
+
+def slow_and_new_password(scene: Scene) -> None:
+    """Logins take a second, and need another password than the one before; clients give up in the middle of them."""
+    assert scene.password
+    with scene.passwords_asked(), scene.sql() as cursor:
+        try:
+            cursor.execute("ALTER SYSTEM SET post_auth_delay = 1")
+            cursor.execute("SELECT pg_reload_conf()")
+            scene.password.write_text("another")
+            cursor.execute("ALTER ROLE pooldemo PASSWORD 'another'")
+            cursor.execute(TERMINATE_SQL, [f"{scene.name}/", 1000])
+            stop_logins(scene, cursor, 4.0)
+        finally:
+            cursor.execute("ALTER SYSTEM RESET post_auth_delay")
+            cursor.execute("SELECT pg_reload_conf()")
+
+
+def test_it_keeps_the_cap_when_slow_logins_are_given_up_and_the_password_is_new(
+    own_postgresql: Any, tmp_path: Path
+) -> None:
+    fault = Fault("slow", "", slow_and_new_password, logins=True, password=True)
+    look = scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5)
+    assert (look.above, look.lost, look.wrong, look.running) == (0, 0, 0, 0), look
+    assert look.acknowledged > 0
+
+
+def test_it_loses_nothing_when_a_standby_takes_over(own_postgresql: Any, tmp_path: Path) -> None:
+    fault = next(each for each in FAULTS if each.name == "promote")
+    look = scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5)
+    assert (look.above, look.lost, look.wrong, look.running) == (0, 0, 0, 0), look
+    assert look.acknowledged > 0
 
 
 def test_it_excuses_a_failure_only_when_the_query_had_begun() -> None:
