@@ -47,7 +47,7 @@ sweep: $(RUNTIME) ## measure throughput against pool size and say which to use: 
 environment: $(DEVELOP) ## make or repair the virtual environment .venv
 
 test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set); one after the other: ARGS=-n0
-	@$(PY) -m pytest -n auto $(ARGS)
+	@trap : INT; $(PY) -m pytest -n auto $(ARGS); $(AFTERWARDS)
 
 check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment checks: all but the tests
 	$(PY) -m ruff check .

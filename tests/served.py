@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 import psutil
 import psycopg2
 
+from pooldemo.sweep.measure.process import dying_with_us
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 240.0  # far above what anything takes: a machine may do ten other things meanwhile
 
@@ -93,7 +95,9 @@ class Site:
 
     def __enter__(self) -> Self:
         with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+            # A worker of pytest-xdist that is killed must leave none behind.
+            command = dying_with_us(self.command)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         try:
             until(self._healthy)
         except BaseException:

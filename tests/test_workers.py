@@ -1,9 +1,15 @@
 """How the tests are dealt out to workers."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
+import pytest
 import workers
+from served import ROOT, until
 
 
 def test_it_gives_each_process_a_number_of_its_own_and_a_dead_ones_again(tmp_path: Path) -> None:
@@ -22,6 +28,18 @@ def test_it_keeps_together_what_shares_processes() -> None:
 
 
 def test_it_names_only_what_exists() -> None:
-    root = Path(__file__).resolve().parents[1]
     for start in (*workers.TOGETHER, *workers.FIRST):
-        assert list(root.glob(f"{start}*")), f"{start} moved: it has no place of its own any more"
+        assert list(ROOT.glob(f"{start}*")), f"{start} moved: it has no place of its own any more"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_a_site_ends_with_the_worker_that_started_it(database_url: str, log: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from served import Site\n"
+        f"site = Site({database_url!r}, Path({str(log)!r})).__enter__()\n"
+        "print(site.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    until(lambda: not psutil.pid_exists(int(done.stdout)))

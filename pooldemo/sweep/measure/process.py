@@ -31,6 +31,14 @@ os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 
+def dying_with_us(command: Sequence[str], ends_with: signal.Signals = signal.SIGTERM) -> list[str]:
+    """The command that gets that signal from the kernel when this process dies: on Linux, and unless it changes its
+    user. Start it from the main thread."""
+    if sys.platform != "linux":
+        return [*command]
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(int(ends_with)), str(os.getpid()), *command]
+
+
 class Ledger:
     """The file in `folder` that names the children of this process, so that a later one can stop those left behind.
 
@@ -104,8 +112,7 @@ class Child:
         stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.name, self.log, self._ledger, self._ends_with = name, log, ledger, ends_with
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(int(ends_with)), str(os.getpid()), *command]
+        command = dying_with_us(command, ends_with)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, cwd=cwd, env={**env, MARK: ledger.mark}, stdin=stdin, stdout=output, stderr=output,
