@@ -117,7 +117,8 @@ def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(
     assert max(each["users"] for each in timeline["seconds"]) == 6
     assert len(timeline["generators"]) == generators
     for facts in timeline["generators"].values():
-        assert set(facts["cpu_percent"]) == set(facts["lag_ms"]) >= noted
+        assert set(facts["cpu_percent"]) == set(facts["lag_ms"])
+        assert noted & set(facts["cpu_percent"])  # one that had to wait for its core has missed seconds
 
 
 def test_it_keeps_three_digits(runs: dict[str, Run]) -> None:

@@ -139,7 +139,7 @@ def test_it_loses_no_trial_for_a_full_disk_behind_its_output_or_its_report(
 
 def test_it_ends_with_its_terminal(server: EmbeddedPostgres) -> None:
     sweep = manage(
-        server.url, "sweep", *PLAN, "--sizes", "1,2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        server.url, "sweep", *PLAN, "--sizes", "1-9", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )  # fmt: skip
     pids = children(sweep)
     assert sweep.stdout
@@ -152,7 +152,8 @@ def test_it_ends_with_its_terminal(server: EmbeddedPostgres) -> None:
         "SELECT status, (SELECT count(*) FROM pooldemo_trial WHERE sweep_id = sweep.id) FROM pooldemo_sweep AS sweep "
         "ORDER BY id DESC LIMIT 1",
     )
-    assert (status, trials) == ("interrupted", 1)
+    assert status == "interrupted"
+    assert 1 <= trials < 9
 
 
 class Lost:
