@@ -62,7 +62,10 @@ def test_it_keeps_the_cap_when_connecting_takes_too_long(site: Site) -> None:
             with contextlib.suppress(Error):
                 db.ask()
 
-    assert 0 < most_of(site, admin, storm, 6) <= 2
+    most = 0
+    while not most:  # on a loaded machine nobody may get as far as a process before giving up
+        most = most_of(site, admin, storm, 6)
+    assert most <= 2, f"{most} processes"
     assert db.pool.get_stats()["connections_errors"]
 
 
