@@ -22,6 +22,12 @@ from .world import (
 )
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Housekeeping is what the test does: the pool's own rounds come when the machine lets them."""
+    monkeypatch.setattr(keeper.Keeper, "start", lambda self: None)
+
+
 def settled(connector: FakeConnector, count: int) -> None:
     eventually(
         lambda: len(connector.opened) == count and not connector.connecting, f"{count} open, not {connector.opened}"
@@ -42,7 +48,7 @@ def test_it_opens_min_conns_ahead_and_keeps_them_open():
     assert_whole(pool, connector)
 
 
-def test_it_opens_no_connection_ahead_without_min_conns():
+def test_it_opens_no_connection_ahead_without_min_conns(by_hand):
     pool, connector = make(MAX_CONNS=5, MAX_IDLE=0.2)
     pool.checkin(pool.checkout())
     keeper.look_after(pool, {})
@@ -115,7 +121,7 @@ def test_it_hands_no_connection_past_max_lifetime_to_a_waiter():
     assert_whole(pool, connector)
 
 
-def test_it_spreads_lifetimes_so_that_connections_do_not_end_together():
+def test_it_spreads_lifetimes_so_that_connections_do_not_end_together(by_hand):
     clock = Clock()
     spreads = iter([0.0, 0.5, 0.9])
     pool, connector = make(MAX_CONNS=3, MAX_LIFETIME=100, clock=clock, spread=lambda: next(spreads))
@@ -135,7 +141,7 @@ def test_it_ends_idle_connections_past_max_lifetime_by_itself():
     assert_whole(pool, connector)
 
 
-def test_it_keeps_connections_for_ever_without_max_lifetime():
+def test_it_keeps_connections_for_ever_without_max_lifetime(by_hand):
     clock = Clock()
     pool, _connector = make(MAX_CONNS=1, MAX_LIFETIME=0, MAX_IDLE=0, clock=clock)
     pool.checkin(pool.checkout())
@@ -156,7 +162,7 @@ def test_it_ends_connections_past_max_idle_but_for_min_conns():
     assert_whole(pool, connector)
 
 
-def test_it_ends_the_one_first_that_idled_longest():
+def test_it_ends_the_one_first_that_idled_longest(by_hand):
     clock = Clock()
     pool, connector = make(MAX_CONNS=3, MAX_IDLE=10, clock=clock)
     slots = [pool.checkout() for _ in range(3)]
@@ -171,7 +177,7 @@ def test_it_ends_the_one_first_that_idled_longest():
     assert connector.closed == [1, 2]
 
 
-def test_it_keeps_idle_connections_without_max_idle():
+def test_it_keeps_idle_connections_without_max_idle(by_hand):
     clock = Clock()
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
     pool.checkin(pool.checkout())
@@ -199,7 +205,7 @@ def test_it_uses_a_connection_for_ever_without_max_uses():
     assert connector.opened == {1}
 
 
-def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_stack():
+def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_stack(by_hand):
     class Task:
         name = "the slow one"
         keeps = ""
