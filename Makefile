@@ -100,9 +100,8 @@ chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail unde
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(filter-out requirements/django61.in,$(wildcard requirements/*.in)))
-COMPILE = uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS)
-pins: ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
-	@command -v uv >/dev/null || { echo "make pins needs uv: https://docs.astral.sh/uv/, or pip install uv"; exit 1; }
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS)
+pins: $(DEVELOP) ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)
 	@for file in $(PINNED); do echo "$$file"; \
 	    $(COMPILE) --python-version 3.11 "$${file%.txt}.in" -o "$$file" || exit 1; done
 	@echo requirements/django61.txt; cat requirements.in requirements/dev.in | grep -v '^-c ' | \

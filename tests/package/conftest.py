@@ -1,7 +1,6 @@
 """The package as others get it: a wheel and an sdist, environments with nothing else, and a stranger's project."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 from served import ROOT, free_port, until
+from uv import find_uv_bin
 
 INSTALL_S = 600  # the index may be slow
 
@@ -35,21 +35,30 @@ def install(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 
 
 def environment(folder: Path, dist: Path, extras: str) -> Path:
-    """An environment at the versions that this site is pinned to; its Python."""
-    python = folder / "bin" / "python"
+    """An environment at the versions that this site is pinned to; its Python. By uv, which takes a second; by pip where
+    the index is one that only pip is told of."""
+    python = str(folder / "bin" / "python")
     (wheel,) = dist.glob("*.whl")
-    pins = [f"-c{ROOT / name}" for name in ("requirements.txt", "requirements/psycopg3.txt")]
-    wanted = [f"pooldemo[{extras}] @ {wheel.as_uri()}", *pins]
-    if uv := shutil.which("uv"):
-        make = [uv, "venv", "-q", "--python", sys.executable]
-        add = [uv, "pip", "install", "-q", "--python", str(python)]
-    else:
-        make = [sys.executable, "-m", "venv"]
-        add = [str(python), "-m", "pip", "install", "-q"]
-    for command in ([*make, str(folder)], [*add, *wanted]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return python
+    wanted = [
+        f"pooldemo[{extras}] @ {wheel.as_uri()}",
+        f"-c{ROOT}/requirements.txt",
+        f"-c{ROOT}/requirements/psycopg3.txt",
+    ]
+    uv = find_uv_bin()
+    ways = (
+        ([uv, "venv", "-q", "--python", sys.executable], [uv, "pip", "install", "-q", "--python", python]),
+        ([sys.executable, "-m", "venv", "--clear"], [python, "-m", "pip", "install", "-q"]),
+    )
+    said = ""
+    for make, add in ways:
+        for command in ([*make, str(folder)], [*add, *wanted]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+            said += done.stdout + done.stderr
+            if done.returncode:
+                break
+        else:
+            return Path(python)
+    raise AssertionError(said)
 
 
 @dataclass(frozen=True)
