@@ -5,6 +5,7 @@ be left alone. Then it connects, or asks a doubtful connection, and the slot goe
 then. Who gave up meanwhile has nothing to undo.
 """
 
+import functools
 from typing import TYPE_CHECKING
 
 from . import report
@@ -17,6 +18,33 @@ if TYPE_CHECKING:
 _LEAST_LIMIT_S = 10.0  # for a connect, whatever POOL_TIMEOUT is: who comes next is glad of a slow one
 _LIMIT_S = 30.0  # when POOL_TIMEOUT sets none: a connect that hangs must not keep its slot for ever
 _LONGEST_LOOK_S = 0.02  # between two looks whether a closed connection is gone
+
+
+def call(pool: "Pool") -> None:
+    """Start a filler if there is work for one. Does not switch."""
+    slots = pool.slots
+    started = False
+    try:
+        work = functools.partial(fill_in_background, pool)
+        if slots.call_filler(work):
+            pool.start(work)
+        started = True
+    except RuntimeError:  # the interpreter is ending, or there are too many threads
+        pass
+    finally:
+        if not started:
+            slots.ask_to_fill()
+
+
+def look_for_the_gone(pool: "Pool") -> bool:
+    """Look which closed connections their server has let go of; whether it did of any. Does not switch."""
+    found = False
+    for slot in list(pool.slots.unready):
+        leaving = slot.leaving
+        if leaving is not None and pool.connector.gone(leaving):
+            pool.slots.depart(slot, leaving)
+            found = True
+    return found
 
 
 def fill_in_background(pool: "Pool") -> None:
@@ -41,12 +69,12 @@ def _fill_one(pool: "Pool", filler: Claim) -> bool:
     try:
         looks = 0
         while pause_s := slots.claim_unready(filler, pool.clock()):
-            if not pool.look_for_the_gone():
+            if not look_for_the_gone(pool):
                 looks = min(looks + 1, 10)  # the pause has long been the longest then
                 pool.ended.wait(max(pause_s, min(0.001 * 2**looks, _LONGEST_LOOK_S)))
         if filler.slot is None:
             return False
-        pool.call_filler()  # while this one works
+        call(pool)  # while this one works
         return _connect(pool, filler)
     except BaseException:
         if filler.slot is not None and filler.slot.holder is filler:

@@ -10,7 +10,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
-from . import report
+from . import filler, report
 from .holder import Holder
 from .slot import Claim, Slot
 
@@ -66,10 +66,10 @@ class Keeper:
 def look_after(pool: "Pool", told: dict[Slot, float]) -> None:
     """One round. Does not block. `told`: the holdings that were warned of, by slot and when it was taken."""
     pool.later.catch_up()
-    pool.look_for_the_gone()
+    filler.look_for_the_gone(pool)
     end_the_old(pool)
     pool.slots.ahead = True
-    pool.call_filler()
+    filler.call(pool)
     _tell_of_leaks(pool, told)
 
 

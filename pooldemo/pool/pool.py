@@ -180,7 +180,7 @@ class Pool:
                 waiter.fills = False
                 filler.fill(self)
             else:
-                self.call_filler()
+                filler.call(self)
             slots.wait_ended(waiter, late=not self._wait_at_gate(waiter))
         if waiter.outcome:
             raise report.refusal(self, waiter)
@@ -282,7 +282,7 @@ class Pool:
         while not self.slots.settle(claim, self.clock(), fresh, filled):
             self.discard(claim.slot)
         if self.slots.unready:
-            self.call_filler()
+            filler.call(self)
 
     def discard(self, slot: Slot) -> None:
         """Close the connection of a slot that the caller has, whole or half open. Does not switch."""
@@ -294,31 +294,6 @@ class Pool:
                 slot.leaving = None
 
     # ---- what happens in the background ----
-
-    def call_filler(self) -> None:
-        """Start a filler if there is work for one. Does not switch."""
-        slots = self.slots
-        started = False
-        try:
-            work = functools.partial(filler.fill_in_background, self)
-            if slots.call_filler(work):
-                self.start(work)
-            started = True
-        except RuntimeError:  # the interpreter is ending, or there are too many threads
-            pass
-        finally:
-            if not started:
-                slots.ask_to_fill()
-
-    def look_for_the_gone(self) -> bool:
-        """Look which closed connections their server has let go of; whether it did of any. Does not switch."""
-        found = False
-        for slot in list(self.slots.unready):
-            leaving = slot.leaving
-            if leaving is not None and self.connector.gone(leaving):
-                self.slots.depart(slot, leaving)
-                found = True
-        return found
 
     def lifeline(self) -> Lifeline:
         """A holder for the caller's checkouts whose slots come back when the lifeline is collected: see `rebind`."""
@@ -368,7 +343,7 @@ class Pool:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
         self.slots.resize(max_conns)
         keeper.end_the_old(self)
-        self.call_filler()
+        filler.call(self)
 
     def drain(self) -> None:
         """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pooldemo.pool import PoolError, PoolTimeout, keeper
+from pooldemo.pool import PoolError, PoolTimeout, filler, keeper
 
 from .world import (
     Clock,
@@ -256,7 +256,7 @@ def test_it_has_one_filler_ask_though_many_wait():
     line = [Holding(pool) for _ in range(4)]
     gate.has(1)
     for _ in range(20):
-        pool.call_filler()
+        filler.call(pool)
     until_quiet(pool)
     assert gate.parked == 1
     gate.open()
@@ -329,7 +329,7 @@ def test_it_calls_another_filler_when_one_was_stopped_before_it_came():
     waiter = Holding(pool)
     eventually(lambda: works)
     works.clear()  # as a greenlet that is killed before its first turn drops what it was to do
-    eventually(lambda: (pool.call_filler(), works)[1])
+    eventually(lambda: (filler.call(pool), works)[1])
     works.pop(0)()
     waiter.give_back()
     assert_whole(pool, connector)
