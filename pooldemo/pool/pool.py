@@ -81,12 +81,13 @@ class Pool:
 
     # ---- checkout ----
 
-    def checkout(self, timeout: float | None = _DEFAULT) -> Slot:
+    def checkout(self, timeout: float | None = _DEFAULT, ticket: object = None) -> Slot:
         """A slot with a working connection, first come, first served.
 
         Blocks for `timeout` seconds at most, waiting and connecting together (absent: the option POOL_TIMEOUT; None: no
         limit; 0: does not wait for a slot). Raises PoolTimeout, PoolFull or PoolClosed, or the driver's error when
-        connecting failed and trying again is no use.
+        connecting failed and trying again is no use. Who may be stopped before it has taken note of the slot, by a
+        signal's handler, gives a new object as `ticket`: see `take_back`.
         """
         if timeout is _DEFAULT:
             timeout = self.options.pool_timeout
@@ -102,6 +103,7 @@ class Pool:
                 if slots.idle:
                     slot = slots.idle[-1]
                     slot.taken_at = asked_at
+                    slot.ticket = ticket
                     slot.holder = holder
                     holder.held += 1
                     slots.stats.asked += 1
@@ -109,11 +111,11 @@ class Pool:
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
                 slots.waits[0] += 1
                 return slot
-            return self._wait(Waiter(holder, timeout, asked_at, slot))
+            return self._wait(Waiter(holder, timeout, asked_at, ticket, slot))
         except BaseException:
             if slot is not None and holder is slot.holder:
                 self.discard(slot)  # who knows what state it is in
-                self._give_up(Waiter(holder, timeout, asked_at, slot))  # type: ignore[arg-type]  # mypy takes it for slot.holder's
+                self._give_up(Waiter(holder, timeout, asked_at, ticket, slot))  # type: ignore[arg-type]  # for mypy it is slot.holder's
             raise
 
     def _arrive(self) -> Holder:
@@ -254,6 +256,13 @@ class Pool:
             raise
         if not given_back:
             raise ValueError(f"this slot of {self!r} was given back by another, or reaped, at the same time")
+
+    def take_back(self, ticket: object) -> None:
+        """End the checkout of this ticket, and its connection, unless it has ended. Does not switch."""
+        for slot in list(self.slots.all):
+            holder = slot.holder  # read first: with another's holder comes another's ticket
+            if slot.ticket is ticket and isinstance(holder, Holder):
+                self._release(slot, holder, False, self.clock() - slot.taken_at)
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
         """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""

@@ -21,10 +21,11 @@ class Slot:
 
     `holder` is who has it; None, and only None, when it lies in `idle` or `unready`. `connection` is one that can be
     used, `leaving` a closed or half-open one that the server may still count: it goes before another may come.
+    `ticket` is what its holder, or the last one, knows its checkout by; a decision sets it before `holder`.
     `taken_at`, `idle_since` and `expires_at` are the clock's seconds.
     """
 
-    __slots__ = ("connection", "expires_at", "holder", "home", "idle_since", "leaving", "taken_at", "uses")
+    __slots__ = ("connection", "expires_at", "holder", "home", "idle_since", "leaving", "taken_at", "ticket", "uses")
 
     def __init__(self, home: object) -> None:
         self.home = home  # the `Slots.home` it belongs to
@@ -34,6 +35,7 @@ class Slot:
         self.expires_at = float("inf")
         self.idle_since = 0.0
         self.taken_at = 0.0
+        self.ticket: object = None
         self.uses = 0
 
     def vacate(self) -> None:
@@ -46,10 +48,24 @@ class Slot:
 class Waiter:
     """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
 
-    __slots__ = ("asked_at", "fills", "fresh", "gate", "holder", "outcome", "over", "slot", "timeout", "woken")
+    __slots__ = (
+        "asked_at",
+        "fills",
+        "fresh",
+        "gate",
+        "holder",
+        "outcome",
+        "over",
+        "slot",
+        "ticket",
+        "timeout",
+        "woken",
+    )
 
-    def __init__(self, holder: Holder, timeout: float | None, asked_at: float, slot: "Slot | None" = None) -> None:
-        self.holder, self.timeout, self.asked_at = holder, timeout, asked_at
+    def __init__(
+        self, holder: Holder, timeout: float | None, asked_at: float, ticket: object, slot: "Slot | None" = None
+    ) -> None:
+        self.holder, self.timeout, self.asked_at, self.ticket = holder, timeout, asked_at, ticket
         self.slot: Any = slot
         self.fresh = False  # its connection needs no look: it was opened or pinged just now
         self.fills = False  # it must fill a slot itself: no thread can be started

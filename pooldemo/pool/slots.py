@@ -82,6 +82,7 @@ class Slots:
                 waiter.outcome = "closed"
             elif self.idle:
                 slot = self.idle[-1]
+                slot.ticket = waiter.ticket
                 slot.holder = waiter.holder
                 waiter.holder.held += 1
                 waiter.slot = slot
@@ -107,6 +108,7 @@ class Slots:
             self.unready += (slot,)
             if self.idle:
                 slot = self.idle[-1]
+                slot.ticket = waiter.ticket
                 slot.holder = waiter.holder
                 waiter.holder.held += 1
                 waiter.slot = slot
@@ -208,6 +210,7 @@ class Slots:
         if slot.holder is not None:
             slot.holder.held -= 1
         slot.taken_at = now
+        slot.ticket = waiter.ticket
         slot.holder = waiter.holder
         waiter.holder.held += 1
         waiter.slot = slot

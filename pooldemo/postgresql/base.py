@@ -42,6 +42,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _checks_out = False  # in connect(), from the pool
     _is_pooled = False  # the connection that it has, or had last, is its pool's
     _pool: ConnectionPool | None = None
+    _checkout: tuple[ConnectionPool, object] | None = (
+        None  # of the connection that it has, or had last: pool and ticket
+    )
     _lifeline: object = None
     _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # what `_pool` was made for
 
@@ -116,11 +119,35 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def connect(self) -> None:
         """Take a connection from the pool, or make one. Blocks. Raises what `get_new_connection` does."""
-        self._checks_out = self._is_pooled = self.pool is not None
+        pool = self.pool
+        self._checkout = None if pool is None else (pool, object())
+        self._checks_out = self._is_pooled = pool is not None
         try:
             super().connect()
+        except BaseException:
+            if self.connection is None:  # a signal's handler may have raised after the checkout and before Django knew
+                self._take_back()
+            raise
         finally:
             self._checks_out = False
+
+    def close(self) -> None:
+        """Give the connection back, also where a signal's handler raises meanwhile."""
+        try:
+            super().close()
+        except BaseException:
+            if self._checkout is not None:
+                self.validate_thread_sharing()  # another's is not closed
+                self._take_back()
+                if not self.closed_in_transaction:
+                    self.connection = None
+            raise
+
+    def _take_back(self) -> None:
+        """End the checkout, whoever knows of it."""
+        if self._checkout is not None:
+            pool, ticket = self._checkout
+            pool.take_back(ticket)
 
     def get_connection_params(self) -> dict[str, Any]:
         """The driver's parameters: Django's, less the pool's options; a PASSWORD that can be called is. May block."""
@@ -149,7 +176,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if pool is None:
             return super().get_new_connection(conn_params)
         self.validate_thread_sharing()  # or the slot would be bound to a greenlet that may not even use it
-        connection = pool.getconn()
+        connection = pool.getconn(self._checkout and self._checkout[1])
         if self.allow_thread_sharing:
             self._share(connection)
         self.isolation_level = pool.isolation_level

@@ -50,10 +50,10 @@ class ConnectionPool(Pool):
     def open(self) -> None:
         """Nothing to do: the first checkout opens."""
 
-    def getconn(self) -> Any:
+    def getconn(self, ticket: object = None) -> Any:
         """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
         try:
-            slot = self.checkout()
+            slot = self.checkout(ticket=ticket)
         except PoolError as error:
             self._tell(error)
             raise errors.as_django(error) from error.__cause__

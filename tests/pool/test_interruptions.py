@@ -1,19 +1,12 @@
-"""Whatever comes up between two bytecodes of the pool, a signal or a finaliser, no slot is lost and nobody hangs.
-
-Python lets them in after a call, at a function's start and at a jump back, and nowhere else: each such place of each
-operation has its turn.
-"""
+"""Whatever comes up between two bytecodes of the pool, a signal or a finaliser, no slot is lost and nobody hangs."""
 
 import contextlib
-import dis
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo.pool
 from pooldemo.pool import Pool, PoolClosed, Slot
@@ -22,56 +15,6 @@ from pooldemo.pool.later import Later
 from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
 
 HERE = str(Path(pooldemo.pool.__file__).parent)
-LETS_IN = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
-
-
-class Signal(BaseException):
-    """What a signal handler raises."""
-
-
-class Interrupted:
-    """Runs `work`, and does `what` at the nth place where the pool can be interrupted. `reached`: there was one."""
-
-    def __init__(self, work: Callable[[], Any], nth: int, what: Callable[[], None]) -> None:
-        self.nth, self.what, self.seen = nth, what, 0
-        self.last: dict[FrameType, str] = {}
-        self.me = threading.get_ident()
-        self.error: BaseException | None = None
-        old = sys.gettrace()
-        sys._getframe().f_trace_opcodes = True  # Python 3.12 tells of opcodes only where this was set beforehand
-        sys.settrace(self._called)
-        try:
-            work()
-        except BaseException as error:
-            self.error = error
-        finally:
-            sys.settrace(old)
-            self.last.clear()
-
-    @property
-    def reached(self) -> bool:
-        return self.seen >= self.nth
-
-    def _called(self, frame: FrameType, event: str, argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(HERE) or threading.get_ident() != self.me:
-            return None
-        frame.f_trace = self._inside  # Python 3.13 hears the next wish only of a frame that has one
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._inside
-
-    def _inside(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "return":
-            if frame.f_back is not None:
-                self.last.pop(frame.f_back, None)  # nothing is let in when a function of ours returns
-            self.last.pop(frame, None)
-        elif event == "opcode" and threading.get_ident() == self.me:
-            before = self.last.get(frame, "")
-            self.last[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            if before in LETS_IN:
-                self.seen += 1
-                if self.seen == self.nth:
-                    self.what()
-        return self._inside
 
 
 class Scene:
@@ -178,10 +121,6 @@ SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
 }
 
 
-def raise_signal() -> None:
-    raise Signal
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hit in a warning's last words
 @pytest.mark.filterwarnings("ignore:.*without giving a connection:ResourceWarning")
 @pytest.mark.parametrize("what", ["a signal handler raises", "a finaliser gives back"])
@@ -193,7 +132,7 @@ def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):
         nth += 1
         scene = Scene(**options)
         interrupt = raise_signal if what == "a signal handler raises" else scene.finalise
-        run = Interrupted(lambda scene=scene: work(scene), nth, interrupt)
+        run = Interrupted(lambda scene=scene: work(scene), nth, interrupt, (HERE,))
         if run.error is not None and not isinstance(run.error, Signal):
             raise run.error
         try:

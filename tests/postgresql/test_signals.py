@@ -1,0 +1,49 @@
+"""A signal whose handler raises, as Celery's soft time limit does, costs the main thread its work and never a slot."""
+
+from typing import Any
+
+import django
+from interrupted import Interrupted, Signal, raise_signal
+
+import pooldemo
+
+from .elsewhere import threaded
+from .site import Database, Site
+
+WHERE = (*pooldemo.__path__, *django.__path__)
+
+
+@threaded
+def test_no_slot_is_lost_wherever_a_signal_comes_up(site: Site) -> None:
+    """Not between the checkout and Django's taking note of it either, nor while Django gives back."""
+    db = site.database(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+    assert interrupt_everywhere(db, warm=True) > 30
+
+
+@threaded
+def test_no_slot_is_lost_wherever_a_signal_comes_up_while_connecting(site: Site) -> None:
+    db = site.database(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+    assert interrupt_everywhere(db, warm=False) > 30
+
+
+def interrupt_everywhere(db: Database, warm: bool) -> int:
+    """Run a request again and again, interrupted at one place after the other; says how many places there were."""
+    connection: Any = db.connection
+
+    def request() -> None:
+        connection.ensure_connection()
+        connection.close()
+
+    nth = 0
+    while True:
+        nth += 1
+        if warm:
+            request()
+        else:
+            db.pool.drain()
+        run = Interrupted(request, nth, raise_signal, WHERE)
+        assert run.error is None or isinstance(run.error, Signal), f"at place {nth}: {run.error!r}"
+        connection.close()
+        assert not db.pool.holders(), f"at place {nth}"
+        if not run.reached:
+            return nth
