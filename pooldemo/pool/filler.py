@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LEAST_LIMIT_S = 10.0  # for a connect, whatever POOL_TIMEOUT is: who comes next is glad of a slow one
 _LIMIT_S = 30.0  # when POOL_TIMEOUT sets none: a connect that hangs must not keep its slot for ever
 _LONGEST_LOOK_S = 0.02  # between two looks whether a closed connection is gone
+_TELL_AFTER_S = 60.0  # that a server does not let go of one: most take a tenth of a second
 
 
 def call(pool: "Pool") -> None:
@@ -37,13 +38,16 @@ def call(pool: "Pool") -> None:
 
 
 def look_for_the_gone(pool: "Pool") -> bool:
-    """Look which closed connections their server has let go of; whether it did of any. Does not switch."""
+    """See which closed connections their server has let go of; whether it did of any. Switches in log handlers only."""
     found = False
     for slot in list(pool.slots.unready):
         leaving = slot.leaving
         if leaving is not None and pool.connector.gone(leaving):
             pool.slots.depart(slot, leaving)
             found = True
+        elif leaving is not None and not slot.told and pool.clock() - slot.left_at >= _TELL_AFTER_S:
+            slot.told = True
+            report.tell_of_leaving(pool, slot, leaving)
     return found
 
 

@@ -298,6 +298,7 @@ class Pool:
         slot.vacate()
         closed = slot.leaving
         if closed is not None:
+            slot.left_at, slot.told = self.clock(), False
             self.connector.close(closed)
             if self.connector.gone(closed):
                 slot.leaving = None

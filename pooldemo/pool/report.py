@@ -5,7 +5,7 @@ import traceback
 import warnings
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import PoolClosed, PoolError, PoolFull, PoolTimeout
 from .holder import Holder, Holding
@@ -106,6 +106,8 @@ def _because(pool: "Pool", what: str, waiting: int = 0) -> str:
     """An error's text: what happened, the numbers, and who holds the connections longest."""
     slots, held = pool.slots, holders(pool)
     connecting = f" ({slots.filling} connecting)" if slots.filling else ""
+    if leaving := sum(slot.leaving is not None and slot.connection is None for slot in list(slots.unready)):
+        connecting += f" ({leaving} closed here and not yet at the server)"
     text = f"{what}: {slots.in_use}/{slots.size} in use{connecting}, {slots.waiting + waiting} waiting"
     return f"{text}; held longest by {', '.join(map(str, held[:3]))}" if held else text
 
@@ -156,6 +158,17 @@ def state(pool: "Pool") -> str:
     slots = pool.slots
     name = f"{pool.name} (closed)" if slots.closed else pool.name
     return f"<Pool {name}: {slots.in_use}/{slots.size} in use, {len(slots.idle)} idle, {slots.waiting} waiting>"
+
+
+def tell_of_leaving(pool: "Pool", slot: "Slot", leaving: Any) -> None:
+    """Log that a server does not let go of a closed connection, and what can be done."""
+    statement = pool.connector.statement(leaving)
+    log(
+        f"{pool!r} closed a connection {pool.clock() - slot.left_at:.0f} s ago, and its server process still runs"
+        + (f" ({statement})" if statement else " (it was connecting)")
+        + ". Its slot waits, or there would be more than MAX_CONNS. Look for it in pg_stat_activity, and end it with "
+        "pg_terminate_backend(pid)"
+    )
 
 
 def tell(text: str, category: type[Warning]) -> None:

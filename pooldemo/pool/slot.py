@@ -22,10 +22,14 @@ class Slot:
     `holder` is who has it; None, and only None, when it lies in `idle` or `unready`. `connection` is one that can be
     used, `leaving` a closed or half-open one that the server may still count: it goes before another may come.
     `ticket` is what its holder, or the last one, knows its checkout by; a decision sets it before `holder`.
-    `taken_at`, `idle_since` and `expires_at` are the clock's seconds.
+    `taken_at`, `idle_since` and `expires_at` are the clock's seconds, and so is `left_at`, since when the present
+    `leaving` is waited for; `told`: people know that it takes long.
     """
 
-    __slots__ = ("connection", "expires_at", "holder", "home", "idle_since", "leaving", "taken_at", "ticket", "uses")
+    __slots__ = (
+        "connection", "expires_at", "holder", "home", "idle_since", "leaving", "left_at", "taken_at", "ticket", "told",
+        "uses",
+    )  # fmt: skip
 
     def __init__(self, home: object) -> None:
         self.home = home  # the `Slots.home` it belongs to
@@ -33,9 +37,10 @@ class Slot:
         self.connection: Any = None
         self.leaving: Any = None
         self.expires_at = float("inf")
-        self.idle_since = 0.0
+        self.idle_since = self.left_at = 0.0
         self.taken_at = 0.0
         self.ticket: object = None
+        self.told = False
         self.uses = 0
 
     def vacate(self) -> None:
@@ -49,18 +54,8 @@ class Waiter:
     """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
 
     __slots__ = (
-        "asked_at",
-        "fills",
-        "fresh",
-        "gate",
-        "holder",
-        "outcome",
-        "over",
-        "slot",
-        "ticket",
-        "timeout",
-        "woken",
-    )
+        "asked_at", "fills", "fresh", "gate", "holder", "outcome", "over", "slot", "ticket", "timeout", "woken",
+    )  # fmt: skip
 
     def __init__(
         self, holder: Holder, timeout: float | None, asked_at: float, ticket: object, slot: "Slot | None" = None

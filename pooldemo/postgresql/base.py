@@ -42,9 +42,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _checks_out = False  # in connect(), from the pool
     _is_pooled = False  # the connection that it has, or had last, is its pool's
     _pool: ConnectionPool | None = None
-    _checkout: tuple[ConnectionPool, object] | None = (
-        None  # of the connection that it has, or had last: pool and ticket
-    )
+    _checkout: tuple[ConnectionPool, object] | None = None  # its pool and ticket, or those of the last one
     _lifeline: object = None
     _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # what `_pool` was made for
 

@@ -2,41 +2,54 @@
 
 A server process that works on a query, or that is still letting its client in, notices only after a while that the
 client has gone, and counts until then: against max_connections, the role's CONNECTION LIMIT, and the pool's cap. When
-it does not any more is seen on a duplicate of its socket, which the server closes as its last act.
+it does not any more is seen on a duplicate of its socket, which the server closes as its last act. That may take as
+long as it likes: a COMMIT that waits for a standby looks at no client. A server that has died, or a network that has
+forgotten the connection, is noticed by the system, which asks the other side from time to time.
 """
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterable
 
 from . import green
 
-_WAITED_S = 60.0  # longer than that no server is waited for: the network between may have forgotten the connection
+# TCP's own questions whether the other side is there: what nobody answers ends. Seconds, seconds, and how many.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_UNHEARD_MS = 60_000  # how long our goodbye may stay without an answer
 
 
 class Leaving:
     """Sockets on which the server's end is awaited. Takes over their descriptors, and says goodbye on them."""
 
     def __init__(self, descriptors: Iterable[int]) -> None:
-        self._until = time.monotonic() + _WAITED_S
         make = green.native("socket", "socket")
         self._sockets = [make(fileno=descriptor) for descriptor in descriptors]
         for each in self._sockets:
+            _ask_whether_alive(each)
             # Our half only: with both shut a socket reads as ended at once, whatever the server does.
             with contextlib.suppress(OSError):  # the server was quicker, or was never reached
                 each.shutdown(socket.SHUT_WR)
 
     def gone(self) -> bool:
         """Whether the server has let go of all of them. Neither blocks nor switches."""
-        late = time.monotonic() >= self._until
-        while self._sockets and (late or _has_left(self._sockets[-1])):
+        while self._sockets and _has_left(self._sockets[-1]):
             self._sockets.pop().close()
         return not self._sockets
 
     def __del__(self) -> None:
         for each in self._sockets:
             each.close()
+
+
+def _ask_whether_alive(leaving: socket.socket) -> None:
+    """Let the system notice when the other side is no more. Its socket is of TCP, or there is nothing to notice."""
+    if leaving.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in {**_KEEPALIVE, "TCP_USER_TIMEOUT": _UNHEARD_MS}.items():
+            if hasattr(socket, name):  # each system has its own
+                leaving.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _has_left(leaving: socket.socket) -> bool:

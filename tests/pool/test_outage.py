@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pooldemo.pool import PoolError, PoolTimeout, filler, keeper
+from pooldemo.pool import PoolError, PoolTimeout, filler, keeper, report
 
 from .world import (
     Clock,
@@ -19,6 +19,7 @@ from .world import (
     queue,
     taken,
     until_quiet,
+    waiting,
 )
 
 
@@ -244,6 +245,40 @@ def test_it_asks_a_server_that_was_down_again_for_who_may_not_wait():
     assert connector.firsts == [True], "the second asks nobody: it is known to be down"
     clock.now += 1
     pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_waits_until_a_server_lets_go_however_long_and_tells_once(caplog):
+    """Or there would be more than MAX_CONNS. The others' slots serve meanwhile."""
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=2, POOL_TIMEOUT=None, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
+    held, stuck = pool.checkout(), pool.checkout()
+    connector.lingers = connector.dirty = {stuck.connection}
+    pool.checkin(stuck)
+    waiter = Holding(pool)
+    waiting(pool, 1)
+    clock.now += 59
+    until_quiet(pool)
+    assert not caplog.records
+    clock.now += 3600
+    eventually(lambda: caplog.records)
+    until_quiet(pool)
+    assert "(1 closed here and not yet at the server)" in str(report.refusal(pool, next(iter(pool.slots.line))))
+    pool.checkin(held)
+    assert waiter.has_it().connection == 1
+    late = Holding(pool)
+    waiting(pool, 1)
+    until_quiet(pool)
+    assert late.slot is None
+    connector.lingering.clear()
+    assert late.has_it().connection == 3
+    assert connector.peak == 2
+    [line] = caplog.messages
+    assert "3659 s ago" in line
+    assert "(SELECT 2)" in line
+    assert "pg_terminate_backend" in line
+    waiter.give_back()
+    late.give_back()
     assert_whole(pool, connector)
 
 
