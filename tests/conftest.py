@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     # Half a second for each user that a test makes. Other processes read the number from the password, so they know it.
     PBKDF2PasswordHasher.iterations = 1
+    # The tests start hundreds of processes: each would compile this checkout anew where the machine's habit is so.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not hasattr(config, "workerinput"):  # which has been asked already
         lacking.refuse()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
