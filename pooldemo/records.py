@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from django.utils import timezone
 from pooldemo import models
 from pooldemo.postgresql.unpooled import plain_connection
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult, Verdict
+from pooldemo.sweep.report import files
 
 SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
 PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE
@@ -95,6 +97,13 @@ def latest() -> models.Sweep | None:
     """The newest sweep, whatever became of it."""
     settle()
     return models.Sweep.objects.first()
+
+
+def read(name: str) -> SweepResult:
+    """The sweep of that number, or of that file. Raises NoSuchSweep, OSError, or BadDocument, which names the file."""
+    if name.isdecimal() and not Path(name).exists():
+        return result(get(int(name)))
+    return files.read(name)
 
 
 def result(sweep: models.Sweep) -> SweepResult:

@@ -6,12 +6,14 @@ measures or prints. Bare numbers are counts; `*_cpu` is in cores (1.0: one core 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix")
 FORMAT = "pooldemo-sweep/2"  # of the document; one without is older
 SHAPES = ("knee", "rising", "flat", "invalid")
+STATES = ("met", "missed", "undecided")
+MARGIN = 5.0  # percent: a size is good enough when it is not worse than the best by more than this
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Plan:
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its transaction.
+    `margin` is in percent: a size is good enough when it carries no less than the best by more than that.
     """
 
     stacks: tuple[str, ...] = ("pooldemo",)
@@ -55,13 +58,14 @@ class Plan:
     rate: float | None = None
     processes: int = 1
     adaptive: bool = False
+    margin: float = MARGIN
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """The plan that `asdict` was taken of; keys that are no field (`id`, `conditions`) are left out."""
         known = _known(cls, row)
-        known["stacks"], known["sizes"] = tuple(row["stacks"]), tuple(row["sizes"])
-        known["slo"] = tuple(Limit(**limit) for limit in row.get("slo", ()))
+        known |= {name: tuple(row[name]) for name in ("stacks", "sizes") if name in row}
+        known["slo"] = tuple(Limit(**limit) for limit in row.get("slo") or ())
         return cls(**known)
 
 
@@ -115,12 +119,14 @@ class TrialResult:
     the machine. `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub
     shows here. `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users:
     near 0 when every user is accounted for. `error` says why the trial failed; empty: it ran. Nothing else is
-    meaningful in a failed one.
+    meaningful in a failed one. `order` is its place among the trials of its sweep (from 1; 0: not known).
     """
 
     stack: str
     size: int
     repeat: int
+    workers: int = 1
+    order: int = 0
     rps: float = 0.0
     p50_ms: float | None = None
     p95_ms: float | None = None
@@ -172,11 +178,53 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One clause of the SLO held against the recommended size: `seen` is None when there was nothing to look at."""
+    """One clause of the SLO held against a size: `seen` with the 95% interval `low` .. `high` (None: not known).
+
+    A latency is `seen` over all requests, those that failed included as such that never came: infinite, which is None
+    here, where too many failed. `state` is one of STATES.
+    """
 
     limit: Limit
     seen: float | None
-    met: bool
+    state: str
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.state == "met"
+
+
+@dataclass(frozen=True)
+class Slo:
+    """The whole SLO as typed, and whether the recommended size meets it: one of STATES."""
+
+    text: str
+    state: str
+
+
+@dataclass(frozen=True)
+class SizeResult:
+    """What the repeats of one stack at one size show together: the one source of these numbers for all that is shown.
+
+    `rps` counts successes. Percentiles are those of all successes of all repeats, not means of percentiles.
+    `*_low`, `*_high`: the 95% interval, None where nothing was repeated.
+    """
+
+    stack: str
+    size: int
+    workers: int
+    repeats: int
+    rps: float
+    rps_low: float | None
+    rps_high: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p95_low_ms: float | None
+    p95_high_ms: float | None
+    p99_ms: float | None
+    requests: int
+    failures: int
 
 
 @dataclass(frozen=True)
@@ -184,10 +232,11 @@ class Verdict:
     """What the trials of one stack say.
 
     `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean
-    throughput with the 95% interval `rps_low` .. `rps_high`. `because` is the sentence that a newcomer reads, `copy`
-    the line to copy (`export MAX_CONNS=8`; empty when there is none), `saturated` what ran out first, `checks` the
-    SLO's clauses. `needs` are the options with which an invalid sweep would find its answer (`--repeats 7`; empty
-    where no option does).
+    throughput with the 95% interval `rps_low` .. `rps_high`, `plateau` the sizes that carry as much. `because` is the
+    sentence that a newcomer reads, `cause` what ran out first, or why it is invalid, as a code (empty: it does not
+    show), `saturated` the same in words, `copy` the line to copy (`export MAX_CONNS=8`; empty when there is none).
+    `slo` is None where none was asked for, `checks` are its clauses. `needs` are the options with which a sweep that
+    is invalid, or undecided, would find its answer (`--repeats 7`; empty where no option does).
     """
 
     stack: str
@@ -202,10 +251,9 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     warnings: tuple[Warning_, ...] = ()
     needs: str = ""
-
-    @property
-    def slo_met(self) -> bool:
-        return all(check.met for check in self.checks)
+    plateau: tuple[int, ...] = ()
+    cause: str = ""
+    slo: Slo | None = None
 
 
 @dataclass(frozen=True)
@@ -223,25 +271,16 @@ class SweepResult:
     status: str = "done"
     started_at: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """The document that `--json` writes: plain dicts, lists, numbers and strings."""
-        sweep = {"id": self.id, "status": self.status, "started_at": self.started_at} | asdict(self.plan)
-        return {
-            "format": FORMAT,
-            "sweep": sweep | {"conditions": asdict(self.conditions)},
-            "trials": [asdict(trial) for trial in self.trials],
-            "verdicts": [asdict(verdict) for verdict in self.verdicts],
-        }
-
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """The sweep of a `--json` document."""
+        """The sweep of a document of ours, old ones included; `analyse.document` reads those of others."""
         sweep = document["sweep"]
+        plan = Plan.from_dict(sweep)
         return cls(
-            Plan.from_dict(sweep),
-            Conditions.from_dict(sweep.get("conditions", {})),
-            tuple(TrialResult.from_dict(trial) for trial in document["trials"]),
-            tuple(_verdict(verdict) for verdict in document["verdicts"]),
+            plan,
+            Conditions.from_dict(sweep.get("conditions") or {}),
+            tuple(TrialResult.from_dict({"workers": plan.workers} | trial) for trial in document["trials"]),
+            tuple(_verdict(verdict) for verdict in document.get("verdicts", ())),
             sweep.get("id"),
             sweep.get("status", "done"),
             sweep.get("started_at", ""),
@@ -250,11 +289,17 @@ class SweepResult:
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:
     known = _known(Verdict, row)
-    known["checks"] = tuple(
-        Check(Limit(**check["limit"]), check["seen"], check["met"]) for check in row.get("checks", ())
-    )
+    known["checks"] = tuple(map(_check, row.get("checks", ())))
+    known["plateau"] = tuple(row.get("plateau", ()))
+    known["slo"] = Slo(**row["slo"]) if row.get("slo") else None
     known["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
     return Verdict(**known)
+
+
+def _check(row: Mapping[str, Any]) -> Check:
+    """One that was saved before clauses had three states says `met`."""
+    older = "undecided" if row["seen"] is None else "met" if row.get("met") else "missed"
+    return Check(Limit(**row["limit"]), row["seen"], row.get("state", older), row.get("low"), row.get("high"))
 
 
 def _known(fact: type, row: Mapping[str, Any]) -> dict[str, Any]:

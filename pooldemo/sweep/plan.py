@@ -58,10 +58,17 @@ def check(plan: Plan) -> None:
     for option, (given, low, high, unit) in ranges.items():
         if not low <= given <= high:
             raise PlanError(f"--{option} {given:g} is out of range: {low:g} to {high:g}{unit} are accepted")
+    check_margin(plan.margin)
     if plan.workload not in WORKLOADS:
         raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(WORKLOADS)}")
     if plan.users < plan.processes:
         raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
+
+
+def check_margin(margin: float) -> None:
+    """Raises PlanError when a size could not be worse than the best by so many percent."""
+    if not 0.1 <= margin <= 50:
+        raise PlanError(f"--margin {margin:g} is out of range: 0.1 to 50 percent are accepted")
 
 
 def check_room(plan: Plan, conditions: Conditions, capped: Callable[[str], bool]) -> None:

@@ -101,8 +101,8 @@ def faults(case: Case, code: int, said: str, document: str, folder: Path) -> lis
     except ValueError as error:
         return [*found, f"no document: {error}"]
     verdict = sweep["verdicts"][0]
-    states = [check["met"] if check["seen"] is not None else None for check in verdict["checks"]]
-    expected = 3 if verdict["shape"] == "invalid" or None in states else 1 if False in states else 0
+    state = verdict["slo"]["state"] if verdict["slo"] else "met"
+    expected = 3 if verdict["shape"] == "invalid" else {"met": 0, "missed": 1, "undecided": 3}[state]
     if code != expected:
         found.append(f"exit code {code}, not {expected}")
     if sweep["sweep"]["status"] not in ("done", "failed"):

@@ -135,7 +135,7 @@ def test_its_intervals_hold_the_truth_in_95_percent_of_the_cases(noise):
 
 def test_it_names_the_trial_that_is_far_off_and_leaves_it_out():
     observations = sweep(hinge(16), POWERS, 1, normal(0.02))
-    observations[9] = observations[9]._replace(rps=observations[9].rps * 0.6)
+    observations[9] = observations[9]._replace(value=observations[9].value * 0.6)
     knee = find_knee(observations)
     assert knee.left_out == (observations[9],)
     assert (knee.shape, knee.size) == ("knee", 16)

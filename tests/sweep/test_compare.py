@@ -9,6 +9,7 @@ from synthetic import CONDITIONS, hinge, trials_of
 
 from pooldemo import records
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Plan, SweepResult
 
@@ -83,7 +84,7 @@ def _run(capsys, *arguments):
 @pytest.fixture
 def saved(tmp_path):
     def save(name, curve, **options):
-        (tmp_path / name).write_text(json.dumps(_sweep(curve, **options).as_dict()))
+        (tmp_path / name).write_text(json.dumps(document_of(_sweep(curve, **options))))
         return tmp_path / name
 
     return save
@@ -116,5 +117,5 @@ def test_it_ends_with_2_when_the_sweeps_cannot_be_compared(saved, tmp_path, caps
     sweep, once = saved("sweep", hinge(16)), saved("once", hinge(16), repeats=1)
     assert _run(capsys, sweep, tmp_path / "absent")[1] == 2
     assert _run(capsys, sweep, tmp_path / "broken")[1] == 2
-    assert "give a number, or a file written by sweep --json" in _run(capsys, sweep, tmp_path / "broken")[0]
+    assert "it has no sweep (an object) and trials (a list)" in _run(capsys, sweep, tmp_path / "broken")[0]
     assert _run(capsys, once, once)[1] == 2

@@ -31,7 +31,7 @@ SWEEP = _sweep()
 
 def test_it_writes_json_in_the_shape_of_the_contract():
     document = json.loads(to_json(SWEEP))
-    assert set(document) == {"format", "sweep", "trials", "verdicts"}
+    assert set(document) == {"format", "sweep", "trials", "sizes", "verdicts"}
     assert {
         *("id", "stacks", "workload", "ms", "users", "workers", "duration_s", "warmup_s", "repeats", "seed"),
         "conditions",

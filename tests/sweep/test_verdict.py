@@ -307,14 +307,14 @@ def test_it_stays_within_the_connections_that_postgresql_has_for_this_many_worke
 def test_it_recommends_the_smallest_size_of_the_plateau_that_meets_the_slo():
     plan = Plan(users=1000, slo=(Limit("p95", 300),))
     verdict = verdict_of(hinge(16), plan=plan, p95_ms=lambda size: 400.0 if size <= 16 else 200.0)
-    assert (verdict.max_conns, verdict.slo_met) == (32, True)
+    assert (verdict.max_conns, verdict.slo.state) == (32, "met")
     assert "16 misses the SLO: use 32" in verdict.because
 
 
 def test_it_gives_up_throughput_for_the_slo_and_says_how_much():
     plan = Plan(users=1000, slo=(Limit("p95", 300),))
     verdict = verdict_of(hinge(16), plan=plan, noise=0.001, p95_ms=lambda size: 400.0 if size > 8 else 200.0)
-    assert (verdict.max_conns, verdict.slo_met) == (8, True)
+    assert (verdict.max_conns, verdict.slo.state) == (8, "met")
     assert "use 8, at 50% less throughput" in verdict.because
 
 
@@ -322,9 +322,9 @@ def test_it_says_when_no_size_meets_the_slo():
     verdict = verdict_of(
         hinge(16), plan=Plan(users=1000, slo=(Limit("p95", 300), Limit("errors", 0.001))), p95_ms=400.0
     )
-    assert (verdict.max_conns, verdict.slo_met) == (16, False)
+    assert (verdict.max_conns, verdict.slo.state) == (16, "missed")
     assert [each.met for each in verdict.checks] == [False, True]
-    assert "No measured size meets the SLO p95 <= 300 ms (measured 400 ms)" in verdict.because
+    assert "No measured size meets the SLO p95 <= 300 ms (measured 400 ms, 398 ms to 402 ms)" in verdict.because
 
 
 def test_it_says_too_few_repeats_and_not_too_noisy_when_most_repeats_are_missing():

@@ -1,8 +1,6 @@
 """`manage.py compare A B`: what changed from one sweep to another, with an exit code for CI."""
 
-import json
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,8 +8,8 @@ from django.db import DatabaseError
 
 from pooldemo import records
 from pooldemo.sweep.analyse.compare import Change, Comparison, NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.document import BadDocument
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import SweepResult
 
 WORSE = 1
 INVALID = 2
@@ -33,8 +31,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
-            found = compare_sweeps(read_sweep(options["before"]), read_sweep(options["after"]))
-        except (NotComparable, records.NoSuchSweep, OSError) as error:
+            found = compare_sweeps(records.read(options["before"]), records.read(options["after"]))
+        except (NotComparable, BadDocument, records.NoSuchSweep, OSError) as error:
             raise CommandError(str(error), returncode=INVALID) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=INVALID) from error
@@ -44,19 +42,6 @@ class Command(BaseCommand):
             raise CommandError("each size was measured once: repeat both sweeps (--repeats 3)", returncode=INVALID)
         if found.is_worse:
             raise SystemExit(WORSE)
-
-
-def read_sweep(name: str) -> SweepResult:
-    """The sweep of that number, or of that file. Raises NoSuchSweep, OSError or NotComparable with what was given."""
-    if name.isdecimal() and not Path(name).exists():
-        return records.result(records.get(int(name)))
-    text = Path(name).read_text(encoding="utf-8")
-    try:
-        return SweepResult.from_dict(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotComparable(
-            f"{name} is no sweep: {error!r}; give a number, or a file written by sweep --json"
-        ) from error
 
 
 def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:

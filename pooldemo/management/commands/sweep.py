@@ -21,29 +21,23 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import keeping, models, records
+from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
-from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan, Verdict
+from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
 from pooldemo.sweep.measure import adaptive, process, target
 from pooldemo.sweep.measure.load import LOCUSTFILE
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.trial import Bench
 from pooldemo.sweep.report import formats
-from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write, write_reports
+from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
-REPORTS: Reports = {
-    "json": formats.to_json,
-    "csv": formats.to_csv,
-    "html": formats.to_html,
-    "markdown": formats.to_markdown,
-}
-SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
 
 
 class Command(BaseCommand):
@@ -83,13 +77,13 @@ class Command(BaseCommand):
         )
         plan.add_argument("--resume", type=int, metavar="ID", help="finish the sweep of this number")
         plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
-        out = parser.add_argument_group("what comes out")
-        out.add_argument("--json", metavar="FILE|-", help="everything; - is standard output, with nothing else on it")
-        out.add_argument("--csv", metavar="FILE", help="a row for each trial")
-        out.add_argument("--html", metavar="FILE", help="one offline page with the curve")
-        out.add_argument("--markdown", metavar="FILE", help="a table for a pull request")
+        plan.add_argument(
+            "--margin",
+            type=float,
+            help=f"percent that a size may carry less than the best (default {DEFAULT.margin:g})",
+        )
+        out = add_reports(parser)
         out.add_argument("--dry-run", action="store_true", help="say what would be run, and for how long")
-        out.add_argument("--quiet", action="store_true", help="the verdicts alone")
 
     def handle(self, **options: Any) -> None:
         to_stdout = any(options[name] == "-" for name in REPORTS)
@@ -135,7 +129,7 @@ class Command(BaseCommand):
             planning.check(plan)
             reports = open_reports(options, REPORTS)
             if over(done) and not options["dry_run"]:
-                return show(terminal, judged(done), reports)
+                return finish(terminal, judged(done), reports)
             plan = available(plan, terminal, options["resume"])
             now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
@@ -152,7 +146,7 @@ class Command(BaseCommand):
                 row = records.get(row.pk)
                 plan, done = self._plan(row, options)
                 if over(done):
-                    return show(terminal, judged(done), reports)
+                    return finish(terminal, judged(done), reports)
             return self._run(terminal, signals, turn, row, plan, now, done, reports)
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
@@ -247,23 +241,24 @@ class Command(BaseCommand):
             status,
             row.started_at.isoformat(timespec="seconds"),
         )
-        return show(terminal, sweep, reports)
+        return finish(terminal, sweep, reports)
 
 
-def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
-    """The table, the verdicts and the reports of a sweep that has ended; its exit code."""
-    terminal.table(sweep.plan, sweep.trials)
-    terminal.verdicts(sweep.verdicts)
-    lost = write_reports(reports, sweep)
-    if sweep.status == models.Sweep.Status.INTERRUPTED:
-        terminal.say(f"interrupted; the rest: python manage.py sweep --resume {sweep.id}")
-    if lost:
+def finish(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
+    """Show a sweep that has ended, however that was; its exit code."""
+    interrupted = sweep.status == models.Sweep.Status.INTERRUPTED
+    try:
+        code = show(terminal, sweep, reports)
+    except CommandError as lost:
         raise CommandError(
             f"{lost}. The sweep is saved; once it can be written: python manage.py sweep --resume {sweep.id} with the "
             "same report options",
-            returncode=INTERRUPTED if sweep.status == models.Sweep.Status.INTERRUPTED else REFUSED,
-        )
-    return exit_code(sweep.status, sweep.verdicts[0])
+            returncode=INTERRUPTED if interrupted else REFUSED,
+        ) from lost
+    finally:
+        if interrupted:
+            terminal.say(f"interrupted; the rest: python manage.py sweep --resume {sweep.id}")
+    return INTERRUPTED if interrupted else code
 
 
 def to_run(plan: Plan, done: SweepResult) -> int:
@@ -274,19 +269,6 @@ def to_run(plan: Plan, done: SweepResult) -> int:
 def over(sweep: SweepResult) -> bool:
     """Whether it is done: nothing of it is left to run, and its row stays as it is."""
     return sweep.status == models.Sweep.Status.DONE and not to_run(sweep.plan, sweep)
-
-
-def judged(sweep: SweepResult) -> SweepResult:
-    """Its verdicts drawn anew, by the conditions under which it was measured."""
-    return replace(sweep, verdicts=judge(sweep.plan, sweep.trials, sweep.conditions))
-
-
-def exit_code(status: str, verdict: Verdict) -> int:
-    if status == models.Sweep.Status.INTERRUPTED:
-        return INTERRUPTED
-    if verdict.shape == "invalid" or any(check.seen is None for check in verdict.checks):
-        return INVALID
-    return 0 if verdict.slo_met else SLO_MISSED
 
 
 def look_back(terminal: Terminal) -> None:

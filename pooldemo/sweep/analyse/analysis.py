@@ -13,7 +13,8 @@ class Judgement:
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
     ran out, `failing` the sizes that were left out because their requests failed, `budget` the connections that
-    PostgreSQL has to give (0: not known), `unasked` that no request took a connection.
+    PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each clause and the whole SLO,
+    `slo_needs` the options that would decide it, `unasked` that no request took a connection.
     """
 
     plan: Plan
@@ -24,5 +25,7 @@ class Judgement:
     failing: tuple[int, ...]
     budget: int
     checks: tuple[Check, ...]
+    slo: str
     trials: tuple[TrialResult, ...]
     unasked: bool = False
+    slo_needs: str = ""

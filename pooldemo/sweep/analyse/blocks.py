@@ -30,12 +30,12 @@ OUTLIER_DOUBT, LEAST_OUTLIER = 0.01, 0.05
 
 
 class Observation(NamedTuple):
-    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, and requests a second."""
+    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, and what was measured."""
 
     size: int
     block: int
     place: float
-    rps: float
+    value: float
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Fit:
     def __init__(self, observations: Sequence[Observation], made: Design, *, trend: bool) -> None:
         self.observations = observations
         self._design = made
-        logs = [math.log(each.rps) for each in observations]
+        logs = [math.log(each.value) for each in observations]
         columns = range(made.columns)
         coefficients = [sum(s[c] * y for s, y in zip(made.solution, logs, strict=True)) for c in columns]
         fitted = [sum(x * c for x, c in zip(row, coefficients, strict=True)) for row in made.rows]
@@ -193,8 +193,10 @@ class Fit:
         """
         own = self.contrast({size: 1.0}).error ** 2
         repeats, sizes = len(self.block_levels), len(self.effects)
-        if repeats < 2 or not self.freedom:
+        if not self.freedom:
             return math.inf, 1.0
+        if repeats < 2:  # they could not be told from the noise, and are in it
+            return math.sqrt(own), self.freedom
         between = sum(level**2 for level in self.block_levels) / (repeats - 1)  # s^2 of blocks, + noise^2 / sizes
         noise = self.noise**2 / sizes
         # Var = own + s_b^2 / repeats, with s_b^2 = between - noise; both parts have their own freedom.
@@ -204,11 +206,16 @@ class Fit:
         )
         return math.sqrt(within + among), max(1.0, freedom)
 
-    def interval(self, size: int) -> Interval:
-        """Requests a second at a size, and where they lie on any such day with 95% confidence (two-sided)."""
-        effect = self.effects[size]
+    def half_width(self, size: int, probability: float) -> float:
+        """How far a size's value on any such day lies at most from its effect, as a logarithm, to one side of it, with
+        this probability."""
         error, freedom = self._interval_error(size)
-        half = student_t((1 + CONFIDENCE) / 2, freedom) * error
+        return student_t(probability, freedom) * error
+
+    def interval(self, size: int) -> Interval:
+        """What a size carries, and where that lies on any such day with 95% confidence (two-sided)."""
+        effect = self.effects[size]
+        half = self.half_width(size, (1 + CONFIDENCE) / 2)
         high = math.exp(effect + half) if effect + half < 700 else math.inf
         return Interval(math.exp(effect), math.exp(effect - half), high)
 
@@ -232,24 +239,25 @@ def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[O
     """The fit, and the trials left out of it as outliers (one in eight at most). None: nothing was repeated."""
     kept = list(observations)
     left_out: list[Observation] = []
-    fit = _fit(kept)
+    fit = fit_all(kept)
     while fit is not None and len(left_out) < len(observations) // 8 and (outlier := fit.outlier()):
         kept.remove(outlier)
-        if (without := _fit(kept)) is None:
+        if (without := fit_all(kept)) is None:
             break
         left_out.append(outlier)
         fit = without
     return fit, tuple(left_out)
 
 
-def _fit(observations: Sequence[Observation]) -> Fit | None:
-    """With a trend where one is shown; without blocks where repeats have no sizes in common; None of nothing."""
+def fit_all(observations: Sequence[Observation]) -> Fit | None:
+    """The fit of all of them, outliers included. With a trend where one is shown; without blocks where
+    repeats have no sizes in common, or there is one size alone; None of nothing."""
     if not observations:
         return None
     cells = tuple((each.size, each.block, each.place) for each in observations)
     for trend, least_freedom in ((True, ENOUGH_FREEDOM), (False, 0)):
         made = design(cells, trend)
-        if made is None or len(cells) - made.columns < least_freedom:
+        if made is None or len(cells) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
         fit = Fit(observations, made, trend=trend)
         if not trend or fit.slope_is_shown():
@@ -258,19 +266,19 @@ def _fit(observations: Sequence[Observation]) -> Fit | None:
     return Fit(observations, made, trend=False) if made else None
 
 
-def observed(trials: Iterable[TrialResult]) -> list[Observation]:
+def observed(trials: Iterable[TrialResult], metric: str = "rps") -> list[Observation]:
     """What the trials of one stack say; failed ones, and those without an answer, are left out."""
     ran = sorted(
-        (each for each in trials if not each.error and each.rps > 0), key=lambda each: (each.size, each.repeat)
+        (each for each in trials if not each.error and getattr(each, metric)), key=lambda each: (each.size, each.repeat)
     )
-    starts: dict[int, list[str]] = {}
+    starts: dict[int, list[tuple[int, str]]] = {}
     for each in ran:
-        starts.setdefault(each.repeat, []).append(each.started_at)
+        starts.setdefault(each.repeat, []).append((each.order, each.started_at))
 
     def place(trial: TrialResult) -> float:
-        return sum(start < trial.started_at for start in starts[trial.repeat])
+        return sum(start < (trial.order, trial.started_at) for start in starts[trial.repeat])
 
-    return [Observation(each.size, each.repeat, place(each), each.rps) for each in ran]
+    return [Observation(each.size, each.repeat, place(each), getattr(each, metric)) for each in ran]
 
 
 def levels(trials: Iterable[TrialResult]) -> dict[int, Interval]:

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from pooldemo.sweep.analyse.knee import MARGIN
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, Noise, pooled_noise, shortfall
-from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import MARGIN, Plan, SweepResult, TrialResult
 
 METRICS = {"rps": 1, "p95_ms": -1}
 """What is compared, and the sign of better."""

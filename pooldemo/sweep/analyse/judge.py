@@ -13,10 +13,11 @@ from pooldemo.sweep.analyse import theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
-from pooldemo.sweep.analyse.slo import check_slo, failed_share
+from pooldemo.sweep.analyse.slo import failed_share, typed
 from pooldemo.sweep.analyse.warnings import for_stack, peak_above_size
-from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Verdict
+from pooldemo.sweep.facts import Conditions, Plan, Slo, TrialResult, Verdict
 
 FAILED_SHARE = 0.01
 """Share of failed requests from which a trial is not judged, unless the SLO allows more: what fails fast makes room
@@ -47,6 +48,9 @@ def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], condition
         checks=judgement.checks,
         warnings=for_stack(own, plan, conditions),
         needs=verdict_text.needs(judgement),
+        plateau=judgement.knee.plateau,
+        cause=judgement.saturation.code or judgement.knee.reason,
+        slo=Slo(typed(plan.slo), judgement.slo) if plan.slo else None,
     )
 
 
@@ -56,9 +60,9 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
     failing = tuple(sorted({trial.size for trial in ran} - {trial.size for trial in sound}))
-    knee = find_knee(observed(sound))
+    knee = find_knee(observed(sound), plan.margin)
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
-    judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), trials)
+    judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
     if not sound or len(sound) * 2 < len(trials):
         return _invalid(judgement, "failures")
     if all(trial.query_mean_ms == 0 for trial in sound):
@@ -72,24 +76,24 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     if any(peak_above_size(trial, plan) for trial in sound if trial.size == knee.size):
         return _invalid(judgement, "limit")
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
-    size = _within(judgement, sound)
-    checks = check_slo(plan.slo, [trial for trial in sound if trial.size == size])
+    objective = Objective(plan, sound)
+    size = _within(judgement, objective)
+    if size is not None:
+        checks = objective.checks(size)
+        judgement = replace(judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size))
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
-    return replace(judgement, shape=shape, size=size, saturation=saturation, checks=checks)
+    return replace(judgement, shape=shape, size=size, saturation=saturation)
 
 
-def _within(judgement: Judgement, sound: Sequence[TrialResult]) -> int | None:
-    """The size of the knee if SLO and budget permit it, else the one that costs least throughput; None: none fits the
-    budget."""
+def _within(judgement: Judgement, objective: Objective) -> int | None:
+    """The size of the knee if SLO and budget permit it, else the one that costs least throughput, of those that might
+    meet the SLO if none surely does; None: none fits the budget."""
     knee, plan = judgement.knee, judgement.plan
     affordable = theory.sizes_within(knee.intervals, plan.workers, judgement.budget)
-    meeting = [
-        size
-        for size in affordable
-        if all(check.met for check in check_slo(plan.slo, [trial for trial in sound if trial.size == size]))
-    ]
-    for sizes in (meeting, affordable):
+    states = {size: objective.state(size) for size in affordable}
+    meeting, hopeful = ([size for size in affordable if states[size] == state] for state in ("met", "undecided"))
+    for sizes in (meeting, hopeful, affordable):
         if knee.size in sizes:
             return knee.size
         if on_plateau := [size for size in sizes if size in knee.plateau]:

@@ -24,9 +24,7 @@ from statistics import fmean
 
 from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_blocks
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
-
-MARGIN = 5.0
-"""Percent: a size is good enough when it is not worse than the best by more than this."""
+from pooldemo.sweep.facts import MARGIN
 
 RESOLUTION = 1.5
 """The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict, in margins."""

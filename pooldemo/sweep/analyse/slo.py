@@ -1,13 +1,18 @@
-"""A service level objective: `p95=300,errors=0.1%` in, clauses out, and whether a size meets them. Pure."""
+"""A service level objective as text: `p95=300,errors=0.1%` in, clauses out, and back. Pure.
+
+Whether a size meets it is tested in `objective`.
+"""
 
 import math
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Iterable, Sequence
 
 from pooldemo.sweep.facts import Check, Limit, TrialResult
 
 METRICS = ("p50", "p95", "p99", "max", "errors")
 """What can be limited: latencies in milliseconds, `errors` as a share of the requests."""
+
+TICKS = {"met": "✓", "missed": "✗", "undecided": "?"}
+"""How a clause's state looks."""
 
 ACCEPTED = "accepted are p50, p95, p99, max (milliseconds) and errors (percent), as in p95=300,errors=0.1%"
 
@@ -28,14 +33,12 @@ def parse_slo(text: str) -> tuple[Limit, ...]:
     return tuple(limits.values())
 
 
-def check_slo(limits: Sequence[Limit], trials: Sequence[TrialResult]) -> tuple[Check, ...]:
-    """Each clause held against the repeats of one size: the mean of their percentiles, the share of all their
-    requests."""
-    checks = []
-    for limit in limits:
-        seen = _seen(limit.metric, trials)
-        checks.append(Check(limit, seen, seen is not None and seen <= limit.at_most))
-    return tuple(checks)
+def typed(limits: Iterable[Limit]) -> str:
+    """The clauses as somebody would type them: what `parse_slo` reads."""
+    return ",".join(
+        f"{each.metric}={100 * each.at_most:.10g}%" if each.metric == "errors" else f"{each.metric}={each.at_most:g}"
+        for each in limits
+    )
 
 
 def describe_limit(limit: Limit) -> str:
@@ -50,19 +53,21 @@ def describe_value(metric: str, value: float | None) -> str:
     return f"{100 * value:.3g}%" if metric == "errors" else f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
+def describe_check(check: Check) -> str:
+    """What was seen, with its interval: `296 ms, 280 ms to 313 ms`; a dash where nobody can say."""
+    metric = check.limit.metric
+    if check.seen is None:
+        return "no answer" if check.state == "missed" else "-"
+    seen = describe_value(metric, check.seen)
+    if check.low is None or check.high is None:
+        return seen
+    return f"{seen}, {describe_value(metric, check.low)} to {describe_value(metric, check.high)}"
+
+
 def failed_share(trials: Sequence[TrialResult]) -> float | None:
     """The share of all requests that failed; None when there was none."""
     requests = sum(trial.requests for trial in trials)
     return sum(trial.failures for trial in trials) / requests if requests else None
-
-
-def _seen(metric: str, trials: Sequence[TrialResult]) -> float | None:
-    if metric == "errors":
-        return failed_share(trials)
-    values = [value for trial in trials if (value := getattr(trial, f"{metric}_ms")) is not None]
-    if not values:
-        return None
-    return max(values) if metric == "max" else fmean(values)
 
 
 def _share(clause: str, value: str) -> float:

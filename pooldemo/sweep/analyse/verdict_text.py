@@ -9,9 +9,8 @@ import math
 from statistics import fmean
 
 from pooldemo.sweep.analyse.analysis import Judgement
-from pooldemo.sweep.analyse.knee import MARGIN
 from pooldemo.sweep.analyse.saturation import is_users
-from pooldemo.sweep.analyse.slo import describe_limit, describe_value
+from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.analyse.warnings import brief
 
@@ -36,11 +35,11 @@ def copy(judgement: Judgement) -> str:
 
 
 def needs(judgement: Judgement) -> str:
-    """The options with which an invalid sweep would find its answer, as typed; empty where no option does. Whoever
-    gives advice has it from here."""
-    if judgement.shape != "invalid":
-        return ""
+    """The options with which a sweep that is invalid or undecided would find its answer, as typed; empty where no
+    option does. Whoever gives advice has it from here."""
     knee = judgement.knee
+    if judgement.shape != "invalid":
+        return judgement.slo_needs
     if knee.reason == "generator":
         return f"--processes {judgement.plan.processes + 1}"
     if knee.reason == "sizes" and knee.intervals:
@@ -62,7 +61,7 @@ def next_size(judgement: Judgement) -> int | None:
     if judgement.shape == "knee" and knee.size and knee.below:
         straight = knee.below * knee.plateau_rps / knee.intervals[knee.below].mean
         between = math.ceil(straight - 0.25)
-        return between if knee.below < between and straight * 1.1 < knee.size else None
+        return between if knee.below < between < knee.size and straight * 1.1 < knee.size else None
     return None
 
 
@@ -80,11 +79,11 @@ def _flat(judgement: Judgement) -> str:
     first, last = min(knee.intervals), max(knee.intervals)
     if judgement.unasked:
         text = "No request took a connection, whatever the size"
-    elif knee.intervals[last].mean < 0.95 * knee.intervals[first].low:
+    elif knee.intervals[last].mean < (1 - _margin(judgement)) * knee.intervals[first].low:
         text = f"More slots make it slower: {_rps(judgement, first)} at {first}, {_rps(judgement, last)} at {last}"
     else:
         mean = digits(knee.plateau_rps)
-        text = f"From {first} to {last} slots throughput stays within 5% of {mean} requests/s"
+        text = f"From {first} to {last} slots throughput stays within {judgement.plan.margin:g}% of {mean} requests/s"
     unknown = "What is does not show: no CPU was full, and slots were not held longer."
     return f"{text}: the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
 
@@ -133,11 +132,16 @@ def _failing(judgement: Judgement) -> str:
 
 
 def _slo(judgement: Judgement) -> str:
-    missed = [check for check in judgement.checks if not check.met]
-    if not missed:
+    if judgement.slo == "met":
         return ""
-    seen = ", ".join(f"{describe_limit(c.limit)} (measured {describe_value(c.limit.metric, c.seen)})" for c in missed)
-    return f"No measured size meets the SLO {seen}: it takes fewer users or faster queries."
+    clauses = [check for check in judgement.checks if check.state == judgement.slo]
+    seen = ", ".join(f"{describe_limit(each.limit)} (measured {describe_check(each)})" for each in clauses)
+    if judgement.slo == "missed":
+        return f"No measured size meets the SLO {seen}: it takes fewer users or faster queries."
+    if not clauses:
+        return ""
+    more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
+    return f"Whether {_slots(judgement.size)} meets the SLO {seen} is undecided{more}."
 
 
 def _over_budget(judgement: Judgement) -> str:
@@ -178,7 +182,7 @@ def _invalid(judgement: Judgement) -> str:
             f"Compare it with others: {needs(judgement)}."
         )
     best = max(each.mean for each in knee.intervals.values())
-    guess = min(size for size, each in knee.intervals.items() if each.mean >= 0.95 * best)
+    guess = min(size for size, each in knee.intervals.items() if each.mean >= (1 - _margin(judgement)) * best)
     if knee.reason == "repeats":
         return (
             "Each size was measured once, so nobody can tell a difference from luck. Repeat it: "
@@ -194,8 +198,8 @@ def _invalid(judgement: Judgement) -> str:
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
         return f"Too few trials were repeated to know how far repeats differ. {more}."
     return (
-        f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell 5% apart. "
-        f"{more}, on a quieter machine."
+        f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell "
+        f"{judgement.plan.margin:g}% apart. {more}, on a quieter machine."
     )
 
 
@@ -216,12 +220,12 @@ def _larger(judgement: Judgement) -> str:
     intervals = judgement.knee.intervals
     gain = intervals[above].mean / intervals[size].mean - 1
     figure = _rps(judgement, above, unit="")
-    if gain > MARGIN / 100:  # by luck, or it would not be called the knee
+    if gain > _margin(judgement):  # by luck, or it would not be called the knee
         mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
         return (
             f"the larger ones hardly more on average ({digits(mean)}, {100 * (mean / intervals[size].mean - 1):.0f}%)"
         )
-    if gain < -0.05:
+    if gain < -_margin(judgement):
         return f"{above} already {-100 * gain:.0f}% less ({figure})"
     return f"{above} gives no more ({figure})" if gain < 0.02 else f"{above} hardly more ({figure}, {100 * gain:.0f}%)"
 
@@ -232,6 +236,10 @@ def _rps(judgement: Judgement, size: int | None, unit: str = " requests/s") -> s
 
 def _number(interval: Interval) -> str:
     return digits(interval.mean, interval.half_width)
+
+
+def _margin(judgement: Judgement) -> float:
+    return judgement.plan.margin / 100
 
 
 def _slots(size: int | None) -> str:

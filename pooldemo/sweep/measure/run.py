@@ -53,7 +53,8 @@ class Run:
                     return
                 stack = stacks.get(planned.stack)
                 result = trials.run(planned, self.plan, stack, self._bench, self._tell(planned))
-                result = replace(result, warnings=warnings.for_trial(result, self.plan))
+                place = 1 + max((each.order for each in self.results), default=0)
+                result = replace(result, order=place, warnings=warnings.for_trial(result, self.plan))
                 self.results.append(result)
                 yield result
             if not self._refine():

@@ -50,7 +50,12 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         window, before, after, seen, probe = _measure(trial, plan, stack, bench, announce)
     except (TrialError, DatabaseDown, OSError, ValueError) as error:
         return TrialResult(
-            trial.stack, trial.size, trial.repeat, started_at=started_at, error=str(error) or type(error).__name__
+            trial.stack,
+            trial.size,
+            trial.repeat,
+            plan.workers,
+            started_at=started_at,
+            error=str(error) or type(error).__name__,
         )
     overhead_s = time.monotonic() - began_s - plan.warmup_s - window.seconds
     elapsed_s = after.clock_s - before.clock_s
@@ -63,6 +68,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         stack=trial.stack,
         size=trial.size,
         repeat=trial.repeat,
+        workers=plan.workers,
         rps=window.rps,
         p50_ms=window.latency.quantile_ms(0.50),
         p95_ms=window.latency.quantile_ms(0.95),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pooldemo.sweep.analyse import theory
 from pooldemo.sweep.analyse.blocks import levels
+from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
 from pooldemo.sweep.analyse.saturation import hold_of, mean_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
@@ -181,7 +182,7 @@ def _latency(name: str, field: str, colour: int, trials: Sequence[TrialResult]) 
     points = []
     for size in sorted({trial.size for trial in trials}):
         repeats = [trial for trial in trials if trial.size == size]
-        mean = mean_of(repeats, field)
+        mean = quantile_ms(repeats, field) if field in SHARES else mean_of(repeats, field)
         if mean is None:
             continue
         values = [getattr(trial, field) for trial in repeats if getattr(trial, field) is not None]

@@ -14,11 +14,12 @@ from html import escape
 from string import Template
 from typing import Any
 
-from pooldemo.sweep.analyse.blocks import levels
+from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.saturation import mean_of
-from pooldemo.sweep.analyse.slo import describe_limit, describe_value
-from pooldemo.sweep.analyse.statistics import Interval, digits
-from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
+from pooldemo.sweep.analyse.sizes import sizes_of_stack
+from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures
 
 CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "warnings")
@@ -33,8 +34,8 @@ SHAPES = {
 
 
 def to_json(sweep: SweepResult) -> str:
-    """The document of the README: `sweep`, `trials`, `verdicts`; what `compare` and `SweepResult.from_dict` read."""
-    return to_lines(sweep.as_dict())
+    """The document of docs/json.md: `sweep`, `trials`, `sizes`, `verdicts`; what `judge` and `compare` read."""
+    return to_lines(document_of(sweep))
 
 
 def to_lines(document: Mapping[str, Any]) -> str:
@@ -119,36 +120,35 @@ WRITERS: dict[str, Callable[[SweepResult], str]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What the repeats of one stack at one size have in common: means over them, `rps` with its 95% interval."""
+    """A size as the table shows it: `found` with its interval, and means of what the trials tell besides."""
 
-    size: int
-    repeats: int
-    rps: Interval
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
+    found: SizeResult
     wait_p95_ms: float | None
     hold_mean_ms: float | None
     peak_connections: int | None
     allowed_connections: int
     efficiency: float | None
-    failures: int
     warnings: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return self.found.size
 
     @property
     def cells(self) -> tuple[str, ...]:
         """As printed, in the order of HEADERS."""
-        half = self.rps.half_width
-        spread = f" ± {digits(half, at_most=1)}" if half < float("inf") else ""
+        found = self.found
+        half = None if found.rps_high is None else found.rps_high - found.rps
+        spread = "" if half is None else f" ± {digits(half, at_most=1)}"
         peak = f"{self.peak_connections} of {self.allowed_connections}"
-        latencies = (self.p50_ms, self.p95_ms, self.p99_ms, self.wait_p95_ms, self.hold_mean_ms)
+        latencies = (found.p50_ms, found.p95_ms, found.p99_ms, self.wait_p95_ms, self.hold_mean_ms)
         return (
             str(self.size),
-            f"{digits(self.rps.mean, half)}{spread}",
+            f"{digits(found.rps, half)}{spread}",
             *map(digits, latencies),
             peak if self.peak_connections is not None else "-",
             digits(self.efficiency, at_most=2),
-            f"{self.failures:,}",
+            f"{found.failures:,}",
         )
 
 
@@ -169,27 +169,18 @@ HEADERS = (
 def rows_of(sweep: SweepResult, stack: str) -> list[Row]:
     """The table of one stack, by rising size; failed trials are left out."""
     own = [trial for trial in sweep.trials if trial.stack == stack and not trial.error]
-    sizes = sorted({trial.size for trial in own})
-    by_size = {size: [trial for trial in own if trial.size == size] for size in sizes}
-    rps = levels(own)
-    return [_row(size, trials, rps.get(size), sweep) for size, trials in by_size.items()]
+    return [_row(found, [trial for trial in own if trial.size == found.size], sweep) for found in sizes_of_stack(own)]
 
 
-def _row(size: int, trials: Sequence[TrialResult], rps: Interval | None, sweep: SweepResult) -> Row:
+def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -> Row:
     peaks = [trial.peak_connections for trial in trials if trial.peak_connections is not None]
     return Row(
-        size=size,
-        repeats=len(trials),
-        rps=rps or Interval(0.0, 0.0, 0.0),
-        p50_ms=mean_of(trials, "p50_ms"),
-        p95_ms=mean_of(trials, "p95_ms"),
-        p99_ms=mean_of(trials, "p99_ms"),
+        found=found,
         wait_p95_ms=mean_of(trials, "wait_p95_ms"),
         hold_mean_ms=mean_of(trials, "hold_mean_ms"),
         peak_connections=max(peaks, default=None),
-        allowed_connections=size * sweep.plan.workers,
+        allowed_connections=found.size * sweep.plan.workers,
         efficiency=mean_of(trials, "efficiency"),
-        failures=sum(trial.failures for trial in trials),
         warnings=tuple(sorted({warning.code for trial in trials for warning in trial.warnings})),
     )
 
@@ -209,9 +200,8 @@ def _markdown_table(stack: str, rows: Sequence[Row], sweep: SweepResult) -> str:
 def _html_verdict(verdict: Verdict) -> str:
     copy = f"<pre>{escape(verdict.copy)}</pre>" if verdict.copy else ""
     checks = "".join(
-        f'<li class="{"met" if check.met else "missed"}">{"✓" if check.met else "✗"} '
-        f"{escape(describe_limit(check.limit))} "
-        f"<span>measured {escape(describe_value(check.limit.metric, check.seen))}</span></li>"
+        f'<li class="{check.state}">{TICKS[check.state]} {escape(describe_limit(check.limit))} '
+        f"<span>{check.state}: measured {escape(describe_check(check))}</span></li>"
         for check in verdict.checks
     )
     warnings = "".join(

@@ -3,7 +3,8 @@
 import shlex
 from dataclasses import fields
 
-from pooldemo.sweep.facts import Limit, Plan
+from pooldemo.sweep.analyse import slo
+from pooldemo.sweep.facts import Plan
 
 FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms"}
 """Options that are not named like their field."""
@@ -18,14 +19,11 @@ def command(plan: Plan) -> str:
             continue
         words.append(f"--{FLAGS.get(each.name, each.name)}")
         if not isinstance(value, bool):
-            words.append(_typed(value))
+            words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))
     return shlex.join(words)
 
 
 def _typed(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_typed, value))
-    if isinstance(value, Limit):
-        at_most = f"{100 * value.at_most:.10g}%" if value.metric == "errors" else f"{value.at_most:g}"
-        return f"{value.metric}={at_most}"
     return f"{value:.10g}" if isinstance(value, float) else str(value)

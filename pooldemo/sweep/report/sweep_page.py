@@ -12,7 +12,7 @@ from typing import Any
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.saturation import hold_of
-from pooldemo.sweep.analyse.slo import describe_limit, describe_value
+from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures, formats, rerun
@@ -22,11 +22,11 @@ Figure = figures.Lines | figures.Bars
 
 @dataclass(frozen=True)
 class Card:
-    """A verdict for the top of the page; `heading` says its shape, `checks` are (met, limit, what was seen)."""
+    """A verdict for the top of the page; `heading` says its shape, `checks` are (state, limit, what was seen)."""
 
     verdict: Verdict
     heading: str
-    checks: tuple[tuple[bool, str, str], ...]
+    checks: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,7 @@ def cards(sweep: SweepResult) -> list[Card]:
         Card(
             verdict,
             formats.SHAPES[verdict.shape],
-            tuple(
-                (check.met, describe_limit(check.limit), describe_value(check.limit.metric, check.seen))
-                for check in verdict.checks
-            ),
+            tuple((check.state, describe_limit(check.limit), describe_check(check)) for check in verdict.checks),
         )
         for verdict in sweep.verdicts
     ]

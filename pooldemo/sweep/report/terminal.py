@@ -5,7 +5,6 @@ On a terminal with colours, by rich; else plain lines, the same words. Nothing i
 
 import time
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 from textwrap import indent
 from typing import IO, Self
 
@@ -17,10 +16,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.analyse.slo import describe_limit, describe_value
+from pooldemo.sweep.analyse.sizes import sizes_of_stack
+from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
-from pooldemo.sweep.facts import Check, Plan, SweepResult, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
@@ -131,17 +131,17 @@ class Terminal:
             self.console.print(Text(text, style=style if self._fancy else ""))
 
     def table(self, plan: Plan, results: Sequence[TrialResult]) -> None:
-        """Every stack and size, means over the repeats; what each opened beside what it was allowed."""
+        """Every stack and size over all repeats; what each opened beside what it was allowed."""
         if self.quiet:
             return
-        table = Table(title="Means over repeats", title_justify="left", box=None, pad_edge=False)
+        table = Table(title="All repeats together", title_justify="left", box=None, pad_edge=False)
         for heading in ("stack", "size", "requests/s", "p50 ms", "p95 ms", "p99 ms", "failures", "allowed", "opened"):
             table.add_column(heading, justify="left" if heading == "stack" else "right")
+        ran = [each for each in results if not each.error]
         for stack in plan.stacks:
-            for size in plan.sizes:
-                ran = [each for each in results if (each.stack, each.size) == (stack, size) and not each.error]
-                if ran:
-                    table.add_row(*_row(stack, size, _allowed(ran[0], plan), ran), style=self._style(size, plan, ran))
+            for found in sizes_of_stack([each for each in ran if each.stack == stack]):
+                own = [each for each in ran if (each.stack, each.size) == (stack, found.size)]
+                table.add_row(*_row(found, _allowed(own[0], plan), own), style=self._style(found.size, plan, own))
         self.console.print(table, soft_wrap=False)
 
     def _style(self, size: int, plan: Plan, ran: Sequence[TrialResult]) -> str:
@@ -176,27 +176,21 @@ def _allowed(result: TrialResult, plan: Plan) -> str:
     return str(result.size * plan.workers) if result.capped else "any"
 
 
-def _row(stack: str, size: int, allowed: str, ran: Sequence[TrialResult]) -> list[str]:
-    latencies = []
-    for name in ("p50_ms", "p95_ms", "p99_ms"):
-        known = [value for each in ran if (value := getattr(each, name)) is not None]
-        latencies.append(digits(fmean(known)) if known else "-")
-    failures = sum(each.failures for each in ran)
-    opened = max(each.peak_connections or 0 for each in ran)
+def _row(found: SizeResult, allowed: str, ran: Sequence[TrialResult]) -> list[str]:
+    half = None if found.rps_high is None else found.rps_high - found.rps
     return [
-        stack,
-        str(size),
-        digits(fmean(each.rps for each in ran)),
-        *latencies,
-        str(failures),
+        found.stack,
+        str(found.size),
+        digits(found.rps, half),
+        *map(digits, (found.p50_ms, found.p95_ms, found.p99_ms)),
+        str(found.failures),
         allowed,
-        str(opened),
+        str(max(each.peak_connections or 0 for each in ran)),
     ]
 
 
 def _check(check: Check) -> str:
-    tick = "✓" if check.met else "✗"
-    return f"{tick} {describe_limit(check.limit)}: {describe_value(check.limit.metric, check.seen)}"
+    return f"{TICKS[check.state]} {describe_limit(check.limit)}: {check.state}, {describe_check(check)}"
 
 
 def _ms(plan: Plan) -> str:

@@ -1,0 +1,56 @@
+"""`manage.py judge FILE.json`: draw the verdicts of stored trials anew, by another margin or SLO, without measuring.
+
+Exit codes: 0 a verdict; 1 the SLO is missed; 2 bad arguments or a file that is no sweep; 3 invalid or undecided. Of
+several stacks the first one named decides. It never asks the database.
+"""
+
+import sys
+from argparse import ArgumentParser
+from dataclasses import replace
+from typing import IO, Any, cast
+
+from django.core.management.base import BaseCommand, CommandError
+
+from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
+from pooldemo.sweep.analyse.document import judged
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import MARGIN
+from pooldemo.sweep.plan import check_margin
+from pooldemo.sweep.report import files
+from pooldemo.sweep.report.output import Lasting, open_reports
+from pooldemo.sweep.report.terminal import Terminal
+
+
+class Command(BaseCommand):
+    """Reads a document, judges it, shows the verdict as `sweep` does."""
+
+    help = "Draw the verdicts of a sweep's document anew, by another margin or SLO; nothing is measured."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE.json", help="written by sweep --json; - is standard input")
+        parser.add_argument(
+            "--margin",
+            type=float,
+            default=MARGIN,
+            help=f"percent that a size may carry less than the best (default {MARGIN:g})",
+        )
+        parser.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%% (default: its own)")
+        add_reports(parser)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        to_stdout = any(options[name] == "-" for name in REPORTS)
+        terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
+        try:
+            check_margin(options["margin"])
+            slo = None if options["slo"] is None else parse_slo(options["slo"])
+            sweep = files.read(options["file"])
+            plan = replace(sweep.plan, margin=options["margin"], slo=sweep.plan.slo if slo is None else slo)
+            reports = open_reports(options, REPORTS)
+            code = show(terminal, judged(replace(sweep, plan=plan)), reports)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error), returncode=REFUSED) from error
+        if code:
+            sys.exit(code)

@@ -1,0 +1,47 @@
+"""How commands end that have a sweep to show: its table, its verdicts, its reports, and the exit code they come to."""
+
+from argparse import ArgumentParser, _ArgumentGroup
+
+from django.core.management.base import CommandError
+
+from pooldemo.sweep.facts import SweepResult, Verdict
+from pooldemo.sweep.report import formats
+from pooldemo.sweep.report.output import Reports, write_reports
+from pooldemo.sweep.report.terminal import Terminal
+
+REPORTS: Reports = {
+    "json": formats.to_json,
+    "csv": formats.to_csv,
+    "html": formats.to_html,
+    "markdown": formats.to_markdown,
+}
+SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
+
+
+def add_reports(parser: ArgumentParser) -> _ArgumentGroup:
+    """The options of `REPORTS`, and `--quiet`."""
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--json", metavar="FILE|-", help="everything; - is standard output, with nothing else on it")
+    out.add_argument("--csv", metavar="FILE", help="a row for each trial")
+    out.add_argument("--html", metavar="FILE", help="one offline page with the curve")
+    out.add_argument("--markdown", metavar="FILE", help="a table for a pull request")
+    out.add_argument("--quiet", action="store_true", help="the verdicts alone")
+    return out
+
+
+def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
+    """The table, the verdicts and the reports of a sweep that has ended; the exit code of its verdict.
+
+    Raises CommandError, after all that can be shown, when a report could not be written.
+    """
+    terminal.table(sweep.plan, sweep.trials)
+    terminal.verdicts(sweep.verdicts)
+    if lost := write_reports(reports, sweep):
+        raise CommandError(lost, returncode=REFUSED)
+    return exit_code(sweep.verdicts[0]) if sweep.verdicts else INVALID
+
+
+def exit_code(verdict: Verdict) -> int:
+    if verdict.shape == "invalid" or (verdict.slo is not None and verdict.slo.state == "undecided"):
+        return INVALID
+    return SLO_MISSED if verdict.slo is not None and verdict.slo.state == "missed" else 0

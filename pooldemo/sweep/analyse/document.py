@@ -1,0 +1,112 @@
+"""The document of a sweep, which `--json` writes and other programs read: made, read, and judged anew. Pure.
+
+Its format is told in `document.schema.json` beside this file, for programs, and in docs/json.md, for people. Documents
+without `format` are older, and read as well; what they do not tell is left at its default.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pooldemo.sweep.analyse import judge as judging
+from pooldemo.sweep.analyse.sizes import sizes_of
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import FORMAT, MARGIN, Conditions, Plan, SweepResult, TrialResult
+from pooldemo.sweep.plan import check_margin
+
+SCHEMA = Path(__file__).with_name("document.schema.json")
+NUMBERS: dict[Any, str] = dict.fromkeys([float, float | None, int | None], "a number") | {int: "a whole number"}
+"""The types of fields whose values are held against them: with a text for a number nothing could be judged."""
+
+
+class BadDocument(ValueError):
+    """This is no document of a sweep; the text says where it is not, and what is accepted."""
+
+
+def judge(document: Mapping[str, Any], *, margin: float = MARGIN, slo: str | None = None) -> dict[str, Any]:
+    """The document with its verdicts drawn anew from its trials, in the format of today; nothing is measured.
+
+    `margin` is in percent; `slo` is as on the command line (`p95=300,errors=0.1%`; None: the document's own; empty:
+    none). Raises ValueError, in a sentence, for a margin, an SLO or a document that cannot be.
+    """
+    check_margin(margin)
+    sweep = read_document(document)
+    plan = replace(sweep.plan, margin=float(margin), slo=sweep.plan.slo if slo is None else parse_slo(slo))
+    return document_of(judged(replace(sweep, plan=plan)))
+
+
+def judged(sweep: SweepResult) -> SweepResult:
+    """The sweep with its verdicts drawn anew, by its own plan and the conditions under which it was measured."""
+    return replace(sweep, verdicts=judging.judge(sweep.plan, sweep.trials, sweep.conditions))
+
+
+def document_of(sweep: SweepResult) -> dict[str, Any]:
+    """What `--json` writes: plain dicts, lists, numbers and strings."""
+    about = {"id": sweep.id, "status": sweep.status, "started_at": sweep.started_at} | asdict(sweep.plan)
+    document: dict[str, Any] = _plain(
+        {
+            "format": FORMAT,
+            "sweep": about | {"conditions": asdict(sweep.conditions)},
+            "trials": [asdict(trial) for trial in sweep.trials],
+            "sizes": [asdict(size) for size in sizes_of(sweep)],
+            "verdicts": [asdict(verdict) for verdict in sweep.verdicts],
+        }
+    )
+    return document
+
+
+def read_document(document: Any) -> SweepResult:
+    """The sweep of any document of a known format, its own verdicts included. Raises BadDocument."""
+    if not isinstance(document, Mapping):
+        raise BadDocument(f"a document is an object with sweep and trials, not {type(document).__name__}")
+    if (given := document.get("format", FORMAT)) != FORMAT:
+        raise BadDocument(f"the format {given!r} is not known: {FORMAT} is, and documents without one")
+    sweep, trials = document.get("sweep"), document.get("trials")
+    if not isinstance(sweep, Mapping) or not isinstance(trials, list):
+        raise BadDocument("it has no sweep (an object) and trials (a list), as a file written by sweep --json has")
+    for number, trial in enumerate(trials, start=1):
+        if not isinstance(trial, Mapping) or not isinstance(trial.get("stack"), str):
+            raise BadDocument(f"trial {number} is no object that names its stack")
+        for name in ("size", "repeat"):
+            if name not in trial:
+                raise BadDocument(f"trial {number} has no {name}")
+        _check_numbers(f"trial {number}", TrialResult, trial)
+        if trial["size"] < 1 or trial.get("rps", 0) < 0:
+            raise BadDocument(f"trial {number} has a size below 1, or requests a second below 0")
+    _check_numbers("the sweep", Plan, sweep)
+    conditions = sweep.get("conditions") or {}
+    _check_numbers("conditions", Conditions, conditions)
+    found = {
+        "stacks": tuple(dict.fromkeys(trial["stack"] for trial in trials)) or Plan.stacks,
+        "sizes": tuple(sorted({trial["size"] for trial in trials})) or Plan.sizes,
+        "repeats": max((trial["repeat"] for trial in trials), default=Plan.repeats),
+    }
+    own = {name: value for name, value in sweep.items() if value is not None or name == "rate"}
+    if isinstance(own.get("slo"), str):
+        own["slo"] = [asdict(limit) for limit in parse_slo(own["slo"])]
+    try:
+        return SweepResult.from_dict({**document, "sweep": found | own})
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BadDocument(f"it is not as sweep --json writes it: {error!r}") from error
+
+
+def _plain(value: Any) -> Any:
+    """With lists for tuples, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _check_numbers(where: str, fact: type, row: Any) -> None:
+    if not isinstance(row, Mapping):
+        raise BadDocument(f"{where} is {type(row).__name__}: an object is accepted")
+    for each in fields(fact):
+        value = row.get(each.name)
+        wanted = NUMBERS.get(each.type)
+        if wanted is None or value is None:
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (wanted == "a whole number" and value != int(value)):
+            raise BadDocument(f"{where} has {each.name} {value!r}: {wanted} is accepted")

@@ -1,0 +1,164 @@
+"""Whether a size meets the SLO: each clause a test with three ends, met, missed or undecided. Pure.
+
+What was measured lies beside its limit by luck as well: a size whose p95 is 2% too long looks short enough in every
+third sweep. So a clause is met when it is 95% sure that the limit is kept, missed when it is 95% sure that it is not,
+and else undecided. Of several sizes that are tried the luckiest is found, so they share the 5% of doubt (Bonferroni).
+
+A percentile needs requests: with fewer than log(0.05) / log(share) not even the slowest is surely above it (Wilks
+1941): 5 for p50, 59 for p95, 299 for p99. Failed requests count as answers that never came. `max`, and `errors=0%`,
+are of what was seen: nobody can promise them of other days.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from statistics import NormalDist
+
+from pooldemo.sweep.analyse.latency import SHARES, Spread, quantile_ms
+from pooldemo.sweep.analyse.slo import failed_share
+from pooldemo.sweep.analyse.statistics import CONFIDENCE
+from pooldemo.sweep.facts import Check, Plan, TrialResult
+
+DOUBT = 1 - CONFIDENCE
+
+
+class Objective:
+    """The SLO of a plan, held against the sizes of one stack. `trials` ran, all of that stack."""
+
+    def __init__(self, plan: Plan, trials: Sequence[TrialResult]) -> None:
+        self._plan = plan
+        self._trials: dict[int, list[TrialResult]] = {}
+        for trial in trials:
+            self._trials.setdefault(trial.size, []).append(trial)
+        self._spreads = {
+            f"{limit.metric}_ms": Spread(trials, f"{limit.metric}_ms")
+            for limit in plan.slo
+            if limit.metric not in ("errors", "max")
+        }
+
+    @cached_property
+    def _among(self) -> int:
+        """Sizes that might meet it: as many tries has luck."""
+        return max(1, sum(state_of(self._checks(size, DOUBT)) != "missed" for size in self._trials))
+
+    def checks(self, size: int) -> tuple[Check, ...]:
+        """Every clause of the SLO, held against `size`."""
+        return self._checks(size, DOUBT / self._among)
+
+    def state(self, size: int) -> str:
+        return state_of(self.checks(size))
+
+    def needs(self, size: int) -> str:
+        """The options with which the first clause that is undecided at `size` would be decided; empty: none is."""
+        for check in self.checks(size):
+            if check.state == "undecided":
+                return self._needs(size, check)
+        return ""
+
+    def _checks(self, size: int, doubt: float) -> tuple[Check, ...]:
+        trials = self._trials.get(size, [])
+        return tuple(
+            _errors(limit.at_most, Check(limit, None, "undecided"), trials, doubt)
+            if limit.metric == "errors"
+            else self._latency(Check(limit, None, "undecided"), trials, size, doubt)
+            for limit in self._plan.slo
+        )
+
+    def _latency(self, check: Check, trials: Sequence[TrialResult], size: int, doubt: float) -> Check:
+        metric, at_most = f"{check.limit.metric}_ms", check.limit.at_most
+        seen = quantile_ms(trials, metric, failures_count=True)
+        if seen is None:
+            return check
+        if math.isinf(seen):
+            return Check(check.limit, None, "missed")
+        if metric == "max_ms":
+            state = "missed" if seen > at_most else "met"
+            return Check(check.limit, seen, self._unless_late(state, trials))
+        spread, above = self._spreads[metric], _ratio(seen, at_most)
+        if above > spread.half_width(size, 1 - DOUBT):
+            state = "missed"
+        else:
+            enough = sum(each.requests for each in trials) >= least_requests(metric)
+            state = "met" if enough and -above >= spread.half_width(size, 1 - doubt) else "undecided"
+        return Check(check.limit, seen, self._unless_late(state, trials), *spread.interval(size, seen))
+
+    def _unless_late(self, state: str, trials: Sequence[TrialResult]) -> str:
+        """A rate fed by a closed loop sends late what a stall holds up, and misses the waits: short enough or not,
+        nobody can tell, unless each user was in time for its next request."""
+        late = self._plan.rate is not None and any(
+            (each.max_ms or 0) > 1000 * self._plan.users / self._plan.rate for each in trials
+        )
+        return "undecided" if state == "met" and late else state
+
+    def _needs(self, size: int, check: Check) -> str:
+        plan, trials, metric = self._plan, self._trials.get(size, []), f"{check.limit.metric}_ms"
+        requests = sum(each.requests for each in trials)
+        repeats = len(trials)
+        if not requests:
+            return ""
+        if check.limit.metric == "errors":
+            at_most = check.limit.at_most
+            least = math.log(DOUBT / self._among) / math.log1p(-at_most) if 0 < at_most < 1 else requests
+            return _longer(plan, least / requests) if least > requests else f"--repeats {2 * repeats}"
+        if requests < least_requests(metric):
+            return _longer(plan, least_requests(metric) / requests)
+        half = self._spreads[metric].half_width(size, 1 - DOUBT / self._among) if metric in self._spreads else 0.0
+        if math.isinf(half):
+            return f"--repeats {max(3, repeats + 1)}"
+        gap = abs(_ratio(check.seen, check.limit.at_most)) if check.seen else 0.0
+        if half <= gap:  # it is undecided because requests came late
+            return f"--users {2 * plan.users}"
+        return f"--repeats {min(100, math.ceil(repeats * (half / gap) ** 2)) if gap > half / 100 else 100}"
+
+
+def state_of(checks: Sequence[Check]) -> str:
+    """Of the whole SLO: missed when one clause is, met when all are."""
+    states = {check.state for check in checks}
+    return "missed" if "missed" in states else "undecided" if "undecided" in states else "met"
+
+
+def least_requests(metric: str) -> int:
+    """So many requests it takes before one of them lies above the percentile with 95% confidence."""
+    return math.ceil(math.log(DOUBT) / math.log(SHARES[metric]))
+
+
+def _ratio(seen: float, at_most: float) -> float:
+    """How far `seen` lies above the limit, as a logarithm; a microsecond is as little as there is."""
+    return math.log(max(seen, 0.001) / max(at_most, 0.001))
+
+
+def _longer(plan: Plan, times: float) -> str:
+    return f"--duration {math.ceil(1.1 * times * plan.duration_s)}"
+
+
+def _errors(at_most: float, check: Check, trials: Sequence[TrialResult], doubt: float) -> Check:
+    seen = failed_share(trials)
+    if seen is None:
+        return check
+    if at_most in (0, 1):
+        state = "met" if seen <= at_most else "missed"
+    elif _share_bounds(trials, 1 - DOUBT)[0] > at_most:
+        state = "missed"
+    else:
+        state = "met" if _share_bounds(trials, 1 - doubt)[1] <= at_most else "undecided"
+    return Check(check.limit, seen, state, *_share_bounds(trials, (1 + CONFIDENCE) / 2))
+
+
+def _share_bounds(trials: Sequence[TrialResult], probability: float) -> tuple[float, float]:
+    """Below and above which the share of failures lies with this probability each: Wilson 1927; none seen: exact.
+
+    Failures come in bursts, so that repeats differ by more than chance: as often as they do, fewer requests count
+    (Pearson's chi-squared over its degrees of freedom).
+    """
+    failed, requests = sum(each.failures for each in trials), sum(each.requests for each in trials)
+    share = failed / requests
+    if not failed:
+        return 0.0, 1 - (1 - probability) ** (1 / requests)
+    variance = share * (1 - share)
+    ran = [each for each in trials if each.requests and variance]
+    squares = sum((each.failures - each.requests * share) ** 2 / (each.requests * variance) for each in ran)
+    count = requests / max(1.0, squares / max(1, len(trials) - 1))
+    z = NormalDist().inv_cdf(probability)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(variance / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,18 @@
+"""Documents of sweeps in files, read with words for what is wrong with them."""
+
+import json
+import sys
+from pathlib import Path
+
+from pooldemo.sweep.analyse.document import BadDocument, read_document
+from pooldemo.sweep.facts import SweepResult
+
+
+def read(name: str) -> SweepResult:
+    """The sweep of the document in that file; `-` is standard input. Raises OSError, or BadDocument, which names it."""
+    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8", errors="replace")
+    try:
+        return read_document(json.loads(text))
+    except ValueError as error:  # of JSON, or of what it says
+        told = error if isinstance(error, BadDocument) else f"it is no JSON ({error})"
+        raise BadDocument(f"{name} is no sweep: {told}; give a file written by sweep --json") from error

@@ -1,0 +1,225 @@
+"""Stored trials are judged anew, by another margin and another SLO, as a function and as a command."""
+
+import io
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from jsonschema import Draft202012Validator
+from synthetic import CONDITIONS, droop, hinge, power, trials_of
+
+from pooldemo.sweep import judge
+from pooldemo.sweep.analyse.document import SCHEMA, document_of, judged, read_document
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import SHAPES, STATES, Plan, SizeResult, SweepResult, TrialResult, Verdict
+
+DATA = Path(__file__).parents[2] / "docs" / "data"
+SHAPE = json.loads(SCHEMA.read_text())
+PLAN = Plan(users=1000, sizes=(1, 2, 4, 8, 16, 32, 64))
+
+
+def soft(size):
+    """8% of the best are lost at 16, and none at 32."""
+    return hinge(32)(size) if size != 16 else 0.92 * 320
+
+
+KNEE = hinge(16)
+
+
+def document(curve=KNEE, plan=PLAN, **options):
+    trials = [replace(each, order=n) for n, each in enumerate(trials_of(curve, noise=0.005, **options), 1)]
+    return document_of(judged(SweepResult(plan, CONDITIONS, tuple(trials))))
+
+
+def old(name="slow"):
+    """As it was written before documents had a format, orders, sizes and margins."""
+    made = json.loads((DATA / f"{name}.json").read_text())
+    for gone in ("format", "sizes"):
+        made.pop(gone, None)
+    made["sweep"].pop("margin", None)
+    for trial in made["trials"]:
+        trial.pop("order", None), trial.pop("workers", None)
+    for verdict in made["verdicts"]:
+        for gone in ("plateau", "cause", "slo"):
+            verdict.pop(gone, None)
+    return made
+
+
+def valid(made):
+    Draft202012Validator(SHAPE).validate(json.loads(json.dumps(made, allow_nan=False)))
+    return made
+
+
+def test_it_is_of_the_shape_that_its_schema_promises():
+    made = valid(document(plan=replace(PLAN, slo=parse_slo("p95=300,errors=1%")), p95_ms=120.0, p50_ms=100.0))
+    assert made == json.loads(json.dumps(made)), "plain lists and dicts"
+    assert made["verdicts"][0]["slo"] == {"text": "p95=300,errors=1%", "state": "met"}
+    assert (made["verdicts"][0]["plateau"], made["sizes"][4]["size"]) == ([16, 32, 64], 16)
+    assert [trial["order"] for trial in made["trials"]] == list(range(1, 22))
+    for broken in ({"format": "x"}, {"trials": [{}]}, {"sizes": None}):
+        assert not Draft202012Validator(SHAPE).is_valid(made | broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"), [("trial", TrialResult), ("size", SizeResult), ("verdict", Verdict), ("sweep", Plan)]
+)
+def test_its_schema_has_every_field(name, fact):
+    described = SHAPE["$defs"][name]
+    assert {each.name for each in fields(fact)} <= set(described["properties"])
+    assert set(described["required"]) == set(described["properties"])
+
+
+def test_its_schema_has_every_shape_and_state():
+    verdict = SHAPE["$defs"]["verdict"]["properties"]
+    assert tuple(verdict["shape"]["enum"]) == SHAPES
+    assert tuple(verdict["slo"]["oneOf"][1]["properties"]["state"]["enum"]) == STATES
+
+
+@pytest.mark.parametrize("name", ["slow", "cpu"])
+def test_it_judges_a_document_without_a_format(name):
+    made = valid(judge(old(name)))
+    assert made["format"] == "pooldemo-sweep/2"
+    assert [(each["shape"], each["max_conns"]) for each in made["verdicts"]] == [
+        (each["shape"], each["max_conns"]) for each in json.loads((DATA / f"{name}.json").read_text())["verdicts"]
+    ]
+
+
+def test_it_judges_as_the_sweep_did_and_leaves_the_document_alone():
+    made = document()
+    before = json.dumps(made)
+    assert judge(made) == made
+    assert json.dumps(made) == before
+
+
+def test_it_judges_by_another_margin_and_says_that_one_everywhere():
+    narrow, wide = judge(document(soft)), judge(document(soft), margin=12)
+    assert [each["verdicts"][0]["max_conns"] for each in (narrow, wide)] == [32, 16]
+    assert wide["sweep"]["margin"] == 12
+    level = judge(document(power(0.01)), margin=8)["verdicts"][0]
+    assert (level["shape"], level["max_conns"]) == ("flat", 1)
+    assert "stays within 8% of" in level["because"]
+    noisy = document_of(judged(SweepResult(PLAN, CONDITIONS, trials_of(hinge(16), noise=0.2))))
+    assert "too much to tell 3% apart" in judge(noisy, margin=3)["verdicts"][0]["because"]
+    slower = judge(document(droop(1, 0.02)), margin=3)["verdicts"][0]
+    assert slower["because"].startswith("More slots make it slower")
+
+
+def test_it_judges_by_another_slo_or_its_own_or_none():
+    made = document(plan=replace(PLAN, slo=parse_slo("p95=300")), p95_ms=lambda size: 20.0 * size)
+    assert made["verdicts"][0]["max_conns"] == 8
+    assert judge(made)["verdicts"][0]["max_conns"] == 8
+    tight = judge(made, slo="p95=100")["verdicts"][0]
+    assert (tight["max_conns"], tight["slo"]) == (4, {"text": "p95=100", "state": "met"})
+    none = judge(made, slo="")["verdicts"][0]
+    assert (none["max_conns"], none["slo"]) == (16, None)
+    assert judge(made, slo="p95=10")["verdicts"][0]["slo"]["state"] == "missed"
+
+
+def test_it_judges_what_another_program_wrote_as_far_as_it_goes():
+    """No plan but the load, no histograms, no order."""
+    made = document()
+    sweep = {name: made["sweep"][name] for name in ("workload", "users")}
+    trials = [{name: trial[name] for name in ("stack", "size", "repeat", "rps")} for trial in made["trials"]]
+    verdict = valid(judge({"sweep": sweep | {"slo": None}, "trials": trials}))["verdicts"][0]
+    assert (verdict["shape"], verdict["max_conns"]) == ("knee", 16)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ([], "is an object with sweep and trials, not list"),
+        ({}, "has no sweep"),
+        ({"format": "pooldemo-sweep/9"}, "the format 'pooldemo-sweep/9' is not known: pooldemo-sweep/2 is"),
+        ({"sweep": {}, "trials": {}}, "has no sweep (an object) and trials (a list)"),
+        ({"sweep": {}, "trials": [{"size": 1, "repeat": 1}]}, "trial 1 is no object that names its stack"),
+        ({"sweep": {}, "trials": [{"stack": "a", "repeat": 1}]}, "trial 1 has no size"),
+        ({"sweep": {}, "trials": [{"stack": "a", "size": "4", "repeat": 1}]}, "trial 1 has size '4': a whole number"),
+        ({"sweep": {}, "trials": [{"stack": "a", "size": 0, "repeat": 1}]}, "trial 1 has a size below 1"),
+        ({"sweep": {}, "trials": [{"stack": "a", "size": 1, "repeat": 1, "rps": float("nan")}]}, "rps nan: a number"),
+        ({"sweep": {"users": "many"}, "trials": []}, "the sweep has users 'many'"),
+        ({"sweep": {"conditions": []}, "trials": []}, None),
+        ({"sweep": {"conditions": [1]}, "trials": []}, "conditions is list: an object is accepted"),
+        ({"sweep": {"slo": "p42=1"}, "trials": []}, "'p42=1' is no clause"),
+        ({"sweep": {"slo": [{"p95": 1}]}, "trials": []}, "it is not as sweep --json writes it"),
+    ],
+)
+def test_it_refuses_what_is_no_document_in_a_sentence(broken, said):
+    if said is None:
+        assert judge(broken)["verdicts"][0]["shape"] == "invalid"
+        return
+    with pytest.raises(ValueError) as refused:
+        judge(broken)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("given", "said"), [({"margin": 0}, "--margin 0 is out"), ({"slo": "p95"}, "is no clause")])
+def test_it_refuses_a_margin_and_an_slo_that_cannot_be(given, said):
+    with pytest.raises(ValueError, match=said):
+        judge(document(), **given)
+
+
+def test_it_reads_back_what_it_wrote():
+    made = document()
+    assert document_of(read_document(json.loads(json.dumps(made)))) == made
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def typed(*arguments):
+    """The exit code of `manage.py judge`."""
+    try:
+        call_command("judge", *map(str, arguments))
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps(document(p95_ms=lambda size: 20.0 * size)))
+    return path
+
+
+def test_it_ends_with_the_exit_code_of_the_verdict(file, capsys):
+    assert typed(file) == 0
+    assert "16 slots carry" in capsys.readouterr().out
+    assert typed(file, "--slo", "p95=300") == 0
+    assert "8" in capsys.readouterr().out
+    assert typed(file, "--slo", "p95=1") == 1
+    assert "✗ p95 <= 1 ms: missed" in capsys.readouterr().out
+    assert typed(file, "--slo", "p95=20") == 3, "exactly the limit: nobody knows"
+    assert "undecided" in capsys.readouterr().out
+    file.write_text(json.dumps(document(repeats=1)))
+    assert typed(file) == 3
+
+
+def test_it_writes_the_document_to_standard_output_with_nothing_else(file, capsys):
+    assert typed(file, "--margin", "12", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["sweep"]["margin"] == 12
+
+
+def test_it_reads_standard_input(file, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(file.read_text()))
+    assert typed("-") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent.json"], "No such file"),
+        (["README.md"], "README.md is no sweep: it is no JSON"),
+        (["docs/data/slow.json", "--margin", "99"], "--margin 99 is out of range"),
+        (["docs/data/slow.json", "--slo", "p95"], "'p95' is no clause"),
+        (["docs/data/slow.json", "--json", "no/such/folder.json"], "no report can be written"),
+    ],
+)
+def test_it_refuses_bad_arguments_with_2(arguments, said, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(CommandError) as refusal:
+        typed(*arguments)
+    assert said in str(refusal.value)
+    assert refusal.value.returncode == 2

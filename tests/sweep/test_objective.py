@@ -1,0 +1,137 @@
+"""An SLO is met, missed or undecided, and hardly ever met by luck."""
+
+import math
+import random
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from synthetic import POWERS, hinge, trials_of
+
+from pooldemo.sweep.analyse.latency import quantile_ms
+from pooldemo.sweep.analyse.objective import Objective, least_requests
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Plan, TrialResult
+
+SWEEPS = 120
+
+
+def _plan(slo, **fields):
+    return Plan(users=1000, slo=parse_slo(slo), **fields)
+
+
+def _noisy(p95_ms, noise, seed, sizes=POWERS, repeats=3, blocks=0.0):
+    """A sweep whose true p95 is the same at every size, with noise of trials and of whole repeats."""
+    chance = random.Random(seed)
+    levels = [chance.gauss(0, blocks) for _ in range(repeats)]
+    return [
+        replace(trial, p95_ms=p95_ms * math.exp(chance.gauss(0, noise) + levels[trial.repeat - 1]))
+        for trial in trials_of(hinge(16), sizes, repeats=repeats)
+    ]
+
+
+@pytest.mark.parametrize(("noise", "blocks"), [(0.02, 0.0), (0.1, 0.0), (0.01, 0.05)])
+def test_it_calls_a_limit_that_is_missed_by_2_percent_met_in_5_percent_of_the_sweeps_at_most(noise, blocks):
+    plan = _plan("p95=300")
+    lucky = 0
+    for seed in range(SWEEPS):
+        objective = Objective(plan, _noisy(306, noise, seed, blocks=blocks))
+        lucky += any(objective.state(size) == "met" for size in POWERS)  # the luckiest of seven is found
+    assert lucky <= 0.05 * SWEEPS
+
+
+@pytest.mark.parametrize(("p95_ms", "state"), [(240, "met"), (360, "missed")])
+def test_it_decides_what_is_far_from_the_limit(p95_ms, state):
+    said = Counter(Objective(_plan("p95=300"), _noisy(p95_ms, 0.03, seed)).state(16) for seed in range(SWEEPS))
+    assert said[state] >= 0.95 * SWEEPS
+
+
+def test_it_is_undecided_near_the_limit_and_says_which_repeats_would_decide_it():
+    plan = _plan("p95=300")
+    objective = next(o for o in (Objective(plan, _noisy(296, 0.03, n)) for n in count()) if o.state(16) == "undecided")
+    (check,) = objective.checks(16)
+    assert check.low < check.seen < check.high
+    repeats = int(objective.needs(16).removeprefix("--repeats "))
+    assert 3 < repeats <= 100
+    assert Objective(plan, _noisy(296, 0.03, 1, sizes=(8, 16), repeats=100)).state(16) == "met"
+
+
+def test_it_decides_nothing_on_one_repeat():
+    objective = Objective(_plan("p95=300"), _noisy(100, 0.02, 1, repeats=1))
+    assert (objective.state(16), objective.needs(16)) == ("undecided", "--repeats 3")
+
+
+@pytest.mark.parametrize(("metric", "least"), [("p50", 5), ("p95", 59), ("p99", 299)])
+def test_it_meets_no_percentile_with_too_few_requests(metric, least):
+    assert least_requests(f"{metric}_ms") == least
+    for requests, state in ((least - 1, "undecided"), (least, "met")):
+        trials = [
+            TrialResult("pooldemo", 8, n, rps=9, requests=requests if n == 1 else 0, **{f"{metric}_ms": 10.0})
+            for n in (1, 2, 3)
+        ]
+        objective = Objective(_plan(f"{metric}=300"), trials)
+        assert objective.state(8) == state
+    assert (
+        Objective(_plan(f"{metric}=300"), [replace(each, requests=1) for each in trials])
+        .needs(8)
+        .startswith("--duration ")
+    )
+
+
+def _histogram(*latencies, failures=0, repeats=3):
+    return [
+        TrialResult(
+            "pooldemo", 8, n, rps=10, p50_ms=1, p95_ms=1, requests=sum(c for _, c in latencies) + failures,
+            failures=failures, latencies=latencies,
+        )
+        for n in range(1, repeats + 1)
+    ]  # fmt: skip
+
+
+def test_it_takes_percentiles_of_all_requests_and_not_means_of_percentiles():
+    slow, fast = _histogram((10.0, 50), (400.0, 50)), _histogram((10.0, 200))
+    mixed = [replace(each, p95_ms=ms) for each, ms in zip((slow[0], *fast[:2]), (400.0, 10.0, 10.0), strict=True)]
+    assert quantile_ms(mixed, "p95_ms") == 400
+    assert quantile_ms(mixed, "p50_ms") == 10
+
+
+def test_it_counts_a_failed_request_as_an_answer_that_never_came():
+    trials = _histogram((10.0, 94), (500.0, 4), failures=2)
+    assert quantile_ms(trials, "p95_ms") == 10  # of the 98 that came
+    assert quantile_ms(trials, "p95_ms", failures_count=True) == 500
+    many = _histogram((10.0, 90), failures=10)
+    objective = Objective(_plan("p95=300"), many)
+    (check,) = objective.checks(8)
+    assert (check.seen, check.state) == (None, "missed")
+
+
+def test_it_counts_failures_and_how_many_requests_it_takes_to_see_none():
+    def of(failures, requests):
+        trials = [TrialResult("pooldemo", 8, n, rps=9, requests=requests, failures=failures) for n in (1, 2, 3)]
+        return Objective(_plan("errors=0.1%"), trials)
+
+    assert [of(*each).state(8) for each in ((0, 1000), (0, 100), (0, 10_000), (1, 1000), (10, 1000))] == [
+        *("met", "undecided", "met", "undecided", "missed")
+    ]
+    assert of(0, 100).needs(8) == "--duration 55"
+    assert Objective(_plan("errors=0%"), _histogram((1.0, 10))).state(8) == "met"
+
+
+def test_it_believes_failures_that_come_in_bursts_less():
+    def low(*failures):
+        trials = [TrialResult("pooldemo", 8, n, rps=9, requests=1000, failures=f) for n, f in zip(count(1), failures)]
+        return Objective(_plan("errors=0.5%"), trials).checks(8)[0].low
+
+    assert low(10, 10, 10) > low(0, 0, 30)
+
+
+def test_it_calls_no_latency_short_enough_while_a_closed_loop_missed_its_rate():
+    trials = [replace(each, max_ms=2500.0) for each in _noisy(100, 0.01, 1)]
+    assert Objective(_plan("p95=300", rate=1000.0), trials).state(16) == "undecided"  # 1,000 users: one each second
+    assert Objective(_plan("p95=300", rate=100.0), trials).state(16) == "met"
+    assert Objective(_plan("p95=50", rate=1000.0), trials).state(16) == "missed"
+
+
+def test_it_knows_nothing_of_a_size_without_an_answer():
+    assert Objective(_plan("p95=300,errors=1%"), []).state(8) == "undecided"
