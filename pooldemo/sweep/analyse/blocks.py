@@ -124,30 +124,31 @@ class Fit:
         places = [each.place for each in observations]
         self.trend = self.slope * (max(places) - min(places))
         self.growth = _growth(self.residuals, observations) if self.freedom >= ENOUGH_FREEDOM else 0.0
+        middle = fmean(map(math.log, self.effects))
+        # The noise at a size, relative to that at the middle of the sizes.
+        self._shares = {size: math.exp(self.growth * (math.log(size) - middle)) for size in self.effects}
         self.noise = self._noise()
 
     def _noise(self) -> float:
         if not self.freedom:
             return 0.0
-        squares = sum((e / self._share(o.size)) ** 2 for e, o in zip(self.residuals, self.observations, strict=True))
+        squares = sum((e / self._shares[o.size]) ** 2 for e, o in zip(self.residuals, self.observations, strict=True))
         return max(math.sqrt(squares / self.freedom), LEAST_NOISE)
-
-    def _share(self, size: int) -> float:
-        """The noise at a size, relative to that at the middle of the sizes."""
-        middle = fmean(map(math.log, self.effects))
-        return math.exp(self.growth * (math.log(size) - middle)) if self.growth else 1.0
 
     def noise_at(self, size: int) -> float:
         """The relative standard deviation of one trial at `size`."""
-        return self.noise * self._share(size)
+        return self.noise * self._shares[size]
 
     def contrast(self, weights: Mapping[int, float]) -> Contrast:
         """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
         index = {size: i for i, size in enumerate(self._design.sizes)}
         value = sum(weight * self.effects[size] for size, weight in weights.items())
+        by_column = [(index[size], weight) for size, weight in weights.items()]
         variance = 0.0
         for solved, each in zip(self._design.solution, self.observations, strict=True):
-            share = sum(weight * solved[index[size]] for size, weight in weights.items())
+            share = 0.0
+            for column, weight in by_column:
+                share += weight * solved[column]
             variance += (share * self.noise_at(each.size)) ** 2
         return Contrast(value, math.sqrt(variance))
 
