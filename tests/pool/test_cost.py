@@ -1,7 +1,7 @@
 """What the pool may cost, as ratios of medians from interleaved rounds; `make bench` has the figures.
 
 The limits are about twice what is measured: they find another kind of cost (a scan of the line, a lock more) on a
-machine however noisy, and the figures are the benchmark's. A ratio that misses its limit gets a second and a third look.
+machine however noisy; the figures are the benchmark's. A ratio that misses its limit gets a second and a third look.
 """
 
 from collections.abc import Callable

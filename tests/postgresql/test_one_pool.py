@@ -57,7 +57,7 @@ def test_a_changed_password_drains_the_one_pool(site: Site) -> None:
             assert holder.get() in before
             assert len(pools_of(db)) == 1
         assert len(db.fill(2)) == 2
-    assert lookout.most == 2
+    assert lookout.most == 2, lookout.most
 
 
 @patched
