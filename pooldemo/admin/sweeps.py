@@ -210,7 +210,7 @@ class SweepAdmin(Measured):
         change, differ = None, ""
         if len(sweeps) == 2:
             try:
-                change = compare_sweeps(*sweeps)
+                change = compare_sweeps(sweeps[0], sweeps[1])
             except NotComparable as error:
                 differ = str(error)
         return TemplateResponse(

@@ -1,6 +1,8 @@
 """Two sweeps of the same thing do not differ; two of different things do, or cannot be compared."""
 
 import json
+import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,9 +10,10 @@ from django.core.management import CommandError, call_command
 from synthetic import CONDITIONS, hinge, trials_of
 
 from pooldemo import records
-from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.compare import Moved, NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult
 
 PLAN = Plan(users=1000)
@@ -21,9 +24,29 @@ def _sweep(curve, *, plan=PLAN, conditions=CONDITIONS, **options):
     return SweepResult(plan, conditions, trials, judge(plan, trials, conditions))
 
 
-def test_it_finds_no_change_between_equal_sweeps_in_95_percent_of_the_pairs():
-    pairs = [compare_sweeps(_sweep(hinge(16), seed=n), _sweep(hinge(16), seed=n + 500)) for n in range(200)]
-    assert sum(any(change.kind != "same" for change in pair.changes) for pair in pairs) <= 10
+def _day(seed, noise, blocks=0.0, scale=1.0, curve=hinge(16)):  # noqa: B008
+    """A sweep of some day, whose machine is not as fast in each repeat."""
+    chance = random.Random(seed)
+    levels = [chance.gauss(0, blocks) for _ in range(3)]
+    trials = []
+    for each in trials_of(curve, noise=0, seed=seed):
+        speed = scale * math.exp(chance.gauss(0, noise) + levels[each.repeat - 1])
+        trials.append(replace(each, rps=each.rps * speed, p95_ms=300 / speed * math.exp(chance.gauss(0, noise))))
+    return SweepResult(PLAN, CONDITIONS, tuple(trials), judge(PLAN, trials, CONDITIONS))
+
+
+@pytest.mark.parametrize(("noise", "blocks"), [(0.05, 0.0), (0.02, 0.08)])
+def test_it_cries_wolf_over_equal_sweeps_in_5_percent_of_the_pairs_at_most(noise, blocks):
+    pairs = [compare_sweeps(_day(n, noise, blocks), _day(n + 500, noise, blocks)) for n in range(40)]
+    assert sum(pair.is_worse for pair in pairs) <= 2
+
+
+def test_it_finds_a_loss_of_10_percent_over_all_sizes_that_no_single_size_shows():
+    pairs = [compare_sweeps(_day(n, 0.03), _day(n + 500, 0.03, scale=0.9)) for n in range(20)]
+    assert sum(pair.is_worse for pair in pairs) >= 18
+    (whole,) = [each for each in pairs[0].changes if each.size is None and each.metric == "rps"]
+    assert (whole.kind, whole.ratio) == ("worse", pytest.approx(-0.1, abs=0.02))
+    assert whole.low < whole.ratio < whole.high < -0.05
 
 
 def test_it_finds_what_became_slower_and_where():
@@ -58,8 +81,61 @@ def test_it_says_which_verdict_moved_and_what_else_differs():
     found = compare_sweeps(
         _sweep(hinge(16), noise=0.01), _sweep(hinge(4), noise=0.01, conditions=replace(CONDITIONS, cpus=8))
     )
-    assert found.moved == (("pooldemo", "knee at 16", "knee at 4"),)
+    assert found.moved == (Moved("pooldemo", "knee at 16", "knee at 4", is_worse=False),)
     assert found.differences == ("cpus: 2 -> 8",)
+
+
+def _judged(*trials, plan=PLAN):
+    return SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS))
+
+
+def _only(found):
+    return [(each.stack, each.size, each.metric, each.kind) for each in found.changes if each.is_worse]
+
+
+def test_it_calls_a_lost_size_worse_however_it_was_lost():
+    whole = trials_of(hinge(16), noise=0.01)
+    failed = [replace(each, rps=0.0, error="no server came up") if each.size == 64 else each for each in whole]
+    silent = [replace(each, rps=0.0, failures=1000) if each.size == 64 else each for each in whole]
+    absent = [each for each in whole if each.size != 64]
+    for after in (failed, absent):
+        assert _only(compare_sweeps(_judged(*whole), _judged(*after))) == [("pooldemo", 64, "rps", "lost")]
+    assert ("pooldemo", 64, "failures", "worse") in _only(compare_sweeps(_judged(*whole), _judged(*silent)))
+    assert not compare_sweeps(_judged(*absent), _judged(*whole)).is_worse
+    assert compare_sweeps(_judged(*whole), _judged()).is_worse, "nothing was measured at all"
+
+
+def test_it_calls_more_failures_worse_though_no_success_was_slower():
+    whole = trials_of(hinge(16), noise=0.01)
+    failing = [replace(each, failures=800 if each.size == 4 else 0) for each in whole]
+    found = compare_sweeps(_judged(*whole), _judged(*failing))
+    assert _only(found) == [("pooldemo", 4, "failures", "worse")]
+    assert not compare_sweeps(_judged(*failing), _judged(*whole)).is_worse
+    one = [replace(each, failures=int((each.size, each.repeat) == (4, 1))) for each in whole]
+    assert not compare_sweeps(_judged(*whole), _judged(*one)).is_worse, "one of 3,000 is luck"
+
+
+def test_it_calls_a_verdict_that_turned_invalid_worse_but_not_by_chance():
+    whole = trials_of(hinge(16), noise=0.02, seed=1)
+    broken = [replace(each, generator_cpu=1.0) for each in whole]
+    found = compare_sweeps(_judged(*whole), _judged(*broken))
+    assert found.moved == (Moved("pooldemo", "knee at 16", "invalid", is_worse=True),)
+    noisy = trials_of(hinge(16), noise=0.2, seed=2)
+    assert compare_sweeps(_judged(*whole), _judged(*noisy)).is_worse
+    assert not compare_sweeps(_judged(*noisy), _judged(*whole)).is_worse
+    by_chance = replace(_judged(*whole), verdicts=(replace(found_invalid(), cause="noise"),))
+    assert not compare_sweeps(_judged(*whole), by_chance).is_worse
+
+
+def found_invalid():
+    return judge(PLAN, trials_of(hinge(16), noise=0.2, seed=2), CONDITIONS)[0]
+
+
+def test_it_calls_an_slo_that_was_met_and_is_missed_worse():
+    plan = replace(PLAN, slo=parse_slo("max=105"))
+    before, after = (_sweep(hinge(16), plan=plan, noise=0.01, max_ms=ms) for ms in (100.0, 110.0))
+    assert compare_sweeps(before, after).is_worse
+    assert not compare_sweeps(after, before).is_worse
 
 
 def test_it_refuses_to_compare_different_things():
@@ -98,6 +174,17 @@ def test_it_ends_with_0_when_nothing_is_worse_and_1_when_something_is(saved, cap
     assert "- pooldemo at 32: " in text
     assert "verdict: pooldemo: knee at 16 -> knee at 8" in text
     assert _run(capsys, slow, fast)[1] == 0
+
+
+def test_it_writes_what_it_found_as_json(saved, tmp_path, capsys):
+    fast, slow = saved("fast", hinge(16)), saved("slow", hinge(8), seed=1)
+    text, code = _run(capsys, fast, slow, "--json", "-")
+    document = json.loads(text)
+    assert (code, document["format"], document["worse"]) == (1, "pooldemo-compare/1", True)
+    worse = {each["size"] for each in document["changes"] if each["kind"] == "worse"}
+    assert worse >= {16, 32, 64}
+    assert document["verdicts"][0]["after"] == "knee at 8"
+    assert _run(capsys, fast, slow, "--json", tmp_path / "no" / "file")[1] == 2
 
 
 @pytest.mark.django_db

@@ -14,7 +14,7 @@ from pooldemo.sweep.analyse.objective import Objective, least_requests
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, TrialResult
 
-SWEEPS = 120
+SWEEPS = 80
 
 
 def _plan(slo, **fields):
@@ -31,7 +31,7 @@ def _noisy(p95_ms, noise, seed, sizes=POWERS, repeats=3, blocks=0.0):
     ]
 
 
-@pytest.mark.parametrize(("noise", "blocks"), [(0.02, 0.0), (0.1, 0.0), (0.01, 0.05)])
+@pytest.mark.parametrize(("noise", "blocks"), [(0.05, 0.0), (0.01, 0.05)])
 def test_it_calls_a_limit_that_is_missed_by_2_percent_met_in_5_percent_of_the_sweeps_at_most(noise, blocks):
     plan = _plan("p95=300")
     lucky = 0

@@ -1,7 +1,6 @@
 """The arithmetic of repeats, held against tables, against the standard library and against chance itself."""
 
 import math
-import random
 import statistics as stdlib
 
 import pytest
@@ -9,14 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pooldemo.sweep.analyse.statistics import (
-    Noise,
     digits,
     first_against_second_half,
-    interval,
     percentile,
-    pooled_noise,
-    shortfall,
-    slope,
     student_t,
 )
 
@@ -48,52 +42,6 @@ def test_it_knows_student_t(probability, freedom, expected):
 
 def test_it_knows_student_t_of_many_as_the_normal_distribution():
     assert student_t(0.975, 10_000) == pytest.approx(stdlib.NormalDist().inv_cdf(0.975), rel=1e-3)
-
-
-def test_it_covers_the_true_mean_with_95_percent_of_its_intervals():
-    chance, hits = random.Random(1), 0
-    for _ in range(1000):
-        each = interval([chance.gauss(500, 15) for _ in range(3)])
-        hits += each.low <= 500 <= each.high
-    assert 930 <= hits <= 970
-
-
-def test_it_has_no_interval_for_a_single_repeat():
-    each = interval([500.0])
-    assert (each.mean, each.low, each.high) == (500, -math.inf, math.inf)
-    assert interval([]) is None
-
-
-def test_it_pools_the_noise_of_sizes_whose_means_differ():
-    chance = random.Random(2)
-    noise = pooled_noise([chance.gauss(size, 0.03 * size) for _ in range(3)] for size in range(1, 401))
-    assert noise.freedom == 800
-    assert noise.relative == pytest.approx(0.03, rel=0.1)
-
-
-def test_it_narrows_the_interval_of_three_repeats_by_what_other_sizes_know():
-    values = [490.0, 500.0, 510.0]
-    assert interval(values, Noise(0.02, 14)).half_width < 0.6 * interval(values).half_width
-
-
-def test_it_tells_apart_what_is_shown_from_what_is_likely():
-    noise = Noise(0.03, 14)
-    half = shortfall([50.0] * 3, [[100.0] * 3, [100.0] * 3], noise)
-    assert half.by == pytest.approx(0.5)
-    assert (half.is_shown, half.is_more_than(0.05), half.is_at_most(0.05)) == (True, True, False)
-    near = shortfall([97.0] * 3, [[100.0] * 3], noise)
-    assert (near.is_shown, near.is_more_than(0.05), near.is_at_most(0.05)) == (False, False, False)
-    assert shortfall([97.0] * 3, [[100.0] * 3], Noise(0.001, 14)).is_at_most(0.05)
-
-
-def test_it_knows_nothing_without_repeats():
-    assert not shortfall([1.0], [[100.0]], pooled_noise([[1.0], [100.0]])).is_shown
-
-
-def test_it_finds_the_gain_of_a_doubling():
-    gain, error = slope({x: [100 * 2 ** (0.5 * x)] * 3 for x in range(4)})
-    assert gain == pytest.approx(0.5 * math.log(2))
-    assert error == pytest.approx(1 / math.sqrt(15))
 
 
 def test_it_compares_the_halves_of_a_window():

@@ -187,12 +187,13 @@ class Fit:
         limit = student_t(1 - OUTLIER_DOUBT / 2 / len(self.residuals), self.freedom - 1)
         return which if farthest > limit else None
 
-    def _interval_error(self, size: int) -> tuple[float, float]:
-        """The standard error of a size's throughput as such, and its degrees of freedom (Satterthwaite 1946).
+    def error(self, weights: Mapping[int, float]) -> tuple[float, float]:
+        """The standard error of a size's value as such, or of a mean with `weights` that sum to 1, and its degrees of
+        freedom (Satterthwaite 1946).
 
         Another day is another block: how far blocks differ counts here, though it does not when sizes are compared.
         """
-        own = self.contrast({size: 1.0}).error ** 2
+        own = self.contrast(weights).error ** 2
         repeats, sizes = len(self.block_levels), len(self.effects)
         if not self.freedom:
             return math.inf, 1.0
@@ -205,12 +206,13 @@ class Fit:
         freedom = (
             (within + among) ** 2 / (within**2 / self.freedom + among**2 / (repeats - 1)) if within + among else 1.0
         )
-        return math.sqrt(within + among), max(1.0, freedom)
+        least = LEAST_NOISE**2 / len(self.observations)
+        return math.sqrt(max(within + among, least)), max(1.0, freedom)
 
     def half_width(self, size: int, probability: float) -> float:
         """How far a size's value on any such day lies at most from its effect, as a logarithm, to one side of it, with
         this probability."""
-        error, freedom = self._interval_error(size)
+        error, freedom = self.error({size: 1.0})
         return student_t(probability, freedom) * error
 
     def interval(self, size: int) -> Interval:

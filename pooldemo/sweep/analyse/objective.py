@@ -135,29 +135,32 @@ def _errors(at_most: float, check: Check, trials: Sequence[TrialResult], doubt: 
     seen = failed_share(trials)
     if seen is None:
         return check
+    counts = [(each.failures, each.requests) for each in trials]
     if at_most in (0, 1):
         state = "met" if seen <= at_most else "missed"
-    elif _share_bounds(trials, 1 - DOUBT)[0] > at_most:
+    elif share_bounds(counts, 1 - DOUBT)[0] > at_most:
         state = "missed"
     else:
-        state = "met" if _share_bounds(trials, 1 - doubt)[1] <= at_most else "undecided"
-    return Check(check.limit, seen, state, *_share_bounds(trials, (1 + CONFIDENCE) / 2))
+        state = "met" if share_bounds(counts, 1 - doubt)[1] <= at_most else "undecided"
+    return Check(check.limit, seen, state, *share_bounds(counts, (1 + CONFIDENCE) / 2))
 
 
-def _share_bounds(trials: Sequence[TrialResult], probability: float) -> tuple[float, float]:
-    """Below and above which the share of failures lies with this probability each: Wilson 1927; none seen: exact.
+def share_bounds(counts: Sequence[tuple[int, int]], probability: float) -> tuple[float, float]:
+    """Below and above which the share of failures lies with this probability each, from (failed, of so many requests)
+    of each repeat: Wilson 1927; none seen: exact.
 
     Failures come in bursts, so that repeats differ by more than chance: as often as they do, fewer requests count
     (Pearson's chi-squared over its degrees of freedom).
     """
-    failed, requests = sum(each.failures for each in trials), sum(each.requests for each in trials)
+    failed, requests = (sum(column) for column in zip(*counts, strict=True))
+    if not requests:
+        return 0.0, 1.0
     share = failed / requests
     if not failed:
         return 0.0, 1 - (1 - probability) ** (1 / requests)
     variance = share * (1 - share)
-    ran = [each for each in trials if each.requests and variance]
-    squares = sum((each.failures - each.requests * share) ** 2 / (each.requests * variance) for each in ran)
-    count = requests / max(1.0, squares / max(1, len(trials) - 1))
+    squares = sum((bad - of * share) ** 2 / (of * variance) for bad, of in counts if of and variance)
+    count = requests / max(1.0, squares / max(1, len(counts) - 1))
     z = NormalDist().inv_cdf(probability)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(variance / count + (z / (2 * count)) ** 2) / (1 + z * z / count)

@@ -6,10 +6,9 @@ it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean
 
 CONFIDENCE = 0.95
 """How sure a statement has to be; two-sided for intervals, one-sided for comparisons."""
@@ -76,33 +75,11 @@ def _t_below(t: float, freedom: int) -> float:
 class Noise:
     """How far repeats scatter: `relative` standard deviation of one trial, known with `freedom` degrees of freedom.
 
-    With `freedom` 0 nothing was repeated and nothing is known: intervals are infinitely wide.
+    With `freedom` 0 nothing was repeated and nothing is known.
     """
 
     relative: float
     freedom: int
-
-    def half_width(self, error: float, probability: float = CONFIDENCE) -> float:
-        """How far a relative estimate may be off: t x noise x `error`, the latter in units of one trial's scatter."""
-        if not self.freedom:
-            return math.inf
-        return student_t(probability, self.freedom) * self.relative * error
-
-
-def pooled_noise(samples: Iterable[Sequence[float]]) -> Noise:
-    """One estimate of the relative noise from the repeats of several sizes.
-
-    The standard deviation of three repeats is itself off by 50%; pooled over seven sizes it has 14 degrees of freedom
-    and is off by 19%. Squares of the relative deviations are added and divided by the sum of (repeats - 1): the
-    pooled variance of an analysis of variance with one factor.
-    """
-    squares, freedom = 0.0, 0
-    for values in samples:
-        mean = fmean(values) if values else 0.0
-        if mean > 0:
-            squares += sum((value / mean - 1) ** 2 for value in values)
-            freedom += len(values) - 1
-    return Noise(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
 
 
 @dataclass(frozen=True)
@@ -116,68 +93,6 @@ class Interval:
     @property
     def half_width(self) -> float:
         return self.high - self.mean
-
-
-def interval(values: Sequence[float], noise: Noise | None = None) -> Interval | None:
-    """Mean and 95% interval of repeats: mean +- t x s / sqrt(n), Student 1908; None without values.
-
-    `noise` is what the sizes share (`pooled_noise`); without it these values speak for themselves. One value and no
-    noise: the interval is (-inf, inf), since a single repeat says nothing about the next.
-    """
-    if not values:
-        return None
-    mean = fmean(values)
-    noise = noise or pooled_noise([values])
-    half = abs(mean) * noise.half_width(1 / math.sqrt(len(values)), (1 + CONFIDENCE) / 2) if mean else 0.0
-    return Interval(mean, mean - half, mean + half)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much smaller one mean is than another, relative: `by` 0.05 means 5% below; negative: above."""
-
-    by: float
-    half_width: float
-
-    @property
-    def is_shown(self) -> bool:
-        """With 95% confidence (one-sided) it is below at all."""
-        return self.by - self.half_width > 0
-
-    def is_more_than(self, margin: float) -> bool:
-        """With 95% confidence (one-sided) it is below by more than `margin`."""
-        return self.by - self.half_width > margin
-
-    def is_at_most(self, margin: float) -> bool:
-        """With 95% confidence (one-sided) it is not below by more than `margin`: a test of non-inferiority."""
-        return self.by + self.half_width <= margin
-
-
-def shortfall(
-    values: Sequence[float], references: Sequence[Sequence[float]], noise: Noise, probability: float = CONFIDENCE
-) -> Comparison:
-    """How far the mean of `values` lies below the mean of the `references`' means, as a fraction of the latter.
-
-    One-sided t for two means with a common variance: the error of the difference is s x sqrt(1/n + sum(1/n_i) / k^2)
-    for k references. Comparing with a *mean* of several sizes, not with the largest of them, is what takes the
-    winner's curse out: the largest of seven equal means at 3% noise and three repeats is 2.3% too high by luck alone.
-    """
-    reference = fmean(fmean(each) for each in references)
-    error = math.sqrt(1 / len(values) + sum(1 / len(each) for each in references) / len(references) ** 2)
-    by = 1 - fmean(values) / reference if reference > 0 else 0.0
-    return Comparison(by, noise.half_width(error, probability))
-
-
-def slope(points: Mapping[float, Sequence[float]]) -> tuple[float, float]:
-    """Least-squares slope of the logarithm of the means over x, and its error in units of one trial's relative noise.
-
-    With x = log2(size) the slope is the (logarithmic) gain of one doubling. At least two points, means above 0.
-    """
-    centre = fmean(points)
-    spread = sum((x - centre) ** 2 for x in points)
-    gain = sum((x - centre) * math.log(fmean(values)) for x, values in points.items()) / spread
-    error = math.sqrt(sum(((x - centre) / spread) ** 2 / len(values) for x, values in points.items()))
-    return gain, error
 
 
 def first_against_second_half(counts: Sequence[int]) -> float:

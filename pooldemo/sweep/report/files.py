@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from pooldemo.sweep.analyse.document import BadDocument, read_document
+from pooldemo.sweep.analyse.document import BadDocument, judged, read_document
 from pooldemo.sweep.facts import SweepResult
 
 
@@ -12,7 +12,8 @@ def read(name: str) -> SweepResult:
     """The sweep of the document in that file; `-` is standard input. Raises OSError, or BadDocument, which names it."""
     text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8", errors="replace")
     try:
-        return read_document(json.loads(text))
+        sweep = read_document(json.loads(text))
     except ValueError as error:  # of JSON, or of what it says
         told = error if isinstance(error, BadDocument) else f"it is no JSON ({error})"
         raise BadDocument(f"{name} is no sweep: {told}; give a file written by sweep --json") from error
+    return sweep if sweep.verdicts else judged(sweep)

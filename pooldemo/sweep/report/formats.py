@@ -14,6 +14,7 @@ from html import escape
 from string import Template
 from typing import Any
 
+from pooldemo.sweep.analyse.compare import Comparison
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import sizes_of_stack
@@ -58,6 +59,21 @@ def to_list(sweeps: Sequence[SweepResult]) -> str:
         for each in sweeps
     ]
     return json.dumps(rows, indent=1, allow_nan=False) + "\n"
+
+
+def to_comparison(found: Comparison, before: SweepResult, after: SweepResult) -> str:
+    """What `compare --json` writes: whether B is worse, and all that was compared."""
+    document = {
+        "format": "pooldemo-compare/1",
+        "before": {"id": before.id, "started_at": before.started_at},
+        "after": {"id": after.id, "started_at": after.started_at},
+        "worse": found.is_worse,
+        "known": found.is_known,
+        "differences": list(found.differences),
+        "changes": [asdict(change) for change in found.changes],
+        "verdicts": [asdict(moved) for moved in found.moved],
+    }
+    return to_lines(document)
 
 
 def to_csv(sweep: SweepResult) -> str:
