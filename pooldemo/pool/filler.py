@@ -90,6 +90,7 @@ def _fill_one(pool: "Pool", filler: Claim) -> bool:
 
 
 def _connect(pool: "Pool", filler: Claim) -> bool:
+    generation = pool.slots.generation  # read first: what the connector of before opens is old
     slot, slots, connector, options = filler.slot, pool.slots, pool.connector, pool.options
     limit_s = max(options.pool_timeout or _LIMIT_S, _LEAST_LIMIT_S)
     if slot.connection is not None:
@@ -99,7 +100,6 @@ def _connect(pool: "Pool", filler: Claim) -> bool:
         slots.stats.lost += 1
         pool.discard(slot)
         return True
-    generation = slots.generation
     started_at = pool.clock()
     slots.stats.connects += 1
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import filler, report
 from .holder import Holder
+from .options import Options
 from .slot import Claim, Slot
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ class Keeper:
     """Looks after one pool, every tenth of the shortest time that matters to it."""
 
     def __init__(self, pool: "Pool") -> None:
-        options = pool.options
-        self._is_needed = bool(options.min_conns or options.leak_threshold or options.max_idle or options.max_lifetime)
-        times = [seconds for seconds in (options.max_idle, options.max_lifetime, options.leak_threshold) if seconds]
-        self._round_s = min(max(min(times, default=_LONGEST_ROUND_S) / 10, _SHORTEST_ROUND_S), _LONGEST_ROUND_S)
         self._ended = pool.ended
         self._pool = weakref.ref(pool)
         self._run_in_background = pool.start
@@ -42,7 +39,8 @@ class Keeper:
 
     def start(self) -> None:
         """Begin, if there is any work and it has not begun. Neither blocks nor fails."""
-        if self._is_needed and not self.running:
+        pool = self._pool()
+        if pool is not None and is_needed(pool.options) and not self.running:
             work = functools.partial(self._run)
             self._work = weakref.ref(work)
             with contextlib.suppress(RuntimeError):  # no thread can be started now: the next one tries again
@@ -52,15 +50,26 @@ class Keeper:
         told: dict[Slot, float] = {}
         while True:
             pool = self._pool()
-            if pool is None or pool.closed:
+            if pool is None or pool.closed or not is_needed(pool.options):  # they may have changed
                 return
             try:
                 look_after(pool, told)
             except Exception:  # a driver's surprise in one round is no reason to end the housekeeping
                 logger.exception("the keeper of %r failed in one round", pool)
+            round_s = _round_s(pool.options)
             del pool  # or it could not be collected while this sleeps
-            if self._ended.wait(self._round_s):
+            if self._ended.wait(round_s):
                 return
+
+
+def is_needed(options: Options) -> bool:
+    """Whether any of them gives a keeper work to do."""
+    return bool(options.min_conns or options.leak_threshold or options.max_idle or options.max_lifetime)
+
+
+def _round_s(options: Options) -> float:
+    times = [seconds for seconds in (options.max_idle, options.max_lifetime, options.leak_threshold) if seconds]
+    return min(max(min(times, default=_LONGEST_ROUND_S) / 10, _SHORTEST_ROUND_S), _LONGEST_ROUND_S)
 
 
 def look_after(pool: "Pool", told: dict[Slot, float]) -> None:

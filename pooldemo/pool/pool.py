@@ -55,13 +55,15 @@ class Pool:
         start: Callable[[Callable[[], None]], None] = start_thread,
     ) -> None:
         self.name = name
-        self.options = options or Options.read()
-        self.connector, self.clock, self.spread = connector, clock, spread
-        self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
-        self._task, self.start = task, start
-        self._max_uses = self.options.max_uses
+        self.clock, self.spread, self._task, self.start = clock, spread, task, start
+        self._connect_with(connector, options or Options.read())
         self.start_afresh()
         fork.register(self)
+
+    def _connect_with(self, connector: Connector, options: Options) -> None:
+        self.connector, self.options = connector, options
+        self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
+        self._max_uses = options.max_uses
 
     def start_afresh(self) -> object:
         """No connection and nobody waiting: a new pool, or an old one's copy in a forked child. Returns what it had."""
@@ -353,6 +355,18 @@ class Pool:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
         self.slots.resize(max_conns)
         keeper.end_the_old(self)
+        filler.call(self)
+
+    def change(self, connector: Connector, options: Options) -> None:
+        """Go on with these: who waits goes on waiting, and connections of before end, held ones when they come back.
+
+        What `resize` set stays unless MAX_CONNS is another. Does not block.
+        """
+        size = self.slots.size if options.max_conns == self.options.max_conns else options.max_conns
+        self._connect_with(connector, options)
+        self.slots.configure(size, options.reuse_conns, options.min_conns, options.max_waiting)
+        self.drain()
+        self.keeper.start()
         filler.call(self)
 
     def drain(self) -> None:

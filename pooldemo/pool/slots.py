@@ -356,6 +356,12 @@ class Slots:
             self._drop_surplus()
             self._set_room()
 
+    def configure(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
+        """Set what `__init__` did; who waits goes on."""
+        with self.mutex:
+            self._keep_idle, self._min_open, self._max_waiting = keep_idle, min_open, max_waiting
+            self.resize(size)
+
     def expire_all(self) -> None:
         """Make every connection of now old."""
         with self.mutex:

@@ -44,7 +44,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _pool: ConnectionPool | None = None
     _checkout: tuple[ConnectionPool, object] | None = None  # its pool and ticket, or those of the last one
     _lifeline: object = None
-    _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # what `_pool` was made for
+    _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # those for which `_pool` was the right one ...
+    _pool_made_for: object = None  # ... and what it was made for then
 
     @property
     def pool(self) -> ConnectionPool | None:
@@ -58,13 +59,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         options = settings["OPTIONS"]
         # Django asks thrice while it has a connection: that is of this pool. Without one the settings are compared, for
         # tests and rotations change those of a living wrapper; that costs less than making the key.
-        pooled = self._is_pooled and self.connection is not None
-        if pool is not None and (pooled or self._pool_settings == (settings, options)) and not pool.closed:
+        if (
+            pool is not None
+            and not pool.closed
+            and (
+                (self._is_pooled and self.connection is not None)
+                or (self._pool_made_for is pool.made_for and self._pool_settings == (settings, options))
+            )
+        ):
             return pool
         if self.alias == NO_DB_ALIAS or settings["NAME"] is None or options.get("pool") is False:
             return None
         self._pool = pool_for(self)
-        self._pool_settings = ({**settings}, {**options})
+        self._pool_settings, self._pool_made_for = ({**settings}, {**options}), self._pool.made_for
         return self._pool
 
     @property

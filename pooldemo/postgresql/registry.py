@@ -38,7 +38,8 @@ class ConnectionPool(Pool):
         green.refuse_late_patch()
         self._postgres = connector = PostgresConnector(wrapper, options)
         super().__init__(connector, options, name=wrapper.alias, task=green.current_task, start=green.starter())
-        self.password = wrapper.settings_dict.get("PASSWORD")
+        self.made_for: tuple[Any, ...] = ()  # the key and password that it was made or renewed for
+        self.configured = False  # it is the pool of the project's own settings
         self._told_at, self._untold = float("-inf"), 0  # the log line of a failed checkout, and those without one
         self.copies: weakref.WeakSet[Any] = weakref.WeakSet()  # wrappers with settings of their own that use it
 
@@ -88,11 +89,12 @@ class ConnectionPool(Pool):
         if slot.connection is session:
             self.checkin(slot)
 
-    def renew(self, wrapper: Database) -> None:
-        """From now on connect as `wrapper` would, whose password is another: connections of the old one end."""
-        self._postgres.wrapper = wrapper
-        self.password = wrapper.settings_dict.get("PASSWORD")
-        self.drain()
+    def renew(self, wrapper: Database, options: Options) -> None:
+        """From now on connect as `wrapper` would, with these options: connections of before end."""
+        connector = PostgresConnector(wrapper, options)
+        connector.isolation_level = self.isolation_level
+        self._postgres = connector
+        self.change(connector, options)
 
 
 _lock = threading.Lock()
@@ -122,13 +124,16 @@ def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
 def pool_for(wrapper: Database) -> ConnectionPool:
     """The pool of a wrapper's alias and parameters, made on first use. Raises ImproperlyConfigured.
 
-    Asked when a wrapper is new or its settings have changed. The alias's pools that nobody's settings want close.
+    Asked when a wrapper is new or its settings have changed. What changes in the project's own settings is changed in
+    the alias's one pool, be it the password or an option: two would have more connections than either may. With
+    another database comes another pool. The alias's pools that nobody's settings want close.
     """
     alias, settings = wrapper.alias, wrapper.settings_dict
     key = key_of(alias, settings)
-    configured = connections.settings.get(alias)
+    configured = settings is connections.settings.get(alias)
+    made_for = (key, settings.get("PASSWORD"))
     with _lock:
-        pool = _pools.get(key)
+        pool = _pools.get(key) or (_configured_pool(alias, settings) if configured else None)
         if pool is None or pool.closed:
             if settings.get("CONN_MAX_AGE", 0) != 0:
                 raise ImproperlyConfigured(
@@ -137,14 +142,25 @@ def pool_for(wrapper: Database) -> ConnectionPool:
                     "connection is said by MAX_LIFETIME and MAX_IDLE in OPTIONS."
                 )
             pool = _pools[key] = ConnectionPool(wrapper.without_pool(), wrapper.pool_options)
-        renewed = settings is configured and pool.password != settings.get("PASSWORD")
-        if settings is not configured:
+            pool.made_for = made_for
+        elif configured and pool.made_for != made_for:
+            pool.renew(wrapper.without_pool(), wrapper.pool_options)
+            if pool is _pools.get(pool.made_for[0]):
+                del _pools[pool.made_for[0]]
+            _pools[key] = pool
+            pool.made_for = made_for
+        pool.configured |= configured
+        if not configured:
             pool.copies.add(wrapper)
             weakref.finalize(wrapper, pool.start, partial(_close_unused, alias)).atexit = False
-    if renewed:
-        pool.renew(wrapper.without_pool())
     _close_unused(alias, wrapper)
     return pool
+
+
+def _configured_pool(alias: str, settings: dict[str, Any]) -> ConnectionPool | None:
+    """The pool that the project's settings of this alias led to before they changed, if it is for the same database."""
+    of_it = (pool for key, pool in _pools.items() if key[0] == alias and key[1] == _place(settings))
+    return next((pool for pool in of_it if pool.configured and not pool.closed), None)
 
 
 def _close_unused(alias: str, leaving: Any = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 
 from pooldemo.postgresql import PoolTimeout, pools, registry
@@ -89,13 +90,64 @@ def test_the_first_query_may_come_from_a_native_thread(site: Site) -> None:
 
 
 @patched
-def test_a_changed_option_makes_the_old_pool_close_at_once(site: Site) -> None:
+def test_a_changed_option_changes_the_one_pool(site: Site) -> None:
+    """Under load: the cap holds, and who waits is served."""
+    db = site.database(MAX_CONNS=2)
+    pool, before = db.pool, db.fill(2)
+    crowd = [gevent.spawn(db.ask, "SELECT pg_backend_pid() FROM pg_sleep(0.2)") for _ in range(4)]
+    site.wait_until(lambda: pool.get_stats()["requests_waiting"] == 2)
+    change(db, OPTIONS={"MAX_IDLE": 100})
+    crowd += [gevent.spawn(db.ask, "SELECT pg_backend_pid() FROM pg_sleep(0.1)") for _ in range(4)]
+    while not all(each.ready() for each in crowd):
+        assert len(db.pids()) <= 2
+    served = [each.get() for each in crowd]
+    assert set(served[:2]) == before
+    assert not before & set(served[2:]), "connections of before still serve"
+    assert pools() == [pool]
+    assert pool.options.max_idle == 100
+
+
+@patched
+def test_a_size_changes_in_the_one_pool(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    pool = db.pool
+    with db.request() as cursor:
+        cursor.execute("SELECT 1")
+        waiter = gevent.spawn(db.ask, "SELECT 1")
+        site.wait_until(lambda: pool.get_stats()["requests_waiting"] == 1)
+        change(db, OPTIONS={"MAX_CONNS": 2})
+        assert gevent.spawn(lambda: db.pool).get() is pool
+        assert waiter.get() == 1
+        change(db, OPTIONS={"MAX_CONNS": "many"})
+        with pytest.raises(ImproperlyConfigured, match="MAX_CONNS='many'"):
+            gevent.spawn(db.ask).get()
+    change(db, OPTIONS={"MAX_CONNS": 1})
+    assert len({db.ask() for _ in range(3)}) == 1
+    assert repr(pool) == f"<Pool {db.alias}: 0/1 in use, 1 idle, 0 waiting>"
+
+
+@patched
+def test_what_else_changes_counts_at_the_next_checkout(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    assert db.ask("SHOW statement_timeout") == "0"
+    change(db, OPTIONS={"SETUP_SQL": ["SET statement_timeout = 12345"], "RESET": "never"})
+    assert db.ask("SHOW statement_timeout") == "12345ms"
+    db.ask("SET statement_timeout = 1234")
+    assert db.ask("SHOW statement_timeout") == "1234ms"
+    change(db, OPTIONS={"RESET": "dirty"}, TIME_ZONE="Asia/Tokyo")
+    db.ask("SET statement_timeout = 1234")
+    assert db.ask("SHOW statement_timeout") == "12345ms"
+    assert db.ask("SHOW timezone") == "Asia/Tokyo"
+
+
+@patched
+def test_another_database_is_another_pool(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
     old, pid = db.pool, db.ask()
-    change(db, OPTIONS={"MAX_CONNS": 2})
-    assert db.ask() != pid
+    change(db, NAME="postgres")
+    assert db.ask("SELECT current_database()") == "postgres"
     assert old.closed
-    assert [pool.options.max_conns for pool in pools()] == [2]
+    assert pools() == [db.pool]
     site.wait_until(lambda: pid not in db.pids())
 
 
