@@ -1,10 +1,10 @@
 """Django's own tests on `ENGINE: "pooldemo.postgresql"`, beside Django's own PostgreSQL backend in the same way.
 
-    make test-django ARGS="[--threads] [--all] [label ...]"
+    make test-django ARGS="[--threads] [--all] [--fetch] [label ...]"
 
-The sdist of the installed Django is fetched once, with pip. Both engines run the same labels in processes that gevent
-has patched (`--threads`: not patched). What fails on ours and not on Django's must be expected, below; the exit code
-says so.
+The sdist of the installed Django is fetched once, with pip. Both engines run the same labels at the same time, in
+processes that gevent has patched (`--threads`: not patched). What fails on ours and not on Django's must be expected,
+below; the exit code says so.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,8 +122,6 @@ def databases(engine: str) -> dict[str, object]:
 
 def run(tests: Path, engine: str, labels: list[str], mode: str) -> Figures:
     """Run Django's `labels` (none: all of them) on one engine. Blocks for seconds to many minutes."""
-    (tests / "own_settings.py").write_text(SETTINGS)
-    (tests / "own_runner.py").write_text(RUNNER)
     environment = os.environ | {
         "DJANGO_OWN_DATABASES": json.dumps(databases(engine)),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(tests)]),
@@ -141,13 +140,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("labels", nargs="*", help=f"of Django's tests (default: {' '.join(LABELS)})")
     parser.add_argument("--all", action="store_true", help="the whole of Django's suite, half an hour each")
+    parser.add_argument("--fetch", action="store_true", help="fetch the sdist only")
     parser.add_argument("--threads", action="store_true", help="without gevent's patch")
     given = parser.parse_args()
     labels = [] if given.all else given.labels or LABELS
     tests = sources(ROOT / ".local" / "django")
-    figures = {}
+    if given.fetch:
+        return 0
+    mode = "threads" if given.threads else "gevent"
+    (tests / "own_settings.py").write_text(SETTINGS)
+    (tests / "own_runner.py").write_text(RUNNER)
+    with ThreadPoolExecutor(len(ENGINES)) as both:
+        figures = dict(zip(ENGINES, both.map(lambda engine: run(tests, engine, labels, mode), ENGINES), strict=True))
     for engine in ENGINES:
-        figures[engine] = run(tests, engine, labels, "threads" if given.threads else "gevent")
         print(f"{engine:32} {figures[engine]}", flush=True)  # noqa: T201
     theirs, ours = (figures[engine].failed for engine in ENGINES)
     for name in sorted(ours - theirs):
