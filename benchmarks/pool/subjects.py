@@ -69,6 +69,9 @@ def our_pool(size: int, **more: Any) -> Any:
         def is_transient(self, error: BaseException, first: bool) -> bool:
             return False
 
+        def is_full(self, error: BaseException) -> bool:
+            return False
+
         def statement(self, connection: object) -> str:
             return ""
 

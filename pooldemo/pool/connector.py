@@ -48,6 +48,10 @@ class Connector(Protocol):
         """Whether a failed `open` may succeed later. `first`: this pool never had a connection."""
         ...
 
+    def is_full(self, error: BaseException) -> bool:
+        """Whether a failed `open` says that the server lives, and only has no connection left to give."""
+        ...
+
     def statement(self, connection: Any) -> str:
         """The first words of the last statement, for error messages; empty when there was none."""
         ...

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .pool import Pool
 
 _LEAST_LIMIT_S = 10.0  # for a connect, whatever POOL_TIMEOUT is: who comes next is glad of a slow one
-_LIMIT_S = 30.0  # when POOL_TIMEOUT sets none: a connect that hangs must not keep its slot for ever
+_LIMIT_S = 30.0  # when POOL_TIMEOUT=None: a connect that hangs must not keep its slot for ever
 _LONGEST_LOOK_S = 0.02  # between two looks whether a closed connection is gone
 _TELL_AFTER_S = 60.0  # that a server does not let go of one: most take a tenth of a second
 
@@ -58,7 +58,7 @@ def fill_in_background(pool: "Pool") -> None:
     except BaseException as stopped:
         error = PoolError(f"connecting was stopped by {stopped!r}")
         error.__cause__ = stopped
-        pool.slots.failed(Claim(), error, False, 0.0, 0.0)
+        pool.slots.failed(Claim(), error, False, False, 0.0, 0.0)
 
 
 def fill(pool: "Pool") -> None:
@@ -92,7 +92,7 @@ def _fill_one(pool: "Pool", filler: Claim) -> bool:
 def _connect(pool: "Pool", filler: Claim) -> bool:
     generation = pool.slots.generation  # read first: what the connector of before opens is old
     slot, slots, connector, options = filler.slot, pool.slots, pool.connector, pool.options
-    limit_s = max(options.pool_timeout or _LIMIT_S, _LEAST_LIMIT_S)
+    limit_s = max(_LIMIT_S if options.pool_timeout is None else options.pool_timeout, _LEAST_LIMIT_S)
     if slot.connection is not None:
         if pool.clock() < slot.expires_at and connector.ping(slot.connection, limit_s):
             pool.put(filler, fresh=True, filled=True)
@@ -121,7 +121,11 @@ def _connect(pool: "Pool", filler: Claim) -> bool:
 def _tell(pool: "Pool", filler: Claim, error: Exception) -> bool:
     first = not any(pool.slots.stats.connect.counts)
     transient = isinstance(error, pool.connector.errors) and pool.connector.is_transient(error, first=first)
-    if pool.slots.failed(filler, error, transient, pool.clock(), pool.spread()):
+    full = transient and pool.connector.is_full(error)
+    go_on = pool.slots.failed(filler, error, transient, full, pool.clock(), pool.spread())
+    if full:
+        report.tell_of_refusal(pool, error)
+    if go_on:
         return True
     if pool.options.min_conns:
         report.log(f"MIN_CONNS: {pool!r} cannot connect ahead: {error}")

@@ -9,6 +9,7 @@ from typing import Any
 from .errors import OptionError
 
 _LARGEST = 10**6  # of connections, waiters or checkouts; more is a slip of the pen
+CONNECT_LIMIT_S = 5.0  # for who waits for no slot, has a free one, and must wait until it has a connection
 _LONGEST_S = 1e9  # thirty years; what a lock can wait for is not much more
 
 
@@ -112,7 +113,8 @@ class Options:
     )
     pool_timeout: float | None = _option(
         30, "s", "seconds from 0 (do not wait) to 1e9, or None (no limit)",
-        "how long a checkout may take, waiting and connecting together", _seconds_or_none,
+        "how long a checkout may take, waiting and connecting together; with 0, connecting may take 5 s",
+        _seconds_or_none,
     )  # fmt: skip
     max_waiting: int = _option(
         0, "waiters", "a whole number from 0 (no limit) to 1e6", "waiters allowed before refusing at once", _count(0)

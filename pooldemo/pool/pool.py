@@ -21,13 +21,12 @@ from .connector import Connector
 from .errors import OptionError, PoolError, PoolFull, PoolTimeout
 from .holder import Holder, Holding, Lifeline, Task, ThreadTask
 from .later import Later
-from .options import Options
+from .options import CONNECT_LIMIT_S, Options
 from .report import BOUNDS_S, Histogram
 from .slot import Claim, Slot, Waiter
 from .slots import Slots
 
 _DEFAULT: Any = object()
-_CONNECT_LIMIT_S = 30.0  # for who may not wait for a slot, but whose slot needs a connection
 
 
 def start_thread(work: Callable[[], None]) -> None:
@@ -191,7 +190,7 @@ class Pool:
 
     def _wait_at_gate(self, waiter: Waiter) -> bool:
         """Whether it was woken in time."""
-        timeout = _CONNECT_LIMIT_S if waiter.timeout == 0 else waiter.timeout
+        timeout = CONNECT_LIMIT_S if waiter.timeout == 0 else waiter.timeout
         if timeout is None:
             return waiter.gate.acquire()
         left_s = waiter.asked_at + timeout - self.clock()

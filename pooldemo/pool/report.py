@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import PoolClosed, PoolError, PoolFull, PoolTimeout
 from .holder import Holder, Holding
+from .options import CONNECT_LIMIT_S
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -115,7 +116,9 @@ def _because(pool: "Pool", what: str, waiting: int = 0) -> str:
 def _timed_out(pool: "Pool", waiter: "Waiter") -> str:
     """The text of a PoolTimeout: also whether the server is down, and the rule for who keeps connections too long."""
     timeout, now, server = waiter.timeout, pool.clock(), pool.slots.server
-    if not timeout:
+    if not timeout and waiter.outcome == "late":
+        what = f"POOL_TIMEOUT=0 waits for no slot, and connecting took longer than {CONNECT_LIMIT_S:g} s"
+    elif not timeout:
         what = "no free connection, and POOL_TIMEOUT=0 says not to wait"
     elif waiter.outcome == "late":
         what = f"no connection within {timeout} s"
@@ -158,6 +161,14 @@ def state(pool: "Pool") -> str:
     slots = pool.slots
     name = f"{pool.name} (closed)" if slots.closed else pool.name
     return f"<Pool {name}: {slots.in_use}/{slots.size} in use, {len(slots.idle)} idle, {slots.waiting} waiting>"
+
+
+def tell_of_refusal(pool: "Pool", error: Exception) -> None:
+    """Log, once a second at most, that a server takes no more connections; those that there are go on serving."""
+    server, now = pool.slots.server, pool.clock()
+    if now - server.told_at >= 1:
+        server.told_at = now
+        log(f"{pool!r} goes on with the connections that it has: the server takes no more ({str(error).strip()})")
 
 
 def tell_of_leaving(pool: "Pool", slot: "Slot", leaving: Any) -> None:

@@ -9,6 +9,7 @@ class Server:
     def __init__(self) -> None:
         self.failure: Exception | None = None  # the last failed connect, while it is down
         self.since = 0.0  # its last sign of life
+        self.told_at = float("-inf")  # that it takes no more connections
         self.probe_at = 0.0  # not to be asked before
         self.limit = float("inf")  # fillers at once
         self._pause_s = FIRST_PAUSE_S

@@ -302,10 +302,10 @@ class Slots:
             slot.uses = 0
             slot.connection, slot.leaving, self.ahead = connection, None, True
 
-    def failed(self, filler: Claim, error: Exception, transient: bool, now: float, spread: float) -> bool:
+    def failed(self, filler: Claim, error: Exception, transient: bool, full: bool, now: float, spread: float) -> bool:
         """A filler could not connect: tell the first waiter, or, if it may pass, those who have waited long enough.
 
-        Puts its slot away. Whether anybody was told or waits.
+        While a `full` server's connections are in use, they will come back. Whether anybody was told or waits.
         """
         with self.mutex:
             slot, anybody = filler.slot, bool(self.line)
@@ -317,7 +317,7 @@ class Slots:
             if transient:
                 self.server.failed(error, now, spread)
                 for waiter in list(self.line):
-                    if self.server.is_hopeless(waiter.timeout, now):
+                    if not (full and self.opened > self.filling) and self.server.is_hopeless(waiter.timeout, now):
                         self.turn_away(waiter, "down")
             elif self.line:
                 self.turn_away(next(iter(self.line)), error)

@@ -20,10 +20,11 @@ _NOTICE_DISCONNECT_SQL = (
 )
 _UNDO_LIMIT_S = 5.0  # for a rollback or a reset at checkin; a server that takes longer loses the connection instead
 
-# libpq gives no code for a refused connection, only the text. These pass by themselves ...
+# libpq gives no code for a refused connection, only the text. Others' connections end, or our own come back ...
+_FULL = re.compile(r"too many clients|too many connections|connection slots are reserved|no more connections allowed")
+# ... these pass by themselves as well ...
 _BUSY = re.compile(
-    r"too many clients|too many connections|connection slots are reserved|no more connections allowed"
-    r"|the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
+    r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
 )
 # ... and these do when the server has answered before: it is being restarted, or the network is.
 _AWAY = re.compile(
@@ -171,7 +172,11 @@ class PostgresConnector:
         if not isinstance(error, driver.OperationalError):
             return False
         text = str(error)
-        return bool(_BUSY.search(text)) or (not first and bool(_AWAY.search(text)))
+        return self.is_full(error) or bool(_BUSY.search(text)) or (not first and bool(_AWAY.search(text)))
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether the server, its database or the role has no connection left for now."""
+        return bool(_FULL.search(str(error)))
 
     def statement(self, session: Session) -> str:
         """The first words of the connection's last statement."""

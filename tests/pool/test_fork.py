@@ -27,6 +27,7 @@ class Connector:
     def recycle(self, connection):
         log.append("recycle"); return True
     def is_transient(self, error, first): return False
+    def is_full(self, error): return False
     def statement(self, connection): return ""
 pool = Pool(Connector(), Options.read(MAX_CONNS=2, MAX_IDLE=600))
 def in_child(work):

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from pooldemo.pool import PoolFull, PoolTimeout
+from pooldemo.pool import ROWS, PoolFull, PoolTimeout
+from pooldemo.pool.options import CONNECT_LIMIT_S
 
 from .world import Clock, Gate, Holding, Refused, Worker, assert_whole, eventually, make, queue, taken, waiting
 
@@ -135,6 +136,23 @@ def test_it_takes_what_is_free_even_if_nobody_may_wait():
     assert connector.opened == {1}
 
 
+def test_it_gives_connecting_a_time_of_its_own_if_nobody_may_wait(monkeypatch):
+    """For a slot, that is. Who comes next has the connection."""
+    monkeypatch.setattr("pooldemo.pool.pool.CONNECT_LIMIT_S", 0.05)
+    gate = Gate()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0, MAX_IDLE=0, MAX_LIFETIME=0)
+    connector.on_connect = gate.wait
+    with pytest.raises(PoolTimeout, match="POOL_TIMEOUT=0 waits for no slot, and connecting took longer than 5 s"):
+        pool.checkout()
+    gate.open()
+    eventually(lambda: connector.opened == {1})
+    pool.checkin(pool.checkout())
+    assert connector.timeouts == [10]
+    [row] = [row for row in ROWS if row.name == "POOL_TIMEOUT"]
+    assert f"with 0, connecting may take {CONNECT_LIMIT_S:g} s" in row.help
+    assert_whole(pool, connector)
+
+
 def test_it_gives_a_doubtful_connection_time_even_if_nobody_may_wait():
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
     pool.checkin(pool.checkout())
@@ -161,7 +179,7 @@ def test_it_keeps_the_deadline_while_the_connect_goes_on():
     assert_whole(pool, connector)
 
 
-@pytest.mark.parametrize(("given", "limit_s"), [(0, 30), (None, 30), (2, 10), (60, 60)])
+@pytest.mark.parametrize(("given", "limit_s"), [(0, 10), (None, 30), (2, 10), (60, 60)])
 def test_it_gives_a_connect_a_limit_of_its_own(given, limit_s):
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=given)
     pool.checkin(pool.checkout())

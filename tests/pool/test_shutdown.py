@@ -26,6 +26,7 @@ class Connector:
     def ping(self, connection, timeout): return True
     def recycle(self, connection): return True
     def is_transient(self, error, first): return False
+    def is_full(self, error): return False
     def statement(self, connection): return ""
 pool = Pool(Connector(), Options.read(MAX_CONNS=1, MIN_CONNS=1, POOL_TIMEOUT=20))
 def late():

@@ -24,14 +24,19 @@ GREEN = threading.Lock().__class__.__module__ != "_thread"
 class Refused(Exception):
     """What the fake driver raises: for good, or `transient`."""
 
-    def __init__(self, text: str = "refused", transient: bool = False) -> None:
+    def __init__(self, text: str = "refused", transient: bool = False, full: bool = False) -> None:
         super().__init__(text)
-        self.transient = transient
+        self.transient, self.full = transient, full
 
 
 def busy() -> Refused:
+    """The server is starting up."""
+    return Refused("the database system is starting up", transient=True)
+
+
+def full() -> Refused:
     """The server has too many clients just now."""
-    return Refused("too many clients", transient=True)
+    return Refused("too many clients", transient=True, full=True)
 
 
 def eventually(condition: Callable[[], Any], what: object = "") -> None:
@@ -142,6 +147,9 @@ class FakeConnector:
     def is_transient(self, error: BaseException, first: bool) -> bool:
         self.firsts.append(first)
         return getattr(error, "transient", False)
+
+    def is_full(self, error: BaseException) -> bool:
+        return getattr(error, "full", False)
 
     def statement(self, connection: int) -> str:
         return f"SELECT {connection}"

@@ -103,6 +103,23 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
     assert site.observe(active, staying)
 
 
+@patched
+def test_it_lives_within_what_a_full_server_gives(site: Site) -> None:
+    """Who waits for what comes back is not given up, though the server refuses another connection all the while."""
+    db, _ = own(site, MAX_CONNS=3, POOL_TIMEOUT=8)
+    name = db.ask("SELECT current_database()")
+    db.ask(f'ALTER DATABASE "{name}" CONNECTION LIMIT 1')
+    site.finally_do(lambda: db.ask(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'))
+    with db.request() as cursor:
+        cursor.execute("SELECT 1")
+        waiters = [gevent.spawn(db.ask, "SELECT 1") for _ in range(3)]
+        site.wait_until(lambda: db.pool.slots.server.failure)
+        gevent.sleep(8 / 4)  # longer is no server waited for that is down
+        refused = db.pool.get_stats()["connections_errors"]
+        site.wait_until(lambda: db.pool.get_stats()["connections_errors"] > refused)
+    assert [waiter.get() for waiter in waiters] == [1, 1, 1]
+
+
 def test_the_end_of_the_server_is_seen_on_our_duplicate() -> None:
     """Our own goodbye is not taken for it."""
     ours, theirs = socket.socketpair()
