@@ -226,11 +226,12 @@ class Pool:
             raise ValueError(f"this slot of {self!r} is not held: it was given back already")
         given_back = False
         try:
-            reusable = self._recycle(slot.connection)
+            # Where a finaliser gives back in the midst of a decision, there is no time to undo anything.
+            reusable = not slots.busy_here() and self._recycle(slot.connection)
             # No switch point from here on.
             now = self.clock()
             held_s = now - slot.taken_at
-            if not reusable or self._max_uses or (slots.line and slots.busy_here()):
+            if not reusable or self._max_uses:
                 given_back = self._release(slot, holder, reusable, held_s)
             else:
                 bucket = bisect_left(BOUNDS_S, held_s)

@@ -87,8 +87,12 @@ class Scene:
     def finalise(self) -> None:
         """What a finaliser of a forgotten connection does, in the midst of whatever runs."""
         other, self.other = self.other, None
+        self.connector.on_recycle = self.blocks
         if other is not None:
             self.pool.checkin(other)
+
+    def blocks(self, _: int) -> None:
+        assert not self.pool.slots.busy_here(), "something is undone in the midst of a decision"
 
     def end(self) -> None:
         mine = self.pool._local.holder
