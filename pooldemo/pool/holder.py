@@ -23,6 +23,10 @@ class Task(Protocol):
         """What it is doing now, as a traceback's text; empty when it has ended."""
         ...
 
+    def keep(self, thing: object) -> bool:
+        """Keep a thing for as long as it lives; False: what is local to it, in a `threading.local`, does that."""
+        ...
+
 
 class ThreadTask:
     """The current thread, as a Task."""
@@ -36,6 +40,9 @@ class ThreadTask:
     def stack(self) -> str:
         frame = sys._current_frames().get(self._ident)
         return "".join(traceback.format_stack(frame)) if frame else ""
+
+    def keep(self, thing: object) -> bool:
+        return False
 
 
 class Holder:
@@ -51,8 +58,8 @@ class Holder:
 class Lifeline:
     """Is collected when a holder ends: that is how the pool learns of slots never given back.
 
-    It lives in a `threading.local`, or on the object that the checkouts are bound to, and nowhere else. The holder
-    itself would not do: the slots it holds refer to it.
+    It lives in a `threading.local`, or where the task keeps it, or on the object that the checkouts are bound to, and
+    nowhere else. The holder itself would not do: the slots it holds refer to it.
     """
 
     __slots__ = ("_orphaned", "holder")

@@ -122,8 +122,10 @@ class Pool:
     def _arrive(self) -> Holder:
         """The calling greenlet or thread as a holder; a thread-local tells when it has ended."""
         lifeline = self.lifeline()
-        self._local.holder, self._local.lifeline = lifeline.holder, lifeline
-        return lifeline.holder
+        self._local.holder = holder = lifeline.holder
+        if not holder.task.keep(lifeline):
+            self._local.lifeline = lifeline
+        return holder
 
     def _wait(self, waiter: Waiter) -> Slot:
         """The checkout of whom no idle connection served at once. Blocks."""
@@ -155,10 +157,8 @@ class Pool:
     def _has_working(self, waiter: Waiter) -> bool:
         """Whether the waiter's slot has a connection that works, at a look; a doubtful one goes to a filler."""
         slot = waiter.slot
-        if slot is None:
-            return False
-        if waiter.fresh:
-            return True
+        if slot is None or waiter.fresh:
+            return slot is not None
         if self.clock() < slot.expires_at:
             try:
                 if self._check(slot.connection):

@@ -133,16 +133,29 @@ class GreenletTask:
     keeps = ""
 
     def __init__(self) -> None:
-        import greenlet
+        import gevent
 
-        current = greenlet.getcurrent()
+        current = gevent.getcurrent()
         self.name: str = getattr(current, "name", None) or f"greenlet {id(current):#x}"
         self._ref = weakref.ref(current)
+        ident = native("_thread", "get_ident")()
+        self._is_native = ident != (_home or _here())[1] and not isinstance(current, gevent.Greenlet)
+        if self._is_native:  # of gevent's threadpool, say
+            self.name, self.keeps = f"native thread {ident:#x}", ThreadTask.keeps
 
     def stack(self) -> str:
         current = self._ref()
         frame = current.gr_frame if current is not None else None
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+    def keep(self, thing: object) -> bool:
+        """gevent may keep the greenlet of a native thread that has ended; what is local to the thread itself ends."""
+        if self._is_native:
+            _of_thread.kept = (*getattr(_of_thread, "kept", ()), thing)
+        return self._is_native
+
+
+_of_thread: Any = native("_thread", "_local")()
 
 
 def current_task() -> Task:

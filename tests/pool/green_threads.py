@@ -1,17 +1,16 @@
-"""Native threads of `gevent.threadpool` beside greenlets: one line and one cap.
+"""Native threads of `gevent.threadpool` beside greenlets: one line and one cap."""
 
-What such a thread forgets does not come back: gevent keeps the greenlet of an ended one, and all that is local to it.
-"""
-
+import gc
 import threading
 
 import gevent
 import pytest
 from gevent.threadpool import ThreadPool
 
-from pooldemo.postgresql.green import starter
+from pooldemo.pool import PoolTimeout
+from pooldemo.postgresql.green import current_task, starter
 
-from .world import assert_whole, make, waiting
+from .world import assert_whole, eventually, make, waiting
 
 
 @pytest.fixture
@@ -72,4 +71,29 @@ def test_it_keeps_the_cap_with_both_at_once(threads):
     for each in crowd:
         each.get(timeout=30)
     assert connector.peak <= 2
+    assert_whole(pool, connector)
+
+
+def test_what_a_native_thread_forgets_comes_back_when_it_has_ended():
+    """Though gevent keeps the greenlet of one that waited for something, and all that is local to it."""
+    pool, connector = make(
+        MAX_CONNS=1, POOL_TIMEOUT=None, MAX_IDLE=0, MAX_LIFETIME=0, start=starter(), task=current_task
+    )
+
+    def forget():
+        gevent.sleep(0)
+        pool.checkout()
+
+    threads = ThreadPool(1)
+    threads.apply(forget)
+    with pytest.raises(PoolTimeout, match=r"native thread .* a thread must call connection\.close\(\)"):
+        pool.checkout(timeout=0.01)
+
+    def ended():
+        threads.kill()
+        eventually(lambda: gc.collect() is None or told)
+
+    with pytest.warns(ResourceWarning, match="native thread .* ended without giving a connection") as told:
+        ended()
+    assert pool.get_stats()["holders_lost"] == 1
     assert_whole(pool, connector)

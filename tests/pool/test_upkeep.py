@@ -210,6 +210,9 @@ def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_
         name = "the slow one"
         keeps = ""
 
+        def keep(self, thing):
+            return False
+
         def stack(self):
             return "  in view: time.sleep(60)"
 
