@@ -62,7 +62,7 @@ class PooledConnection(ext.connection):
 
 
 def _for_its_holder(name: str) -> Any:
-    """A method of psycopg2's that ends or changes a transaction, for whoever has the connection."""
+    """A method of psycopg2's that ends or changes a transaction or query, for whoever has the connection."""
     plain = getattr(ext.connection, name)
 
     def method(self: PooledConnection, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ def _for_its_holder(name: str) -> Any:
 
 
 for _name in (
-    "set_isolation_level", "set_session", "set_client_encoding", "lobject",
+    "set_isolation_level", "set_session", "set_client_encoding", "lobject", "cancel",
     "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover",
 ):  # fmt: skip
     setattr(PooledConnection, _name, _for_its_holder(_name))

@@ -82,9 +82,11 @@ class ConnectionPool(Pool):
         """
         session = getattr(connection, "_pool", None)
         if not isinstance(session, Session) or session.pool is not self or session.slot is None:
-            raise ValueError(
-                f"{connection!r} is not checked out of {self!r}: it was given back already, or is another pool's"
+            owner = session.pool if isinstance(session, Session) and session.slot is not None else None
+            why = (
+                f"it is {owner!r} that has lent it" if owner is not None else "it was given back already, or never lent"
             )
+            raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
         slot, session.slot = session.slot, None
         if slot.connection is session:
             self.checkin(slot)

@@ -99,7 +99,7 @@ class Stage:
         wrapper: Any = self.db.connection
         wrapper.ensure_connection()
         for deed in deeds:
-            with contextlib.suppress(*ERRORS, StopIteration, TypeError):
+            with contextlib.suppress(*ERRORS, StopIteration, TypeError, UnicodeError):  # an elephant in LATIN1
                 deed(wrapper)
         self.db.end_request()
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
+from django.db import OperationalError as DjangoOperationalError
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
@@ -205,6 +206,34 @@ def test_a_kept_connection_changes_nothing_in_anothers_transaction(site: Site) -
     go.set()
     greenlet.get()
     assert db.ask(f"SELECT count(*) FROM {table}") == 2
+
+
+@patched
+def test_a_kept_connection_cancels_nothing_of_anothers(site: Site) -> None:
+    """A watchdog that comes late, say. In time it may, where the wrapper is shared with it."""
+    db = site.database(MAX_CONNS=1)
+    with db.request():
+        raw = db.connection.connection
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'"
+    another = gevent.spawn(db.ask, "SELECT 1 FROM pg_sleep(0.3)")
+    site.wait_until(lambda: site.observe(sleeping, db.alias))
+    with contextlib.suppress(InterfaceError):  # psycopg 3 says nothing, and does nothing
+        raw.cancel()
+    assert another.get() == 1
+    wrapper = db.connection
+    wrapper.ensure_connection()
+    wrapper.inc_thread_sharing()
+
+    def watch() -> None:
+        site.wait_until(lambda: site.observe(sleeping, db.alias))
+        wrapper.connection.cancel()
+
+    watchdog = gevent.spawn(watch)
+    with pytest.raises(DjangoOperationalError, match="user request"), wrapper.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(20)")
+    watchdog.get()
+    wrapper.dec_thread_sharing()
+    wrapper.close()
 
 
 @patched

@@ -80,7 +80,11 @@ def composed(wrapper: Any, sql: str) -> None:
 
 if is_psycopg3:
     import psycopg
+    from psycopg import pq
+    from psycopg.adapt import PyFormat
     from psycopg.rows import dict_row
+
+    _INT8 = 20  # its number among PostgreSQL's types
 
     def _own(cursor_class: Any) -> Way:
         return lambda wrapper, sql: cursor_class(wrapper.connection).execute(sql)
@@ -246,6 +250,10 @@ if is_psycopg3:
         connection.add_notify_handler(print)
         connection.add_notice_handler(print)
 
+    def _adapts(connection: Any) -> None:
+        connection.adapters.register_loader("int8", psycopg.types.string.TextLoader)
+        connection.adapters.register_dumper(str, psycopg.types.string.StrDumperVarchar)
+
     DEEDS |= {
         "read_only": lambda c: setattr(c, "read_only", True),
         "row_factory": lambda c: setattr(c, "row_factory", dict_row),
@@ -253,6 +261,7 @@ if is_psycopg3:
         "prepared_max": lambda c: setattr(c, "prepared_max", 1),
         "server_cursor_factory": lambda c: setattr(c, "server_cursor_factory", psycopg.RawServerCursor),
         "handlers": _listens,
+        "adapters": _adapts,
     }
 else:
 
@@ -281,6 +290,8 @@ def attributes(connection: Any) -> dict[str, Any]:
         found = {"encoding": connection.info.encoding, "pipeline": connection.info.pipeline_status}
         found |= {"status": connection.info.transaction_status}
         found |= {"handlers": [*connection._notice_handlers, *connection._notify_handlers]}
+        found |= {"loader": connection.adapters.get_loader(_INT8, pq.Format.TEXT).__qualname__}
+        found |= {"dumper": connection.adapters.get_dumper(str, PyFormat.TEXT).__qualname__}
     else:
         names += ["readonly", "encoding", "notices", "notifies"]
         made = ["cursor_factory"]
