@@ -83,13 +83,15 @@ class Conditions:
     """Under what a sweep was measured. A number without these is worth little.
 
     `versions` by name (python, django, gunicorn, gevent, locust, psycopg2, postgresql); `settings` are PostgreSQL's
-    that bear on the result; `gunicorn` the server's command line with `{size}` and `{port}` left open. Connections
-    that the applications may open together: `max_connections - reserved_connections`.
+    that bear on the result; `cpu_quota` the cores that a container allows (None: no limit); `gunicorn` the server's
+    command line with `{size}` and `{port}` left open. Connections that the applications may open together:
+    `max_connections - reserved_connections`.
     """
 
     commit: str = ""
     machine: str = ""
     cpus: int = 1
+    cpu_quota: float | None = None
     load_before: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     max_connections: int = 0
@@ -116,10 +118,13 @@ class TrialResult:
     may hold `size * workers` where the stack is `capped`, that is, knows a limit. `efficiency` is throughput x mean
     hold / slots. `generator_cpu` is of the busiest Locust process, `worker_cpu` of the busiest worker, `server_cpu`
     of all of them, `postgresql_cpu` of all backends (None: not on this machine), `other_cpu` of everything else on
-    the machine. `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub
-    shows here. `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users:
-    near 0 when every user is accounted for. `error` says why the trial failed; empty: it ran. Nothing else is
-    meaningful in a failed one. `order` is its place among the trials of its sweep (from 1; 0: not known).
+    the machine, `steal_cpu` what its host gave to others. `throttled` is the share of its periods in which a
+    container's quota ran out. `waits` are the server's connections by what they did, on average: `CPU`, `idle`, `idle
+    in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the slowest answer of `/nodb/` asked
+    meanwhile about twice a second: a blocked hub shows here. `target_rps` is the rate asked for. `little_residual` is
+    |users - rps x (response + pause)| / users: near 0 when every user is accounted for. `error` says why the trial
+    failed; empty: it ran. Nothing else is meaningful in a failed one. `order` is its place among the trials of its
+    sweep (from 1; 0: not known).
     """
 
     stack: str
@@ -154,6 +159,9 @@ class TrialResult:
     server_cpu: float | None = None
     postgresql_cpu: float | None = None
     other_cpu: float | None = None
+    steal_cpu: float | None = None
+    throttled: float | None = None
+    waits: Mapping[str, float] = field(default_factory=dict)
     load_before: float | None = None
     probe_max_ms: float | None = None
     target_rps: float | None = None

@@ -212,12 +212,6 @@ def test_it_refuses_to_judge_a_sweep_whose_trials_mostly_failed():
     assert "gunicorn did not start" in verdict.because
 
 
-def test_it_leaves_out_a_size_whose_requests_failed():
-    verdict = verdict_of(hinge(16), failures=lambda size: 300 if size == 64 else 0)
-    assert (verdict.shape, verdict.max_conns) == ("knee", 16)
-    assert "because requests failed: size 64" in verdict.because
-
-
 def test_it_refuses_to_judge_a_saturated_generator():
     verdict = verdict_of(hinge(16), generator_cpu=0.97)
     assert verdict.shape == "invalid"
@@ -276,22 +270,6 @@ def test_it_extends_a_rise_but_not_beyond_the_connections_that_there_are():
     assert "--sizes 1,2,4,8,16,32,64,128." in verdict_of(power(1)).because
     few = Conditions(cpus=2, max_connections=100, reserved_connections=3)
     assert "--sizes 1,2,4,8,16,32,64,97." in verdict_of(power(1), conditions=few).because
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"postgresql_cpu": 1.9}, "PostgreSQL's CPU"),
-        ({"postgresql_cpu": 1.6, "server_cpu": 0.2, "generator_cpu": 0.1}, "PostgreSQL's CPU: it used 1.6 of 2 cores"),
-        ({"worker_cpu": 0.97}, "the worker's hub"),
-        ({"postgresql_cpu": 0.8, "server_cpu": 0.5, "generator_cpu": 0.5}, "this machine's CPU"),
-        ({"hold_mean_ms": lambda size: 10.0 * size}, "a lock inside PostgreSQL"),
-        ({"hold_mean_ms": 10.0, "postgresql_cpu": 0.2}, ""),
-    ],
-)
-def test_it_names_what_ran_out_first(fields, expected):
-    assert verdict_of(flat, **fields).saturated.startswith(expected)
-    assert bool(verdict_of(flat, **fields).saturated) == bool(expected)
 
 
 def test_it_stays_within_the_connections_that_postgresql_has_for_this_many_workers():

@@ -31,6 +31,8 @@ HEALTHY = TrialResult(
 DOUBTFUL = {
     "failures": {"failures": 17, "failures_by_message": {"503 PoolTimeout": 17}},
     "generator-saturated": {"generator_cpu": 0.95},
+    "stolen": {"steal_cpu": 0.4},
+    "throttled": {"throttled": 0.3},
     "hub-blocked": {"worker_cpu": 0.99},
     "warmup-skew": {"per_second": (40,) * 5 + (80,) * 5},
     "peak-above-size": {"peak_connections": 39},

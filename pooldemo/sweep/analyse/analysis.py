@@ -1,5 +1,6 @@
 """What `verdict` weighed and `words` puts into sentences: facts alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pooldemo.sweep.analyse.knee import Knee
@@ -12,9 +13,10 @@ class Judgement:
     """All that a verdict is worded from.
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
-    ran out, `failing` the sizes that were left out because their requests failed, `budget` the connections that
-    PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each clause and the whole SLO,
-    `slo_needs` the options that would decide it, `unasked` that no request took a connection.
+    ran out, `failing` the sizes that were left out because their requests failed, each with how many did and why,
+    `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each
+    clause and the whole SLO, `slo_needs` the options that would decide it, `unasked` that no request took a
+    connection.
     """
 
     plan: Plan
@@ -22,10 +24,26 @@ class Judgement:
     shape: str
     size: int | None
     saturation: Saturation
-    failing: tuple[int, ...]
+    failing: Mapping[int, str]
     budget: int
     checks: tuple[Check, ...]
     slo: str
     trials: tuple[TrialResult, ...]
     unasked: bool = False
     slo_needs: str = ""
+
+    @property
+    def failing_below(self) -> int | None:
+        """The next smaller size, if it failed."""
+        below = max((each for each in self._tried if self.knee.size and each < self.knee.size), default=None)
+        return below if below in self.failing else None
+
+    @property
+    def failing_above(self) -> int | None:
+        """The next larger size, if it failed."""
+        above = min((each for each in self._tried if self.knee.size and each > self.knee.size), default=None)
+        return above if above in self.failing else None
+
+    @property
+    def _tried(self) -> set[int]:
+        return {*self.knee.intervals, *self.failing}

@@ -6,6 +6,7 @@ SLO, the connections that PostgreSQL has for this many workers. `words` says it 
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
-from pooldemo.sweep.analyse.warnings import for_stack, peak_above_size
+from pooldemo.sweep.analyse.warnings import brief, for_stack, peak_above_size
 from pooldemo.sweep.facts import Conditions, Plan, Slo, TrialResult, Verdict
 
 FAILED_SHARE = 0.01
@@ -59,11 +60,15 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     ran = [trial for trial in trials if not trial.error]
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
-    failing = tuple(sorted({trial.size for trial in ran} - {trial.size for trial in sound}))
+    judged = {trial.size for trial in sound}
+    failing = {
+        size: _failure([trial for trial in trials if trial.size == size])
+        for size in sorted({trial.size for trial in trials} - judged)
+    }
     knee = find_knee(observed(sound), plan.margin)
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
-    if not sound or len(sound) * 2 < len(trials):
+    if not sound or len(ran) * 2 < len(trials):
         return _invalid(judgement, "failures")
     if all(trial.query_mean_ms == 0 for trial in sound):
         knee = replace(knee, shape="flat", size=min(knee.intervals), plateau=tuple(sorted(knee.intervals)))
@@ -76,6 +81,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     if any(peak_above_size(trial, plan) for trial in sound if trial.size == knee.size):
         return _invalid(judgement, "limit")
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
+    if shape == "flat" and judgement.failing_below and not judgement.unasked:
+        shape = "knee"  # below it nothing is flat: requests fail there
     objective = Objective(plan, sound)
     size = _within(judgement, objective)
     if size is not None:
@@ -84,6 +91,19 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
     return replace(judgement, shape=shape, size=size, saturation=saturation)
+
+
+def _failure(trials: Sequence[TrialResult]) -> str:
+    """How many requests of these trials failed, and why; or why the trials did."""
+    if errors := [trial.error for trial in trials if trial.error]:
+        return brief(errors[0])
+    messages = Counter[str]()
+    for trial in trials:
+        messages.update(trial.failures_by_message)
+    share = failed_share(trials)
+    return ": ".join(
+        filter(None, [f"{share:.0%} failed" if share else "no answer", *(each for each, _ in messages.most_common(1))])
+    )
 
 
 def _within(judgement: Judgement, objective: Objective) -> int | None:

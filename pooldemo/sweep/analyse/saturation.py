@@ -2,9 +2,11 @@
 
 A plateau has a cause outside the pool, and a reader who knows it knows what to do next. Asked in an order that
 excludes: who measures (the generator), what was asked for (the rate), who runs Python (the workers), who runs SQL
-(PostgreSQL), who runs both (the machine), who asks (the users), who is left (a lock).
+(PostgreSQL), who runs both (the machine, its other guests, its host, a container's quota), who asks (the users), and
+what PostgreSQL itself says that its backends wait for. Each text has its witness: the numbers that it was read from.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,6 +19,21 @@ BUSY_MACHINE = 0.85
 
 MOST = 0.75
 """Share of a saturated machine's work from which it is PostgreSQL's, and the others' only what goes with it."""
+
+CPUS = ("postgresql_cpu", "server_cpu", "generator_cpu", "other_cpu", "steal_cpu")
+"""Who shares a machine's cores."""
+
+THROTTLED = 0.5
+"""Share of a quota's periods in which it runs out, from which it is what ran out."""
+
+WAITS: dict[str, tuple[tuple[str, ...], str]] = {
+    "lock": (("Lock:",), "a lock inside PostgreSQL"),
+    "wal": (("IO:WAL", "IO:Wal", "LWLock:WAL"), "PostgreSQL's write-ahead log: its flush at each commit"),
+    "disk": (("IO:",), "PostgreSQL's disk"),
+    "contention": (("LWLock:", "BufferPin:"), "PostgreSQL's own shared memory, which its backends wait for"),
+    "transactions": (("idle in transaction",), "the application's transactions: they think while they hold a slot"),
+}
+"""What backends wait for, by how `pg_stat_activity` names it, and what that is called; the narrower first."""
 
 GROWING_HOLD = 0.6
 """The hold grows with the slots at this power or more: every further slot only waits inside PostgreSQL."""
@@ -43,25 +60,74 @@ def find_saturation(
     inside = [trial for trial in trials if trial.size in plateau]
     at_size = [trial for trial in trials if trial.size == size]
     if _reaches(inside, "generator_cpu", BUSY_CPU):
-        return Saturation("generator", "the load generator, so this is its limit and not the server's")
+        used = mean_of(inside, "generator_cpu")
+        return Saturation(
+            "generator", f"the load generator, so this is its limit and not the server's ({used:.0%} of a core)"
+        )
     if plan.rate is not None and (mean_of(at_size, "rps") or 0) >= 0.95 * plan.rate:
         return Saturation("rate", f"the demand: no more than {plan.rate:g} requests/s were asked for")
     if _reaches(inside, "worker_cpu", BUSY_CPU):
-        return Saturation("hub", "the worker's hub: one thread runs all its greenlets, and its core is full")
-    total = _total_cpu(inside)
-    if total >= BUSY_MACHINE * conditions.cpus:
-        used = _cores(inside, "postgresql_cpu")
-        if _reaches(inside, "postgresql_cpu", MOST * total):
-            return Saturation("postgresql-cpu", f"PostgreSQL's CPU: it used {used} of {_cpus(conditions)}")
-        parts = f"PostgreSQL {used}, workers {_cores(inside, 'server_cpu')}"
-        return Saturation("machine-cpu", f"this machine's CPU, shared by all ({parts} of {_cpus(conditions)})")
+        used = mean_of(inside, "worker_cpu")
+        return Saturation(
+            "hub", f"the worker's hub: one thread runs all its greenlets, and its core is full ({used:.0%})"
+        )
+    if machine := _machine(inside, conditions):
+        return machine
     if is_users(size, plan):
         return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")
+    if waiting := _waiting(inside):
+        return waiting
     if _hold_grows(trials, inside):
         return Saturation(
             "lock", "a lock inside PostgreSQL: the more slots, the longer each is held, while no CPU is full"
         )
     return NOTHING
+
+
+def _machine(inside: Sequence[TrialResult], conditions: Conditions) -> Saturation | None:
+    """Whether the cores ran out, and who had them."""
+    throttled = mean_of(inside, "throttled") or 0.0
+    if conditions.cpu_quota and throttled >= THROTTLED:
+        allowed = _count_of(conditions.cpu_quota)
+        return Saturation(
+            "quota", f"the container's CPU quota: its {allowed} ran out in {throttled:.0%} of the periods"
+        )
+    total = _total_cpu(inside)
+    if total < BUSY_MACHINE * conditions.cpus:
+        return None
+    cores = _count_of(conditions.cpus)
+    if _reaches(inside, "steal_cpu", total / 4):
+        return Saturation(
+            "steal", f"the host of this machine: it gave {_cores(inside, 'steal_cpu')} of {cores} to others"
+        )
+    if _reaches(inside, "other_cpu", total / 3):
+        return Saturation(
+            "neighbour", f"this machine's CPU: something else on it used {_cores(inside, 'other_cpu')} of {cores}"
+        )
+    used = _cores(inside, "postgresql_cpu")
+    if _reaches(inside, "postgresql_cpu", MOST * total):
+        return Saturation("postgresql-cpu", f"PostgreSQL's CPU: it used {used} of {cores}")
+    parts = f"PostgreSQL {used}, workers {_cores(inside, 'server_cpu')}"
+    return Saturation("machine-cpu", f"this machine's CPU, shared by all ({parts} of {cores})")
+
+
+def _waiting(inside: Sequence[TrialResult]) -> Saturation | None:
+    """What most of the connections that were not idle did, if that was waiting inside PostgreSQL for one thing."""
+    told = [trial.waits for trial in inside if trial.waits]
+    if not told:
+        return None
+    totals = Counter[str]()
+    for waits in told:
+        totals.update(waits)
+    del totals["idle"]
+    busy = totals.total()
+    for code, (starts, text) in WAITS.items():
+        found = {label: count for label, count in totals.items() if label.startswith(starts)}
+        if busy and sum(found.values()) >= busy / 2:
+            label = max(found, key=lambda each: found[each])
+            waiting, of = (f"{count / len(told):.2g}" for count in (sum(found.values()), busy))
+            return Saturation(code, f"{text} ({waiting} of {of} busy connections, most of them in {label})")
+    return None
 
 
 def is_users(size: int, plan: Plan) -> bool:
@@ -88,7 +154,7 @@ def _reaches(trials: Sequence[TrialResult], name: str, cores: float) -> bool:
 
 
 def _total_cpu(trials: Sequence[TrialResult]) -> float:
-    return sum(mean_of(trials, name) or 0.0 for name in ("postgresql_cpu", "server_cpu", "generator_cpu", "other_cpu"))
+    return sum(mean_of(trials, name) or 0.0 for name in CPUS)
 
 
 def _hold_grows(trials: Sequence[TrialResult], inside: Sequence[TrialResult]) -> bool:
@@ -105,5 +171,5 @@ def _cores(trials: Sequence[TrialResult], name: str) -> str:
     return f"{mean_of(trials, name) or 0.0:.2g}"
 
 
-def _cpus(conditions: Conditions) -> str:
-    return "1 core" if conditions.cpus == 1 else f"{conditions.cpus} cores"
+def _count_of(cores: float) -> str:
+    return "1 core" if cores == 1 else f"{cores:g} cores"

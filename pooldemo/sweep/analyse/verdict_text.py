@@ -44,6 +44,8 @@ def needs(judgement: Judgement) -> str:
         return f"--processes {judgement.plan.processes + 1}"
     if knee.reason == "sizes" and knee.intervals:
         (size,) = knee.intervals
+        if judgement.failing and min(judgement.failing) < size:
+            return f"--sizes {size},{2 * size},{4 * size}"
         return f"--sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}"
     if knee.reason == "repeats":
         return "--repeats 3"
@@ -54,6 +56,8 @@ def next_size(judgement: Judgement) -> int | None:
     """The size to try next: twice the largest while it rises, or where the straight line meets the plateau; None:
     enough is known."""
     knee = judgement.knee
+    if judgement.failing_above:
+        return None
     if judgement.shape == "rising" and not is_users(knee.size or 1, judgement.plan):
         doubled = 2 * max(knee.intervals)
         affordable = judgement.budget // judgement.plan.workers if judgement.budget else doubled
@@ -101,6 +105,8 @@ def _rising(judgement: Judgement) -> str:
         return f"{text} That end is the users', not the pool's: repeat with {more} to find the pool's own."
     if judgement.saturation.code == "rate":
         return f"{carries}. That is all of the {plan.rate:g}/s asked for: raise --rate to find the pool's own end."
+    if failing := judgement.failing_above:
+        return f"{carries}, and throughput rises up to there; at {failing} requests fail. Cure that to go on."
     if further := next_size(judgement):
         extend = f"Extend it: --sizes {','.join(map(str, [*sizes, further]))}."
     else:
@@ -126,9 +132,8 @@ def _moved(judgement: Judgement) -> str:
 
 
 def _failing(judgement: Judgement) -> str:
-    if not judgement.failing:
-        return ""
-    return f"Left out, because requests failed: size {', '.join(map(str, judgement.failing))}."
+    told = [f"{size} ({why})" for size, why in judgement.failing.items()]
+    return f"Left out, because requests failed: size {', '.join(told)}." if told else ""
 
 
 def _slo(judgement: Judgement) -> str:
@@ -158,10 +163,13 @@ def _invalid(judgement: Judgement) -> str:
     if not judgement.trials:
         return "Interrupted before a trial of this stack ended, so there is nothing to judge."
     if knee.reason == "failures":
-        errors = [trial.error for trial in judgement.trials if trial.error]
-        messages = [message for trial in judgement.trials for message in trial.failures_by_message]
-        first = brief(next(iter([*errors, *messages]), "they answered nothing"))
-        return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
+        if any(trial.error for trial in judgement.trials):
+            first = brief(next(trial.error for trial in judgement.trials if trial.error))
+            return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
+        told = "; ".join(f"at {size} {why}" for size, why in judgement.failing.items())
+        return (
+            f"Requests failed at every size, so there is nothing to judge: {told}. Cure that first, then sweep again."
+        )
     if knee.reason == "generator":
         return (
             "The load generator ran out before the server did: this measures Locust. Give it more processes "
@@ -177,6 +185,11 @@ def _invalid(judgement: Judgement) -> str:
         if not knee.intervals:
             return "No trial succeeded, so there is nothing to judge. The trials say why."
         ((size, only),) = knee.intervals.items()
+        if judgement.failing:
+            return (
+                f"Only size {size} carries the load without failures ({digits(only.mean)} requests/s), and one point "
+                f"has no knee: {needs(judgement)}. {_failing(judgement)}"
+            )
         return (
             f"Only size {size} was measured ({digits(only.mean)} requests/s): one point has no knee. "
             f"Compare it with others: {needs(judgement)}."
@@ -205,6 +218,8 @@ def _invalid(judgement: Judgement) -> str:
 
 def _smaller(judgement: Judgement) -> str:
     below = judgement.knee.below
+    if failing := judgement.failing_below:
+        return f"at {failing} requests fail"
     if below is None:
         return "no smaller one was measured"
     lost = 1 - judgement.knee.intervals[below].mean / judgement.knee.intervals[judgement.knee.size or below].mean
@@ -215,6 +230,8 @@ def _smaller(judgement: Judgement) -> str:
 
 def _larger(judgement: Judgement) -> str:
     above, size = judgement.knee.above, judgement.knee.size
+    if failing := judgement.failing_above:
+        return f"at {failing} requests fail"
     if above is None or size is None:
         return "no larger one was measured"
     intervals = judgement.knee.intervals

@@ -28,6 +28,12 @@ DRIFT = 0.10
 OTHER_CPU = 0.25
 """Cores that anything else may use during a window."""
 
+STOLEN = 0.1
+"""Cores that the machine's host may give to others."""
+
+THROTTLED = 0.1
+"""Share of the periods in which a container's quota may run out."""
+
 UNACCOUNTED = 0.05
 """Share of the users that Little's law may miss."""
 
@@ -105,6 +111,24 @@ def other_load(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
     )
 
 
+def stolen(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if trial.steal_cpu is None or trial.steal_cpu < STOLEN:
+        return None
+    return (
+        f"the host of this machine gave {trial.steal_cpu:.2g} of its cores to others meanwhile",
+        "sweep when its other guests are quiet, or on a machine of its own",
+    )
+
+
+def throttled(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    if not trial.throttled or trial.throttled < THROTTLED:
+        return None
+    return (
+        f"the container's CPU quota ran out in {trial.throttled:.0%} of its periods",
+        "give it more CPU (docker run --cpus), or read the verdict as that of this quota",
+    )
+
+
 def users_below_slots(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     slots = trial.size * plan.workers
     if plan.users >= slots:
@@ -160,6 +184,8 @@ RULES: dict[str, Rule] = {
     "warmup-skew": warmup_skew,
     "peak-above-size": peak_above_size,
     "other-load": other_load,
+    "stolen": stolen,
+    "throttled": throttled,
     "users-below-slots": users_below_slots,
     "queueing": queueing,
     "rate-missed": rate_missed,

@@ -32,7 +32,11 @@ def next_sizes(judgement: Judgement, measured: Collection[int], largest: int) ->
     knee, plan = judgement.knee, judgement.plan
     if judgement.budget:
         largest = min(largest, judgement.budget // plan.workers)
-    if judgement.shape == "knee" and knee.size and knee.below:
+    if judgement.shape == "knee" and knee.size and judgement.failing_below:
+        wanted = _between(judgement.failing_below, knee.size)
+    elif judgement.shape == "rising" and knee.size and judgement.failing_above:
+        wanted = _between(knee.size, judgement.failing_above)
+    elif judgement.shape == "knee" and knee.size and knee.below:
         wanted = _between(knee.below, knee.size)
     elif judgement.shape == "rising" and knee.size and not is_users(knee.size, plan):
         wanted = [min(2 * max(measured), largest, -(-plan.users // plan.workers))]

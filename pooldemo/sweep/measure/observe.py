@@ -8,18 +8,25 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import psutil
 
-from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure import machine, target
+from pooldemo.sweep.measure.machine import Quota
 
 POLL_S = 0.05
 PROBE_S = 0.5
 # A worker may add its own mark behind a slash: `sweep-pooldemo-8/4711`.
-COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s)"
+DOING = """
+    SELECT CASE WHEN state = 'active' THEN coalesce(wait_event_type || ':' || wait_event, 'CPU')
+                WHEN state LIKE 'idle in transaction%%' THEN 'idle in transaction' ELSE 'idle' END, count(*)
+    FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s) GROUP BY 1
+"""
 
 
 class Poll(threading.Thread):
@@ -48,7 +55,8 @@ class Poll(threading.Thread):
 
 
 class Connections:
-    """How many connections of one application name PostgreSQL shows, now and at most, on a connection of its own.
+    """How many connections of one application name PostgreSQL shows at most, and what they do, on a connection of its
+    own.
 
     Raises target.DatabaseDown when there is none to have.
     """
@@ -59,10 +67,26 @@ class Connections:
         self._named = [application_name, f"{application_name}/"]
         self.postmaster = target.postmaster(self._connection)
         self.peak = 0
+        self.waits: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._looks, self._doing = 0, Counter[str]()
 
     def look(self) -> None:
-        self._cursor.execute(COUNT, self._named)
-        self.peak = max(self.peak, self._cursor.fetchone()[0])
+        self._cursor.execute(DOING, self._named)
+        doing = dict(self._cursor.fetchall())
+        self.peak = max(self.peak, sum(doing.values()))
+        with self._lock:
+            self._looks += 1
+            self._doing.update(doing)
+
+    @contextmanager
+    def window(self) -> Iterator[None]:
+        """While this lasts it is counted what they do: afterwards `waits` says so, averaged over the looks."""
+        with self._lock:
+            self._looks, self._doing = 0, Counter[str]()
+        yield
+        with self._lock:
+            self.waits = {label: round(count / self._looks, 3) for label, count in self._doing.most_common()}
 
     def close(self) -> None:
         self._connection.close()
@@ -99,6 +123,8 @@ class Snapshot:
     postgresql_cpu_s: float | None
     sweep_cpu_s: float
     machine_cpu_s: float
+    steal_cpu_s: float
+    quota: Quota | None
     holds: Holds | None
 
 
@@ -107,7 +133,8 @@ def snapshot(
 ) -> Snapshot:
     """Look once at everything that counts up. Blocks for one request where there is a `pool_path`."""
     busy = psutil.cpu_times()
-    idle_s = busy.idle + getattr(busy, "iowait", 0.0)
+    steal_s = getattr(busy, "steal", 0.0)
+    idle_s = busy.idle + getattr(busy, "iowait", 0.0) + steal_s
     # Linux counts a virtual machine's time in `user` already.
     all_s = sum(busy) - getattr(busy, "guest", 0.0) - getattr(busy, "guest_nice", 0.0)
     return Snapshot(
@@ -116,6 +143,8 @@ def snapshot(
         postgresql_cpu_s=_family_cpu_s(postmaster),
         sweep_cpu_s=sum(psutil.Process().cpu_times()[:2]),
         machine_cpu_s=all_s - idle_s,
+        steal_cpu_s=steal_s,
+        quota=machine.quota(),
         holds=pool_holds(port, pool_path),
     )
 

@@ -16,6 +16,7 @@ import psutil
 import psycopg2
 
 from pooldemo.sweep.facts import Conditions
+from pooldemo.sweep.measure import machine
 
 OBSERVER = "sweep-observer"
 PACKAGES = (
@@ -88,6 +89,7 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
         commit=_commit(root),
         machine=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpus=cpus(),
+        cpu_quota=limit.cores if (limit := machine.quota()) else None,
         load_before=round(psutil.getloadavg()[0], 2),
         versions=versions,
         max_connections=int(settings["max_connections"]),

@@ -19,6 +19,7 @@ from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.load import Load, pace_ms
 from pooldemo.sweep.measure.load import start_s as load_start_s
+from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server, TrialError
@@ -96,6 +97,9 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         server_cpu=sum(workers.values()) / elapsed_s,
         postgresql_cpu=None if postgresql_s is None else postgresql_s / elapsed_s,
         other_cpu=max(0.0, (after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)) / elapsed_s),
+        steal_cpu=max(0.0, after.steal_cpu_s - before.steal_cpu_s) / elapsed_s,
+        throttled=_throttled(before.quota, after.quota),
+        waits=seen.waits,
         load_before=load_before,
         probe_max_ms=probe.max_ms,
         target_rps=plan.rate,
@@ -141,7 +145,7 @@ def _measure(
         wait_until(start_s)
         announce("measuring", seconds)
         before = look()
-        with Poll(probe.look, observe.PROBE_S) as ask:
+        with seen.window(), Poll(probe.look, observe.PROBE_S) as ask:
             wait_until(start_s + seconds)
         after = look()
         announce("stopping", 0.5)
@@ -156,6 +160,12 @@ def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
     if before is None or after is None or after.count <= before.count:
         return None
     return 1000 * (after.total_s - before.total_s) / (after.count - before.count)
+
+
+def _throttled(before: Quota | None, after: Quota | None) -> float | None:
+    if before is None or after is None or after.periods <= before.periods:
+        return None
+    return (after.throttled - before.throttled) / (after.periods - before.periods)
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

@@ -23,7 +23,7 @@ from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures
 
-CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "warnings")
+CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "waits", "warnings")
 """Fields of a trial that are no single value; `warnings` comes back as codes."""
 
 SHAPES = {

@@ -1,0 +1,46 @@
+"""Sizes whose requests fail are not judged, and stay in the story."""
+
+from synthetic import hinge, power, verdict_of
+
+
+def failing(*sizes, share=0.2):
+    """Requests of these sizes time out."""
+    return {
+        "failures": lambda size: int(1000 * share) if size in sizes else 0,
+        "failures_by_message": lambda size: {"503 PoolTimeout": int(1000 * share)} if size in sizes else {},
+    }
+
+
+def test_it_leaves_out_a_size_whose_requests_failed_and_says_how_many_and_why():
+    verdict = verdict_of(hinge(16), **failing(64))
+    assert (verdict.shape, verdict.max_conns) == ("knee", 16)
+    assert "Left out, because requests failed: size 64 (20% failed: 503 PoolTimeout)." in verdict.because
+
+
+def test_it_calls_nothing_flat_below_which_requests_fail():
+    verdict = verdict_of(hinge(4), **failing(1, 2, 4))
+    assert (verdict.shape, verdict.max_conns) == ("knee", 8)
+    assert "not your bottleneck" not in verdict.because
+    assert "8 slots carry 40 requests/s: at 4 requests fail" in verdict.because
+
+
+def test_it_does_not_extend_a_rise_to_where_requests_failed():
+    verdict = verdict_of(power(1), **failing(32, 64))
+    assert (verdict.shape, verdict.max_conns) == ("rising", 16)
+    assert "Extend" not in verdict.because
+    assert "at 32 requests fail. Cure that to go on." in verdict.because
+    few = verdict_of(power(1), sizes=(1, 2, 4), error=lambda size: "no server came up" if size == 4 else "")
+    assert "Left out, because requests failed: size 4 (no server came up)" in few.because
+
+
+def test_it_says_of_every_size_how_many_requests_failed_when_they_did_at_all_of_them():
+    verdict = verdict_of(hinge(16), sizes=(8, 16), **failing(8, 16))
+    assert (verdict.shape, verdict.cause) == ("invalid", "failures")
+    assert "at 8 20% failed: 503 PoolTimeout; at 16 20% failed" in verdict.because
+
+
+def test_it_says_of_the_one_size_that_carries_the_load_that_it_is_the_only_one():
+    verdict = verdict_of(hinge(16), sizes=(4, 8, 16), **failing(4, 8))
+    assert (verdict.shape, verdict.needs) == ("invalid", "--sizes 16,32,64")
+    assert "Only size 16 carries the load without failures" in verdict.because
+    assert "size 4 (20% failed" in verdict.because

@@ -1,0 +1,65 @@
+"""A container's CPU quota is read wherever its kernel tells it; and what connections do, as PostgreSQL says."""
+
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from pooldemo.sweep.measure.machine import Quota, quota
+from pooldemo.sweep.measure.observe import Connections
+from pooldemo.sweep.measure.target import libpq_url
+
+STAT = "usage_usec 9\nnr_periods 200\nnr_throttled 150\nthrottled_usec 7\n"
+
+
+def _files(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "found"),
+    [
+        ("0::/", {"cpu.max": "150000 100000\n", "cpu.stat": STAT}, Quota(1.5, 200, 150)),
+        ("0::/", {"cpu.max": "max 100000\n", "cpu.stat": STAT}, None),
+        (
+            "0::/a/b",
+            {"a/cpu.max": "50000 100000", "a/cpu.stat": STAT, "a/b/cpu.max": "max 100000", "a/b/cpu.stat": STAT},
+            Quota(0.5, 200, 150),
+        ),
+        (
+            "4:memory:/x\n3:cpu,cpuacct:/x",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "200000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000",
+             "cpu,cpuacct/x/cpu.stat": STAT},
+            Quota(2.0, 200, 150),
+        ),
+        ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000", "cpu/cpu.stat": STAT}, None),
+        ("0::/", {"cpu.max": "garbage"}, None),
+        ("0::/", {}, None),
+    ],
+)  # fmt: skip
+def test_it_reads_the_tightest_quota_of_both_kinds_of_groups(tmp_path, own, files, found):
+    _files(tmp_path / "groups", files)
+    _files(tmp_path, {"own": own})
+    assert quota(tmp_path / "groups", tmp_path / "own") == found
+
+
+def test_it_knows_no_quota_where_there_are_no_groups(tmp_path):
+    assert quota(tmp_path, tmp_path / "absent") is None
+
+
+def test_it_counts_connections_by_what_they_do(database_url: str) -> None:
+    name = "test-it-counts"
+    holder, idler = (psycopg2.connect(libpq_url(database_url), application_name=name) for _ in range(2))
+    seen = Connections(database_url, name)
+    try:
+        holder.cursor().execute("SELECT 1")
+        with seen.window():
+            for _ in range(4):
+                seen.look()
+    finally:
+        for each in (holder, idler, seen):
+            each.close()
+    assert seen.peak == 2
+    assert seen.waits == {"idle in transaction": 1.0, "idle": 1.0}

@@ -1,0 +1,52 @@
+"""What ran out first is named, with the numbers that it was read from."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic import CONDITIONS, flat, verdict_of
+
+MANY = {"Lock:tuple": 12.0, "Lock:transactionid": 1.0, "Timeout:PgSleep": 1.0, "idle": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause", "witness"),
+    [
+        ({"postgresql_cpu": 1.9}, "postgresql-cpu", "PostgreSQL's CPU: it used 1.9 of 2 cores"),
+        ({"postgresql_cpu": 1.6, "server_cpu": 0.2, "generator_cpu": 0.1}, "postgresql-cpu", "used 1.6 of 2 cores"),
+        (
+            {"worker_cpu": 0.97},
+            "hub",
+            "one thread runs all its greenlets, and its core is full (97%)",
+        ),
+        (
+            {"postgresql_cpu": 0.8, "server_cpu": 0.5, "generator_cpu": 0.5},
+            "machine-cpu",
+            "by all (PostgreSQL 0.8",
+        ),
+        (
+            {"other_cpu": 1.5, "postgresql_cpu": 0.3, "server_cpu": 0.1},
+            "neighbour",
+            "something else on it used 1.5",
+        ),
+        ({"steal_cpu": 0.9, "postgresql_cpu": 1.0}, "steal", "the host of this machine: it gave 0.9 of 2 cores"),
+        ({"throttled": 0.8, "postgresql_cpu": 0.3}, "quota", "its 0.5 cores ran out in 80% of the periods"),
+        ({"throttled": 0.2, "postgresql_cpu": 0.3}, "", ""),
+        ({"waits": MANY}, "lock", "a lock inside PostgreSQL (13 of 14 busy connections, most of them in Lock:tuple)"),
+        ({"waits": {"IO:WalSync": 5.0, "CPU": 1.0}}, "wal", "write-ahead log: its flush at each commit (5 of 6"),
+        ({"waits": {"LWLock:WALWrite": 3.0, "IO:WALSync": 2.0}}, "wal", "most of them in LWLock:WALWrite"),
+        ({"waits": {"IO:DataFileRead": 5.0, "CPU": 1.0}}, "disk", "PostgreSQL's disk"),
+        ({"waits": {"LWLock:ProcArray": 5.0, "CPU": 1.0}}, "contention", "shared memory"),
+        (
+            {"waits": {"idle in transaction": 5.0, "CPU": 1.0}},
+            "transactions",
+            "while they hold a slot (5 of 6",
+        ),
+        ({"waits": {"Timeout:PgSleep": 5.0, "idle": 50.0}}, "", ""),
+        ({"hold_mean_ms": lambda size: 10.0 * size}, "lock", "a lock inside PostgreSQL: the more slots"),
+        ({"hold_mean_ms": 10.0, "postgresql_cpu": 0.2}, "", ""),
+    ],
+)
+def test_it_names_what_ran_out_first_and_its_witness(fields, cause, witness):
+    verdict = verdict_of(flat, conditions=replace(CONDITIONS, cpu_quota=0.5), **fields)
+    assert (verdict.cause, bool(verdict.saturated)) == (cause, bool(cause))
+    assert witness in verdict.saturated
