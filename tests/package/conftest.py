@@ -1,9 +1,12 @@
 """The package as others get it: a wheel and an sdist, environments with nothing else, and a stranger's project."""
 
+import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -144,7 +147,6 @@ class OnItsOwn(TransactionTestCase):
         self.assertEqual(Thing.objects.count(), 0)
 """
 SETTINGS = """
-INSTALLED_APPS += ["things"]
 DATABASES = {{"default": {{
     "ENGINE": "pooldemo.postgresql", "NAME": {dbname!r}, "USER": {user!r}, "PASSWORD": {password!r},
     "HOST": {host!r}, "PORT": {port!r}, "OPTIONS": {{"MAX_CONNS": 2}},
@@ -152,9 +154,31 @@ DATABASES = {{"default": {{
 """
 
 
+@cache
+def template() -> Path:
+    """A stranger's project without a database: `startproject`, `startapp`, a model and its migration, a view."""
+    folder = Path(tempfile.mkdtemp(prefix="pooldemo-project-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    def run(*arguments: str) -> None:
+        subprocess.run([sys.executable, *arguments], cwd=folder, env={"PATH": os.environ["PATH"]}, check=True)
+
+    run("-m", "django", "startproject", "theirs", ".")
+    run("manage.py", "startapp", "things")
+    (folder / "things" / "models.py").write_text(MODELS)
+    (folder / "things" / "views.py").write_text(VIEWS)
+    (folder / "things" / "tests.py").write_text(TESTS)
+    urls = "from django.urls import path\nfrom things.views import index\n\nurlpatterns = [path('', index)]\n"
+    (folder / "theirs" / "urls.py").write_text(urls)
+    with (folder / "theirs" / "settings.py").open("a") as settings:
+        settings.write('\nINSTALLED_APPS += ["things"]\n')
+    run("manage.py", "makemigrations", "--verbosity", "0", "things")
+    return folder
+
+
 def make_project(python: Path, folder: Path, url: str) -> Project:
-    """`startproject` and `startapp` in `folder`, ENGINE set, with a database of its own beside that of `url`."""
-    folder.mkdir()
+    """The project in `folder`, ENGINE set, with a database of its own beside that of `url`."""
+    shutil.copytree(template(), folder)
     dsn = {"password": "", "port": ""} | parse_dsn(url)
     name = f"theirs_{folder.name.replace('-', '_')}"
     with closing(psycopg2.connect(url)) as admin:
@@ -163,13 +187,5 @@ def make_project(python: Path, folder: Path, url: str) -> Project:
             cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
             cursor.execute(f'CREATE DATABASE "{name}"')
     project = Project(python, folder, dsn | {"dbname": name})
-    project.run("-m", "django", "startproject", "theirs", ".")
-    project.run("manage.py", "startapp", "things")
-    (folder / "things" / "models.py").write_text(MODELS)
-    (folder / "things" / "views.py").write_text(VIEWS)
-    (folder / "things" / "tests.py").write_text(TESTS)
-    urls = "from django.urls import path\nfrom things.views import index\n\nurlpatterns = [path('', index)]\n"
-    (folder / "theirs" / "urls.py").write_text(urls)
     project.set(SETTINGS.format(**project.dsn))
-    project.run("manage.py", "makemigrations", "things")
     return project
