@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from served import ROOT, free_port, until
+from served import PATIENCE_S, ROOT, free_port, until
 
-PATIENCE_S = 90.0  # far above what it takes, for machines that do something else meanwhile
-# A master gives a worker up that is silent for three seconds: on such a machine it only waits for its turn.
-PATIENT = "import locust.runners\nlocust.runners.HEARTBEAT_LIVENESS = 60\n"
+# A master gives a worker up that is silent for three seconds: on a loaded machine it only waits for its turn. And the
+# page shows figures that are two seconds old, for which these tests would wait while the load goes on.
+PATIENT = """
+import locust.runners, locust.web
+locust.runners.HEARTBEAT_LIVENESS = 60
+locust.web.DEFAULT_CACHE_TIME = 0.0
+"""
 
 
 class Page:
@@ -37,7 +41,7 @@ class Page:
         with self._log.open("w") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log)
         try:
-            until(self._answers, PATIENCE_S)
+            until(self._answers)
         except BaseException:
             self.__exit__()
             raise
@@ -67,7 +71,7 @@ class Page:
         return self._ask("POST", path, urlencode(fields or {}))
 
     def _ask(self, method: str, path: str, body: str | None = None) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"})
             answer = connection.getresponse()
@@ -92,8 +96,9 @@ class Page:
         return {name: as_shown(value) for name, value in (fields | changes).items()}
 
     def start(self, **changes: str) -> dict[str, Any]:
-        """Press START in a form that shows what a new page shows; what the page is answered."""
-        fresh = {"workload": "slow"} | dict.fromkeys(("ms", "think_ms", "pause_ms", "pace_ms"), "")
+        """Press START in a form that shows what a new page shows, but for a pause: users that ask without one take all
+        that the machine has. What the page is answered."""
+        fresh = {"workload": "slow", "ms": "", "think_ms": "", "pause_ms": "20", "pace_ms": ""}
         answer: dict[str, Any] = json.loads(self.post("/swarm", self.form(fresh | changes)))
         return answer
 
@@ -118,7 +123,7 @@ class Page:
             return stats if condition(stats) else None
 
         try:
-            found: dict[str, Any] = until(look, PATIENCE_S)
+            found: dict[str, Any] = until(look)
         except TimeoutError:
             raise TimeoutError(f"{stats}\n{self._log.read_text()}") from None
         return found
