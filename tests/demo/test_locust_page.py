@@ -194,7 +194,8 @@ def test_it_hears_of_the_pool_from_its_workers(distributed: Page) -> None:
 
 def test_it_starts_by_itself(site: Site) -> None:
     with Page(
-        site.url, "--autostart", "--workload", "nodb", "-u", "2", "--exclude-tags", "sleeps", "--ms", "1", "--pause-ms", "20"
+        site.url, "--autostart", "--workload", "nodb", "-u", "2", "--exclude-tags", "sleeps", "--ms", "1",
+        "--pause-ms", "20",
     ) as page:  # fmt: skip
         sees(page, "read")
         assert page.requests("slow") == page.requests("hold") == 0

@@ -3,46 +3,39 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import Forks, Typed
 from locust_page import Page
-from served import ROOT, Site, free_port
+from served import ROOT, Site
 
 from pooldemo.sweep.workloads import WORKLOADS
 
 
-def locust(*arguments: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), *arguments]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-def python(code: str) -> Any:
-    """What that code prints as JSON, in a process that may import the locustfile."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with Forks(tmp_path_factory.mktemp("forks")) as forks:
+        yield forks
 
 
 class Run:
-    """A run of six users: what Locust itself counted, and the timeline. It ends when enough was seen."""
+    """A run of six users: what Locust itself counted, and the timeline. It ends `more_s` after each of `names` was
+    asked for several times."""
 
-    def __init__(self, site: Site, folder: Path, *arguments: str) -> None:
+    def __init__(self, site: Site, folder: Path, names: set[str], more_s: float, *arguments: str) -> None:
         timeline, rows = folder / "timeline.json", folder / "rows"
         with Page(
-            site.url, "--autostart", "-u", "6", "-r", "6", "--pause-ms", "20", "--exit-code-on-error", "0",
+            site.url, "--autostart", "-u", "6", "-r", "6", "--pause-ms", "100", "--exit-code-on-error", "0",
             "--timeline", str(timeline), "--json-file", str(rows), *arguments,
         ) as page:  # fmt: skip
-            page.until(lambda stats: stats["user_count"] == 6 and stats["stats"][-1]["num_requests"] > 20)
-            time.sleep(4)  # so that some whole seconds are in it
-            enough = page.requests() + 20
-            page.until(lambda stats: stats["stats"][-1]["num_requests"] > enough)
+            page.until(lambda stats: stats["user_count"] == 6 and names <= asked(stats))
+            time.sleep(more_s)
             page.post("/stop")
             page.until(lambda stats: stats["state"] == "stopped" and not stats["user_count"])
         assert page.process.returncode == 0, page.log
@@ -65,21 +58,33 @@ class Run:
         return found
 
 
+def asked(stats: dict[str, Any]) -> set[str]:
+    """The rows that have several requests."""
+    return {row["name"] for row in stats["stats"] if row["num_requests"] > 5}
+
+
+SLEEPING = {"slow", "lock", "hold"}
+
+
 @pytest.fixture(scope="module")
 def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Two runs at the same time: nothing here is about how fast anything is."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("alone", "distributed", "refused", "excluded")}
-    with ThreadPoolExecutor(2) as threads:
-        started = {
-            "alone": threads.submit(Run, site, folders["alone"], "--workload", "slow", "--ms", "20"),
-            "distributed": threads.submit(
-                Run, site, folders["distributed"], "--workload", "hold", "--ms", "5", "--think-ms", "10",
-                "--processes", "2",
-            ),
-            "refused": threads.submit(Run, tiny_site, folders["refused"], "--tags", "slow", "nodb", "--ms", "1000"),
-            "excluded": threads.submit(Run, site, folders["excluded"], "--exclude-tags", "sleeps", "--ms", "1"),
-        }  # fmt: skip
-        return {name: run.result() for name, run in started.items()}
+    """All at the same time: nothing here is about how fast anything is."""
+    seconds_s = 4.0  # some whole ones are in it
+    wanted: dict[str, tuple[Any, ...]] = {
+        "alone": (site, {"slow"}, seconds_s, "--workload", "slow", "--ms", "20"),
+        "distributed": (
+            site, {"hold"}, seconds_s, "--workload", "hold", "--ms", "5", "--think-ms", "10", "--processes", "2",
+        ),
+        "refused": (tiny_site, {"slow", "slow (failed)", "nodb"}, 0.0, "--tags", "slow", "nodb", "--ms", "300"),
+        "excluded": (site, set(WORKLOADS) - SLEEPING, 0.0, "--exclude-tags", "sleeps", "--ms", "1"),
+    }  # fmt: skip
+
+    def run(name: str) -> Run:
+        on, *how = wanted[name]
+        return Run(on, tmp_path_factory.mktemp(name), *how)
+
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        return dict(zip(wanted, threads.map(run, wanted), strict=True))
 
 
 @pytest.mark.parametrize(("name", "workload"), [("alone", "slow"), ("distributed", "hold")])
@@ -142,13 +147,12 @@ def test_it_mixes_what_the_tags_leave(runs: dict[str, Run]) -> None:
 
 
 def test_it_mixes_all_but_the_excluded_tags(runs: dict[str, Run]) -> None:
-    sleeping = {"slow", "lock", "hold"}
-    assert {name for name in runs["excluded"].rows if name != "Aggregated"} == set(WORKLOADS) - sleeping
+    assert {name for name in runs["excluded"].rows if name != "Aggregated"} == set(WORKLOADS) - SLEEPING
     assert runs["excluded"].outcomes() == {"ok"}
 
 
-def test_it_deals_a_mix_in_the_exact_shares() -> None:
-    first, second = python(
+def test_it_deals_a_mix_in_the_exact_shares(forks: Forks) -> None:
+    first, second = forks.python(
         "import json, locustfile as l; n = sum(each.weight for each in l.WORKLOADS); "
         "mix = l.deal(l.WORKLOADS); print(json.dumps([[next(mix).name for _ in range(n)] for _ in range(2)]))"
     )
@@ -157,8 +161,8 @@ def test_it_deals_a_mix_in_the_exact_shares() -> None:
     assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
 
 
-def test_it_knows_the_sites_workloads_and_no_others() -> None:
-    known = python(
+def test_it_knows_the_sites_workloads_and_no_others(forks: Forks) -> None:
+    known = forks.python(
         "import json, locustfile as l; print(json.dumps({each.name: each.parameters for each in l.WORKLOADS}))"
     )
     assert known == {name: [*workload.parameters] for name, workload in WORKLOADS.items()}
@@ -182,37 +186,39 @@ def test_it_knows_the_sites_workloads_and_no_others() -> None:
         (["--timeline", "/dev/null"], "timeline: '/dev/null' cannot be written"),
     ],
 )
-def test_it_refuses_before_the_run_in_one_sentence(arguments: list[str], said: str) -> None:
-    done = locust(*arguments, "--headless", "-t", "20s")
+def test_it_refuses_before_the_run_in_one_sentence(forks: Forks, arguments: list[str], said: str) -> None:
+    [done] = forks.locust(Typed([*arguments, "--headless", "-t", "20s"]))
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_it_says_that_its_port_is_in_use_before_the_run() -> None:
+def test_it_says_that_its_port_is_in_use_before_the_run(forks: Forks) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        done = locust("--web-port", str(taken.getsockname()[1]))
+        [done] = forks.locust(Typed(["--web-port", str(taken.getsockname()[1])]))
     assert done.returncode == 2
     assert "Address already in use; take another: --web-port" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_it_tries_a_pipe_without_waiting_for_its_reader(tmp_path: Path) -> None:
+def test_it_tries_a_pipe_without_waiting_for_its_reader(forks: Forks, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert "cannot be written" in locust("--timeline", str(tmp_path / "pipe"), "--headless", "-t", "20s").stderr
+    [done] = forks.locust(Typed(["--timeline", str(tmp_path / "pipe"), "--headless", "-t", "20s"]))
+    assert "cannot be written" in done.stderr
 
 
-def test_a_timeline_that_is_only_tried_leaves_no_file(tmp_path: Path) -> None:
-    assert locust("--timeline", str(tmp_path / "t.json"), "--list").returncode == 0
+def test_a_timeline_that_is_only_tried_leaves_no_file(forks: Forks, tmp_path: Path) -> None:
+    [done] = forks.locust(Typed(["--timeline", str(tmp_path / "t.json"), "--list"]))
+    assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_offers_the_workloads_when_it_refuses_another() -> None:
-    said = locust("--workload", "nope").stderr
-    assert all(f"'{name}'" in said for name in (*WORKLOADS, "mix"))
+def test_it_offers_the_workloads_when_it_refuses_another(forks: Forks) -> None:
+    [done] = forks.locust(Typed(["--workload", "nope"]))
+    assert all(f"'{name}'" in done.stderr for name in (*WORKLOADS, "mix"))
 
 
-def test_it_reads_its_options_from_wherever_locust_does(nobody: str, tmp_path: Path) -> None:
+def test_it_reads_its_options_from_wherever_locust_does(forks: Forks, silent: str, tmp_path: Path) -> None:
     """The command line, the environment, a named file and those that Locust looks for by itself."""
     lines, toml = "ms = 7\nworkload = cpu\nthink-ms =\n", '[tool.locust]\nms = 7\nworkload = "cpu"\nthink-ms = ""\n'
     files = {"named": "load.conf", "home": ".locust.conf", "folder": "locust.conf", "toml": "pyproject.toml"}
@@ -226,36 +232,33 @@ def test_it_reads_its_options_from_wherever_locust_does(nobody: str, tmp_path: P
         "toml": ([], {}),
     }
 
-    def run(way: str) -> dict[str, Any]:
+    def typed(way: str) -> Typed:
         folder = tmp_path / way
         folder.mkdir()
         if way in files:
             (folder / files[way]).write_text(toml if way == "toml" else lines)
         arguments, environment = ways[way]
         environment = {"HOME": str(folder if way == "home" else tmp_path), **environment}
-        cwd = tmp_path if way == "home" else folder
-        timeline = folder / "t.json"
-        common = ("--headless", "-t", "1s", "--host", nobody, "--exit-code-on-error", "0", "--timeline", str(timeline))
-        done = locust(*common, *arguments, cwd=cwd, **environment)
+        common = ("--headless", "-t", "1s", "--host", silent, "--timeline", str(folder / "t.json"))
+        return Typed([*common, *arguments], tmp_path if way == "home" else folder, environment)
+
+    for done in forks.locust(*map(typed, ways)):
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
-        found: dict[str, Any] = json.loads(timeline.read_text())
-        return found
-
-    with ThreadPoolExecutor(3) as threads:
-        told = dict(zip(ways, threads.map(run, ways), strict=True))
+    told = {way: json.loads((tmp_path / way / "t.json").read_text()) for way in ways}
     wanted = {way: ("slow" if way == "empty" else "cpu", 7.0, None, 0.0, 0.0) for way in ways}
     names = ("workload", "ms", "think_ms", "pause_ms", "pace_ms")
     assert {way: tuple(timeline[name] for name in names) for way, timeline in told.items()} == wanted
 
 
 @pytest.fixture
-def nobody() -> str:
-    """The address of nobody."""
-    return f"http://127.0.0.1:{free_port()}"
+def silent() -> Iterator[str]:
+    """The address of a site that never answers."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_it_counts_a_fault_of_its_own_as_a_failure(nobody: str, tmp_path: Path) -> None:
+def test_it_counts_a_fault_of_its_own_as_a_failure(forks: Forks, silent: str, tmp_path: Path) -> None:
     (tmp_path / "fault.py").write_text(
         "from locust import events\n"
         "@events.init.add_listener\n"
@@ -264,7 +267,8 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(nobody: str, tmp_path: Path) 
     )
     rows = tmp_path / "rows"
     files = f"{tmp_path / 'fault.py'},{ROOT / 'locustfile.py'}"
-    done = locust("-f", files, "--headless", "-t", "2s", "--host", nobody, "--json-file", str(rows))
+    typed = ["--headless", "-t", "2s", "--host", silent, "--json-file", str(rows)]
+    [done] = forks.locust(Typed(typed, file=files))
     assert done.returncode == 1
     [row] = json.loads(Path(f"{rows}.json").read_text())
     assert row["num_failures"] == row["num_requests"] > 0
@@ -272,8 +276,8 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(nobody: str, tmp_path: Path) 
     assert done.stderr.count("Traceback") <= 3, "one user fails once a second"
 
 
-def test_its_tables_show_what_is_below_a_millisecond() -> None:
-    table, line, slow = python(
+def test_its_tables_show_what_is_below_a_millisecond(forks: Forks) -> None:
+    table, line, slow = forks.python(
         "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"
         "for ms in (0.123, 0.456, 0.789): stats.log_request('GET', 'fast', ms, 0)\n"
         "stats.log_request('GET', 'slow', 1234.567, 0)\n"
