@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from locust_page import PATIENCE_S, Page
+from locust_page import Page
 from served import Site
 
 from .visitor import Visit
@@ -13,14 +13,13 @@ from .visitor import Visit
 
 @pytest.fixture
 def locust(site: Site) -> Iterator[Page]:
-    with Page(site.url) as page:
+    with Page(site.url, "--pause-ms", "50") as page:  # a user without a pause would take the browser's time
         yield page
 
 
 @pytest.fixture
 def visit(browser: Any, locust: Page) -> Iterator[Visit]:
     visit = Visit(browser, locust.url)
-    visit.context.set_default_timeout(1000 * PATIENCE_S)
     visit.page.goto(locust.url)
     yield visit
     visit.close()

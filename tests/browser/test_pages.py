@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from served import Site
+from served import Site, until
 
 from .visitor import Cable, Visit
 
@@ -111,8 +111,7 @@ def test_it_moves_the_bound_and_leaves_what_was_measured(visit: Visit, sweep_pat
     assert "4 slots per worker; from there the users set it: 40 requests/s" in page.inner_text("#play output")
     page.click("#play [type=reset]")
     visit.until("document.querySelector('#play [name=users]').value !== '4'")
-    page.wait_for_timeout(50)
-    assert lines() == before
+    until(lambda: lines() == before)
 
 
 def test_it_compares_two_sweeps(visit: Visit, stored: list[int]) -> None:
@@ -151,7 +150,7 @@ def test_it_asks_nothing_in_a_hidden_tab(visit: Visit) -> None:
     with page.expect_response(f"**{LIVE}state/"):
         pass
     hide(True)
-    page.wait_for_timeout(100)  # for one that was under way
+    page.wait_for_timeout(500)  # for one that was under way
     asked.clear()
     page.wait_for_timeout(2500)  # more than twice its interval
     assert asked == []

@@ -187,7 +187,7 @@ def test_it_knows_the_sites_workloads_and_no_others(forks: Forks) -> None:
     ],
 )
 def test_it_refuses_before_the_run_in_one_sentence(forks: Forks, arguments: list[str], said: str) -> None:
-    [done] = forks.locust(Typed([*arguments, "--headless", "-t", "20s"]))
+    [done] = forks.locust(Typed([*arguments, "--headless", "-t", "1s"]))
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -203,7 +203,7 @@ def test_it_says_that_its_port_is_in_use_before_the_run(forks: Forks) -> None:
 
 def test_it_tries_a_pipe_without_waiting_for_its_reader(forks: Forks, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    [done] = forks.locust(Typed(["--timeline", str(tmp_path / "pipe"), "--headless", "-t", "20s"]))
+    [done] = forks.locust(Typed(["--timeline", str(tmp_path / "pipe"), "--headless", "-t", "1s"]))
     assert "cannot be written" in done.stderr
 
 
