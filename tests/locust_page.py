@@ -18,7 +18,7 @@ from served import PATIENCE_S, ROOT, free_port, until
 PATIENT = """
 import locust.runners, locust.web
 locust.runners.HEARTBEAT_LIVENESS = 60
-locust.web.DEFAULT_CACHE_TIME = 0.0
+locust.web.DEFAULT_CACHE_TIME = 0.05
 """
 
 
@@ -123,7 +123,7 @@ class Page:
             return stats if condition(stats) else None
 
         try:
-            found: dict[str, Any] = until(look)
+            found: dict[str, Any] = until(look, every_s=0.1)  # a look takes Locust some milliseconds
         except TimeoutError:
             raise TimeoutError(f"{stats}\n{self._log.read_text()}") from None
         return found

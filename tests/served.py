@@ -38,13 +38,13 @@ def address_of(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{quote(name)}").geturl()
 
 
-def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-    """The first true value of `condition`. Raises TimeoutError when none comes."""
+def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S, every_s: float = 0.02) -> Any:
+    """The first true value of `condition`, asked for `every_s`. Raises TimeoutError when none comes."""
     deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
         if value := condition():
             return value
-        time.sleep(0.02)
+        time.sleep(every_s)
     raise TimeoutError(f"{condition} was not true within {patience_s} s")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from django.core.management import CommandError, call_command
-from served import ROOT, free_port, until
+from served import PATIENCE_S, ROOT, free_port, until
 
 from pooldemo import records
 from pooldemo.sweep import plan as planning
@@ -57,11 +57,11 @@ class Typed:
 
     def under_way(self) -> list[int]:
         """Both processes of a trial, once they are there."""
-        return until(lambda: pids if len(pids := self.children()) == 2 else None, 60)
+        return until(lambda: pids if len(pids := self.children()) == 2 else None)
 
     def ends(self) -> int:
         """Its exit code."""
-        return self.process.wait(120)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
