@@ -83,9 +83,7 @@ class ConnectionPool(Pool):
         session = getattr(connection, "_pool", None)
         if not isinstance(session, Session) or session.pool is not self or session.slot is None:
             owner = session.pool if isinstance(session, Session) and session.slot is not None else None
-            why = (
-                f"it is {owner!r} that has lent it" if owner is not None else "it was given back already, or never lent"
-            )
+            why = f"give it back to {owner!r}" if owner is not None else "it was given back already, or never lent"
             raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
         slot, session.slot = session.slot, None
         if slot.connection is session:
