@@ -103,6 +103,16 @@ def test_a_failover_costs_each_connection_one_error_at_most(site: Site) -> None:
             failed += 1
     assert failed <= size, f"{failed} of {4 * size} writes failed"
 
+    # A connection that was opened on a standby ends when that has become a primary, though it could write now.
+    where = standby.config() | {"NAME": "postgres"}
+    moved = [site.database(where, MAX_CONNS=1, RESET=reset) for reset in ("dirty", "never")]
+    before = [db.ask() for db in moved]
+    assert [db.ask() for db in moved] == before
+    standby.promote()
+    for db, pid in zip(moved, before, strict=True):
+        db.ask()  # the server tells with its next answer
+        assert db.ask() != pid
+
 
 # ---- misuse ----
 

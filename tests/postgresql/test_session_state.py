@@ -194,3 +194,38 @@ def test_a_write_that_the_server_refuses_as_read_only_ends_the_connection(site: 
         cursor.execute("CREATE TABLE refused (id int)")
     db.end_request()
     assert db.ask() != pid
+
+
+@patched
+def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -> None:
+    """The documented limits: a function that does it out of sight, what sequences remember, SQL past `cursor()`."""
+    schema = site.name("limits")
+    creator = site.database(pool=False)
+    creator.ask(
+        f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.kept (id serial);"
+        f"CREATE FUNCTION {schema}.hides() RETURNS text LANGUAGE sql AS "
+        "$$ SELECT set_config('statement_timeout', '12345', false) $$"
+    )
+    site.finally_do(lambda: creator.ask(f"DROP SCHEMA {schema} CASCADE"))
+    limits: dict[str, tuple[Callable[[Any], object], str]] = {
+        "a function": (lambda cursor: cursor.execute(f"SELECT {schema}.hides()"), "SHOW statement_timeout"),
+        "a sequence": (lambda cursor: cursor.execute(f"INSERT INTO {schema}.kept DEFAULT VALUES"), "SELECT lastval()"),
+    }
+    if not is_psycopg3:
+        from psycopg2.extensions import AsIs
+        from psycopg2.extensions import cursor as by_hand
+
+        hidden, change = "SELECT %s('statement_timeout', '12345', false)", "SET statement_timeout = 12345"
+        limits |= {
+            "AsIs": (lambda cursor: cursor.execute(hidden, [AsIs("set_config")]), "SHOW statement_timeout"),
+            "by hand": (lambda cursor: by_hand(cursor.connection).execute(change), "SHOW statement_timeout"),
+        }
+    for name, (deed, probe) in limits.items():
+        for reset, is_left in (("dirty", True), ("always", False)):
+            db = site.database(MAX_CONNS=1, RESET=reset)
+            with db.request() as cursor:
+                deed(cursor)
+            with contextlib.suppress(DatabaseError):  # lastval() is not yet defined in this session
+                assert (str(db.ask(probe)) != "0") is is_left, (name, reset)
+                continue
+            assert not is_left, (name, reset)
