@@ -47,6 +47,9 @@ class Sweep(models.Model):
     )
     processes = models.PositiveIntegerField(default=1, help_text="of the load generator")
     adaptive = models.BooleanField(default=False)
+    blocks = models.JSONField(
+        encoder=StrictEncoder, default=list, blank=True, help_text="sizes of each repeat; empty: all in each"
+    )
     margin = models.FloatField(default=5, help_text="percent that a size may carry less than the best")
     conditions = models.JSONField(encoder=StrictEncoder, default=dict)
     verdicts = models.JSONField(encoder=StrictEncoder, default=list, blank=True)

@@ -39,8 +39,10 @@ class Plan:
 
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
-    `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its transaction.
-    `margin` is in percent: a size is good enough when it carries no less than the best by more than that.
+    `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
+    transaction. `blocks` are the sizes of each repeat where not every repeat has them all: sizes that were added
+    later are measured in repeats of their own, with a neighbour that links them to the rest. `margin` is in percent:
+    a size is good enough when it carries no less than the best by more than that.
     """
 
     stacks: tuple[str, ...] = ("pooldemo",)
@@ -59,12 +61,19 @@ class Plan:
     processes: int = 1
     adaptive: bool = False
     margin: float = MARGIN
+    blocks: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def repeated(self) -> tuple[tuple[int, ...], ...]:
+        """The sizes of each repeat."""
+        return self.blocks or (self.sizes,) * self.repeats
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """The plan that `asdict` was taken of; keys that are no field (`id`, `conditions`) are left out."""
         known = _known(cls, row)
         known |= {name: tuple(row[name]) for name in ("stacks", "sizes") if name in row}
+        known["blocks"] = tuple(map(tuple, row.get("blocks") or ()))
         known["slo"] = tuple(Limit(**limit) for limit in row.get("slo") or ())
         return cls(**known)
 

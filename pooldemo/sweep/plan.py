@@ -6,6 +6,8 @@ in.
 
 import random
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from itertools import chain
 
 from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, TrialPlan
 
@@ -38,6 +40,45 @@ def parse_sizes(text: str) -> tuple[int, ...]:
             raise PlanError(f"--sizes {text}: {part.strip()!r} is more than 1000 sizes; give the few that matter")
         sizes.update(range(int(low), int(high or low) + 1))
     return tuple(sorted(sizes))
+
+
+def with_repeats(plan: Plan, repeats: int) -> Plan:
+    """The plan with so many repeats of each size. Raises PlanError when it has them."""
+    least = min(sum(size in sizes for sizes in plan.repeated) for size in plan.sizes)
+    if repeats <= least:
+        raise PlanError(f"--repeats {repeats}: this sweep has {least}; give more to go on with it")
+    if not plan.blocks:
+        return replace(plan, repeats=repeats)
+    return with_blocks(plan, (plan.sizes,) * (repeats - least))
+
+
+def with_sizes(plan: Plan, text: str) -> Plan:
+    """The plan with the sizes of `+5,6` as well, as often as the others, each time with their neighbours again: repeats
+    of another hour can be compared by what they share alone.
+
+    Raises PlanError where there is nothing to add.
+    """
+    if not text.startswith("+"):
+        raise PlanError(f"--sizes {text}: to a sweep that is there sizes are added, as in --sizes +5,6")
+    added = set(parse_sizes(text[1:])) - set(plan.sizes)
+    if not added:
+        raise PlanError(f"--sizes {text}: this sweep has {', '.join(map(str, plan.sizes))}; give others")
+    repeats = max(sum(size in sizes for sizes in plan.repeated) for size in plan.sizes)
+    return with_blocks(plan, (linked(plan.sizes, added),) * repeats)
+
+
+def linked(measured: Collection[int], added: Collection[int]) -> tuple[int, ...]:
+    """The sizes to measure together: those `added`, and the nearest that were `measured` below and above them."""
+    below = max((size for size in measured if size < min(added)), default=None)
+    above = min((size for size in measured if size > max(added)), default=None)
+    neighbours = {size for size in (below, above) if size is not None}
+    return tuple(sorted({*added, *(neighbours or measured)}))
+
+
+def with_blocks(plan: Plan, blocks: Collection[tuple[int, ...]]) -> Plan:
+    """The plan with further repeats, of these sizes."""
+    every = (*plan.repeated, *blocks)
+    return replace(plan, sizes=tuple(sorted({*plan.sizes, *chain(*blocks)})), repeats=len(every), blocks=every)
 
 
 def check(plan: Plan) -> None:
@@ -90,8 +131,8 @@ def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
     whoever interrupts a sweep keeps whole repeats. The order of a repeat depends on the seed and its number alone.
     """
     trials: list[TrialPlan] = []
-    for repeat in range(1, plan.repeats + 1):
-        block = [TrialPlan(stack, size, repeat) for stack in plan.stacks for size in plan.sizes]
+    for repeat, sizes in enumerate(plan.repeated, start=1):
+        block = [TrialPlan(stack, size, repeat) for stack in plan.stacks for size in sizes]
         random.Random(f"{plan.seed}/{repeat}").shuffle(block)
         trials += [trial for trial in block if trial not in done]
     return trials
@@ -99,5 +140,5 @@ def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
 
 def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
-    count = len(plan.stacks) * len(plan.sizes) * plan.repeats if trials is None else trials
+    count = len(order(plan)) if trials is None else trials
     return count * (plan.warmup_s + plan.duration_s + TRIAL_OVERHEAD_S)

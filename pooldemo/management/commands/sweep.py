@@ -75,7 +75,12 @@ class Command(BaseCommand):
         plan.add_argument(
             "--adaptive", action="store_true", default=None, help="powers of two first, then around the knee"
         )
-        plan.add_argument("--resume", type=int, metavar="ID", help="finish the sweep of this number")
+        plan.add_argument(
+            "--resume", type=int, metavar="ID", help="go on with this sweep, also by --repeats 7 or --sizes +5,6"
+        )
+        plan.add_argument(
+            "--until-sure", type=float, metavar="MINUTES", help="repeat what decides until it is decided, for so long"
+        )
         plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
         plan.add_argument(
             "--margin",
@@ -128,7 +133,9 @@ class Command(BaseCommand):
             plan, done = self._plan(row, options)
             planning.check(plan)
             reports = open_reports(options, REPORTS)
-            if over(done) and not options["dry_run"]:
+            if options["until_sure"] is not None and not 0 < options["until_sure"] <= 24 * 60:
+                raise ValueError(f"--until-sure {options['until_sure']:g} is out of range: minutes, up to 1440")
+            if over(plan, done, options) and not options["dry_run"]:
                 return finish(terminal, judged(done), reports)
             plan = available(plan, terminal, options["resume"])
             now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
@@ -145,20 +152,22 @@ class Command(BaseCommand):
             if row is not None:  # another may have gone on with it until just now
                 row = records.get(row.pk)
                 plan, done = self._plan(row, options)
-                if over(done):
+                if over(plan, done, options):
                     return finish(terminal, judged(done), reports)
-            return self._run(terminal, signals, turn, row, plan, now, done, reports)
+            return self._run(terminal, signals, turn, row, plan, now, done, reports, options["until_sure"])
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
         given = plan_options(options)
         if row is not None:
-            if given:
+            if other := given.keys() - {"repeats", "sizes"}:
                 raise ValueError(
-                    f"--resume {row.pk} takes its plan from that sweep: leave out {', '.join(map(typed, given))}"
+                    f"--resume {row.pk} takes its plan from that sweep, but for --repeats and --sizes +5,6: leave out "
+                    f"{', '.join(map(typed, sorted(other)))}"
                 )
             done = records.result(row)
-            return done.plan, done
+            plan = planning.with_sizes(done.plan, given["sizes"]) if "sizes" in given else done.plan
+            return planning.with_repeats(plan, given["repeats"]) if "repeats" in given else plan, done
         if "sizes" in given:
             given["sizes"] = planning.parse_sizes(given["sizes"])
         if "slo" in given:
@@ -182,8 +191,10 @@ class Command(BaseCommand):
         now: Conditions,
         done: SweepResult,
         reports: Reports,
+        until_sure: float | None,
     ) -> int:
         conditions = now if row is None else done.conditions
+        until_s = None if until_sure is None else time.monotonic() + 60 * until_sure
         if row is None:
             row = records.begin(plan, now)
         elif (conditions.commit, conditions.versions) != (now.commit, now.versions):
@@ -202,7 +213,7 @@ class Command(BaseCommand):
         def stopping() -> bool:
             return bool(signals)
 
-        run = Run(plan, conditions, bench, done.trials, stopping, announce)
+        run = Run(plan, conditions, bench, done.trials, stopping, announce, until_s)
         keeper = keeping.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
         records.start(row, plan)
         status = models.Sweep.Status.INTERRUPTED
@@ -261,14 +272,15 @@ def finish(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
     return INTERRUPTED if interrupted else code
 
 
-def to_run(plan: Plan, done: SweepResult) -> int:
-    """How many trials of the plan are missing; one that failed is."""
-    return len(planning.order(plan, {result.key for result in done.trials if not result.error}))
+def to_run(plan: Plan, done: SweepResult) -> list[TrialPlan]:
+    """The trials of the plan that are missing; one that failed is."""
+    return planning.order(plan, {result.key for result in done.trials if not result.error})
 
 
-def over(sweep: SweepResult) -> bool:
-    """Whether it is done: nothing of it is left to run, and its row stays as it is."""
-    return sweep.status == models.Sweep.Status.DONE and not to_run(sweep.plan, sweep)
+def over(plan: Plan, sweep: SweepResult, options: dict[str, Any]) -> bool:
+    """Whether it is done: nothing of the plan is left to run, and its row stays as it is."""
+    more = options["until_sure"] is not None
+    return sweep.status == models.Sweep.Status.DONE and not to_run(plan, sweep) and not more
 
 
 def look_back(terminal: Terminal) -> None:
@@ -342,10 +354,10 @@ def available(plan: Plan, terminal: Terminal, resumed: int | None = None) -> Pla
     return replace(plan, stacks=left)
 
 
-def dry_run(terminal: Terminal, plan: Plan, left: int) -> None:
-    for number, trial in enumerate(planning.order(plan), start=1):
+def dry_run(terminal: Terminal, plan: Plan, left: list[TrialPlan]) -> None:
+    for number, trial in enumerate(left, start=1):
         terminal.say(f"{number:>3} {trial.stack} at {trial.size}, repeat {trial.repeat}")
-    terminal.say(f"{left} trials, about {duration(planning.total_s(plan, left))}; nothing was started")
+    terminal.say(f"{len(left)} trials, about {duration(planning.total_s(plan, len(left)))}; nothing was started")
 
 
 def cannot(error: OSError) -> str:

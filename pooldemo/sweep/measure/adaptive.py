@@ -47,6 +47,27 @@ def next_sizes(judgement: Judgement, measured: Collection[int], largest: int) ->
     return tuple(size for size in wanted if size not in measured and size <= largest)
 
 
+def deciding_sizes(judgement: Judgement) -> tuple[int, ...]:
+    """The sizes of which another repeat would help to decide what cannot be told yet; empty: nothing, or nothing would.
+
+    Of a verdict that is invalid for its noise those that may be the best or as good, and the next smaller one; of
+    an SLO that is undecided the recommended size and its neighbours.
+    """
+    intervals = judgement.knee.intervals
+    sizes = sorted(intervals)
+    if judgement.knee.reason == "repeats":
+        return tuple(sizes)
+    if judgement.knee.reason in ("noise", "level"):
+        best = max(each.mean for each in intervals.values())
+        apart = max(judgement.plan.margin / 100, 2 * judgement.knee.noise.relative)
+        first = next(place for place, size in enumerate(sizes) if intervals[size].mean >= (1 - apart) * best)
+        return tuple(sizes[max(0, first - 1) :])
+    if judgement.checks and judgement.slo == "undecided" and judgement.size in sizes:
+        place = sizes.index(judgement.size)
+        return tuple(sizes[max(0, place - 1) : place + 2])
+    return ()
+
+
 def _between(low: int, high: int) -> list[int]:
     """At most two whole numbers between, at equal ratios."""
     if high - low < 2 or high / low < FINENESS:

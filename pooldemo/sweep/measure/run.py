@@ -3,12 +3,14 @@
 Nothing is saved or printed here: whoever iterates does that between two trials, when no window is open.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import judge, warnings
+from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.measure import adaptive
 from pooldemo.sweep.measure import trial as trials
@@ -23,7 +25,8 @@ ROUNDS = 8  # of an adaptive sweep; it ends by itself in three or four
 class Run:
     """The trials of `plan` that are not `done` yet; iterate to run them. `stopping` is asked before each.
 
-    An adaptive plan grows when its trials are through: look at `plan` again after each result.
+    An adaptive plan grows when its trials are through, and any plan does until `until_s` (of the monotonic clock) while
+    its verdicts cannot be told: look at `plan` again after each result.
     """
 
     def __init__(
@@ -34,12 +37,15 @@ class Run:
         done: Iterable[TrialResult] = (),
         stopping: Callable[[], bool] = lambda: False,
         announce: Announce | None = None,
+        until_s: float | None = None,
     ) -> None:
         self.plan, self.conditions = plan, conditions
         # What failed runs again when a sweep is resumed, but not twice in one run.
         self.results = [result for result in done if not result.error]
         self._bench, self._stopping, self._announce = bench, stopping, announce
         self._rounds = ROUNDS if plan.adaptive else 0
+        self._repeats = plan.repeats
+        self._until_s = until_s
 
     @property
     def left(self) -> int:
@@ -57,7 +63,7 @@ class Run:
                 result = replace(result, order=place, warnings=warnings.for_trial(result, self.plan))
                 self.results.append(result)
                 yield result
-            if not self._refine():
+            if not self._refine() and not self._repeat():
                 return
 
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -76,11 +82,27 @@ class Run:
         if not self._rounds:
             return False
         self._rounds -= 1
-        sizes = set(self.plan.sizes)
+        added: set[int] = set()
+        for judgement in self._judgements():
+            added.update(adaptive.next_sizes(judgement, self.plan.sizes, MAX_SIZE))
+        if added:
+            # In repeats of their own, with the neighbours again: else a drift would look like a size's doing.
+            repeats = min(len(self.plan.repeated), self._repeats)
+            self.plan = planning.with_blocks(self.plan, (planning.linked(self.plan.sizes, added),) * repeats)
+        return bool(added)
+
+    def _repeat(self) -> bool:
+        """Whether there is time for one more repeat, of the sizes on which a verdict hangs that cannot be told yet."""
+        if self._until_s is None:
+            return False
+        sizes = {size for judgement in self._judgements() for size in adaptive.deciding_sizes(judgement)}
+        needed_s = planning.total_s(self.plan, len(sizes) * len(self.plan.stacks))
+        if not sizes or time.monotonic() + needed_s > self._until_s:
+            return False
+        self.plan = planning.with_blocks(self.plan, (tuple(sorted(sizes)),))
+        return True
+
+    def _judgements(self) -> Iterator[Judgement]:
         for stack in self.plan.stacks:
             own = tuple(result for result in self.results if result.stack == stack)
-            judgement = judge.weigh(self.plan, own, self.conditions)
-            sizes.update(adaptive.next_sizes(judgement, self.plan.sizes, MAX_SIZE))
-        grown = sizes > set(self.plan.sizes)
-        self.plan = replace(self.plan, sizes=tuple(sorted(sizes)))
-        return grown
+            yield judge.weigh(self.plan, own, self.conditions)
