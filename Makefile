@@ -81,8 +81,10 @@ peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of 
 test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is installed, which Django then prefers
 	@.venv-psycopg3/bin/python -m pytest -n auto tests/postgresql $(ARGS)
 
-# What Django takes part in: neither Locust, nor the embedded server, nor the pool itself, which knows no Django.
-ON_DJANGO = tests/postgresql tests/monitor tests/admin $(wildcard tests/demo/test_[!l]*.py) tests/project/test_settings.py
+# What Django takes part in: neither Locust, nor the embedded server, nor what is between pool, driver and server alone.
+ON_DJANGO = tests/monitor tests/admin $(wildcard tests/demo/test_[!l]*.py) tests/project/test_settings.py $(filter-out \
+    %/test_cap_at_server.py %/test_leaving.py %/test_slow_text.py %/test_statements.py %/test_time_limits.py, \
+    $(wildcard tests/postgresql/test_*.py))
 test-django61: $(DJANGO61) ## run the backend's and the site's tests on Django 6.1: make test-django61 PYTHON=python3.13
 	@.venv-django61/bin/python -m pytest -n auto $(ON_DJANGO) $(ARGS)
 

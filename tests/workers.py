@@ -21,9 +21,9 @@ FIRST = (
 
 
 def number() -> int:
-    """One for each core that this process may use and one more, since they often wait; eight at most."""
+    """Two for each core that this process may use, since they wait as long as they work; eight at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores + 1)
+    return min(8, 2 * cores)
 
 
 def take_number(folder: Path) -> tuple[int, int]:
