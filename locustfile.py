@@ -51,6 +51,7 @@ WORKLOADS = [
     Workload("write", 3, {"write", "database", "works"}),
     Workload("lock", 1, {"lock", "database", "sleeps"}, ("ms",)),
     Workload("hold", 1, {"hold", "database", "sleeps"}, ("query_ms", "think_ms")),
+    Workload("think", 1, {"think", "database", "sleeps"}, ("query_ms", "think_ms")),
     Workload("fast", 4, {"fast", "database"}),
     Workload("nodb", 1, {"nodb"}),
 ]
@@ -58,8 +59,8 @@ SHOWN: dict[str, Any] = {}  # what the page's form shows when it is opened again
 CHOICES = [*(workload.name for workload in WORKLOADS), "mix"]
 TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
 LENGTHS = {  # options in milliseconds; their help is short enough for the page's form
-    "ms": "of slow, cpu and lock, of hold's query; empty: the site's own",
-    "think_ms": "hold thinks so long in its transaction; empty: the site's own",
+    "ms": "of slow, cpu and lock, of hold's and think's query; empty: the site's own",
+    "think_ms": "hold and think do so long something else; empty: the site's own",
     "pause_ms": "how long a user pauses after each answer",
     "pace_ms": "from one request of a user to its next; empty: no pace",
 }

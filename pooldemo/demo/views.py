@@ -56,10 +56,9 @@ class TimedSession:
         time.sleep(seconds)
 
     def _take_slot(self) -> None:
-        if self.connection.connection is None:
-            started_s = time.perf_counter()
-            self.connection.ensure_connection()
-            self.wait_s += time.perf_counter() - started_s
+        started_s = time.perf_counter()
+        self.connection.ensure_connection()
+        self.wait_s += time.perf_counter() - started_s
 
 
 def workload_view(workload: Workload) -> View:

@@ -147,6 +147,12 @@ class Options:
         0, "s", "seconds from 0 (off) to 1e9",
         "how long a connection may be held before a warning with the holder's stack", _seconds,
     )  # fmt: skip
+    pool_mode: str = _option(
+        "request", "", '"request" or "transaction"',
+        'when a slot goes back: "request": when its request ends; "transaction": as soon as no transaction is open and '
+        "the session carries no state",
+        _choice("request", "transaction"),
+    )  # fmt: skip
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> "Options":

@@ -17,6 +17,7 @@ from . import checks as checks  # importing registers them: no app need be insta
 from . import driver
 from .interpreter import refuse_without_gil
 from .registry import ConnectionPool, close_pools, pool_for
+from .transaction_mode import in_mode
 
 refuse_without_gil()
 
@@ -70,9 +71,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return pool
         if self.alias == NO_DB_ALIAS or settings["NAME"] is None or options.get("pool") is False:
             return None
-        self._pool = pool_for(self)
-        self._pool_settings, self._pool_made_for = ({**settings}, {**options}), self._pool.made_for
-        return self._pool
+        self._pool = pool = pool_for(self)
+        self._pool_settings, self._pool_made_for = ({**settings}, {**options}), pool.made_for
+        self.__class__ = in_mode(type(self), pool.options.pool_mode)
+        return pool
 
     @property
     def pool_options(self) -> Options:
@@ -91,7 +93,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def without_pool(self) -> Self:
         """A wrapper of the same database that connects by itself."""
         options = {**self.settings_dict["OPTIONS"], "pool": False}
-        return type(self)({**self.settings_dict, "OPTIONS": options}, alias=self.alias)
+        return in_mode(type(self), "request")({**self.settings_dict, "OPTIONS": options}, alias=self.alias)
 
     def configure(self, connection: Any) -> None:
         """Set what Django sets once on each new connection: the time zone and the role. Blocks.

@@ -140,7 +140,9 @@ class PostgresConnector:
             if idle is None or session.ends:
                 return False
             session.end_checkout()
-            if idle and self._reset != "always" and not session.is_changed() and not session.has_other_settings():
+            free, session.found_free = session.found_free, False
+            free = free or not (session.is_changed() or session.has_other_settings())
+            if idle and free and self._reset != "always":
                 return True
             with green.time_limit(_UNDO_LIMIT_S):
                 return self._undo(session, idle)

@@ -34,7 +34,7 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "dirty",
-        "ends", "held", "holder", "leaving", "pool", "raw", "slot", "statement",
+        "ends", "found_free", "held", "holder", "leaving", "pool", "raw", "slot", "statement",
     )  # fmt: skip
 
     driver_error: type[Exception]
@@ -47,6 +47,7 @@ class Session:
         self.statement = ""
         self.dirty = self.ends = False
         self.held: set[str] = set()
+        self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW
         self._half_open: dict[int, int] = {}  # sockets of connects that were not finished: inode -> our descriptor
@@ -252,6 +253,15 @@ class Session:
     def is_changed(self) -> bool:
         """Whether anything differs on the server from a new connection, as far as it can be known without asking it."""
         return bool(self.dirty or self.held or self.reported() != self._reported)
+
+    def is_free(self) -> bool:
+        """Whether the next statement may as well go over another connection: no transaction is open, nothing differs
+        from a new one. Also when it broke, unless it carried something: the next statement shall not go without."""
+        if self.dirty or self.ends or self.held:
+            return False
+        if self.is_idle():
+            return self.reported() == self._reported and not self.has_other_settings()
+        return self.is_closed()
 
     def has_moved(self) -> bool:
         """Whether the server has become, or ceased to be, a standby."""

@@ -76,7 +76,7 @@ def recall(text: str) -> int:
 
 def leaves(tag: str | None, found: int) -> int:
     """What a command that succeeded leaves behind by its tag: SUSPECT, ENDS or nothing. `found`: what its text said."""
-    if tag is None:  # a cursor in mid-stream, in a pipeline: only the text is left to ask
+    if not tag:  # a cursor in mid-stream, in a pipeline, psycopg2 after a COPY: only the text is left to ask
         return 0 if found & PLAIN else SUSPECT
     word = tag.partition(" ")[0]
     if word in _CLEAN_TAGS or tag == "SET CONSTRAINTS" or (word == "SET" and found & LOCAL):

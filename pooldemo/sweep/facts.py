@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix")
+WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
+WITH_MS = ("slow", "cpu", "lock", "hold", "think")  # a query of a given length
 FORMAT = "pooldemo-sweep/2"  # of the document; one without is older
 SHAPES = ("knee", "rising", "flat", "invalid")
 STATES = ("met", "missed", "undecided")
@@ -40,9 +41,9 @@ class Plan:
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
-    transaction. `blocks` are the sizes of each repeat where not every repeat has them all: sizes that were added
-    later are measured in repeats of their own, with a neighbour that links them to the rest. `margin` is in percent:
-    a size is good enough when it carries no less than the best by more than that.
+    transaction, `think` outside of any. `blocks` are the sizes of each repeat where not every repeat has them all: sizes
+    that were added later are measured in repeats of their own, with a neighbour that links them to the rest. `margin` is
+    in percent: a size is good enough when it carries no less than the best by more than that.
     """
 
     stacks: tuple[str, ...] = ("pooldemo",)

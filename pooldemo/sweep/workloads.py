@@ -44,7 +44,7 @@ class Session(Protocol):
         """A transaction: committed on the way out, rolled back on an exception."""
 
     def think(self, seconds: float) -> None:
-        """Do nothing in the application for that long, giving way to other requests and keeping what is held."""
+        """Do nothing in the application for that long, giving way to other requests. Takes and gives back no slot."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def hold(session: Session, query_ms: float, think_ms: float) -> None:
         session.think(think_ms / 1000)
 
 
+def think(session: Session, query_ms: float, think_ms: float) -> None:
+    session.execute(SLEEP_SQL, (query_ms / 1000,))
+    session.think(think_ms / 1000)
+
+
 def fast(session: Session) -> None:
     session.execute(FAST_SQL)
 
@@ -169,6 +174,14 @@ WORKLOADS = {
             "query_ms only. Thinking outside the transaction is the cure; a larger pool is the substitute.",
             hold,
             {"query_ms": 10.0, "think_ms": 40.0},
+        ),
+        Workload(
+            "think",
+            "a query of query_ms, then think_ms of work elsewhere (a template, another service), in no transaction",
+            "the slots, by when they go back: slots / (query_ms + think_ms) where a request holds its slot to its end, "
+            'slots / query_ms with `POOL_MODE` "transaction", which gives it back after the query.',
+            think,
+            {"query_ms": 5.0, "think_ms": 50.0},
         ),
         Workload(
             "fast",

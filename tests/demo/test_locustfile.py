@@ -63,7 +63,7 @@ def asked(stats: dict[str, Any]) -> set[str]:
     return {row["name"] for row in stats["stats"] if row["num_requests"] > 5}
 
 
-SLEEPING = {"slow", "lock", "hold"}
+SLEEPING = {"slow", "lock", "hold", "think"}
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,10 @@ def test_it_thinks_inside_the_transaction() -> None:
     assert notes_of("hold", query_ms=5, think_ms=30) == [("BEGIN",), query, think, ("COMMIT",)]
 
 
+def test_it_thinks_outside_of_a_transaction_where_it_is_told_to() -> None:
+    assert notes_of("think") == [(workloads.SLEEP_SQL, (0.005,)), ("think", 0.05)]
+
+
 def test_it_reads_only_rows_that_are_there() -> None:
     for _ in range(200):
         [(_sql, (first, last))] = notes_of("read")

@@ -23,6 +23,7 @@ from project.environment import database as parsed
 from .elsewhere import OURS, STOCK
 
 OBSERVER = "django.db.backends.postgresql"
+MODE = os.environ.get("POOLDEMO_TESTS_POOL_MODE")  # "transaction": all these tests in that mode, but for what differs
 STOCK_KNOWS = ("MAX_CONNS", "REUSE_CONNS")
 
 
@@ -138,6 +139,8 @@ class Site:
         alias = next(self._names)
         if self.engine == STOCK:
             options = {name: value for name, value in options.items() if name in STOCK_KNOWS or not name.isupper()}
+        elif MODE and options.get("pool") is not False:
+            options = {"POOL_MODE": MODE, **options}
         config = {**address(self.url), **(config or {}), "ENGINE": self.engine}
         given = connections.settings
         given[alias] = config | {"OPTIONS": {**config["OPTIONS"], "application_name": alias, **options}}

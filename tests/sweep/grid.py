@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, tuple[str, ...]] = {
-    "workload": ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix"),
+    "workload": ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix"),
     "stack": ("pooldemo", "geventpool", "persistent", "per-request", "pooldemo,geventpool"),
     "sizes": ("1", "3", "1,2", "4-5"),
     "users": ("1", "2", "8", "40"),

@@ -53,7 +53,7 @@ class Command(BaseCommand):
         plan.add_argument("--workload", help=f"one of {', '.join(WORKLOADS)} (default {DEFAULT.workload})")
         plan.add_argument("--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g})")
         plan.add_argument(
-            "--think-ms", type=float, help=f"hold: time between its queries (default {DEFAULT.think_ms:g})"
+            "--think-ms", type=float, help=f"hold, think: time after its query (default {DEFAULT.think_ms:g})"
         )
         plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
         plan.add_argument(

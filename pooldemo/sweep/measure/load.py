@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.facts import WITH_MS, Plan
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import TrialError, free_port
@@ -21,7 +21,6 @@ READY_S = 30.0
 _INSTALLED = Path(__file__).with_name("locustfile.py")  # a wheel brings it; in a checkout it lies where Locust looks
 LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else ROOT / "locustfile.py"
 STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
-WITH_MS = ("slow", "cpu", "lock", "hold", "mix")
 
 
 def command(plan: Plan, port: int, timeline: Path, locustfile: Path) -> list[str]:
@@ -38,9 +37,9 @@ def command(plan: Plan, port: int, timeline: Path, locustfile: Path) -> list[str
         "--exit-code-on-error": 0,
         "--loglevel": "WARNING",
     }
-    if plan.workload in WITH_MS:
+    if plan.workload in (*WITH_MS, "mix"):
         options["--ms"] = f"{plan.ms:g}"
-    if plan.workload in ("hold", "mix"):
+    if plan.workload in ("hold", "think", "mix"):
         options["--think-ms"] = f"{plan.think_ms:g}"
     if plan.rate is not None:
         options["--pace-ms"] = f"{pace_ms(plan):g}"

@@ -14,7 +14,7 @@ from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
 from pooldemo.sweep.analyse.saturation import hold_of, mean_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
-from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
+from pooldemo.sweep.facts import WITH_MS, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import charts
 from pooldemo.sweep.report.charts import Axis, Bar, Point, Series
 
@@ -136,7 +136,7 @@ def load_of(sweep: SweepResult) -> str:
     """What was asked of the server, in a few words: `slow 100 ms, 64 users, 2 workers`."""
     plan = sweep.plan
     workers = f", {plan.workers} workers" if plan.workers > 1 else ""
-    timed = f" {plan.ms:g} ms" if plan.workload in ("slow", "cpu", "lock", "hold") else ""
+    timed = f" {plan.ms:g} ms" if plan.workload in WITH_MS else ""
     return f"{plan.workload}{timed}, {plan.users} users{workers}"
 
 

@@ -69,7 +69,7 @@ class Stack:
     capped: bool = True
     pool_path: str | None = "/pool/"
     ready_path: str = "/healthz"
-    workloads: tuple[str, ...] = ("slow", "cpu", "read", "write", "lock", "hold", "fast", "nodb", "mix")
+    workloads: tuple[str, ...] = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
 
     @property
     def python(self) -> str:

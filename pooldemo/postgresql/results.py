@@ -1,0 +1,194 @@
+"""Cursors of transaction mode: each statement may go over another connection; what it returned outlives its slot."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.backends.postgresql.base import CursorDebugWrapper
+from django.db.backends.utils import CursorWrapper
+
+_MOST_ROWS = 1000  # a larger result is left with its cursor, and the cursor with its slot, until it is closed
+
+# What is asked of a driver's cursor about the statement that it executed last; everything else is work.
+_READ = frozenset(
+    "arraysize closed description fetchall fetchmany fetchone itersize lastrowid name nextset pgresult query "
+    "rowcount rownumber scroll statusmessage tzinfo_factory".split()
+)
+
+
+class Rows:
+    """What is left of a driver's cursor whose slot went back: the rows that it had, and what it says of them."""
+
+    def __init__(self, driver: Any, errors: Any, rows: list[Any] | None) -> None:
+        self._driver, self._errors, self._rows = driver, errors, rows
+        self.description, self.rowcount, self.statusmessage = driver.description, driver.rowcount, driver.statusmessage
+        self.arraysize = driver.arraysize
+        self.rownumber = 0
+        self.closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _READ:
+            return getattr(self._driver, name)
+        raise AttributeError(
+            f"{name!r}: the driver's cursor went back with its connection after the statement (POOL_MODE is "
+            '"transaction"): ask connection.cursor() for another'
+        )
+
+    def _read(self) -> list[Any]:
+        if self.closed:
+            raise self._errors.InterfaceError("cursor already closed")
+        if self._rows is None:
+            raise self._errors.ProgrammingError("no results to fetch")
+        return self._rows
+
+    def fetchone(self) -> Any:
+        rows = self._read()
+        if self.rownumber >= len(rows):
+            return None
+        self.rownumber += 1
+        return rows[self.rownumber - 1]
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        return self._take(self.rownumber + (self.arraysize if size is None else size))
+
+    def fetchall(self) -> list[Any]:
+        return self._take(None)
+
+    def _take(self, end: int | None) -> list[Any]:
+        rows, first = self._read(), self.rownumber
+        taken = rows[first:end]
+        self.rownumber += len(taken)
+        return taken
+
+    def __iter__(self) -> Iterator[Any]:
+        self._read()
+        return iter(self.fetchone, None)
+
+    def nextset(self) -> None:
+        """There is no other: a text of several statements keeps its slot."""
+
+    def scroll(self, value: int, mode: str = "relative") -> None:
+        position = value + (self.rownumber if mode == "relative" else 0)
+        if not 0 <= position < len(self._read()):
+            raise self._errors.ProgrammingError("scroll destination out of bounds")
+        self.rownumber = position
+
+    def close(self) -> None:
+        self.closed, self._rows = True, None
+
+
+class StatementCursor(CursorWrapper):
+    """Django's cursor over one driver's cursor after another: each ends with the slot that it was made on.
+
+    It works for as long as its request has the database: once the wrapper was closed it refuses, as any cursor does.
+    """
+
+    _closed = False
+
+    def __init__(self, cursor: Any, db: Any) -> None:
+        super().__init__(cursor, db)
+        self._request, self._slot = db.request_number, db.slot_number
+
+    def execute(self, sql: Any, params: Any = None) -> Any:
+        return self._run(super().execute, sql, params)
+
+    def executemany(self, sql: Any, param_list: Any) -> Any:
+        return self._run(super().executemany, sql, param_list)
+
+    def callproc(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(super().callproc, *args, **kwargs)
+
+    def _run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._slot != self.db.slot_number or self._closed:
+            self._renew()
+        driver = self.cursor
+        try:
+            result = work(*args, **kwargs)
+        except Exception:
+            if self.db.let_go():
+                self.cursor = Rows(driver, self.db.Database, None)
+            raise
+        self._let_go(driver)
+        return self if result is driver else result
+
+    def _let_go(self, driver: Any) -> None:
+        """Give the slot back after a statement, with its rows read, if nothing else needs it."""
+        if not self.db.may_let_go():
+            return
+        rows = None
+        if driver.description is not None:
+            if driver.rowcount > _MOST_ROWS:
+                self.db.keep_for(self)
+                return
+            try:
+                rows = driver.fetchall()
+            except Exception:  # a value that Python cannot take: said where it is fetched, as ever
+                driver.scroll(0, "absolute")
+                self.db.keep_for(self)
+                return
+        self.cursor = Rows(driver, self.db.Database, rows)
+        self.db.give_back()
+
+    def _renew(self) -> None:
+        """Take a slot, and a driver's cursor on it. Blocks, and raises as `connection.cursor()` does."""
+        db = self.db
+        with db.wrap_database_errors:
+            if self._closed:
+                raise db.Database.InterfaceError("cursor already closed")
+            if self._request != db.request_number:
+                raise db.Database.InterfaceError("this cursor's connection was closed: ask django.db.connection again")
+        db.ensure_connection()
+        with db.wrap_database_errors:
+            self.cursor = db.create_cursor()
+        self._slot = db.slot_number
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _READ:
+            self._begin_work()
+            if name == "connection":
+                self.db.keep_slot()
+        return super().__getattr__(name)
+
+    # For speed: Django looks these up in the cursor below, and wraps them, each time.
+
+    @property
+    def description(self) -> Any:
+        return self.cursor.description
+
+    def fetchone(self) -> Any:
+        with self.db.wrap_database_errors:
+            return self.cursor.fetchone()
+
+    def fetchmany(self, *args: Any) -> Any:
+        with self.db.wrap_database_errors:
+            return self.cursor.fetchmany(*args)
+
+    def fetchall(self) -> Any:
+        with self.db.wrap_database_errors:
+            return self.cursor.fetchall()
+
+    def _begin_work(self) -> None:
+        """The driver's own is asked for: mogrify, copy, stream ... Nobody tells when that is done, but for close()."""
+        if self._slot != self.db.slot_number or self._closed:
+            self._renew()
+        self.db.keep_for(self)
+
+    def close(self) -> None:
+        self._closed = True
+        try:
+            self.cursor.close()
+        finally:
+            self.db.done_with(self)
+
+
+class StatementDebugCursor(StatementCursor, CursorDebugWrapper):
+    """The same, with its statements logged."""
+
+    def _log(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self._begin_work()
+        return getattr(super(), name)(*args, **kwargs)
+
+
+for _name in ("copy", "copy_expert", "copy_to"):
+    if hasattr(CursorDebugWrapper, _name):
+        setattr(StatementDebugCursor, _name, functools.partialmethod(StatementDebugCursor._log, _name))

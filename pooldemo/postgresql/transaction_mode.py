@@ -1,0 +1,186 @@
+"""`POOL_MODE: "transaction"`: a slot is held for a transaction, or for a statement outside of one, not for a request.
+
+What is here comes before the wrapper's own methods in that mode alone: in request mode nothing of it exists.
+"""
+
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.signals import connection_created
+
+from .results import StatementCursor, StatementDebugCursor
+
+if TYPE_CHECKING:
+    from django.db.backends.postgresql.base import DatabaseWrapper as Wrapper
+else:
+    Wrapper = object
+
+# They ask whether the wrapper has a connection in order to give it one, or to close it, and are told the truth.
+_WRAPPER_ITSELF = frozenset({
+    "django.db.backends.base.base", "django.db.backends.postgresql.base", "django.db.transaction",
+    f"{__package__}.base",
+})  # fmt: skip
+
+
+def in_mode(wrapper_class: Any, mode: str) -> Any:
+    """The class of wrappers like `wrapper_class`, whatever its mode is, in another mode."""
+    plain = wrapper_class.__dict__.get("request_mode", wrapper_class)
+    if mode == "request":
+        return plain
+    if plain not in _in_transaction_mode:
+        names = {"request_mode": plain, "__module__": plain.__module__, "__doc__": plain.__doc__}
+        _in_transaction_mode[plain] = type(plain.__name__, (TransactionMode, plain), names)
+    return _in_transaction_mode[plain]
+
+
+_in_transaction_mode: dict[Any, Any] = {}
+
+
+class TransactionMode(Wrapper):
+    """A wrapper that gives its connection back as soon as nothing needs this one, and takes one again when asked.
+
+    Needed is the connection inside a transaction, with autocommit off, while its session carries state, with a result
+    that is not read yet, when somebody has taken the driver's connection, and while threads share the wrapper.
+    """
+
+    _checks_out: bool
+    _is_pooled: bool
+    _thread_sharing_count: int
+    request_number = 0  # raised when the wrapper is closed: cursors of before then refuse
+    slot_number = 0  # raised with each slot that goes back: the driver's cursors of before are ended
+    _between = False  # it had a connection in this request, and gave it back: to the application it has it still
+    _taken = False  # somebody outside of Django has the driver's connection
+    _open: Any = ()  # cursors with work of their own on the present connection
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection. Who asks for it has it, and its slot, until the request ends. May block.
+
+        Django's own modules ask to work with it at once, so that only the next statement's end gives it back.
+        """
+        raw = self.__dict__["connection"]
+        asker = sys._getframe(1).f_globals.get("__name__", "")
+        if asker in _WRAPPER_ITSELF:
+            return raw
+        if raw is None:
+            if not self._between:
+                return None
+            self.ensure_connection()
+            raw = self.__dict__["connection"]
+        if not asker.startswith("django."):
+            self._taken = True
+        return raw
+
+    @connection.setter
+    def connection(self, raw: Any) -> None:
+        self.__dict__["connection"] = raw
+
+    # ---- when it goes back ----
+
+    def may_let_go(self) -> bool:
+        """Whether nothing needs this connection rather than another. Asks no server."""
+        raw = self.__dict__["connection"]
+        if raw is None or self.in_atomic_block or not self.autocommit or self._taken or self._open:
+            return False
+        if self._checks_out or not self._is_pooled or self._thread_sharing_count:
+            return False
+        free: bool = raw._pool.is_free()
+        return free
+
+    def let_go(self) -> bool:
+        """Give the connection back, if it may go. Whether it went. Does not block."""
+        if not self.may_let_go():
+            return False
+        self.give_back()
+        return True
+
+    def give_back(self) -> None:
+        """Give the connection back, of which `may_let_go` was said just now. Does not block."""
+        raw = self.__dict__["connection"]
+        self.__dict__["connection"] = None
+        self._between = True
+        self.slot_number += 1
+        raw._pool.found_free = True
+        raw._pool.putconn(raw)
+
+    def keep_slot(self) -> None:
+        """From now on until the request ends the slot is kept."""
+        self._taken = True
+
+    def keep_for(self, cursor: Any) -> None:
+        """Keep the slot until `cursor` is closed, or is no more."""
+        if not self._open:
+            self._open = weakref.WeakSet()
+        self._open.add(cursor)
+
+    def done_with(self, cursor: Any) -> None:
+        """A cursor was closed."""
+        if self._open:
+            self._open.discard(cursor)
+        self.let_go()
+
+    def _end_request(self) -> None:
+        self.request_number += 1
+        self.slot_number += 1
+        self._between = self._taken = False
+        self._open = ()
+
+    # ---- Django's own, where it matters ----
+
+    def connect(self) -> None:
+        """Take a connection as Django does for a request's first statement, and for the next ones more cheaply.
+
+        Not where somebody wants to be told of each connection, perhaps to SET something on it. Blocks.
+        """
+        pool = self.pool if self._between and not connection_created.receivers else None
+        if pool is None:
+            super().connect()
+        else:
+            self.validate_thread_sharing()
+            self.__dict__["connection"] = pool.getconn()
+
+    def make_cursor(self, cursor: Any) -> StatementCursor:
+        return StatementCursor(cursor, self)
+
+    def make_debug_cursor(self, cursor: Any) -> StatementDebugCursor:
+        return StatementDebugCursor(cursor, self)
+
+    def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        super().set_autocommit(autocommit, *args, **kwargs)
+        self.let_go()
+
+    def run_and_clear_commit_hooks(self) -> None:
+        self.let_go()  # what is done after a commit takes its time, and may ask by itself
+        super().run_and_clear_commit_hooks()
+
+    def get_autocommit(self) -> bool:
+        """As Django's, but that nobody takes a slot for it."""
+        if self.__dict__["connection"] is None and not self.in_atomic_block:
+            return bool(self.settings_dict["AUTOCOMMIT"])
+        return bool(super().get_autocommit())
+
+    @contextmanager
+    def temporary_connection(self) -> Iterator[Any]:
+        if self._between:
+            with self.cursor() as cursor:
+                yield cursor
+        else:
+            with super().temporary_connection() as cursor:
+                yield cursor
+
+    def is_usable(self) -> bool:
+        if self._between:
+            self.ensure_connection()
+        return bool(super().is_usable())
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        super().close_if_unusable_or_obsolete()
+        if self.__dict__["connection"] is None and not self.in_atomic_block:
+            self._end_request()
+
+    def close(self) -> None:
+        super().close()
+        self._end_request()
