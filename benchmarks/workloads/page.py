@@ -16,7 +16,13 @@ from pooldemo.sweep.workloads import WORKLOADS
 
 DATA, PAGE = ROOT / "docs" / "data" / "workloads.json", ROOT / "docs" / "workloads.md"
 USERS, SIZES = 32, (1, 2, 4, 8, 16, 32)
-LENGTHS = {"slow": {"ms": 50}, "cpu": {"ms": 100}, "lock": {"ms": 50}, "hold": {"ms": 20, "think_ms": 50}}
+LENGTHS = {
+    "slow": {"ms": 50},
+    "cpu": {"ms": 100},
+    "lock": {"ms": 50},
+    "hold": {"ms": 20, "think_ms": 50},
+    "think": {"ms": 5, "think_ms": 50},
+}
 
 
 def _load(workload: str, seed: int) -> Load:

@@ -35,6 +35,7 @@ from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
+from pooldemo.sweep.workloads import WORKLOADS as WORK
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
@@ -51,7 +52,9 @@ class Command(BaseCommand):
         plan.add_argument("--sizes", help="MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
         plan.add_argument("--stack", help=f"all, or some of {','.join(stacks.names())} (default pooldemo)")
         plan.add_argument("--workload", help=f"one of {', '.join(WORKLOADS)} (default {DEFAULT.workload})")
-        plan.add_argument("--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g})")
+        plan.add_argument(
+            "--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g}; think 5)"
+        )
         plan.add_argument(
             "--think-ms", type=float, help=f"hold, think: time after its query (default {DEFAULT.think_ms:g})"
         )
@@ -176,6 +179,8 @@ class Command(BaseCommand):
             given["stacks"] = tuple(dict.fromkeys(name.strip() for name in given["stacks"].split(",")))
         if given.get("stacks") == ("all",):
             given["stacks"] = tuple(stacks.names())
+        if given.get("workload") == "think":  # of a length at which what is done elsewhere takes the most of a request
+            given = {"ms": WORK["think"].parameters["query_ms"], **given}
         plan = replace(DEFAULT, **given)
         if plan.adaptive:
             plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
