@@ -135,8 +135,7 @@ class StatementCursor(CursorWrapper):
         with db.wrap_database_errors:
             if self._closed:
                 raise db.Database.InterfaceError("cursor already closed")
-            if self._request != db.request_number:
-                raise db.Database.InterfaceError("this cursor's connection was closed: ask django.db.connection again")
+            self._check_request()
         db.ensure_connection()
         with db.wrap_database_errors:
             self.cursor = db.create_cursor()
@@ -149,23 +148,37 @@ class StatementCursor(CursorWrapper):
                 self.db.keep_slot()
         return super().__getattr__(name)
 
-    # For speed: Django looks these up in the cursor below, and wraps them, each time.
-
     @property
     def description(self) -> Any:
         return self.cursor.description
 
     def fetchone(self) -> Any:
         with self.db.wrap_database_errors:
-            return self.cursor.fetchone()
+            return self._result().fetchone()
 
-    def fetchmany(self, *args: Any) -> Any:
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         with self.db.wrap_database_errors:
-            return self.cursor.fetchmany(*args)
+            return self._result().fetchmany(*args, **kwargs)
 
     def fetchall(self) -> Any:
         with self.db.wrap_database_errors:
-            return self.cursor.fetchall()
+            return self._result().fetchall()
+
+    def scroll(self, *args: Any, **kwargs: Any) -> Any:
+        with self.db.wrap_database_errors:
+            return self._result().scroll(*args, **kwargs)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.db.wrap_database_errors:
+            yield from self._result()
+
+    def _result(self) -> Any:
+        self._check_request()
+        return self.cursor
+
+    def _check_request(self) -> None:
+        if self._request != self.db.request_number:
+            raise self.db.Database.InterfaceError("this cursor's connection was closed: ask django.db.connection again")
 
     def _begin_work(self) -> None:
         """The driver's own is asked for: mogrify, copy, stream ... Nobody tells when that is done, but for close()."""

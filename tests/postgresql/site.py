@@ -110,6 +110,7 @@ class Database:
         other = connections.create_connection(self.alias)
         stack.callback(other.close)
         with other.cursor() as cursor:
+            assert other.connection is not None  # who asks for it keeps it, in transaction mode too
             cursor.execute("SELECT pg_backend_pid()")
             pid: int = cursor.fetchone()[0]
             return pid
