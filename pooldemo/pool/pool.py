@@ -96,7 +96,7 @@ class Pool:
         try:
             holder = self._local.holder
         except AttributeError:
-            holder = self._arrive()
+            holder = self.here()
         slots = self.slots
         slot = None
         try:
@@ -119,13 +119,14 @@ class Pool:
                 self._give_up(Waiter(holder, timeout, asked_at, ticket, slot))  # type: ignore[arg-type]  # for mypy it is slot.holder's
             raise
 
-    def _arrive(self) -> Holder:
+    def here(self) -> Holder:
         """The calling greenlet or thread as a holder; a thread-local tells when it has ended."""
-        lifeline = self.lifeline()
-        self._local.holder = holder = lifeline.holder
-        if not holder.task.keep(lifeline):
-            self._local.lifeline = lifeline
-        return holder
+        if not hasattr(self._local, "holder"):
+            lifeline = self.lifeline()
+            self._local.holder = holder = lifeline.holder
+            if not holder.task.keep(lifeline):
+                self._local.lifeline = lifeline
+        return self._local.holder
 
     def _wait(self, waiter: Waiter) -> Slot:
         """The checkout of whom no idle connection served at once. Blocks."""

@@ -7,13 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import PoolClosed, PoolFull, PoolTimeout
+    from .errors import ClientGone, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
+    from .limits import deadline
+    from .limits_middleware import DeadlineMiddleware, ends_with_client, view_deadline
     from .middleware import UnavailableMiddleware
     from .registry import pools
 
-__all__ = ["PoolClosed", "PoolFull", "PoolTimeout", "UnavailableMiddleware", "pools"]
+__all__ = [
+    "ClientGone", "DeadlineExceeded", "DeadlineMiddleware", "PoolClosed", "PoolFull", "PoolTimeout",
+    "UnavailableMiddleware", "deadline", "ends_with_client", "pools", "view_deadline",
+]  # fmt: skip
 
-_HOMES = {"UnavailableMiddleware": "middleware", "pools": "registry"}
+_HOMES = {
+    "DeadlineMiddleware": "limits_middleware", "UnavailableMiddleware": "middleware", "deadline": "limits",
+    "ends_with_client": "limits_middleware", "pools": "registry", "view_deadline": "limits_middleware",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

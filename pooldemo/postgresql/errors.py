@@ -17,6 +17,14 @@ class PoolClosed(pool.PoolClosed, OperationalError):
     """The pool was closed before or while the caller asked for a connection."""
 
 
+class DeadlineExceeded(OperationalError):
+    """The deadline of this work has passed: nothing more is asked of a database, and what ran there was ended."""
+
+
+class ClientGone(OperationalError):
+    """Who asked for this work has hung up: nothing more is asked of a database, and what ran there was ended."""
+
+
 def as_django(error: pool.PoolError) -> OperationalError:
     """The same error as one of Django's. Raise it `from error.__cause__`: the failed connect, if there was one."""
     for kind in (PoolTimeout, PoolFull, PoolClosed):

@@ -4,6 +4,7 @@ Nothing here imports gevent unless the process has: with plain threads the same 
 """
 
 import contextlib
+import functools
 import select
 import sys
 import traceback
@@ -125,6 +126,25 @@ def starter() -> Callable[[Callable[[], None]], None]:
             hub.loop.run_callback_threadsafe(gevent.spawn, work)
 
     return start
+
+
+def start_aside(work: Callable[[], None], then: Callable[[], None]) -> None:
+    """Do `work`, which blocks a whole native thread, in one of its own, and `then` what neither blocks nor switches.
+
+    Not in gevent's threadpool: it has few threads, and names are resolved there.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            tell()
+
+    tell = then
+    if is_patched():
+        hub, _ = _home or _here()
+        tell = functools.partial(hub.loop.run_callback_threadsafe, then)
+    native("_thread", "start_new_thread")(run, ())
 
 
 class GreenletTask:

@@ -3,13 +3,16 @@
 Its connections and cursors are C objects, so what watches them is mixed into their classes.
 """
 
-from functools import lru_cache
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import psycopg2
 import psycopg2.extensions as ext
 
 from . import green
+from .limits import current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -45,7 +48,10 @@ class PooledConnection(ext.connection):
 
     def commit(self) -> None:
         self._pool.check_holder()
-        super().commit()
+        if (limit := current()) is None:
+            super().commit()
+        else:
+            limit.run(self._pool, "COMMIT", super().commit)
 
     def rollback(self) -> None:
         self._pool.check_holder()
@@ -90,8 +96,12 @@ class _Watched:
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         session = self.connection._pool
         found = session.begin(query)
+        limit = current()
         try:
-            super().execute(query, *args, **kwargs)  # type: ignore[misc]
+            if limit is None:
+                super().execute(query, *args, **kwargs)  # type: ignore[misc]
+            else:
+                limit.run(session, "", super().execute, query, *args, **kwargs)  # type: ignore[misc]
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
@@ -110,8 +120,9 @@ class _Watched:
     def _watch(self, query: Any, work: Any, *args: Any, **kwargs: Any) -> Any:
         session = self.connection._pool
         found = session.begin(query)
+        limit = current()
         try:
-            result = work(*args, **kwargs)
+            result = work(*args, **kwargs) if limit is None else limit.run(session, "", work, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
@@ -139,24 +150,25 @@ class _WatchedNamed(_Watched):
                 self.connection._pool.held.discard(self.name)
 
     def fetchone(self) -> Any:
-        self._check()
-        return super().fetchone()  # type: ignore[misc]
+        return self._fetch(super().fetchone)  # type: ignore[misc]
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        self._check()
-        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+        return self._fetch(super().fetchmany, *args, **kwargs)  # type: ignore[misc]
 
     def fetchall(self) -> Any:
+        return self._fetch(super().fetchall)  # type: ignore[misc]
+
+    def _fetch(self, work: Any, *args: Any, **kwargs: Any) -> Any:
         self._check()
-        return super().fetchall()  # type: ignore[misc]
+        limit = current()
+        return work(*args, **kwargs) if limit is None else limit.run(self.connection._pool, "", work, *args, **kwargs)
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
         self._check()
         return super().scroll(*args, **kwargs)  # type: ignore[misc]
 
     def __next__(self) -> Any:
-        self._check()
-        return super().__next__()  # type: ignore[misc]
+        return self._fetch(super().__next__)  # type: ignore[misc]
 
     def _check(self) -> None:
         if self.over:
@@ -182,6 +194,7 @@ class PostgresSession(Session):
     __slots__ = ()
 
     driver_error = psycopg2.InterfaceError
+    errors = (psycopg2.Error,)
 
     def connect(self, params: dict[str, Any]) -> Any:
         factory = params.get("connection_factory") or ext.connection
@@ -288,8 +301,28 @@ class PostgresSession(Session):
         else:
             cursor.over = True
 
+    def ask_to_cancel(self, then: Callable[[], None]) -> None:
+        pointer = _libpq.PQgetCancel(self.raw.pgconn_ptr) if self.raw.pgconn_ptr else None
+        green.start_aside(partial(_cancel, pointer), then)
+
     def finish(self) -> None:
         ext.connection.close(self.raw)
+
+
+# psycopg2's own cancel() keeps the GIL while it asks: with a server that is silent the whole process would stand still.
+# Its extension module leads to the libpq that it uses, wherever that is.
+_libpq = ctypes.CDLL(psycopg2._psycopg.__file__)
+_libpq.PQgetCancel.restype = ctypes.c_void_p
+_libpq.PQgetCancel.argtypes = [ctypes.c_void_p]
+_libpq.PQcancel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+_libpq.PQfreeCancel.argtypes = [ctypes.c_void_p]
+
+
+def _cancel(pointer: int | None) -> None:
+    if pointer is not None:  # or it was closed meanwhile
+        error = ctypes.create_string_buffer(256)
+        _libpq.PQcancel(pointer, error, len(error))  # one that fails is as one that comes too late
+        _libpq.PQfreeCancel(pointer)
 
 
 def is_lost(connection: Any) -> bool:

@@ -5,8 +5,9 @@ Each checkout has a driver's connection of its own over the one libpq connection
 a project sets on one, or keeps of it, ends with the checkout.
 """
 
+import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
@@ -14,6 +15,8 @@ from psycopg import pq
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from . import green
+from .limits import current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -23,7 +26,7 @@ MODULE = psycopg
 _QUIET = frozenset({
     "_commit_gen", "_rollback_gen", "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen",
     "_set_deferrable_gen", "_fetch_gen", "_scroll_gen", "_stream_fetchone_gen", "_enter_gen", "_exit_gen", "_sync_gen",
-    "copy_from", "copy_to", "copy_end", "_end_copy_in_gen", "_end_copy_out_gen", "notifies", "_close_gen",
+    "copy_from", "copy_to", "copy_end", "_read_gen", "_end_copy_in_gen", "_end_copy_out_gen", "notifies", "_close_gen",
 })  # fmt: skip
 # ... and those that execute a cursor's statement, which is among their arguments.
 _STATEMENTS = frozenset({
@@ -31,7 +34,11 @@ _STATEMENTS = frozenset({
     "_declare_gen",
 })  # fmt: skip
 
+# Bounded by a limit: what the application waits for, but never the end of a transaction that failed.
+_LIMITED = _STATEMENTS | {"_commit_gen", "_fetch_gen", "_stream_fetchone_gen", "_read_gen"}
+
 _REPORTED = [name.encode() for name in REPORTED]
+_CANCEL_S = 5.0  # to tell the server to cancel; its connection is given up long before
 _connecting = threading.local()  # the session for which this thread or greenlet connects
 
 
@@ -76,12 +83,15 @@ class PooledConnection(psycopg.Connection[Any]):
             raise psycopg.InterfaceError(GIVEN_BACK)
         session.check_holder()
         name = gen.__name__
+        limit = current() if name in _LIMITED else None
         if name not in _STATEMENTS:
             if name not in _QUIET:
                 session.dirty = True
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
-            return super().wait(gen, *args, **kwargs)
+            if limit is None:
+                return super().wait(gen, *args, **kwargs)
+            return limit.run(session, "COMMIT" if name == "_commit_gen" else "", super().wait, gen, *args, **kwargs)
         seen = gen.gi_frame.f_locals
         cursor = seen["self"]
         session.add_cursor(cursor)
@@ -89,7 +99,10 @@ class PooledConnection(psycopg.Connection[Any]):
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
         try:
-            result = super().wait(gen, *args, **kwargs)
+            if limit is None:
+                result = super().wait(gen, *args, **kwargs)
+            else:
+                result = limit.run(session, "", super().wait, gen, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "sqlstate", None))
             raise
@@ -105,6 +118,7 @@ class PostgresSession(Session):
     __slots__ = ("_adapters", "_factories", "_prepared", "_threshold")
 
     driver_error = psycopg.InterfaceError
+    errors = (psycopg.Error,)
 
     def connect(self, params: dict[str, Any]) -> Any:
         self.lend()
@@ -184,6 +198,18 @@ class PostgresSession(Session):
         elif prepared.prepare_threshold is None and prepared._names:  # by execute(..., prepare=True)
             self.dirty = True
         self.raw = new
+
+    def ask_to_cancel(self, then: Callable[[], None]) -> None:
+        raw = self.raw
+
+        def ask() -> None:
+            try:
+                with contextlib.suppress(psycopg.Error):  # it broke, or the server is silent
+                    raw.cancel_safe(timeout=_CANCEL_S)
+            finally:
+                then()
+
+        green.starter()(ask)
 
     def finish(self) -> None:
         psycopg.Connection.close(self.raw)

@@ -1,6 +1,7 @@
 """The pools of this process: one for each alias and what its database is, whatever the password."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -11,10 +12,11 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.pool import Options, Pool, PoolError
+from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
+from .limits import Limit, current
 from .session import Session
 
 logger = logging.getLogger("pooldemo.postgresql")
@@ -53,8 +55,9 @@ class ConnectionPool(Pool):
 
     def getconn(self, ticket: object = None) -> Any:
         """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
+        limit = current()
         try:
-            slot = self.checkout(ticket=ticket)
+            slot = self.checkout(ticket=ticket) if limit is None else self._checkout_within(limit, ticket)
         except PoolError as error:
             self._tell(error)
             raise errors.as_django(error) from error.__cause__
@@ -64,6 +67,21 @@ class ConnectionPool(Pool):
         session: Session = slot.connection
         session.begin_checkout(self, slot)
         return session.raw
+
+    def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
+        """A checkout that ends when the limit does. Raises DeadlineExceeded and ClientGone as well."""
+        limit.check("about to ask for a connection")
+        left_s, timeout = limit.left_s(), self.options.pool_timeout
+        if timeout is None or left_s < timeout:
+            timeout = None if left_s == math.inf else max(round(left_s, 3), 0.001)
+        holder = self.here()
+        try:
+            with limit.ending(lambda: self.slots.dismiss_waiter(holder, limit.refusal(f"waiting: {self!r}"))):
+                return self.checkout(timeout, ticket)
+        except PoolTimeout as error:
+            if limit.is_over():
+                raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
+            raise
 
     def _tell(self, error: Exception) -> None:
         """Log a checkout that failed: a line a second at most, with how many were not told."""

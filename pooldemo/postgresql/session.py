@@ -7,6 +7,7 @@ import os
 import select
 import weakref
 from _thread import get_ident
+from collections.abc import Callable
 from typing import Any
 
 from . import green
@@ -38,6 +39,7 @@ class Session:
     )  # fmt: skip
 
     driver_error: type[Exception]
+    errors: tuple[type[Exception], ...]
 
     def __init__(self) -> None:
         self.raw: Any = None  # the driver's connection
@@ -103,6 +105,13 @@ class Session:
 
     def end_cursor(self, cursor: Any) -> None:
         """Let a cursor refuse everything from now on, without a word to the server."""
+        raise NotImplementedError
+
+    def ask_to_cancel(self, then: Callable[[], None]) -> None:
+        """Begin to ask the server to end what it is executing; call `then`, anywhere, when it was told or could not be.
+
+        Does not block. `then` neither blocks nor switches.
+        """
         raise NotImplementedError
 
     def finish(self) -> None:

@@ -46,7 +46,9 @@ class TransactionMode(Wrapper):
     that is not read yet, when somebody has taken the driver's connection, and while threads share the wrapper.
     """
 
+    _checkout: Any
     _checks_out: bool
+    _take_back: Any
     _is_pooled: bool
     _thread_sharing_count: int
     request_number = 0  # raised when the wrapper is closed: cursors of before then refuse
@@ -104,7 +106,11 @@ class TransactionMode(Wrapper):
         self._between = True
         self.slot_number += 1
         raw._pool.found_free = True
-        raw._pool.putconn(raw)
+        try:
+            raw._pool.putconn(raw)
+        except BaseException:  # of a signal's handler
+            self._take_back()
+            raise
 
     def keep_slot(self) -> None:
         """From now on until the request ends the slot is kept."""
@@ -140,7 +146,13 @@ class TransactionMode(Wrapper):
             super().connect()
         else:
             self.validate_thread_sharing()
-            self.__dict__["connection"] = pool.getconn()
+            self._checkout = (pool, object())
+            try:
+                self.__dict__["connection"] = pool.getconn(self._checkout[1])
+            except BaseException:
+                if self.__dict__["connection"] is None:  # a signal's handler may have raised after the checkout
+                    self._take_back()
+                raise
 
     def make_cursor(self, cursor: Any) -> StatementCursor:
         return StatementCursor(cursor, self)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 
-_POOL_ERRORS = ("PoolTimeout", "PoolFull", "PoolClosed", "TooManyRequests")  # the last one is psycopg_pool's PoolFull
+_POOL_ERRORS = (
+    "PoolTimeout",
+    "PoolFull",
+    "PoolClosed",
+    "DeadlineExceeded",
+    "ClientGone",
+    "TooManyRequests",
+)  # the last one is psycopg_pool's PoolFull
 _NO_SLOT_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+import psycopg2
 import pytest
 from served import PATIENCE_S, Site, free_port, until
 
@@ -169,3 +170,31 @@ def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database
         assert request.result().status == 200
         assert stopped.result() == 0  # fails when a process is left behind
         assert not folder.exists()
+
+
+def sleeping(site: Site) -> int:
+    """How many queries of the workload `slow` PostgreSQL works on."""
+    with closing(psycopg2.connect(site.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND datname = current_database() "
+            "AND query LIKE 'SELECT pg_sleep%' AND pid <> pg_backend_pid()"
+        )
+        return len(cursor.fetchall())
+
+
+def test_it_ends_a_request_with_the_deadline_that_its_client_asks_for(site: Site) -> None:
+    answer = site.get("/slow/?ms=60000", **{"X-Request-Timeout": "0.2"})
+    assert (answer.status, answer.json["error"]) == (503, "DeadlineExceeded")
+    assert "while executing SELECT pg_sleep(60.0); ended at the server" in answer.json["message"]
+    assert sleeping(site) == 0
+    assert site.get("/fast/", **{"X-Request-Timeout": "soon"}).status == 400
+
+
+def test_it_ends_the_query_of_a_client_that_has_hung_up(site: Site) -> None:
+    """Also behind keep-alive, and with bytes of a next request already there."""
+    with closing(socket.create_connection(("127.0.0.1", site.port))) as client:
+        client.sendall(b"GET /fast/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET /slow/?ms=60000 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /fast/ HTTP/1.1\r\n")
+        until(lambda: sleeping(site) == 1)
+    until(lambda: sleeping(site) == 0)

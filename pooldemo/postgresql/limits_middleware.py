@@ -1,0 +1,113 @@
+"""`pooldemo.postgresql.DeadlineMiddleware`: how long a request may ask databases, and for whom."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+
+from . import clients
+from .errors import ClientGone, DeadlineExceeded
+from .limits import Limit, is_seconds, limited
+
+HEADER = "X-Request-Timeout"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+def view_deadline(seconds: float | None) -> Callable[[_View], _View]:
+    """Give a view a deadline of its own instead of POOLDEMO_DEADLINE; None: no deadline. The header may ask for less.
+
+    Raises ValueError when `seconds` is no number above 0.
+    """
+    if seconds is not None and not is_seconds(seconds):
+        raise ValueError(f"view_deadline({seconds!r}) is not accepted: give seconds, a number above 0, or None.")
+
+    def mark(view: _View) -> _View:
+        view.deadline_s = seconds  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def ends_with_client(ends: bool) -> Callable[[_View], _View]:
+    """Whether a view's work ends when its client hangs up; without this: that of GET, HEAD and OPTIONS does."""
+
+    def mark(view: _View) -> _View:
+        view.ends_with_client = ends  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+class DeadlineMiddleware:
+    """Bounds what each view asks of databases, and ends it when the client has hung up. Belongs first in MIDDLEWARE.
+
+    Settings: `POOLDEMO_DEADLINE`, seconds for a view without one of its own (absent: none); `POOLDEMO_DEADLINE_MAX`
+    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503 with what was being done,
+    also where a view comes to its end after its deadline; 400 for a header that is no number.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        default = getattr(settings, "POOLDEMO_DEADLINE", None)
+        self.default_s = math.inf if default is None else default
+        self.most_s = getattr(settings, "POOLDEMO_DEADLINE_MAX", 60)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        asked = request.META.get("HTTP_X_REQUEST_TIMEOUT")
+        try:
+            asked_s = None if asked is None else min(_seconds(asked), self.most_s)
+        except ValueError as error:
+            return HttpResponseBadRequest(f"{error}\n", content_type="text/plain")
+        limit = Limit(self.default_s if asked_s is None else asked_s)
+        request.limit, request.asked_s = limit, asked_s  # type: ignore[attr-defined]
+        with limited(limit), contextlib.ExitStack() as stack:
+            request.watching = stack  # type: ignore[attr-defined]
+            if request.method in _SAFE:
+                _watch(request)
+            response = self.get_response(request)
+        if limit.is_over() and not response.streaming and response.status_code != 503:
+            return refusal(limit.refusal("the view was working"))
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:
+        """What Django asks when it knows the view."""
+        limit: Limit = request.limit  # type: ignore[attr-defined]
+        if hasattr(view, "deadline_s"):
+            own_s, asked_s = view.deadline_s, request.asked_s  # type: ignore[attr-defined]
+            limit.set(min(math.inf if own_s is None else own_s, math.inf if asked_s is None else asked_s))
+        if (ends := getattr(view, "ends_with_client", None)) is not None:
+            request.watching.close()  # type: ignore[attr-defined]
+            if ends:
+                _watch(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """What Django asks when a view raised."""
+        return refusal(exception) if isinstance(exception, DeadlineExceeded | ClientGone) else None
+
+
+def _watch(request: HttpRequest) -> None:
+    """Look at the client's socket until the request's `watching` ends; only under gunicorn, which gives it."""
+    client = request.META.get("gunicorn.socket")
+    if client is not None:
+        request.watching.enter_context(clients.watch.on(client.fileno(), request.limit))  # type: ignore[attr-defined]
+
+
+def refusal(error: Exception) -> HttpResponse:
+    """503 with what was being done when it had to end."""
+    response = HttpResponse(f"{error}\n", content_type="text/plain", status=503, headers={"Retry-After": "1"})
+    response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
+    return response
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not is_seconds(seconds):
+        raise ValueError(f"{HEADER}: {text[:100]} is not accepted: give seconds, a number above 0.")
+    return seconds

@@ -1,0 +1,272 @@
+"""Deadlines, and clients that have gone: what is over is not begun, and what runs is ended."""
+
+import math
+import time
+from typing import Any
+
+import gevent
+import pytest
+from django.db import OperationalError, transaction
+from django.http import HttpRequest, HttpResponse
+
+from pooldemo.postgresql import ClientGone, DeadlineExceeded, deadline, ends_with_client, view_deadline
+from pooldemo.postgresql.limits import Limit, current, limited
+from pooldemo.postgresql.limits_middleware import DeadlineMiddleware
+
+from .elsewhere import patched, threaded
+from .site import Database, Site
+
+
+def running(site: Site, db: Database) -> Any:
+    """How many queries of this database's the server works on."""
+    return site.observe(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'", db.alias
+    )[0][0]
+
+
+def is_ended_by_its_deadline(site: Site) -> None:
+    for mode in ("request", "transaction"):
+        db = site.database(MAX_CONNS=1, POOL_MODE=mode)
+        pid = db.ask()
+        with pytest.raises(DeadlineExceeded, match=r"0.1 s has passed, while executing SELECT pg_sleep.*at the server"):
+            with deadline(0.1), db.request() as cursor:
+                cursor.execute("SELECT pg_sleep(600)")
+        assert running(site, db) == 0
+        assert db.ask() == pid  # the connection is as good as before
+        with deadline(600):
+            assert db.ask("SELECT 7") == 7
+
+
+@patched
+def test_a_query_ends_at_the_server_with_its_deadline(site: Site) -> None:
+    is_ended_by_its_deadline(site)
+
+
+@threaded
+def test_a_query_ends_at_the_server_with_its_deadline_under_threads(site: Site) -> None:
+    is_ended_by_its_deadline(site)
+
+
+@patched
+def test_a_wait_for_a_slot_ends_with_its_deadline(site: Site) -> None:
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=None)
+    with db.request() as cursor:
+        cursor.execute("BEGIN")
+
+        def waits() -> None:
+            with deadline(0.1):
+                db.ask()
+
+        with pytest.raises(DeadlineExceeded, match=r"while waiting for a connection: .* 1/1 in use, 1 waiting"):
+            gevent.spawn(waits).get()
+    assert db.pool.get_stats()["requests_waiting"] == 0
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_nothing_begins_after_a_deadline_but_a_rollback(site: Site) -> None:
+    db, table = site.database(MAX_CONNS=1), site.name("late")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+    db.ask(f"CREATE TABLE {table} (id int)")
+
+    @deadline(600)
+    def works_too_long() -> None:
+        limit = current()
+        assert limit is not None
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {table} VALUES (1)")
+            limit.set(0)
+
+    with pytest.raises(DeadlineExceeded, match="about to execute COMMIT"):
+        works_too_long()
+    db.end_request()
+    assert db.ask(f"SELECT count(*) FROM {table}") == 0
+    with limited(Limit(0)), pytest.raises(DeadlineExceeded, match="about to ask for a connection"):
+        db.ask()
+
+
+@patched
+def test_the_earlier_of_two_deadlines_holds(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    for outer, inner in ((0.1, 600), (600, 0.1)):
+        with pytest.raises(DeadlineExceeded, match=r"deadline of 0.1 s"):
+            with deadline(outer), deadline(inner), db.request() as cursor:
+                cursor.execute("SELECT pg_sleep(600)")
+    assert current() is None
+
+
+@patched
+def test_a_server_that_does_not_answer_is_left_at_the_deadline(site: Site) -> None:
+    """Nor does it answer the request to cancel."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1)
+    db.ask()
+    gate.freeze()
+    with pytest.raises(DeadlineExceeded, match="did not answer"), deadline(0.1), db.request() as cursor:
+        cursor.execute("SELECT 1")
+    gate.thaw()
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_who_waits_for_a_client_that_has_gone_leaves_the_line_at_once(site: Site) -> None:
+    db, limit = site.database(MAX_CONNS=1, POOL_TIMEOUT=600), Limit()
+
+    def waits() -> None:
+        with limited(limit):
+            db.ask()
+
+    with db.request() as cursor:
+        cursor.execute("BEGIN")
+        waiting = gevent.spawn(waits)
+        site.wait_until(lambda: db.pool.get_stats()["requests_waiting"])
+        limit.give_up()
+        with pytest.raises(ClientGone, match="while waiting"):
+            waiting.get()
+        assert db.pool.get_stats()["requests_waiting"] == 0
+    with limited(limit), pytest.raises(ClientGone):
+        db.ask()
+
+
+@patched
+def test_a_query_ends_at_the_server_when_its_client_has_gone(site: Site) -> None:
+    db, limit = site.database(MAX_CONNS=1), Limit()
+
+    def asks() -> None:
+        with limited(limit), deadline(600):  # one inside the other
+            db.ask("SELECT pg_sleep(600)")
+
+    asking = gevent.spawn(asks)
+    site.wait_until(lambda: running(site, db))
+    limit.give_up()
+    with pytest.raises(ClientGone, match="ended at the server"):
+        asking.get()
+    assert running(site, db) == 0
+
+
+@patched
+def test_a_late_cancel_ends_nothing_of_the_next_holders(site: Site) -> None:
+    """Queries that end at about the moment at which they are cancelled, and one after each that must not be."""
+    db = site.database(MAX_CONNS=1)
+    for number in range(40):
+        try:
+            with deadline(0.02), db.request() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [0.016 + number % 8 / 1000])
+        except DeadlineExceeded:
+            pass
+        assert db.ask("SELECT 5 FROM pg_sleep(0.002)") == 5
+
+
+@pytest.mark.parametrize("given", [0, -1, math.inf, math.nan, "2", None, True])
+def test_a_deadline_that_is_none_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="give seconds, a number above 0"), deadline(given):
+        pass
+
+
+# ---- the middleware ----
+
+
+def answer(view: Any = None, method: str = "GET", **headers: str) -> tuple[HttpResponse, list[Limit]]:
+    """What a view is answered with, and the limit that it had."""
+    seen: list[Limit] = []
+
+    def run(request: HttpRequest) -> HttpResponse:
+        middleware.process_view(request, view or run, (), {})
+        limit = current()
+        assert limit is not None
+        seen.append(limit)
+        return HttpResponse("done")
+
+    middleware = DeadlineMiddleware(run)
+    request = HttpRequest()
+    request.method = method
+    request.META = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    return middleware(request), seen
+
+
+def test_the_header_sets_the_deadline_up_to_a_limit(settings: Any) -> None:
+    settings.POOLDEMO_DEADLINE, settings.POOLDEMO_DEADLINE_MAX = 10, 20
+    assert answer()[1][0].seconds == 10
+    assert answer(x_request_timeout="0.5")[1][0].seconds == 0.5
+    assert answer(x_request_timeout="15")[1][0].seconds == 15
+    assert answer(x_request_timeout="1e5")[1][0].seconds == 20
+
+
+def test_a_view_has_a_deadline_of_its_own(settings: Any) -> None:
+    settings.POOLDEMO_DEADLINE = 10
+    long, never = view_deadline(30)(lambda: None), view_deadline(None)(lambda: None)
+    assert answer(long)[1][0].seconds == 30
+    assert answer(long, x_request_timeout="2")[1][0].seconds == 2
+    assert answer(never)[1][0].seconds == math.inf
+    with pytest.raises(ValueError, match="give seconds"):
+        view_deadline(-1)
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "0", "nan", "inf", ""])
+def test_a_header_that_is_no_time_is_a_400(given: str) -> None:
+    response, seen = answer(x_request_timeout=given)
+    assert (response.status_code, seen) == (400, [])
+    assert b"give seconds, a number above 0" in response.content
+
+
+def test_no_200_comes_after_the_deadline() -> None:
+    def late(request: HttpRequest) -> HttpResponse:
+        time.sleep(0.02)
+        return HttpResponse("too late")
+
+    request = HttpRequest()
+    request.method, request.META = "GET", {"HTTP_X_REQUEST_TIMEOUT": "0.01"}
+    response = DeadlineMiddleware(late)(request)
+    assert (response.status_code, response["Retry-After"]) == (503, "1")
+    assert b"deadline of 0.01 s" in response.content
+
+
+def test_an_exceeded_deadline_is_a_503_that_says_what_was_done() -> None:
+    middleware = DeadlineMiddleware(lambda request: HttpResponse())
+    response = middleware.process_exception(HttpRequest(), DeadlineExceeded("while executing SELECT 1"))
+    assert response is not None
+    assert (response.status_code, response.content) == (503, b"while executing SELECT 1\n")
+    assert middleware.process_exception(HttpRequest(), OperationalError("other")) is None
+
+
+class Socket:
+    def __init__(self, descriptor: int) -> None:
+        self.fileno = lambda: descriptor
+
+
+def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() -> None:
+    import socket
+
+    from served import until
+
+    def is_told(method: str, view: Any = None) -> bool:
+        """Whether the limit hears of a client that hangs up, behind bytes of a next request."""
+        client, server = socket.socketpair()
+        with client, server:
+            client.sendall(b"GET /next HTTP/1.1\r\n")
+            told: list[bool] = []
+
+            def run(request: HttpRequest) -> HttpResponse:
+                middleware.process_view(request, view or run, (), {})
+                client.close()
+                limit = current()
+                assert limit is not None
+                try:
+                    until(lambda: limit.gone, 0.4 if told_never else 60)
+                    told.append(True)
+                except TimeoutError:
+                    told.append(False)
+                return HttpResponse()
+
+            middleware = DeadlineMiddleware(run)
+            request = HttpRequest()
+            request.method, request.META = method, {"gunicorn.socket": Socket(server.fileno())}
+            middleware(request)
+            return told[0]
+
+    told_never = False
+    assert is_told("GET")
+    assert is_told("POST", ends_with_client(True)(lambda: None))
+    told_never = True
+    assert not is_told("POST")
+    assert not is_told("GET", ends_with_client(False)(lambda: None))
