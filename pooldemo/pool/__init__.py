@@ -6,13 +6,13 @@ monkey patch its locks are greenlet locks; without it, thread locks.
 
 from .connector import Connector
 from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
-from .holder import Holding, Lifeline, Task, ThreadTask
+from .holder import Holder, Holding, Lifeline, Task, ThreadTask
 from .options import NAMES, ROWS, Options
 from .pool import Pool, start_thread
 from .report import BOUNDS_S, Histogram, Stats
 from .slot import Slot
 
 __all__ = [
-    "BOUNDS_S", "NAMES", "ROWS", "Connector", "Histogram", "Holding", "Lifeline", "OptionError", "Options", "Pool",
-    "PoolClosed", "PoolError", "PoolFull", "PoolTimeout", "Slot", "Stats", "Task", "ThreadTask", "start_thread",
+    "BOUNDS_S", "NAMES", "ROWS", "Connector", "Histogram", "Holder", "Holding", "Lifeline", "OptionError", "Options",
+    "Pool", "PoolClosed", "PoolError", "PoolFull", "PoolTimeout", "Slot", "Stats", "Task", "ThreadTask", "start_thread",
 ]  # fmt: skip

@@ -161,13 +161,6 @@ class Slots:
             waiter.woken = True
             waiter.gate.release()
 
-    def dismiss_waiter(self, holder: Holder, outcome: Exception) -> None:
-        """End a holder's wait in the line, if it waits there: its checkout raises `outcome`. From whatever greenlet."""
-        with self.mutex:
-            for waiter in list(self.line):
-                if waiter.holder is holder:
-                    self.turn_away(waiter, outcome)
-
     # ---- slots that come back ----
 
     def release(self, slot: Slot, holder: Holder, claim: Claim, held_s: float, reusable: bool) -> bool:

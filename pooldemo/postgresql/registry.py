@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot
+from pooldemo.pool import Holder, Options, Pool, PoolError, PoolTimeout, Slot
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
@@ -76,12 +76,19 @@ class ConnectionPool(Pool):
             timeout = None if left_s == math.inf else max(round(left_s, 3), 0.001)
         holder = self.here()
         try:
-            with limit.ending(lambda: self.slots.dismiss_waiter(holder, limit.refusal(f"waiting: {self!r}"))):
+            with limit.ending(lambda: self._turn_away(holder, limit.refusal(f"waiting: {self!r}"))):
                 return self.checkout(timeout, ticket)
         except PoolTimeout as error:
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
             raise
+
+    def _turn_away(self, holder: Holder, error: Exception) -> None:
+        """End a holder's wait in the line, if it waits there: its checkout raises `error`. From whatever greenlet."""
+        with self.slots.mutex:
+            for waiter in list(self.slots.line):
+                if waiter.holder is holder:
+                    self.slots.turn_away(waiter, error)
 
     def _tell(self, error: Exception) -> None:
         """Log a checkout that failed: a line a second at most, with how many were not told."""

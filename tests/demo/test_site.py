@@ -185,7 +185,7 @@ def sleeping(site: Site) -> int:
 def test_it_ends_a_request_with_the_deadline_that_its_client_asks_for(site: Site) -> None:
     answer = site.get("/slow/?ms=60000", **{"X-Request-Timeout": "0.2"})
     assert (answer.status, answer.json["error"]) == (503, "DeadlineExceeded")
-    assert "while executing SELECT pg_sleep(60.0); ended at the server" in answer.json["message"]
+    assert "while executing SELECT pg_sleep(%s); ended at the server" in answer.json["message"]
     assert sleeping(site) == 0
     assert site.get("/fast/", **{"X-Request-Timeout": "soon"}).status == 400
 
