@@ -41,9 +41,9 @@ class Plan:
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
-    transaction, `think` outside of any. `blocks` are the sizes of each repeat where not every repeat has them all: sizes
-    that were added later are measured in repeats of their own, with a neighbour that links them to the rest. `margin` is
-    in percent: a size is good enough when it carries no less than the best by more than that.
+    transaction, `think` outside of any. `blocks` are the sizes of each repeat where not every repeat has them all:
+    sizes that were added later are measured in repeats of their own, with a neighbour that links them to the rest.
+    `margin` is in percent: a size is good enough when it carries no less than the best by more than that.
     """
 
     stacks: tuple[str, ...] = ("pooldemo",)
