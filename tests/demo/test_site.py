@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -82,17 +83,33 @@ def test_it_shows_the_pool_of_each_worker_and_their_sum(site: Site) -> None:
     assert {worker["age_s"] for worker in answer["workers"]} & {0.0}, "whoever answers knows itself as it is now"
 
 
-def test_it_forgets_a_worker_that_was_killed(database_url: str, log: Path) -> None:
-    with Site(database_url, log, WEB_CONCURRENCY="2", MAX_CONNS="1") as site:
-        master = psutil.Process(site.process.pid)
-        until(lambda: len(site.get("/pool/").json["workers"]) == 2)
-        folder = snapshots_of(site)
-        victim = master.children()[0]
-        victim.kill()
-        until(lambda: victim.pid not in {worker["pid"] for worker in site.get("/pool/").json["workers"]})
-        until(lambda: len(site.get("/pool/").json["workers"]) == 2)
-        assert not list(folder.glob(f"{victim.pid}.*"))
-    assert not folder.exists()
+@pytest.fixture(scope="module")
+def greedy_site(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two workers that want more connections than PostgreSQL has."""
+    log = tmp_path_factory.mktemp("greedy_site") / "log"
+    with Site(database_url, log, WEB_CONCURRENCY="2", MAX_CONNS="99999") as site:
+        yield site
+
+
+def test_it_warns_at_the_start_when_the_sizes_do_not_fit(greedy_site: Site) -> None:
+    until(lambda: "too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to" in greedy_site.log)
+    assert "[WARNING]" in greedy_site.log
+
+
+def test_it_forgets_a_worker_that_was_killed(greedy_site: Site) -> None:
+    def pids() -> set[int]:
+        return {worker["pid"] for worker in greedy_site.get("/pool/").json["workers"]}
+
+    def files() -> list[Path]:
+        return list(snapshots_of(greedy_site).glob(f"{victim.pid}.*"))
+
+    until(lambda: len(pids()) == 2)
+    victim = psutil.Process(greedy_site.process.pid).children()[0]
+    until(files)
+    victim.kill()
+    until(lambda: victim.pid not in pids())
+    until(lambda: len(pids()) == 2)
+    assert not files()
 
 
 def test_it_answers_while_postgresql_is_down(log: Path) -> None:
@@ -132,12 +149,6 @@ def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
     line = "workers x MAX_CONNS = 2 x 4 = 8 of max_connections - reserved = "
     until(lambda: line in site.log and len(site.get("/pool/").json["workers"]) == 2)
     assert site.log.count("workers x MAX_CONNS") == 1
-
-
-def test_it_warns_at_the_start_when_the_sizes_do_not_fit(database_url: str, log: Path) -> None:
-    with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="99999") as site:
-        until(lambda: "too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to" in site.log)
-        assert "[WARNING]" in site.log
 
 
 def test_it_refuses_preload_app_and_says_why(database_url: str, log: Path) -> None:
