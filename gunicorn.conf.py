@@ -74,12 +74,9 @@ def refuse_ports_in_use(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The application is loaded and the process patched: publish the pool, and say once whether the sizes fit."""
+    """The application is loaded and the process patched: say once whether the sizes fit."""
     if "project.wsgi" not in sys.modules:  # another application, served from this folder
         return
-    from pooldemo.monitor.snapshots import start_publishing
-
-    start_publishing(Path(os.environ[SNAPSHOTS]))
     if worker.age == 1:
         threading.Thread(target=say_budget, args=(worker,), name="budget", daemon=True).start()
 

@@ -3,6 +3,9 @@
 Headless: `locust -f locustfile.py --headless -u 64 -r 64 -t 10s --workload slow --ms 100 --timeline t.json`; the master
 writes the timeline of all (docs/timeline.md). What cannot be read is refused before the run, in the page as well.
 
+`--urls '["/orders/"]'` asks for a project's own pages in place of the workloads. Named before another locustfile, with
+POOLDEMO_THEIR_LOAD in the environment, this file only watches: it writes the timeline of that one's requests.
+
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
 miss the requests that would have come meanwhile. Failures have rows of their own, `slow (failed)`.
 """
@@ -30,6 +33,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
 HOST = "http://127.0.0.1:8000"
+THEIRS = "POOLDEMO_THEIR_LOAD"  # as in pooldemo/sweep/measure/load.py
 LENGTH = re.compile(r"(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?", re.ASCII)
 SERVER_TIMING = re.compile(r"(wait|query);dur=(\d+(?:\.\d+)?)")
 
@@ -81,11 +85,11 @@ def load_of(options: Any) -> Load:
     if options.host and not re.match(r"https?://[^/\s]", options.host):
         raise ValueError(f"host: {options.host!r} is none, give one like {HOST}")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
-    return _load(tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
+    return _load(options.urls, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 
 
 @lru_cache(maxsize=1)
-def _load(tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
+def _load(urls: str, tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
     for kind, names, known in (("workload", [workload], CHOICES), ("tags", [*tags, *without], TAGS)):
         for name in {*names} - {*known}:
             raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
@@ -94,6 +98,8 @@ def _load(tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given
     elif workload != "mix":
         tags = (workload,)
     kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
+    if urls:
+        workload, kept = "urls", [Workload(url, 1, set()) for url in json.loads(urls)]
     if not kept:
         raise ValueError("tags: none of the workloads is left, exclude fewer")
     lengths = dict.fromkeys(LENGTHS, None) | {"pause_ms": 0.0, "pace_ms": 0.0}  # None is left to the site
@@ -170,6 +176,8 @@ def add_options(parser: Any) -> None:
     for name, text in LENGTHS.items():
         add(name, f"milliseconds: {text}")
     add("timeline", "write what happened in each second to this file as JSON", metavar="FILE", include_in_web_ui=False)
+    add("urls", "ask for these pages in place of the workloads: a JSON list of paths", include_in_web_ui=False)
+    add("headers", "sent with each request: a JSON object", include_in_web_ui=False)
 
 
 def three_digits(ms: float) -> float:  # 1.2345 -> 1.23, 1234 -> 1230
@@ -334,6 +342,9 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
         SHOWN.update({name: given[name] for name in ("workload", *LENGTHS) if name in given})
         return None
 
+    if THEIRS in os.environ:
+        hooks.request.add_listener(partial(watch, timeline))
+        environment.shape_class = None  # so many users for so long is what a trial is about
     hooks.reset_stats.add_listener(tab.reset)
     hooks.test_start.add_listener(tab.reset)
     hooks.test_start.add_listener(timeline.start)
@@ -365,9 +376,17 @@ def failure(response: Any) -> str:
     return f"{response.status_code} {found[1] if found else responses.get(response.status_code, 'unknown status')}"
 
 
+def watch(timeline: Timeline, name: str, response_time: Any, response: Any, exception: Any, **_: Any) -> None:
+    """Note a request of another locustfile."""
+    outcome = "ok" if exception is None else getattr(response, "status_code", 0) and f"{failure(response)} at {name}"
+    if response_time is not None:
+        timeline.note(int(time.time()), name, "outcomes", (outcome or type(exception).__name__)[:200], ms=response_time)
+
+
 class Visitor(FastHttpUser):
     """A user with one connection that asks, waits for the answer, and asks again."""
 
+    abstract = THEIRS in os.environ  # Locust takes no such user
     host = HOST
     max_redirects = 0
     next_beat_s = 0.0
@@ -394,17 +413,19 @@ class Visitor(FastHttpUser):
     def visit(self, workload: Workload) -> None:
         asked = {"query_ms": self.load.lengths["ms"], **self.load.lengths}
         query = "&".join(f"{name}={asked[name]:g}" for name in workload.parameters if asked[name] is not None)
-        with self.client.get(
-            f"/{workload.name}/{query and '?'}{query}", name=workload.name, catch_response=True
-        ) as response:
-            outcome = "ok" if response.status_code == 200 else failure(response)
+        options = self.environment.parsed_options
+        path = workload.name if options.urls else f"/{workload.name}/{query and '?'}{query}"
+        sent = {"headers": json.loads(options.headers)} if options.headers else {}
+        with self.client.get(path, name=workload.name, catch_response=True, **sent) as response:
+            good = response.status_code and response.status_code // 100 == 2
+            outcome = "ok" if good else failure(response)
             if outcome != "ok":
                 response.request_meta["name"] = f"{workload.name} (failed)"
                 response.failure(outcome)
             response_ms = response.request_meta["response_time"]
             header = outcome == "ok" and response.headers.get("Server-Timing")
             timing = {name: float(ms) for name, ms in SERVER_TIMING.findall(header or "")}
-            if self.environment.parsed_options.timeline:
+            if options.timeline:
                 note = partial(self.environment.timeline.note, int(time.time()), workload.name)
                 note("outcomes", outcome, ms=response_ms)
                 for name, ms in timing.items():

@@ -11,7 +11,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pooldemo.sweep.measure.target import Site
 from pooldemo.sweep.stacks.stack import ROOT
+
+APPLICATION = "project.wsgi"
+
+
+def site_on(database_url: str) -> Site:
+    """This site, as a sweep starts it, on that database."""
+    return Site(APPLICATION, database_url)
 
 
 @dataclass(frozen=True)

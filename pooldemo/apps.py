@@ -11,4 +11,7 @@ class PooldemoConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from pooldemo.monitor import snapshots
         from pooldemo.postgresql import checks  # noqa: F401  importing registers them
+
+        snapshots.share()

@@ -51,6 +51,10 @@ class Sweep(models.Model):
         encoder=StrictEncoder, default=list, blank=True, help_text="sizes of each repeat; empty: all in each"
     )
     margin = models.FloatField(default=5, help_text="percent that a size may carry less than the best")
+    urls = models.JSONField(encoder=StrictEncoder, default=list, blank=True, help_text="asked for in turn")
+    locustfile = models.TextField(blank=True, help_text="that said what users do")
+    wsgi = models.TextField(blank=True, help_text="what gunicorn served")
+    host = models.TextField(blank=True, help_text="the site that ran already")
     conditions = models.JSONField(encoder=StrictEncoder, default=dict)
     verdicts = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     notes = models.TextField(blank=True)

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 import psycopg2
 
+from pooldemo.sweep.measure import target
 from pooldemo.sweep.measure.process import dying_with_us
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def site_on(url: str) -> target.Site:
+    """This site, as a sweep starts it, on that database."""
+    return target.Site("project.wsgi", url)
 
 
 def address_of(url: str, name: str) -> str:

@@ -22,7 +22,7 @@ def main() -> int:
     from benchmarks.chaos import page, scene
     from benchmarks.chaos.faults import FAULTS
     from benchmarks.stacks.database import own_postgresql
-    from pooldemo.sweep.measure import target
+    from pooldemo.sweep.measure import database
     from pooldemo.sweep.measure.process import Ledger, clean_up
     from pooldemo.sweep.stacks.stack import ROOT
 
@@ -43,7 +43,7 @@ def main() -> int:
         ledger = Ledger(processes)
         with own_postgresql(Path(folder) / "local") as postgresql:
             scene.prepare(postgresql)
-            conditions = target.conditions(postgresql.url, ROOT, "")
+            conditions = database.conditions(postgresql.url, ROOT, "")
             for number, fault in enumerate(chosen, 1):
                 for stack in stacks:
                     progress.print(f"[{number}/{len(chosen)}] {fault.name}, {stack}: {escape(fault.about)}")

@@ -20,12 +20,14 @@ from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.watch import Watch
 from benchmarks.stacks.database import sql
+from benchmarks.sweeps import site_on
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.load import Load
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.target import TrialError
 from pooldemo.sweep.stacks.stack import Stack
 
 WORKERS, SIZE, USERS, MS = 2, 5, 40, 100.0
@@ -101,7 +103,7 @@ class Scene:
         url = f"postgresql://pooldemo@127.0.0.1:{self._proxy.port}/pooldemo" if self._proxy else self.postgresql.url
         more = {PASSWORD_FILE: str(self.password)} if self.password else {}
         with patch.dict(os.environ, more, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
-            self.server = Server(self.stack, SIZE, WORKERS, USERS, url, self._ledger, self.name, self._port)
+            self.server = Server(self.stack, SIZE, WORKERS, USERS, site_on(url), self._ledger, self.name, self._port)
         self._stop.enter_context(self.server)
         self._port = self.server.port
         self.server.wait_ready()
@@ -166,7 +168,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         if password:
             password.write_text("unused")
         scene = Scene(postgresql, stack, proxy, ledger, stop, password, leader)
-        load = stop.enter_context(Load(plan, scene.port, USERS_FILE, folder, ledger))
+        load = stop.enter_context(Load(plan, scene.server.url, folder, ledger, locustfile=USERS_FILE))
         watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE, proxy.clients if proxy else None))
         load.go()
         time.sleep(SETTLE_S + before_s)
@@ -233,7 +235,7 @@ def _lost(scene: Scene, watch: Watch, at_work: int) -> tuple[int, list[str]]:
     deadline_s = time.monotonic() + 5
     while True:
         try:
-            _, body = observe.get(scene.port, scene.stack.pool_path, timeout_s=5)
+            _, body = observe.get(scene.server.url, scene.stack.pool_path, timeout_s=5)
         except OSError as error:
             raise TrialError(f"{scene.stack.name} does not answer after the fault: {error}") from error
         pools = [pool["stats"] for worker in json.loads(body)["workers"] for pool in worker["pools"].values()]

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 
-from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure import database
 from pooldemo.sweep.measure.observe import Poll
 
 EVERY_S = 0.01
@@ -50,7 +50,7 @@ class Watch(Poll):
 
     def still_running(self) -> int:
         """Queries of requests that run for more than a second now. Blocks; raises when PostgreSQL does not answer."""
-        connection = target.connect(self._url)
+        connection = database.connect(self._url)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(STILL_SQL, [self._name])
@@ -61,7 +61,7 @@ class Watch(Poll):
 
     def connections(self) -> int:
         """How many there are now."""
-        connection = target.connect(self._url)
+        connection = database.connect(self._url)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(LOOK_SQL, [self._name])
@@ -84,11 +84,11 @@ class Watch(Poll):
         """The connections by worker as PostgreSQL counts them."""
         try:
             if self._connection is None:
-                self._connection = target.connect(self._url)
+                self._connection = database.connect(self._url)
             with self._connection.cursor() as cursor:
                 cursor.execute(LOOK_SQL, [self._name])
                 rows: list[tuple[str, int, int]] = cursor.fetchall()
-        except (psycopg2.Error, target.DatabaseDown):
+        except (psycopg2.Error, database.DatabaseDown):
             self._close()
             return {}
         if self.with_logins:

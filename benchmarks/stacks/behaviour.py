@@ -16,10 +16,12 @@ import psutil
 
 from benchmarks.stacks.clients import Outcome, clients, wait
 from benchmarks.stacks.database import sql
+from benchmarks.sweeps import APPLICATION, site_on
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.observe import Connections, Poll
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.target import TrialError
 from pooldemo.sweep.stacks.stack import ROOT
 
 SLOTS = 4
@@ -89,7 +91,7 @@ class Subject:
         self.seen = Behaviour(name)
         self._url = database_url
         self._stack = stacks.get(name)
-        self._server = Server(self._stack, SLOTS, 1, CROWD, database_url, Ledger(folder))
+        self._server = Server(self._stack, SLOTS, 1, CROWD, site_on(database_url), Ledger(folder))
         self._port = self._server.port
         try:
             self._server.wait_ready()
@@ -105,7 +107,7 @@ class Subject:
         try:
             with Poll(seen.look, 0.005), clients(self._port, CROWD) as crowd:
                 self.seen.cold = count(crowd.ask("/slow/?ms=200"))
-            self.seen.cold_peak = seen.peak
+            self.seen.cold_peak = seen.peak or 0
         finally:
             seen.close()
 
@@ -142,7 +144,8 @@ class Subject:
     def zone(self) -> None:
         """Asked inside the application's own environment, by a process of its own."""
         env = psutil.Process(next(iter(self._server.cpu_s()))).environ()
-        command = [self._stack.python, "-m", "benchmarks.stacks.zone", self._stack.command[-1].split(":")[0]]
+        application = self._stack.command[-1].format(application=APPLICATION)
+        command = [self._stack.python, "-m", "benchmarks.stacks.zone", application.split(":")[0]]
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"{self._stack.name}: {done.stderr}")

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sweeps import site_on
 from pooldemo.demo.burst import fire, waves
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.process import Ledger
@@ -25,7 +26,7 @@ def run(database_url: str, folder: Path) -> list[dict[str, Any]]:
         servers = []
         for number, (name, _) in enumerate(BURSTS):
             ledger = Ledger(folder / str(number))
-            servers.append(stop.enter_context(Server(stacks.get(name), SLOTS, 1, 30, database_url, ledger)))
+            servers.append(stop.enter_context(Server(stacks.get(name), SLOTS, 1, 30, site_on(database_url), ledger)))
         for server in servers:
             server.wait_ready()
         with ThreadPoolExecutor(len(servers)) as threads:

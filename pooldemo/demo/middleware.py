@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from pooldemo.admin import live
-from pooldemo.demo.views import DIRECT, readiness, unavailable_answer
+from pooldemo.demo.views import DIRECT
+from pooldemo.monitor.views import readiness, unavailable_answer
 from pooldemo.postgresql.unavailable import unavailable
 
 LIVE = ("pooldemo_live", "pooldemo_live_state")  # answer without the database whoever has a pass

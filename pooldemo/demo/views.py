@@ -1,6 +1,5 @@
-"""The site's answers but for the admin: the workloads, the pool's state, health, and a first page."""
+"""The site's own answers: the workloads, and a first page. What is about its pools is in `monitor/views.py`."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +13,12 @@ from django.shortcuts import render
 from django.utils.safestring import mark_safe
 
 from pooldemo.demo import front
-from pooldemo.monitor import metrics, snapshots
-from pooldemo.monitor.readiness import Readiness
-from pooldemo.postgresql.unavailable import Unavailable, unavailable
+from pooldemo.monitor import views
+from pooldemo.monitor.views import json_answer, unavailable_answer
+from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.sweep.workloads import WORKLOADS, BadParameter, Workload
 
 View = Callable[[HttpRequest], HttpResponse]
-
-readiness = Readiness()
 
 
 class TimedSession:
@@ -100,31 +97,6 @@ def workload_view(workload: Workload) -> View:
     return view
 
 
-def pool_view(request: HttpRequest) -> HttpResponse:
-    """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}}; snapshots.py has them. Takes no slot."""
-    request.get_host()  # refuses names of other sites: the holders' statements are not for a page that rebinds its name
-    workers = snapshots.collect()
-    return json_answer({"workers": workers, "sum": snapshots.total(workers)})
-
-
-def metrics_view(_request: HttpRequest) -> HttpResponse:
-    """The same for Prometheus. Takes no slot."""
-    return HttpResponse(metrics.exposition(snapshots.collect()), content_type=metrics.CONTENT_TYPE)
-
-
-def healthz(_request: HttpRequest) -> HttpResponse:
-    """This worker answers. Asks nothing of the database: a restart of the worker would not mend that."""
-    return HttpResponse("ok\n", content_type="text/plain")
-
-
-def readyz(_request: HttpRequest) -> HttpResponse:
-    """PostgreSQL answers too, on a connection past the pool; 503 with the reason if not. Blocks two seconds at most."""
-    trouble = readiness.trouble()
-    if trouble:
-        return unavailable_answer(Unavailable("DatabaseDown", trouble, 5))
-    return HttpResponse("ready\n", content_type="text/plain")
-
-
 def robots(_request: HttpRequest) -> HttpResponse:
     """No robot has anything to do here."""
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
@@ -137,25 +109,12 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "pooldemo/index.html", context)
 
 
-def unavailable_answer(reason: Unavailable, **more: Any) -> HttpResponse:
-    """503: {"error": a stable kind, "message", "retry_after_s", "pool": this worker's numbers, if it has a pool}."""
-    answer = {"error": reason.kind, "message": reason.message, "retry_after_s": reason.retry_after_s, **more}
-    get_stats = getattr(getattr(connections[DEFAULT_DB_ALIAS], "pool", None), "get_stats", None)
-    if get_stats is not None:
-        answer["pool"] = get_stats()
-    return json_answer(answer, status=503, headers={"Retry-After": str(reason.retry_after_s)})
-
-
-def json_answer(content: dict[str, Any], **response: Any) -> HttpResponse:
-    return HttpResponse(json.dumps(content), content_type="application/json", **response)
-
-
 # Answered before the site's middleware (middleware.py): none of them has a user, a session or a message.
 DIRECT: dict[str, View] = {
     **{f"/{workload.name}/": workload_view(workload) for workload in WORKLOADS.values()},
-    "/pool/": pool_view,
-    "/metrics": metrics_view,
-    "/healthz": healthz,
-    "/readyz": readyz,
+    "/pool/": views.pool,
+    "/metrics": views.metrics,
+    "/healthz": views.healthz,
+    "/readyz": views.readyz,
     "/robots.txt": robots,
 }

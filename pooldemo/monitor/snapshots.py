@@ -5,8 +5,11 @@ the pool is exhausted and when the database is down. Files, because they need no
 `age_s` then grows) and are gone with their folder, which `gunicorn.conf.py` makes and removes.
 """
 
+import contextlib
 import json
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,10 +20,12 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from pooldemo.monitor.last_minute import Counts, Recent
-from pooldemo.pool import Pool
+from pooldemo.pool import OptionError, Pool
 from pooldemo.postgresql import pools
 
 FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
+FOLDER = "pooldemo-snapshots-"  # and the master's process id: its name where nobody made one; as in gunicorn.conf.py
+SIZE = "max_conns"  # the file in it that says how many slots the pools are to have, where somebody resized them
 INTERVAL_S = 1.0
 HOLDERS = 20  # the longest ones of a pool; a list of all would grow with MAX_CONNS
 
@@ -73,6 +78,51 @@ def publish(folder: Path) -> None:
         _recent.setdefault(pool.name, Recent()).note(time.time(), _counts(pool))
 
 
+def share() -> None:
+    """Begin to publish in a worker of gunicorn's, whatever its gunicorn.conf.py says; elsewhere do nothing.
+
+    Workers of one master meet in the folder that FOLDER_VARIABLE names, or in one that is named after the master.
+    """
+    if not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn"):
+        return
+    if FOLDER_VARIABLE not in os.environ:
+        _remove_strays()
+        folder = Path(tempfile.gettempdir()) / f"{FOLDER}{os.getppid()}-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            folder.mkdir(mode=0o700)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # somebody else wants to read our statements
+            return
+        os.environ[FOLDER_VARIABLE] = str(folder)
+    start_publishing(Path(os.environ[FOLDER_VARIABLE]))
+
+
+def _remove_strays() -> None:
+    """Folders of ours whose master is no more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        pid = folder.name.removeprefix(FOLDER).split("-")[0]
+        with contextlib.suppress(OSError):  # another worker cleans up as well
+            if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not _lives(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def want_size(size: int) -> None:
+    """Let the default database's pool have `size` slots: here at once, in the other workers when they next publish.
+
+    Raises OptionError when it cannot have so few.
+    """
+    _resize(size)
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        part = Path(folder) / f"{os.getpid()}.size"
+        part.write_text(str(size))
+        part.replace(Path(folder) / SIZE)
+
+
+def _resize(size: int) -> None:
+    for pool in pools():
+        if pool.name == DEFAULT_DB_ALIAS and pool.get_stats()["pool_max"] != size:
+            pool.resize(size)
+
+
 def start_publishing(folder: Path) -> threading.Thread:
     """Write a snapshot every second until the process or the folder ends, in a thread (a greenlet under gevent)."""
 
@@ -80,6 +130,9 @@ def start_publishing(folder: Path) -> threading.Thread:
         while folder.is_dir():
             try:
                 publish(folder)
+                if (wanted := folder / SIZE).exists():
+                    with contextlib.suppress(OptionError):  # whoever asked has been told, by one of us
+                        _resize(int(wanted.read_text()))
             except FileNotFoundError:  # the folder went meanwhile
                 return
             time.sleep(INTERVAL_S)

@@ -11,6 +11,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from . import leftovers  # registers its own
 from .budget import Unknown, read_budget
 
 
@@ -25,6 +26,9 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
     for wrapper in ours():
         settings, where = wrapper.settings_dict, f"DATABASES[{wrapper.alias!r}]"
+        if isinstance(pool := settings["OPTIONS"].get("pool"), dict):
+            found.append(leftovers.pool_of_django(where, pool))
+            continue
         try:
             wrapper.pool_options  # noqa: B018  reading them is the check
             if settings["OPTIONS"].get("pool") is False and (given := sorted(filter(str.isupper, settings["OPTIONS"]))):

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
 WITH_MS = ("slow", "cpu", "lock", "hold", "think")  # a query of a given length
+OWN = ("urls", "locustfile")  # what a project's own load is called where a workload's name would stand
 FORMAT = "pooldemo-sweep/2"  # of the document; one without is older
 SHAPES = ("knee", "rising", "flat", "invalid")
 STATES = ("met", "missed", "undecided")
@@ -40,6 +41,8 @@ class Plan:
 
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
+    `urls` are asked for in turn in place of a workload, or `locustfile` says what users do. `wsgi` is what gunicorn
+    serves, where that is not what the project's settings say. `host` is the address of a site that runs already.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
     transaction, `think` outside of any. `blocks` are the sizes of each repeat where not every repeat has them all:
     sizes that were added later are measured in repeats of their own, with a neighbour that links them to the rest.
@@ -63,17 +66,26 @@ class Plan:
     adaptive: bool = False
     margin: float = MARGIN
     blocks: tuple[tuple[int, ...], ...] = ()
+    urls: tuple[str, ...] = ()
+    locustfile: str = ""
+    wsgi: str = ""
+    host: str = ""
 
     @property
     def repeated(self) -> tuple[tuple[int, ...], ...]:
         """The sizes of each repeat."""
         return self.blocks or (self.sizes,) * self.repeats
 
+    @property
+    def asked(self) -> str:
+        """What its users ask for, in a word or two."""
+        return ", ".join(self.urls) or self.locustfile.rpartition("/")[2] or self.workload
+
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """The plan that `asdict` was taken of; keys that are no field (`id`, `conditions`) are left out."""
         known = _known(cls, row)
-        known |= {name: tuple(row[name]) for name in ("stacks", "sizes") if name in row}
+        known |= {name: tuple(row[name]) for name in ("stacks", "sizes", "urls") if name in row}
         known["blocks"] = tuple(map(tuple, row.get("blocks") or ()))
         known["slo"] = tuple(Limit(**limit) for limit in row.get("slo") or ())
         return cls(**known)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import chain
 
-from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, TrialPlan
+from pooldemo.sweep.facts import OWN, WORKLOADS, Conditions, Plan, TrialPlan
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
@@ -100,7 +100,7 @@ def check(plan: Plan) -> None:
         if not low <= given <= high:
             raise PlanError(f"--{option} {given:g} is out of range: {low:g} to {high:g}{unit} are accepted")
     check_margin(plan.margin)
-    if plan.workload not in WORKLOADS:
+    if plan.workload not in (*WORKLOADS, *OWN):
         raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(WORKLOADS)}")
     if plan.users < plan.processes:
         raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")

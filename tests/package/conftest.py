@@ -72,13 +72,17 @@ class Project:
     folder: Path
     dsn: dict[str, str]
 
-    def run(self, *arguments: str, fails: bool = False) -> str:
-        """What `python ARGUMENTS` says in its folder."""
-        env = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error::ResourceWarning"}
-        command = [str(self.python), *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120)
+    def run(self, *arguments: str, fails: bool = False, **variables: str) -> str:
+        """What `python ARGUMENTS` says in its folder; `variables` are added to its environment."""
+        done = self.type(*arguments, **variables)
         assert bool(done.returncode) is fails, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def type(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """The same, however it ends."""
+        env = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error::ResourceWarning", **variables}
+        command = [str(self.python), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=240)
 
     def set(self, lines: str) -> None:
         """Add `lines` to its settings."""
@@ -117,6 +121,7 @@ class Thing(models.Model):
     name = models.CharField(max_length=20)
 """
 VIEWS = """
+from django.contrib.auth.decorators import login_required
 from django.db import connection
 from django.http import HttpResponse
 from things.models import Thing
@@ -126,6 +131,11 @@ def index(request):
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.2)")
     return HttpResponse(f"{Thing.objects.count()} {connection.pool.get_stats()['pool_max']}")
+
+
+@login_required
+def account(request):
+    return index(request)
 """
 TESTS = """
 from django.db import transaction
@@ -168,7 +178,8 @@ def template() -> Path:
     (folder / "things" / "models.py").write_text(MODELS)
     (folder / "things" / "views.py").write_text(VIEWS)
     (folder / "things" / "tests.py").write_text(TESTS)
-    urls = "from django.urls import path\nfrom things.views import index\n\nurlpatterns = [path('', index)]\n"
+    urls = "from django.urls import path\nfrom things.views import account, index\n\n"
+    urls += "urlpatterns = [path('', index), path('account/', account)]\n"
     (folder / "theirs" / "urls.py").write_text(urls)
     with (folder / "theirs" / "settings.py").open("a") as settings:
         settings.write('\nINSTALLED_APPS += ["things"]\n')

@@ -1,5 +1,6 @@
 """What `pip install` brings: the package and Django, each extra what it is for, and a stranger's project that works."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from psycopg2.extensions import make_dsn
 from served import ROOT
 
 from .conftest import Project, make_project
@@ -109,6 +111,9 @@ def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on
     project.set('INSTALLED_APPS += ["pooldemo"]')
     assert "no issues" in project.run("manage.py", "check")
     project.run("manage.py", "migrate", "--verbosity", "0")
+    with closing(psycopg2.connect(make_dsn(**project.dsn))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pooldemo_row")
+        assert cursor.fetchone() == (0,), "rows for workloads that it does not serve"
     assert "Ran 2 tests" in project.run("manage.py", "test", "things")
 
 
@@ -118,3 +123,56 @@ def test_a_project_sees_and_lists_its_sweeps_with_all_extras(project_on: Make) -
     project.run("manage.py", "migrate", "--verbosity", "0")
     assert "no sweep is kept yet" in project.run("manage.py", "sweep", "--list")
     assert "Ran 2 tests" in project.run("manage.py", "test", "things")
+    sweeps_its_own_pages(project)
+
+
+def sweeps_its_own_pages(project: Project) -> None:
+    """As they are, at sizes that its settings do not name, by two workers that know nothing of this checkout; then
+    while they run already, by a locustfile of its own."""
+    urls = project.folder / "theirs" / "urls.py"
+    more = "from django.urls import include\nurlpatterns += [path('live/', include('pooldemo.urls'))]\n"
+    urls.write_text(f"{urls.read_text()}{more}")
+    superuser = ("createsuperuser", "--noinput", "--username", "alice", "--email", "alice@example.com")
+    project.run("manage.py", *superuser, DJANGO_SUPERUSER_PASSWORD="x")
+    small = ("--users", "6", "--duration", "1", "--warmup", "0", "--repeats", "1")
+    pages = ("--url", "/", "--url", "/account/", "--login", "alice", "--workers", "2", "--sizes", "1,3")
+    done = project.type("manage.py", "sweep", *pages, *small, "--json", "sweep.json")
+    assert done.returncode == 3, done.stdout + done.stderr  # of one repeat nobody can tell, and so it says
+    document = json.loads((project.folder / "sweep.json").read_text())
+    assert {(each["size"], each["failures"]) for each in document["trials"]} == {(1, 0), (3, 0)}, done.stdout
+    assert all(1 <= each["peak_connections"] <= 2 * each["size"] for each in document["trials"])
+    assert all(each["hold_mean_ms"] >= 200 for each in document["trials"]), "its pools were asked"
+    assert document["verdicts"][0]["because"] in done.stdout
+    (project.folder / "theirs.py").write_text(LOCUSTFILE)
+    with project.served("-k", "gevent") as port:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert answer.read() == b"0 2", "two slots, as its settings say"
+        own = ("--host", f"http://127.0.0.1:{port}", "--locustfile", "theirs.py", "--sizes", "3", "--json", "own.json")
+        said = project.type("manage.py", "sweep", *own, *small)
+        (trial,) = json.loads((project.folder / "own.json").read_text())["trials"]
+        assert trial["rps"] > 0, said.stdout + said.stderr
+        assert trial["peak_connections"] is None, "its connections have no name of their own"
+        assert trial["hold_mean_ms"] >= 200
+        assert set(trial["failures_by_message"]) == {"404 Not Found at /nowhere/"}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert answer.read() == b"0 2", "as before the sweep"
+
+
+LOCUSTFILE = """
+from locust import HttpUser, LoadTestShape, task
+
+
+class Shopper(HttpUser):
+    @task(3)
+    def index(self):
+        self.client.get("/")
+
+    @task
+    def nowhere(self):
+        self.client.get("/nowhere/")
+
+
+class Shape(LoadTestShape):  # a trial has users of its own
+    def tick(self):
+        return None
+"""

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from served import PATIENCE_S, until
+from served import PATIENCE_S, site_on, until
 
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.observe import get
@@ -59,7 +59,7 @@ class Running:
         started_s = time.monotonic()
 
         def ask(_: int) -> Answer:
-            status, body = get(self.server.port, path, timeout_s=PATIENCE_S)
+            status, body = get(self.server.url, path, timeout_s=PATIENCE_S)
             return Answer(status, body.decode(), time.monotonic() - started_s)
 
         with ThreadPoolExecutor(number) as threads:
@@ -116,7 +116,7 @@ class Fleet:
             number = len(self._servers)
             ledger = Ledger(self._folder / str(number))  # one each: they are stopped by several threads
             name = f"test-{os.getpid()}-{stack}-{number}"
-            server = Server(found, size, workers, 64, self._database_url, ledger, name)
+            server = Server(found, size, workers, 64, site_on(self._database_url), ledger, name)
             self._servers[key] = Running(server, size * workers, self._database_url)
         return self._servers[key]
 

@@ -11,7 +11,7 @@ import pytest
 from django.core.checks import CheckMessage
 from django.db import connections
 
-from pooldemo.postgresql import budget, checks
+from pooldemo.postgresql import budget, checks, leftovers
 from pooldemo.postgresql.budget import Budget, Unknown, read_budget
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,7 @@ def test_it_has_nothing_to_say_about_this_site() -> None:
         ({"ATOMIC_REQUESTS": True}, "pooldemo.W001"),
         ({"OPTIONS": {"MAX_CONNS": "abc"}}, "pooldemo.E001"),
         ({"OPTIONS": {"pool": False}}, "pooldemo.W003"),
+        ({"OPTIONS": {"pool": {"max_size": 8}}}, "pooldemo.E001"),
     ],
 )
 def test_it_finds_what_a_pool_cannot_live_with(
@@ -59,6 +60,47 @@ def test_it_finds_what_a_pool_cannot_live_with(
     assert message.id == identity
     assert message.hint
     assert next(iter(changes.get("OPTIONS", changes))) in message.msg
+
+
+def test_it_turns_the_options_of_djangos_own_pool_into_ours(settings_of_default: Callable[..., None]) -> None:
+    settings_of_default(OPTIONS={"pool": {"max_size": 8, "timeout": 5, "num_workers": 2}})
+    [error] = checks.check_pools()
+    where = "DATABASES['default']['OPTIONS']"
+    assert error.hint == f"del {where}['pool']; {where} |= {{'MAX_CONNS': 8, 'POOL_TIMEOUT': 5}}"
+
+
+def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leftovers.check_gunicorn() == []
+    Path("gunicorn.conf.py").write_text(
+        "preload_app = True\n# psycogreen was here\ndef post_fork(server, worker):\n"
+        "    from psycogreen.gevent import patch_psycopg\n    patch_psycopg()\n"
+    )
+    found = [(each.id, each.msg.split(": ")[0], each.hint) for each in leftovers.check_gunicorn()]
+    assert found == [
+        ("pooldemo.W004", "gunicorn.conf.py:1", "preload_app = False"),
+        ("pooldemo.I001", "gunicorn.conf.py:4", "delete `from psycogreen.gevent import patch_psycopg`"),
+        ("pooldemo.I001", "gunicorn.conf.py:5", "delete `patch_psycopg()`"),
+    ]
+    Path("gunicorn.conf.py").unlink()
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--timeout 9 --preload")
+    [warning] = leftovers.check_gunicorn()
+    assert (warning.id, warning.hint) == ("pooldemo.W004", "leave out --preload")
+
+
+@pytest.mark.django_db
+def test_it_says_that_rows_may_be_of_another_time_zone(
+    settings_of_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This project's is UTC, and a server's may be anything: so the other way round."""
+    monkeypatch.setattr(type(connections["default"]), "timezone_name", "Asia/Kathmandu")
+    assert leftovers.check_time_zone(databases=None) == [], "it asks the database only when told to"
+    [info] = leftovers.check_time_zone(databases=["default"])
+    assert (info.id, "this project's Asia/Kathmandu" in info.msg) == ("pooldemo.I002", True)
+    monkeypatch.setattr(leftovers, "find_spec", lambda name: None)
+    assert leftovers.check_time_zone(databases=["default"]) == []
 
 
 def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch: pytest.MonkeyPatch) -> None:

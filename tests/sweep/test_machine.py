@@ -5,9 +5,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from pooldemo.sweep.measure.database import libpq_url
 from pooldemo.sweep.measure.machine import Quota, quota
 from pooldemo.sweep.measure.observe import Connections
-from pooldemo.sweep.measure.target import libpq_url
 
 STAT = "usage_usec 9\nnr_periods 200\nnr_throttled 150\nthrottled_usec 7\n"
 

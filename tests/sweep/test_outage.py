@@ -21,7 +21,7 @@ from served import ROOT, until
 from pooldemo import keeping, models, records
 from pooldemo.embedded import EmbeddedPostgres
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
-from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure import database
 from pooldemo.sweep.measure.process import clean_up
 
 PLAN = ["--ms", "20", "--users", "2", "--duration", "1", "--warmup", "0", "--repeats", "1"]
@@ -62,7 +62,7 @@ def children(sweep: "subprocess.Popen[bytes]") -> list[int]:
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
-    with closing(target.connect(url)) as asked, asked.cursor() as cursor:
+    with closing(database.connect(url)) as asked, asked.cursor() as cursor:
         cursor.execute(query)
         return cursor.fetchall()
 

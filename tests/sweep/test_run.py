@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from served import site_on
 
-from pooldemo.management.commands import sweep as command
+from pooldemo.management import site as sites
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
@@ -20,6 +21,7 @@ from pooldemo.sweep.stacks.stack import Stack
 
 Maker = Callable[..., Run]
 
+SITE = site_on("postgres://nowhere/site")
 PLAN = Plan(sizes=(1, 2, 4), repeats=3, users=64, ms=50)
 
 
@@ -36,7 +38,7 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Maker:
             return replace(result, rps=answer, requests=int(answer), window_s=1.0, per_second=(int(answer),))
 
         monkeypatch.setattr("pooldemo.sweep.measure.trial.run", fake)
-        bench = Bench("postgres://nowhere/site", tmp_path, Ledger(tmp_path))
+        bench = Bench(SITE, Ledger(tmp_path))
         return Run(plan, Conditions(max_connections=100), bench, **options)
 
     return make
@@ -82,12 +84,11 @@ def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monk
     lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
     known = {"lacking": lacking, "pooldemo": replace(lacking, name="pooldemo", programs=())}
     monkeypatch.setattr("pooldemo.sweep.stacks.get", known.__getitem__)
-    stream = io.StringIO()
-    terminal = Terminal(stream)
-    assert command.available(replace(PLAN, stacks=("lacking", "pooldemo")), terminal).stacks == ("pooldemo",)
-    assert "left out: lacking needs the program no-such-program: install it" in stream.getvalue()
+    plan, left_out = sites.available(replace(PLAN, stacks=("lacking", "pooldemo")), SITE)
+    assert plan.stacks == ("pooldemo",)
+    assert left_out == ["lacking needs the program no-such-program: install it"]
     with pytest.raises(ValueError, match="no-such-program: install it"):
-        command.available(replace(PLAN, stacks=("lacking",)), terminal)
+        sites.available(replace(PLAN, stacks=("lacking",)), SITE)
 
 
 def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.Monke
     )
     plan = replace(PLAN, stacks=("ok", "lacking"))
     with pytest.raises(ValueError, match="--resume 7 needs every stack of that sweep: lacking .*: install it"):
-        command.available(plan, Terminal(io.StringIO()), resumed=7)
+        sites.available(plan, SITE, resumed=7)
 
 
 def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:

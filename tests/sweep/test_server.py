@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from psycopg2.extensions import parse_dsn
-from served import until
+from served import site_on, until
 
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import load, observe
+from pooldemo.sweep.measure.database import libpq_url, server_url
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.measure.server import Server, TrialError
-from pooldemo.sweep.measure.target import libpq_url, server_url
+from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.target import Page, TrialError
 from pooldemo.sweep.stacks.stack import Helper, Stack
 
 URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL_TIMEOUT=2&sslmode=disable"
@@ -70,7 +71,7 @@ def stack(log: Path, tmp_path: Path) -> Stack:
 
 
 def start(stack: Stack, ledger: Ledger) -> Server:
-    return Server(stack, 8, 2, 64, URL, ledger)
+    return Server(stack, 8, 2, 64, site_on(URL), ledger)
 
 
 def test_it_starts_the_server_with_its_size_and_without_what_belongs_to_another(
@@ -89,8 +90,8 @@ def test_it_starts_the_server_with_its_size_and_without_what_belongs_to_another(
 def test_it_reads_how_long_slots_were_held(stack: Stack, ledger: Ledger) -> None:
     with start(stack, ledger) as server:
         server.wait_ready()
-        assert observe.pool_holds(server.port, "/pool/") == observe.Holds(3, 0.3)
-        assert observe.pool_holds(server.port, None) is None
+        assert observe.pool_holds(server.url, Page("/pool/")) == observe.Holds(3, 0.3)
+        assert observe.pool_holds(server.url, None) is None
 
 
 def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledger: Ledger) -> None:
@@ -143,7 +144,7 @@ def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: P
     )
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text("import pathlib; pathlib.Path('went').touch(); import signal; signal.pause()\n")
-    with load.Load(Plan(), 1, locustfile, tmp_path, ledger) as held:
+    with load.Load(Plan(), "http://127.0.0.1:1", tmp_path, ledger, locustfile=locustfile) as held:
         until(lambda: "gate" in held.said)
         assert not (tmp_path / "went").exists()
         held.go()
@@ -152,7 +153,7 @@ def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: P
 
 def test_it_tells_locust_the_whole_load() -> None:
     plan = Plan(workload="hold", ms=20, think_ms=30, users=40, rate=100, processes=2)
-    line = load.command(plan, 8001, Path("t.json"), Path("locustfile.py"))
+    line = load.command(plan, "http://127.0.0.1:8001", Path("t.json"), Path("locustfile.py"))
     options = dict(itertools.pairwise(line))
     assert options["--host"] == "http://127.0.0.1:8001"
     assert (options["--users"], options["--spawn-rate"], options["--processes"]) == ("40", "40", "2")

@@ -19,7 +19,7 @@ from pooldemo import records
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult
-from pooldemo.sweep.measure import target
+from pooldemo.sweep.measure import database
 
 RUN_FOLDER = ROOT / ".local" / "run"
 PLAN = ["--stack", "pooldemo", "--ms", "50", "--users", "8", "--duration", "1", "--repeats", "1"]
@@ -67,7 +67,7 @@ class Typed:
 @pytest.fixture
 def rows(database_url: str) -> Iterator[Any]:
     """Ask the test database: a query gives its rows. Sweeps are gone afterwards."""
-    connection = target.connect(database_url)
+    connection = database.connect(database_url)
     cursor = connection.cursor()
 
     def ask(query: str) -> list[tuple]:
@@ -214,7 +214,7 @@ def test_it_leaves_a_sweep_that_is_done_as_it_was_when_it_is_resumed(
     verdicts = judge(plan, records.result(row).trials, then)
     records.end(row, "done", verdicts)
     ended_at = records.get(row.pk).ended_at
-    monkeypatch.setattr(target, "conditions", lambda *_: pytest.fail("it asks for today's conditions"))
+    monkeypatch.setattr(database, "conditions", lambda *_: pytest.fail("it asks for today's conditions"))
     path = tmp_path / "sweep.json"
     call_command("sweep", "--resume", str(row.pk), "--json", str(path))
     now = records.get(row.pk)
@@ -238,7 +238,7 @@ def test_it_says_in_a_sentence_that_its_folder_cannot_be_written(monkeypatch: py
 
 @pytest.mark.django_db
 def test_it_lets_one_sweep_at_a_time_run_on_a_database(database_url: str, tmp_path: Path) -> None:
-    other = target.connect(database_url)
+    other = database.connect(database_url)
     other.cursor().execute("SELECT pg_advisory_lock(%s)", [records.SWEEP_LOCK])
     path = tmp_path / "sweep.json"
     with pytest.raises(CommandError, match="another sweep is running") as refusal:

@@ -9,14 +9,16 @@ from argparse import ArgumentParser
 from contextlib import ExitStack
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from pooldemo.demo.burst import Arrival, fire, waves
+from pooldemo.management.site import site
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
+from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import process
-from pooldemo.sweep.measure.server import Server, TrialError
+from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.target import TrialError
 from pooldemo.sweep.stacks.stack import ROOT
 
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -66,7 +68,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"stopped what was left running: {stray}")
             ledger = process.Ledger(RUN_FOLDER)
             stop.callback(ledger.close)
-            server = stop.enter_context(Server(stack, size, 1, count, settings.DATABASE_URL, ledger))
+            server = stop.enter_context(Server(stack, size, 1, count, site(Plan()), ledger))
             server.wait_ready()
             url = f"http://127.0.0.1:{server.port}"
             self.stdout.write(f"{count} requests of {ms:g} ms at once to {name} with MAX_CONNS={size}")

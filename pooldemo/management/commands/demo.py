@@ -23,7 +23,7 @@ from rich.text import Text
 from pooldemo import models, records
 from pooldemo.postgresql import pools
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.measure.target import cpus
+from pooldemo.sweep.measure.database import cpus
 from pooldemo.sweep.stacks.stack import ROOT
 
 ADDRESS = "http://127.0.0.1:8000"  # where `make run` serves

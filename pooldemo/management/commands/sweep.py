@@ -5,32 +5,31 @@ arguments, or nothing that could be started or written; 3 an invalid measurement
 interrupted, with what was measured saved. Of several stacks the first one named decides.
 """
 
-import contextlib
-import signal
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import IO, Any, cast
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import keeping, models, records
+from pooldemo.management import site as sites
+from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
-from pooldemo.sweep.measure import adaptive, process, target
-from pooldemo.sweep.measure.load import LOCUSTFILE
+from pooldemo.sweep.measure import adaptive, database, process
 from pooldemo.sweep.measure.run import Run
-from pooldemo.sweep.measure.trial import Bench
+from pooldemo.sweep.measure.running import restored
+from pooldemo.sweep.measure.target import TrialError
+from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
@@ -90,6 +89,7 @@ class Command(BaseCommand):
             type=float,
             help=f"percent that a size may carry less than the best (default {DEFAULT.margin:g})",
         )
+        sites.add_options(parser.add_argument_group("a project of your own"))
         out = add_reports(parser)
         out.add_argument("--dry-run", action="store_true", help="say what would be run, and for how long")
 
@@ -97,11 +97,13 @@ class Command(BaseCommand):
         to_stdout = any(options[name] == "-" for name in REPORTS)
         terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
         try:
-            with interruption(terminal) as signals:
+            with interruption(terminal.say) as signals:
                 code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
         except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
-        except (records.Busy, target.DatabaseDown) as error:
+        except (records.Busy, database.DatabaseDown) as error:
+            raise CommandError(str(error), returncode=REFUSED) from error
+        except (sites.Unfit, TrialError) as error:  # of the try before the first trial
             raise CommandError(str(error), returncode=REFUSED) from error
         except OSError as error:
             raise CommandError(cannot(error), returncode=REFUSED) from error
@@ -140,8 +142,11 @@ class Command(BaseCommand):
                 raise ValueError(f"--until-sure {options['until_sure']:g} is out of range: minutes, up to 1440")
             if over(plan, done, options) and not options["dry_run"]:
                 return finish(terminal, judged(done), reports)
-            plan = available(plan, terminal, options["resume"])
-            now = target.conditions(settings.DATABASE_URL, ROOT, " ".join(GUNICORN))
+            site = sites.site(plan)
+            plan, left_out = sites.available(plan, site, options["resume"])
+            for text in left_out:
+                terminal.say(f"left out: {text}", "yellow")
+            now = database.conditions(site.database_url, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
@@ -157,7 +162,15 @@ class Command(BaseCommand):
                 plan, done = self._plan(row, options)
                 if over(plan, done, options):
                     return finish(terminal, judged(done), reports)
-            return self._run(terminal, signals, turn, row, plan, now, done, reports, options["until_sure"])
+            with process.Ledger(RUN_FOLDER) as ledger, sites.admitted(options) as headers:
+                bench = Bench(site, ledger, headers)
+                with restored(plan.host, site.pool) if plan.host else nullcontext():
+                    if (site.settings or plan.host) and not done.trials:
+                        terminal.say("trying what the users will ask for")
+                        try_out(plan, bench)
+                    return self._run(
+                        terminal, signals, turn, row, plan, now, done, reports, bench, options["until_sure"]
+                    )
 
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
@@ -182,6 +195,7 @@ class Command(BaseCommand):
         if given.get("workload") == "think":  # of a length at which what is done elsewhere takes the most of a request
             given = {"ms": WORK["think"].parameters["query_ms"], **given}
         plan = replace(DEFAULT, **given)
+        plan = sites.planned(plan, given, options["remote"])
         if plan.adaptive:
             plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
         return plan, SweepResult(plan, Conditions(), status=models.Sweep.Status.RUNNING)
@@ -196,6 +210,7 @@ class Command(BaseCommand):
         now: Conditions,
         done: SweepResult,
         reports: Reports,
+        bench: Bench,
         until_sure: float | None,
     ) -> int:
         conditions = now if row is None else done.conditions
@@ -206,9 +221,7 @@ class Command(BaseCommand):
             terminal.say(
                 "! this machine or checkout is not as it was when the sweep began: compare with care", "yellow"
             )
-        ledger = process.Ledger(RUN_FOLDER)
         began_s: dict[TrialPlan, float] = {}
-        bench = Bench(settings.DATABASE_URL, LOCUSTFILE, ledger)
 
         def announce(trial: TrialPlan, what: str, seconds: float) -> None:
             began_s.setdefault(trial, time.monotonic())
@@ -239,8 +252,6 @@ class Command(BaseCommand):
             terminal.say("stopped; the trials that had ended are saved")
         except (keeping.Gone, records.Busy) as error:
             terminal.say(f"! {error}", "red")
-        finally:
-            ledger.close()
         verdicts = run.verdicts()
         try:
             keeper.end(status, verdicts)
@@ -298,7 +309,7 @@ def look_back(terminal: Terminal) -> None:
 
 def plan_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given and are the plan's, by the names of its fields."""
-    names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s"}
+    names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s", "url": "urls"}
     known = {each.name for each in fields(Plan)}
     return {
         names.get(name, name): value
@@ -309,54 +320,8 @@ def plan_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def typed(name: str) -> str:
     """A field of the plan as its option is typed."""
-    return "--stack" if name == "stacks" else f"--{name.removesuffix('_s').replace('_', '-')}"
-
-
-@contextmanager
-def interruption(terminal: Terminal) -> Iterator[list[int]]:
-    """The signals to stop that came so far: the first one lets the trial end, the second raises KeyboardInterrupt."""
-    signals: list[int] = []
-
-    def take(number: int, _frame: object) -> None:
-        signals.append(number)
-        if len(signals) == 2:
-            raise KeyboardInterrupt
-        if len(signals) == 1:
-            with contextlib.suppress(RuntimeError):  # it came in the middle of another print
-                terminal.say("finishing this trial; once more to stop at once")
-
-    # SIGHUP: the terminal was closed. What nohup has made deaf stays so.
-    wanted = [
-        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, take) for number in wanted}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def available(plan: Plan, terminal: Terminal, resumed: int | None = None) -> Plan:
-    """The plan without the stacks that cannot run here, which it says.
-
-    Raises ValueError when none is left, and when the sweep `resumed` would lose one.
-    """
-    missing = {}
-    for name in plan.stacks:
-        stack = stacks.get(name)
-        if plan.workload not in stack.workloads:
-            missing[name] = f"{name} does not answer /{plan.workload}/: it can {', '.join(stack.workloads)}"
-        elif lacks := stack.missing():
-            missing[name] = lacks
-    left = tuple(name for name in plan.stacks if name not in missing)
-    if missing and resumed is not None:
-        raise ValueError(f"--resume {resumed} needs every stack of that sweep: {'; '.join(missing.values())}")
-    if not left:
-        raise ValueError("; ".join(missing.values()))
-    for text in missing.values():
-        terminal.say(f"left out: {text}", "yellow")
-    return replace(plan, stacks=left)
+    name = {"stacks": "stack", "urls": "url"}.get(name, name.removesuffix("_s"))
+    return f"--{name.replace('_', '-')}"
 
 
 def dry_run(terminal: Terminal, plan: Plan, left: list[TrialPlan]) -> None:

@@ -24,7 +24,7 @@ from pooldemo.sweep.facts import MARGIN, Plan, SizeResult, SweepResult, TrialRes
 METRICS = {"rps": 1, "p95_ms": -1}
 """What is compared, and the sign of better."""
 
-SAME = ("workload", "ms", "think_ms", "users", "workers", "rate")
+SAME = ("workload", "ms", "think_ms", "urls", "locustfile", "users", "workers", "rate")
 """What two plans must share, or their numbers mean different things."""
 
 NOISIER = 0.99

@@ -160,6 +160,8 @@ def rate_missed(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
 def unaccounted_users(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
+    if plan.locustfile:  # its users may pause as long as they like
+        return None
     if short_window(trial, plan):
         return None
     return (

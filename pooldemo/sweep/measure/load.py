@@ -1,5 +1,7 @@
 """The load: Locust, headless, in a process of its own, held at the gate until the server is ready.
 
+What its users ask for is one of our workloads, a project's own addresses (`--url`), or what its own locustfile says.
+
 The one file that knows Locust's command line. It never imports locust: that would monkey-patch this process.
 """
 
@@ -8,35 +10,41 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pooldemo.sweep.facts import WITH_MS, Plan
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
-from pooldemo.sweep.measure.server import TrialError, free_port
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.measure.server import free_port
+from pooldemo.sweep.measure.target import TrialError
 
 READY_S = 30.0
+THEIRS = "POOLDEMO_THEIR_LOAD"  # as in locustfile.py
 _INSTALLED = Path(__file__).with_name("locustfile.py")  # a wheel brings it; in a checkout it lies where Locust looks
-LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else ROOT / "locustfile.py"
+LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).resolve().parents[3] / "locustfile.py"
 STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
 
 
-def command(plan: Plan, port: int, timeline: Path, locustfile: Path) -> list[str]:
-    """Locust's command line for the load of `plan` against a loopback port."""
+def command(plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE) -> list[str]:
+    """Locust's command line for the load of `plan` against `url`."""
+    files = (gate.__file__, locustfile, *([plan.locustfile] if plan.locustfile else ()))
     options: dict[str, object] = {
-        "-f": f"{gate.__file__},{locustfile}",
-        "--host": f"http://127.0.0.1:{port}",
+        "-f": ",".join(map(str, files)),
+        "--host": url,
         "--users": plan.users,
         "--spawn-rate": plan.users,
         # It is stopped before; one that is forgotten stops itself.
         "--run-time": f"{int(plan.warmup_s + plan.duration_s) + 30}s",
-        "--workload": plan.workload,
         "--timeline": timeline,
         "--exit-code-on-error": 0,
         "--loglevel": "WARNING",
     }
+    if plan.urls:
+        options["--urls"] = json.dumps(plan.urls)
+    elif not plan.locustfile:
+        options["--workload"] = plan.workload
     if plan.workload in (*WITH_MS, "mix"):
         options["--ms"] = f"{plan.ms:g}"
     if plan.workload in ("hold", "think", "mix"):
@@ -64,13 +72,24 @@ def pace_ms(plan: Plan) -> float:
 class Load:
     """Locust for one trial: started at once, asking nothing until `go`. Leaving the block stops it."""
 
-    def __init__(self, plan: Plan, port: int, locustfile: Path, folder: Path, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        url: str,
+        folder: Path,
+        ledger: Ledger,
+        headers: Mapping[str, str] | None = None,
+        locustfile: Path = LOCUSTFILE,
+    ) -> None:
         self._timeline = folder / "timeline.json"
-        line = command(plan, port, self._timeline, locustfile)
+        line = command(plan, url, self._timeline, locustfile)
         env = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
-        self._child = Child(
-            "Locust", line, ledger, folder / "locust.log", env, locustfile.parent, stdin=subprocess.PIPE
-        )
+        if headers:
+            env["LOCUST_HEADERS"] = json.dumps(dict(headers))  # not on the command line, which everybody may read
+        if plan.locustfile:
+            env[THEIRS] = "1"
+        home = Path(plan.locustfile or locustfile).parent
+        self._child = Child("Locust", line, ledger, folder / "locust.log", env, home, stdin=subprocess.PIPE)
 
     @property
     def said(self) -> str:

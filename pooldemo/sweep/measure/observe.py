@@ -6,18 +6,21 @@ Looking is cheap and writes nothing: one count a twentieth of a second, one `/no
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import psutil
 
-from pooldemo.sweep.measure import machine, target
+from pooldemo.sweep.measure import database, machine
 from pooldemo.sweep.measure.machine import Quota
+from pooldemo.sweep.measure.target import Page
 
 POLL_S = 0.05
 PROBE_S = 0.5
@@ -58,20 +61,22 @@ class Connections:
     """How many connections of one application name PostgreSQL shows at most, and what they do, on a connection of its
     own.
 
-    Raises target.DatabaseDown when there is none to have.
+    Raises database.DatabaseDown when there is none to have.
     """
 
-    def __init__(self, database_url: str, application_name: str) -> None:
-        self._connection = target.connect(database_url)
+    def __init__(self, database_url: str, application_name: str | None) -> None:
+        self._connection = database.connect(database_url)
         self._cursor = self._connection.cursor()
         self._named = [application_name, f"{application_name}/"]
-        self.postmaster = target.postmaster(self._connection)
-        self.peak = 0
+        self.postmaster = database.postmaster(self._connection)
+        self.peak: int | None = None if application_name is None else 0
         self.waits: dict[str, float] = {}
         self._lock = threading.Lock()
         self._looks, self._doing = 0, Counter[str]()
 
     def look(self) -> None:
+        if self.peak is None:
+            return
         self._cursor.execute(DOING, self._named)
         doing = dict(self._cursor.fetchall())
         self.peak = max(self.peak, sum(doing.values()))
@@ -95,14 +100,17 @@ class Connections:
 class Probe:
     """The slowest answer of a page that needs no database: a blocked worker shows here when nothing else is asked."""
 
-    def __init__(self, port: int, path: str = "/nodb/") -> None:
-        self._port, self._path = port, path
-        self.max_ms = 0.0
+    def __init__(self, url: str, path: str | None) -> None:
+        """`path` None: there is no such page, and nothing is asked."""
+        self._url, self._path = url, path
+        self.max_ms: float | None = None
 
     def look(self) -> None:
+        if self._path is None:
+            return
         began_s = time.perf_counter()
-        get(self._port, self._path, timeout_s=30)
-        self.max_ms = max(self.max_ms, (time.perf_counter() - began_s) * 1000)
+        get(self._url, self._path, timeout_s=30)
+        self.max_ms = max(self.max_ms or 0.0, (time.perf_counter() - began_s) * 1000)
 
 
 @dataclass(frozen=True)
@@ -129,9 +137,12 @@ class Snapshot:
 
 
 def snapshot(
-    server_cpu_s: dict[int, float], postmaster: psutil.Process | None, port: int, pool_path: str | None
+    server_cpu_s: dict[int, float],
+    postmaster: psutil.Process | None,
+    url: str,
+    pool: Page | None,
 ) -> Snapshot:
-    """Look once at everything that counts up. Blocks for one request where there is a `pool_path`."""
+    """Look once at everything that counts up. Blocks for one request where there is a `pool`."""
     busy = psutil.cpu_times()
     steal_s = getattr(busy, "steal", 0.0)
     idle_s = busy.idle + getattr(busy, "iowait", 0.0) + steal_s
@@ -145,29 +156,55 @@ def snapshot(
         machine_cpu_s=all_s - idle_s,
         steal_cpu_s=steal_s,
         quota=machine.quota(),
-        holds=pool_holds(port, pool_path),
+        holds=pool_holds(url, pool),
     )
 
 
-def pool_holds(port: int, path: str | None) -> Holds | None:
+def pool_holds(url: str, page: Page | None) -> Holds | None:
     """How often and how long slots have been held so far, over all workers; None where `/pool/` does not tell."""
-    if path is None:
+    if page is None:
         return None
-    status, body = get(port, path, timeout_s=10)
-    if status != 200:
+    response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
+    if response.status != 200:
         return None
     histogram = json.loads(body)["sum"].get("histograms", {}).get("hold")
     return Holds(sum(histogram["counts"]), histogram["total_s"]) if histogram else Holds(0, 0.0)
 
 
-def get(port: int, path: str, timeout_s: float) -> tuple[int, bytes]:
+def pool_sizes(url: str, page: Page | None) -> list[int]:
+    """MAX_CONNS of each worker's pools, as far as they are open."""
+    if page is None:
+        return []
+    response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
+    if response.status != 200:
+        return []
+    pools = [pool for worker in json.loads(body)["workers"] for pool in worker["pools"].items()]
+    return [int(pool["stats"]["pool_max"]) for alias, pool in pools if alias == "default"]
+
+
+def get(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:
     """One request on a connection of its own: the status and the body. Raises OSError when there is no answer in
     time."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    response, body = ask(url, path, timeout_s)
+    return response.status, body
+
+
+def ask(
+    url: str, path: str, timeout_s: float, method: str = "GET", headers: Mapping[str, str] | None = None
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """The same with the answer's headers."""
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "", parts.port, timeout=timeout_s, context=ssl.create_default_context()
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request(method, parts.path + path, headers={"Connection": "close", **(headers or {})})
         response = connection.getresponse()
-        return response.status, response.read()
+        return response, response.read()
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
     finally:

@@ -65,6 +65,12 @@ class Ledger:
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _write(self) -> None:
         children = [[pid, started, name] for pid, (started, name) in self._children.items()]
         part = self.path.with_suffix(".part")

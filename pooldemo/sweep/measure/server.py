@@ -5,6 +5,7 @@ import getpass
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,22 +13,21 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pooldemo.sweep.measure import observe, target
+from pooldemo.sweep.measure import database, observe
 from pooldemo.sweep.measure.process import Child, Ledger
+from pooldemo.sweep.measure.target import Site, TrialError
 from pooldemo.sweep.stacks.stack import ROOT, Stack
 
 READY_S = 30.0
 ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
 NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "DEBUG")
-
-
-class TrialError(Exception):
-    """A trial could not be measured; the text says why and what its processes said last."""
+SETTINGS = "pooldemo.sweep.stacks.settings"
 
 
 class Server:
-    """One stack at one size, started at once; leaving the block stops it and its helpers.
+    """A target: one stack at one size, started at once; leaving the block stops it and its helpers. `told`: it logs
+    each error of a page, which Django mails to administrators otherwise.
 
     Raises TrialError when something that it needs does not start. Blocks only for the helpers.
     """
@@ -38,17 +38,23 @@ class Server:
         size: int,
         workers: int,
         users: int,
-        database_url: str,
+        site: Site,
         ledger: Ledger,
         name: str = "",
         port: int = 0,
+        told: bool = False,
     ) -> None:
-        self.stack, self.port = stack, port or free_port()
+        self.stack, self.port, self._site = stack, port or free_port(), site
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.pool = site.pool if stack.pool_path else None
+        self.probe_path = site.probe_path
         self.application_name = (name or f"sweep-{stack.name}-{size}-{os.getpid()}")[:63]  # libpq's limit
         self._stop = contextlib.ExitStack()
         folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
+        self._settings_read = folder / "settings-read"
         fields = {
-            "python": stack.python,
+            "python": sys.executable if site.settings else stack.python,
+            "application": site.application,
             "bind": f"127.0.0.1:{self.port}",
             "port": self.port,
             "workers": workers,
@@ -60,15 +66,21 @@ class Server:
             "account": ACCOUNT,
         }
         try:
-            database_url = self._start_helpers(fields, database_url, ledger, folder)
+            database_url = self._start_helpers(fields, site.database_url, ledger, folder)
             env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
-                "DATABASE_URL": target.server_url(database_url),
                 "MAX_CONNS": str(size),
                 "WEB_CONCURRENCY": str(workers),
                 "POOL_STACK": stack.name if stack.database else "pooldemo",
                 "PGAPPNAME": self.application_name,
                 "PYTHONUNBUFFERED": "1",
             }
+            if site.settings:
+                env |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "POOLDEMO_SETTINGS": site.settings}
+                env["POOLDEMO_SETTINGS_READ"] = str(self._settings_read)
+                env |= {"POOLDEMO_LOG_ERRORS": "1"} if told else {}
+                env |= {"POOL_STACK": ""} if stack.name == site.stack else {}
+            else:
+                env["DATABASE_URL"] = database.server_url(database_url)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]
             log = folder / "server.log"
@@ -111,23 +123,30 @@ class Server:
         return database_url
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
-        """Blocks until it answers 200. Raises TrialError when it ends first or takes longer than `timeout_s`."""
+        """Blocks until it answers: 200, where the project has a page for that. Raises TrialError when it ends first or
+        takes longer than `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         said = "nothing"
+        path = self._site.ready_path and self.stack.ready_path
         while time.monotonic() < deadline_s:
             self.check()
             try:
-                status, body = observe.get(self.port, self.stack.ready_path, timeout_s=2)
-                if status == 200:
-                    return
+                status, body = observe.get(self.url, path or "/", timeout_s=2 if path else timeout_s)
+                if status == 200 or not path:
+                    break
                 said = f"{status} {body[:200].decode(errors='replace')}"
             except OSError as error:
                 said = str(error)
             time.sleep(0.02)
-        raise TrialError(
-            f"{self.stack.name} was not ready in {timeout_s:g} s: {self.stack.ready_path} gave {said}. "
-            f"{self._child.tail()}"
-        )
+        else:
+            raise TrialError(
+                f"{self.stack.name} was not ready in {timeout_s:g} s: {path or '/'} gave {said}. {self._child.tail()}"
+            )
+        if self._site.settings and not self._settings_read.exists():
+            raise TrialError(
+                f"{self._site.application} does not take its settings from the environment, so no size can be set: "
+                f'write os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{self._site.settings}") there'
+            )
 
     def check(self) -> None:
         """Raises TrialError when it has ended."""
@@ -135,6 +154,10 @@ class Server:
             raise TrialError(
                 f"the server of {self.stack.name} ended with {code}: {self._child.tail() or 'it said nothing'}"
             )
+
+    @property
+    def said(self) -> str:
+        return self._child.tail(6)
 
     @property
     def pid(self) -> int:

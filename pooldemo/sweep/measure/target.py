@@ -1,129 +1,76 @@
-"""The PostgreSQL under the servers: how the sweep itself connects to it, and under what conditions it works.
+"""What a sweep measures: something that answers HTTP, how it is begun and ended, and what can be asked of it.
 
-The sweep's connections are its own, in autocommit, named `sweep-observer`; they write nothing.
+`server.py` starts one for each trial, at its size. `running.py` measures one that runs already.
 """
 
-import os
-import platform
-import subprocess
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
-
-import psutil
-import psycopg2
-
-from pooldemo.sweep.facts import Conditions
-from pooldemo.sweep.measure import machine
-
-OBSERVER = "sweep-observer"
-PACKAGES = (
-    "django", "gunicorn", "gunicorn-h1c", "gevent", "locust", "psycopg2-binary", "psycogreen", "django-db-geventpool",
-)  # fmt: skip
-SETTINGS = (
-    "max_connections", "superuser_reserved_connections", "reserved_connections", "shared_buffers", "work_mem", "fsync",
-    "synchronous_commit", "max_worker_processes", "max_parallel_workers_per_gather", "jit", "TimeZone",
-)  # fmt: skip
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
 
 
-class DatabaseDown(Exception):
-    """PostgreSQL does not answer: no sweep without it."""
+class TrialError(Exception):
+    """A trial could not be measured; the text says why and what its processes said last."""
 
 
-def libpq_url(database_url: str) -> str:
-    """A DATABASE_URL as libpq takes it: our options, all in capitals, and `pool` are left out of the query string."""
-    return _with_query(database_url, lambda name: not name.isupper() and name != "pool")
+@dataclass(frozen=True)
+class Page:
+    """A page for programs, and the headers with which it lets a sweep in."""
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def server_url(database_url: str) -> str:
-    """A DATABASE_URL for a server whose size a trial sets: without what is bound to another size."""
-    return _with_query(database_url, lambda name: name not in ("MAX_CONNS", "REUSE_CONNS", "MIN_CONNS"))
+class Target(Protocol):
+    """One thing under test, for the length of one trial: entered to have it, left to be rid of it.
 
-
-def _with_query(database_url: str, wanted: Callable[[str], bool]) -> str:
-    parts = urlsplit(database_url)
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if wanted(name)]
-    # libpq reads %20 and no plus: the folder of a socket may have a space in its name.
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query, quote_via=quote), ""))
-
-
-def connect(database_url: str) -> Any:
-    """A connection for looking on, in autocommit.
-
-    Raises DatabaseDown within 5 seconds when there is none to have.
+    `url` has no slash at its end. `application_name` is what PostgreSQL knows its connections by (None: nobody knows).
+    `pool` answers the pool's counters, `probe_path` answers without the database; None: there is no such page.
     """
-    try:
-        connection = psycopg2.connect(libpq_url(database_url), application_name=OBSERVER, connect_timeout=5)
-    except psycopg2.Error as error:
-        raise DatabaseDown(
-            f"PostgreSQL does not answer: {str(error).strip()}. Start it (python manage.py postgres start), or set "
-            "DATABASE_URL to one that runs"
-        ) from error
-    connection.autocommit = True
-    return connection
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def application_name(self) -> str | None: ...
+    @property
+    def pool(self) -> Page | None: ...
+    @property
+    def probe_path(self) -> str | None: ...
+
+    @property
+    def said(self) -> str:
+        """The last lines of its log; empty where that cannot be read."""
+
+    def wait_ready(self) -> None:
+        """Blocks until it answers. Raises TrialError when it does not."""
+
+    def check(self) -> None:
+        """Raises TrialError when it has ended."""
+
+    def cpu_s(self) -> Mapping[int, float]:
+        """CPU seconds used so far, by process id; empty where its processes cannot be seen."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None, /
+    ) -> None: ...
 
 
-def conditions(database_url: str, root: Path, server_command: str) -> Conditions:
-    """What a number of this machine, this checkout in `root` and this database must be read with. Blocks for a
-    query."""
-    connection = connect(database_url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(SETTINGS)])
-            settings = dict(cursor.fetchall())
-            cursor.execute("SHOW server_version")
-            server = cursor.fetchone()[0]
-        local = postmaster(connection) is not None
-    finally:
-        connection.close()
-    versions = {"python": platform.python_version(), "postgresql": server}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    reserved = int(settings["superuser_reserved_connections"]) + int(settings.get("reserved_connections", 0))
-    return Conditions(
-        commit=_commit(root),
-        machine=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpus=cpus(),
-        cpu_quota=limit.cores if (limit := machine.quota()) else None,
-        load_before=round(psutil.getloadavg()[0], 2),
-        versions=versions,
-        max_connections=int(settings["max_connections"]),
-        reserved_connections=reserved,
-        settings=settings,
-        gunicorn=server_command,
-        postgresql_is_local=local,
-    )
+@dataclass(frozen=True)
+class Site:
+    """The Django project that is swept: what its servers are started from, and what they answer.
 
+    gunicorn serves `application`. `database_url` is where the sweep looks on. `settings` names the settings module of a
+    project that reads neither POOL_STACK nor DATABASE_URL; its own stack is `stack`, and it gets another one, and its
+    size, by settings of ours that stand before its own (`stacks/settings.py`). `pool` answers the counters of our pool,
+    `ready_path` 200 as soon as it serves, `probe_path` without the database; None: it has no such page.
+    """
 
-def cpus() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def postmaster(connection: Any) -> psutil.Process | None:
-    """The parent of all backends when `connection` is to a server whose processes can be seen from here, else None."""
-    host = connection.info.host
-    if host and not host.startswith(("/", "@")) and host not in ("localhost", "127.0.0.1", "::1"):
-        return None
-    try:
-        backend = psutil.Process(connection.info.backend_pid)
-        return backend.parent() if "postgres" in backend.name() else None
-    except psutil.Error:
-        return None
-
-
-def _commit(root: Path) -> str:
-    """The checkout's commit, with `+` when tracked files differ from it; empty outside of one."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
-            cwd=root, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return described.stdout.strip()
+    application: str
+    database_url: str
+    settings: str = ""
+    stack: str = ""
+    pool: Page | None = Page("/pool/")
+    ready_path: str | None = "/healthz"
+    probe_path: str | None = "/nodb/"

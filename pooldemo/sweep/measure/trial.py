@@ -6,24 +6,27 @@ Nothing is written to the database here. The window is made of whole seconds of 
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
+from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import theory
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
+from pooldemo.sweep.measure.database import DatabaseDown
 from pooldemo.sweep.measure.load import Load, pace_ms
 from pooldemo.sweep.measure.load import start_s as load_start_s
 from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.measure.server import Server, TrialError
-from pooldemo.sweep.measure.target import DatabaseDown
+from pooldemo.sweep.measure.running import Running
+from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.target import Site, Target, TrialError
 from pooldemo.sweep.measure.timeline import Window
 from pooldemo.sweep.stacks.stack import Stack
 
@@ -33,11 +36,17 @@ Announce = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where trials run: the database, the locustfile, and the ledger of what was started."""
+    """Where trials run: the project, the ledger of what was started, and the `headers` that its pages want."""
 
-    database_url: str
-    locustfile: Path
+    site: Site
     ledger: Ledger
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def target(self, stack: Stack, size: int, plan: Plan, told: bool = False) -> Target:
+        """What a trial measures, begun or found. Raises OSError when a running site does not answer."""
+        if plan.host:
+            return Running(plan.host, self.site.pool, size)
+        return Server(stack, size, plan.workers, plan.users, self.site, self.ledger, told=told)
 
 
 def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
@@ -64,6 +73,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
     workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
     postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
     known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
+    other_s = after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)
     failures = sum(window.failures_per_second)
     return TrialResult(
         stack=trial.stack,
@@ -93,10 +103,10 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         window_s=window.seconds,
         overhead_s=overhead_s,
         generator_cpu=window.generator_cpu,
-        worker_cpu=max(workers.values(), default=0.0) / elapsed_s,
-        server_cpu=sum(workers.values()) / elapsed_s,
+        worker_cpu=max(workers.values()) / elapsed_s if workers else None,
+        server_cpu=sum(workers.values()) / elapsed_s if workers else None,
         postgresql_cpu=None if postgresql_s is None else postgresql_s / elapsed_s,
-        other_cpu=max(0.0, (after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)) / elapsed_s),
+        other_cpu=max(0.0, other_s / elapsed_s) if workers else None,
         steal_cpu=max(0.0, after.steal_cpu_s - before.steal_cpu_s) / elapsed_s,
         throttled=_throttled(before.quota, after.quota),
         waits=seen.waits,
@@ -106,6 +116,34 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         little_residual=window.little_residual(plan.users, pace_ms(plan)),
         started_at=started_at,
     )
+
+
+def try_out(plan: Plan, bench: Bench) -> None:
+    """Start each stack once, and ask once for what the users will ask for. Blocks for about two seconds each.
+
+    Raises TrialError, in words for whoever typed the command, when a page does not answer, or the pool has another size
+    than it was given.
+    """
+    size = min(plan.sizes)
+    for name in plan.stacks:
+        with bench.target(stacks.get(name), size, plan, told=True) as target:
+            target.wait_ready()
+            for url in plan.urls:
+                answer, _ = observe.ask(target.url, url, timeout_s=30, headers=bench.headers)
+                if answer.status // 100 == 2:
+                    continue
+                where = answer.headers.get("Location", "")
+                cure = "give that address, or --login USER where it asks for one" if where else "mend or leave it out"
+                said = f"\n{target.said}" if answer.status >= 500 else ""
+                raise TrialError(
+                    f"{url} answers {answer.status} {where or answer.reason}, which is no page: {cure}{said}"
+                )
+            for slots in observe.pool_sizes(target.url, target.pool):
+                if slots != size:
+                    raise TrialError(
+                        f"{name} was started with MAX_CONNS={size}, and its pool has {slots} slots: let the settings "
+                        f"read it, as in OPTIONS = {{'MAX_CONNS': int(os.environ.get('MAX_CONNS', {slots}))}}"
+                    )
 
 
 def window_start(now_s: float, warmup_s: float) -> int:
@@ -119,14 +157,12 @@ def _measure(
     announce("starting", 1.5)
     with ExitStack() as stop:
         folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
-        server = stop.enter_context(
-            Server(stack, trial.size, plan.workers, plan.users, bench.database_url, bench.ledger)
-        )
-        load = stop.enter_context(Load(plan, server.port, bench.locustfile, folder, bench.ledger))
-        seen = Connections(bench.database_url, server.application_name)
+        target = stop.enter_context(bench.target(stack, trial.size, plan))
+        load = stop.enter_context(Load(plan, target.url, folder, bench.ledger, bench.headers))
+        seen = Connections(bench.site.database_url, target.application_name)
         stop.callback(seen.close)
-        probe = Probe(server.port)
-        server.wait_ready()
+        probe = Probe(target.url, target.probe_path)
+        target.wait_ready()
         count = stop.enter_context(Poll(seen.look, observe.POLL_S))
         load.go()
         start_s = window_start(time.time() + load_start_s(plan), plan.warmup_s)
@@ -135,11 +171,11 @@ def _measure(
         def wait_until(clock_s: float) -> None:
             while (left_s := clock_s - time.time()) > 0:
                 time.sleep(min(left_s, 0.05))
-                server.check()
+                target.check()
                 load.check()
 
         def look() -> Snapshot:
-            return observe.snapshot(dict(server.cpu_s()), seen.postmaster, server.port, stack.pool_path)
+            return observe.snapshot(dict(target.cpu_s()), seen.postmaster, target.url, target.pool)
 
         announce("warming up", start_s - time.time())
         wait_until(start_s)

@@ -137,7 +137,7 @@ def load_of(sweep: SweepResult) -> str:
     plan = sweep.plan
     workers = f", {plan.workers} workers" if plan.workers > 1 else ""
     timed = f" {plan.ms:g} ms" if plan.workload in WITH_MS else ""
-    return f"{plan.workload}{timed}, {plan.users} users{workers}"
+    return f"{plan.asked}{timed}, {plan.users} users{workers}"
 
 
 def _all_throughput(sweep: SweepResult) -> list[Series]:

@@ -20,7 +20,7 @@ from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult, Verdict
+from pooldemo.sweep.facts import OWN, SizeResult, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures
 
 CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "waits", "warnings")
@@ -254,7 +254,7 @@ def _title(sweep: SweepResult) -> str:
     plan = sweep.plan
     number = f"Sweep {sweep.id}" if sweep.id is not None else "Sweep"
     status = "" if sweep.status == "done" else f" ({sweep.status})"
-    return f"{number}{status}: {', '.join(plan.stacks)} under {plan.workload}, {plan.users} users"
+    return f"{number}{status}: {', '.join(plan.stacks)} under {plan.asked}, {plan.users} users"
 
 
 def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
@@ -262,7 +262,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     plan, conditions = sweep.plan, sweep.conditions
     yield (
         "load",
-        f"{plan.workload}, {plan.ms:g} ms, {plan.users} users, "
+        f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{plan.users} users, "
         + (f"{plan.rate:g} requests/s asked for" if plan.rate is not None else "closed loop"),
     )
     yield (

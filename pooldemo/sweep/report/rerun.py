@@ -4,7 +4,7 @@ import shlex
 from dataclasses import fields
 
 from pooldemo.sweep.analyse import slo
-from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.facts import OWN, Plan
 
 FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms"}
 """Options that are not named like their field."""
@@ -15,9 +15,13 @@ def command(plan: Plan) -> str:
     words = ["python", "manage.py", "sweep"]
     for each in fields(Plan):
         value = getattr(plan, each.name)
-        if each.name == "blocks":  # how it was come to; the command measures all sizes in each repeat
+        if each.name == "blocks" or (each.name == "workload" and value in OWN):
+            # how it was come to: the command measures all sizes in each repeat; and what --url says already
             continue
         if value == each.default and each.name not in ("stacks", "sizes", "workload", "users"):
+            continue
+        if each.name == "urls":
+            words += [word for url in value for word in ("--url", url)]
             continue
         words.append(f"--{FLAGS.get(each.name, each.name)}")
         if not isinstance(value, bool):

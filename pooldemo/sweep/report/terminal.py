@@ -76,7 +76,7 @@ class Terminal:
         self._width = max(map(len, plan.stacks))
         name = f"sweep {number}" if number else "this sweep"
         self.say(
-            f"{name}: {plan.workload} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
+            f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
             f"{_count(plan.repeats, 'repeat')}, {_count(plan.workers, 'worker')}: {_count(left, 'trial')}, "
             f"about {duration(planning.total_s(plan, left))}"
         )

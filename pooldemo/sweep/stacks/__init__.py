@@ -1,7 +1,7 @@
 """The servers that a sweep can compare. Each module of this folder with a `STACK` is one; adding one is adding a file.
 
 `stack.py` says what a stack is; `green.py` is shared by those that bring no gevent support of their own, `peer.py` by
-the applications of peers/.
+the applications of peers/; `settings.py` puts any Django project on a stack.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
 
 __all__ = ["DatabaseConfig", "Stack", "database", "get", "names"]
 
-_SHARED = ("stack", "green", "peer")
+_SHARED = ("stack", "green", "peer", "settings")
 
 
 def names() -> list[str]:

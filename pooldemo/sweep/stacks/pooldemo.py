@@ -2,9 +2,12 @@
 
 from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
 
+ENGINE = "pooldemo.postgresql"
+
 
 def _database(config: DatabaseConfig) -> DatabaseConfig:
-    return config | {"ENGINE": "pooldemo.postgresql"}
+    moves = {"CONN_MAX_AGE": 0} if config.get("ENGINE", ENGINE) != ENGINE else {}  # our own site is told of its own
+    return config | {"ENGINE": ENGINE} | moves
 
 
 STACK = Stack(

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
-# Commands run here; `venv` and the remedies are relative to it. Installed, the package lies beside those of others, and
-# the site is where its command was typed.
-ROOT = _CHECKOUT if (_CHECKOUT / "manage.py").exists() else Path.cwd()
+# The folder of the project that is swept, that of its manage.py: commands run here; `venv` and the remedies are
+# relative to it. A command that is no manage.py is typed there.
+ROOT = Path(sys.argv[0]).resolve().parent if Path(sys.argv[0]).name == "manage.py" else Path.cwd()
 
 GUNICORN = (
     "{python}", "-m", "gunicorn", "-k", "gevent", "--bind", "{bind}", "--workers", "{workers}",
-    "--worker-connections", "{worker_connections}", "--no-control-socket", "--log-level", "warning", "project.wsgi",
+    "--worker-connections", "{worker_connections}", "--no-control-socket", "--log-level", "warning", "{application}",
 )  # fmt: skip
 
 DatabaseConfig = dict[str, Any]
@@ -46,11 +45,12 @@ class Helper:
 class Stack:
     """One server under test.
 
-    `command` and the values of `env` are formatted with `{python} {bind} {port} {workers} {size} {users}
+    `command` and the values of `env` are formatted with `{python} {application} {bind} {port} {workers} {size} {users}
     {worker_connections} {folder} {name}` (`{bind}` is what gunicorn's --bind takes). The environment always has
-    DATABASE_URL, MAX_CONNS, WEB_CONCURRENCY, POOL_STACK and PGAPPNAME besides. `database` turns the site's
-    `DATABASES` entry into this stack's (None: another application). `venv` is the folder of the environment that it
-    runs in (None: this one), `modules` what that must be able to import, `programs` what must be on the PATH,
+    MAX_CONNS, WEB_CONCURRENCY, POOL_STACK and PGAPPNAME besides, and DATABASE_URL where the project reads it.
+    `database` turns the site's `DATABASES` entry into this stack's (None: another application). `venv` is the folder of
+    the environment that it runs in (None: this one), `modules` what that must be able to import, `programs` what must
+    be on the PATH,
     `remedy` the command that brings what is missing. `capped`: it has a knob for MAX_CONNS, so more connections than
     that are a broken promise. `pool_path` answers the pool's counters (None: it has none); `ready_path` answers 200
     as soon as it serves; `workloads` are those it can do.

@@ -1,0 +1,31 @@
+"""How a command that takes minutes hears Ctrl-C: once to finish what it is at, twice to stop at once."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interruption(say: Callable[[str], None]) -> Iterator[list[int]]:
+    """The signals to stop that came so far: the first one lets the trial end, the second raises KeyboardInterrupt."""
+    signals: list[int] = []
+
+    def take(number: int, _frame: object) -> None:
+        signals.append(number)
+        if len(signals) == 2:
+            raise KeyboardInterrupt
+        if len(signals) == 1:
+            with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+                say("finishing this trial; once more to stop at once")
+
+    # SIGHUP: the terminal was closed. What nohup has made deaf stays so.
+    wanted = [
+        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, take) for number in wanted}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

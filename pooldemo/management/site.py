@@ -1,0 +1,229 @@
+"""What a sweep must know of the Django project that it is typed in: where its database is, what gunicorn serves, which
+pool it has, where that is to be asked, and how to come in where views want a login.
+
+A project that has POOL_STACK among its settings reads DATABASE_URL and POOL_STACK by itself, and answers the workloads.
+Any other is put on a stack by settings that stand before its own (`sweep/stacks/settings.py`).
+"""
+
+import os
+import re
+from argparse import _ArgumentGroup
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.db import connections
+from django.urls import NoReverseMatch, reverse
+
+from pooldemo.monitor.views import pass_headers
+from pooldemo.sweep import stacks
+from pooldemo.sweep.facts import OWN, Plan
+from pooldemo.sweep.measure import running
+from pooldemo.sweep.measure.target import Page, Site
+
+# Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
+LIBPQ = ("passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert")
+
+
+class Unfit(ValueError):
+    """This project cannot be swept as it was asked for; the text says why and what to do."""
+
+
+def add_options(group: _ArgumentGroup) -> None:
+    """The options of `sweep` that are about the project."""
+    group.add_argument("--url", action="append", metavar="PATH", help="a page to ask for: /orders/ (again for more)")
+    group.add_argument("--locustfile", metavar="FILE", help="that says what users do, in place of --url")
+    group.add_argument("--wsgi", metavar="MODULE", help="what gunicorn serves (default: WSGI_APPLICATION)")
+    group.add_argument("--host", metavar="URL", help="a site that runs already: http://127.0.0.1:8000")
+    group.add_argument("--remote", action="store_true", help="yes, load a --host that is not this machine")
+    group.add_argument("--login", metavar="USER", help="ask as that user, by a session that ends with the sweep")
+    group.add_argument("--header", action="append", metavar="'NAME: VALUE'", help="sent with each request")
+
+
+def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
+    """The plan with what the project says of it: its own load, its own stack, a site that runs. `given` are the names
+    of the fields that were asked for. Raises Unfit."""
+    if plan.urls and plan.locustfile:
+        raise Unfit("--url and --locustfile both say what users ask for: give one of them")
+    if (plan.urls or plan.locustfile) and "workload" in given:
+        raise Unfit("--workload is for our own pages: leave it out beside --url or --locustfile")
+    for url in plan.urls:
+        if not url.startswith("/") or not url.isprintable() or " " in url:
+            raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x'")
+    if plan.locustfile:
+        file = Path(plan.locustfile).resolve()
+        if not file.is_file() or "," in str(file):
+            raise Unfit(f"--locustfile {plan.locustfile} is no file: give one that `locust -f` would take")
+        plan = replace(plan, locustfile=str(file), workload=OWN[1])
+    elif plan.urls:
+        plan = replace(plan, workload=OWN[0])
+    if "stacks" not in given:
+        its = settings.POOL_STACK if plan.host and is_own() else "" if is_own() else its_stack()
+        plan = replace(plan, stacks=(its,) if its else plan.stacks)
+    return _as_it_runs(plan, given, remote) if plan.host else plan
+
+
+def _as_it_runs(plan: Plan, given: Collection[str], remote: bool) -> Plan:
+    """The plan for the site at `plan.host`, with as many workers as it has, and, where none are given, its own size."""
+    url = plan.host.rstrip("/")
+    if not re.match(r"https?://[^/\s]+$", url):
+        raise Unfit(f"--host {plan.host} is no address: give one as http://127.0.0.1:8000")
+    if not running.is_loopback(url) and not remote:
+        raise Unfit(f"--host {url} is not this machine, and a sweep is a load: say --remote if it is yours to load")
+    if len(plan.stacks) > 1:
+        raise Unfit("a site that runs already is on one stack: leave out --stack")
+    page = site(plan).pool
+    try:
+        sizes = running.look(url, page).sizes
+    except OSError as error:
+        raise Unfit(f"--host {url} does not answer: {error}") from error
+    if sizes:
+        return replace(plan, host=url, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
+    if "sizes" in given and len(plan.sizes) == 1:
+        return replace(plan, host=url)
+    raise Unfit(
+        f"{url} does not tell the size of its pools, so it can neither be known nor changed: say what its MAX_CONNS "
+        "is, with --sizes 8, or include pooldemo.urls in its addresses"
+    )
+
+
+def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan, list[str]]:
+    """The plan without the stacks that cannot run here, and why each cannot.
+
+    Raises ValueError when none is left, and when the sweep `resumed` would lose one.
+    """
+    missing = {}
+    for name in plan.stacks:
+        stack = stacks.get(name)
+        if site.settings and (stack.database is None or stack.helpers):
+            missing[name] = f"{name} is not for a project of your own: it is another application, or has a helper"
+        elif plan.workload not in (*stack.workloads, *OWN):
+            missing[name] = f"{name} does not answer /{plan.workload}/: it can {', '.join(stack.workloads)}"
+        elif lacks := (replace(stack, venv=None, remedy="pip install it") if site.settings else stack).missing():
+            missing[name] = lacks
+    left = tuple(name for name in plan.stacks if name not in missing)
+    if missing and resumed is not None:
+        raise ValueError(f"--resume {resumed} needs every stack of that sweep: {'; '.join(missing.values())}")
+    if not left:
+        raise ValueError("; ".join(missing.values()))
+    return replace(plan, stacks=left), list(missing.values())
+
+
+def is_own() -> bool:
+    """Whether the project chooses its stack by itself, and answers the workloads."""
+    return hasattr(settings, "POOL_STACK")
+
+
+def site(plan: Plan) -> Site:
+    """The project as `plan` wants it swept. Raises Unfit."""
+    application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
+    if is_own():
+        return Site(application, settings.DATABASE_URL)
+    if not plan.urls and not plan.locustfile:
+        raise Unfit(
+            "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "
+            "page) or --locustfile FILE"
+        )
+    module = os.environ["DJANGO_SETTINGS_MODULE"]
+    return Site(application, database_url(), module, stack_of(), pool_page(), ready_path=None, probe_path=None)
+
+
+def application_of(path: str | None) -> str:
+    """WSGI_APPLICATION as gunicorn takes it: `mysite.wsgi:application`. Raises Unfit."""
+    if not path:
+        raise Unfit("WSGI_APPLICATION is not set: say what gunicorn is to serve, as in --wsgi mysite.wsgi")
+    module, _, name = path.rpartition(".")
+    return f"{module}:{name}"
+
+
+def database_url(alias: str = "default") -> str:
+    """The address of a database of the settings, as libpq reads it. Raises Unfit when it is no PostgreSQL."""
+    config = connections.settings[alias]
+    if connections[alias].vendor != "postgresql":
+        raise Unfit(f"DATABASES[{alias!r}] is no PostgreSQL: ENGINE is {config['ENGINE']!r}")
+    password = config["PASSWORD"]() if callable(config["PASSWORD"]) else config["PASSWORD"]
+    given = {"user": config["USER"], "password": password, "host": config["HOST"], "port": config["PORT"]}
+    given |= {name: value for name, value in config["OPTIONS"].items() if name in LIBPQ}
+    query = urlencode({name: value for name, value in given.items() if value}, quote_via=quote)
+    return f"postgresql://@/{quote(config['NAME'] or '')}?{query}"
+
+
+def stack_of(alias: str = "default") -> str:
+    """The stack that the project is on by itself; empty when its ENGINE keeps no pool that a sweep can size."""
+    config = connections.settings[alias]
+    if hasattr(type(connections[alias]), "pool_options"):
+        return "" if config["OPTIONS"].get("pool") is False else "pooldemo"
+    if config["ENGINE"].startswith("django_db_geventpool."):
+        return "geventpool"
+    return "psycopg-pool" if config["OPTIONS"].get("pool") else ""
+
+
+def its_stack() -> str:
+    """The same. Raises Unfit where it is empty."""
+    if stack := stack_of():
+        return stack
+    engine = connections.settings["default"]["ENGINE"]
+    raise Unfit(
+        f"ENGINE {engine!r} keeps no pool that could be sized: see what one would do for this project, with "
+        "--stack pooldemo; its settings stay as they are"
+    )
+
+
+def pool_page() -> Page | None:
+    """Where the project answers the pool's counters; None: it includes no `pooldemo.urls`."""
+    try:
+        return Page(reverse("pooldemo:pool"), pass_headers())
+    except NoReverseMatch:
+        return None
+
+
+@contextmanager
+def admitted(options: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The headers that requests are sent with, as long as the block lasts. Raises Unfit."""
+    if options["locustfile"] and (options["login"] or options["header"]):
+        raise Unfit("a --locustfile logs in by itself: leave out --login and --header")
+    with logged_in(options["login"]) as headers:
+        yield headers | headers_of(options["header"] or ())
+
+
+@contextmanager
+def logged_in(name: str | None) -> Iterator[dict[str, str]]:
+    """The headers with which requests come from that user, by a session that ends with the block; none for no name.
+
+    Raises Unfit when there is no such user, or the project has no sessions.
+    """
+    if name is None:
+        yield {}
+        return
+    if not settings.MIDDLEWARE or "django.contrib.sessions" not in settings.INSTALLED_APPS:
+        raise Unfit("--login makes a session, and django.contrib.sessions is not installed: use --header 'Name: value'")
+    users: Any = get_user_model()
+    user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
+    if user is None:
+        raise Unfit(f"--login {name}: there is no user whose {users.USERNAME_FIELD} is that")
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = user._meta.pk.value_to_string(user)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    try:
+        yield {"Cookie": f"{settings.SESSION_COOKIE_NAME}={session.session_key}"}
+    finally:
+        session.delete()
+
+
+def headers_of(given: Sequence[str]) -> dict[str, str]:
+    """`Name: value` as given on the command line. Raises Unfit."""
+    headers = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip() or not text.isprintable():
+            raise Unfit(f"--header {text!r} is none: give one as 'Authorization: Bearer abc'")
+        headers[name.strip()] = value.strip()
+    return headers

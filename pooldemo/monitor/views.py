@@ -1,0 +1,104 @@
+"""What a project answers about its pools, to programs: the counters, the metrics, whether it is healthy and ready.
+
+Nothing here takes a slot, so all of it answers while the pool is exhausted. `pooldemo/urls.py` has the addresses.
+"""
+
+import json
+from typing import Any
+
+from django.core import signing
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from pooldemo.monitor import snapshots
+from pooldemo.monitor.readiness import Readiness
+from pooldemo.pool import OptionError, Options
+from pooldemo.postgresql.unavailable import Unavailable
+
+HEADER, SALT, PASS_S = "X-Pooldemo-Pass", "pooldemo.pool", 24 * 3600
+
+readiness = Readiness()
+
+
+@csrf_exempt
+def pool(request: HttpRequest) -> HttpResponse:
+    """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}}; snapshots.py has them. Takes no slot.
+
+    POST ?size=8 resizes the pools of all workers, within a second or so: for this project's own commands.
+    """
+    if request.method == "POST":
+        return _resize(request)
+    request.get_host()  # refuses names of other sites: the holders' statements are not for a page that rebinds its name
+    workers = snapshots.collect()
+    return json_answer({"workers": workers, "sum": snapshots.total(workers)})
+
+
+@csrf_exempt
+def guarded_pool(request: HttpRequest) -> HttpResponse:
+    """The same on a public address: for the project's staff, and its own commands. Statements are nobody else's."""
+    user = None if has_pass(request) else getattr(request, "user", None)
+    if not has_pass(request) and not (user and user.is_active and user.is_staff):
+        text = "The pools of this project are shown to its staff, and to its own `python manage.py sweep`.\n"
+        return HttpResponse(text, status=403, content_type="text/plain")
+    return pool(request)
+
+
+def _resize(request: HttpRequest) -> HttpResponse:
+    if not has_pass(request):
+        return HttpResponse("Only this project's own commands may resize its pools.\n", "text/plain", 403)
+    given = request.GET.get("size", "")
+    try:
+        snapshots.want_size(Options.read({"MAX_CONNS": given}).max_conns)
+    except OptionError as error:
+        return HttpResponse(f"{error}\n", "text/plain", 400)
+    return HttpResponse(f"{given}\n", "text/plain", 202)
+
+
+def has_pass(request: HttpRequest) -> bool:
+    """Whether the request comes from a command of this project: the pass is signed with its SECRET_KEY, for a day."""
+    try:
+        return signing.loads(request.headers.get(HEADER, ""), salt=SALT, max_age=PASS_S) == "pool"
+    except signing.BadSignature:
+        return False
+
+
+def pass_headers() -> dict[str, str]:
+    """What a command of this project sends to be let in."""
+    return {HEADER: signing.dumps("pool", salt=SALT)}
+
+
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """The same for Prometheus: numbers alone. Takes no slot; 501 with what to install without prometheus-client."""
+    try:
+        from pooldemo.monitor.metrics import CONTENT_TYPE, exposition
+    except ImportError:
+        text = "prometheus-client is not installed: pip install 'pooldemo[metrics]'\n"
+        return HttpResponse(text, status=501, content_type="text/plain")
+    return HttpResponse(exposition(snapshots.collect()), content_type=CONTENT_TYPE)
+
+
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """This worker answers. Asks nothing of the database: a restart of the worker would not mend that."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """PostgreSQL answers too, on a connection past the pool; 503 with the reason if not. Blocks two seconds at most."""
+    trouble = readiness.trouble()
+    if trouble:
+        return unavailable_answer(Unavailable("DatabaseDown", trouble, 5))
+    return HttpResponse("ready\n", content_type="text/plain")
+
+
+def unavailable_answer(reason: Unavailable, **more: Any) -> HttpResponse:
+    """503: {"error": a stable kind, "message", "retry_after_s", "pool": this worker's numbers, if it has a pool}."""
+    answer = {"error": reason.kind, "message": reason.message, "retry_after_s": reason.retry_after_s, **more}
+    get_stats = getattr(getattr(connections[DEFAULT_DB_ALIAS], "pool", None), "get_stats", None)
+    if get_stats is not None:
+        answer["pool"] = get_stats()
+    return json_answer(answer, status=503, headers={"Retry-After": str(reason.retry_after_s)})
+
+
+def json_answer(content: dict[str, Any], **response: Any) -> HttpResponse:
+    return HttpResponse(json.dumps(content), content_type="application/json", **response)

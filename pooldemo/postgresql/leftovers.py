@@ -1,0 +1,103 @@
+"""System checks for whoever moves here from another pool: what is left of it in a project, with the line to change.
+
+gunicorn.conf.py is read as text, in the folder where the check is typed, which is where gunicorn reads it.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.core import checks
+from django.db import Error, connections
+
+from .unpooled import plain_connection
+
+# Django's own pool -> the option here that means the same. `reset` and `check` have no counterpart to copy.
+OPTIONS = {
+    "max_size": "MAX_CONNS", "min_size": "MIN_CONNS", "timeout": "POOL_TIMEOUT", "max_waiting": "MAX_WAITING",
+    "max_lifetime": "MAX_LIFETIME", "max_idle": "MAX_IDLE",
+}  # fmt: skip
+PSYCOGREEN = re.compile(r"\bpatch_psycopg\s*\(|\bpsycogreen\b")
+PRELOAD = re.compile(r"^\s*preload_app\s*=\s*True\b")
+PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
+
+
+def pool_of_django(where: str, pool: Mapping[str, Any]) -> checks.CheckMessage:
+    """What to write in place of `"pool": {...}`."""
+    options = {OPTIONS[name]: value for name, value in pool.items() if name in OPTIONS}
+    return checks.Error(
+        f"{where}['OPTIONS']['pool'] is Django's own pool's; here the options stand in OPTIONS itself.",
+        hint=f"del {where}['OPTIONS']['pool']; {where}['OPTIONS'] |= {options!r}",
+        id="pooldemo.E001",
+    )
+
+
+def in_gunicorn_conf(path: Path) -> Iterator[checks.CheckMessage]:
+    """What its lines do that is not needed, or must not be."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines, start=1):
+        code = line.partition("#")[0]
+        if PRELOAD.search(code):
+            yield _preload(f"{path.name}:{number}: preload_app = True", "preload_app = False")
+        if PSYCOGREEN.search(code):
+            yield checks.Info(
+                f"{path.name}:{number}: psycogreen is not needed: ENGINE makes the driver yield by itself.",
+                hint=f"delete `{line.strip()}`",
+                id="pooldemo.I001",
+            )
+
+
+def _preload(what: str, hint: str) -> checks.CheckMessage:
+    return checks.Warning(
+        f"{what} imports Django before gevent's monkey patch, and one connection would then serve all greenlets of a "
+        "worker: with `gunicorn -k gevent` the first query is refused.",
+        hint=hint,
+        id="pooldemo.W004",
+    )
+
+
+@checks.register("pooldemo")
+def check_gunicorn(**_: Any) -> list[checks.CheckMessage]:
+    """How gunicorn is told to start this project. Opens no connection."""
+    found = list(in_gunicorn_conf(Path("gunicorn.conf.py")))
+    if PRELOAD_ARGUMENT.search(os.environ.get("GUNICORN_CMD_ARGS", "")):
+        found.append(_preload("GUNICORN_CMD_ARGS with --preload", "leave out --preload"))
+    return found
+
+
+@checks.register(checks.Tags.database)
+def check_time_zone(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Rows that django-db-geventpool may have written in another time zone; asks only with `check --database`."""
+    found: list[checks.CheckMessage] = []
+    if find_spec("django_db_geventpool") is None:
+        return found
+    for alias in databases or ():
+        wrapper = connections[alias]
+        if not hasattr(type(wrapper), "pool_options"):
+            continue
+        try:
+            with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'")
+                (zone,) = cursor.fetchone()
+        except Error:  # whoever asked for the database hears of it
+            continue
+        ours = wrapper.timezone_name
+        if zone not in (ours, {"UTC": "Etc/UTC", "Etc/UTC": "UTC"}.get(ours)):
+            found.append(
+                checks.Info(
+                    f"{alias}: PostgreSQL's own time zone is {zone}, this project's {ours}. On Django 5.1 and later "
+                    "django-db-geventpool, which is installed, left sessions in the former: what now() in SQL, or a "
+                    "column's default, wrote then is wrong by the difference. What is written from now on is right.",
+                    hint="mend such rows, as in UPDATE ... SET at = at + interval '...'; then pip uninstall "
+                    "django-db-geventpool",
+                    id="pooldemo.I002",
+                )
+            )
+    return found

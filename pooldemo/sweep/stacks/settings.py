@@ -1,0 +1,48 @@
+"""The settings of the project that is swept, with its default database on the stack, and at the size, of the trial.
+
+A server of a sweep finds this module by DJANGO_SETTINGS_MODULE, the project's own by POOLDEMO_SETTINGS. So a project is
+measured on any stack without a line of its settings being changed. POOL_STACK empty: the pool that it has, resized.
+"""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pooldemo.sweep import stacks
+
+_theirs = import_module(os.environ["POOLDEMO_SETTINGS"])
+globals().update({name: getattr(_theirs, name) for name in dir(_theirs) if name.isupper()})
+
+
+def with_errors(logging: dict[str, Any]) -> dict[str, Any]:
+    """A LOGGING by which errors of pages go to standard error, too: a sweep shows them to whoever typed it."""
+    handlers = {**logging.get("handlers", {}), "pooldemo": {"class": "logging.StreamHandler"}}
+    loggers = {**logging.get("loggers", {}), "django.request": {"handlers": ["pooldemo"], "level": "ERROR"}}
+    return {"disable_existing_loggers": False, **logging, "version": 1, "handlers": handlers, "loggers": loggers}
+
+
+def resized(config: dict[str, Any], size: int) -> dict[str, Any]:
+    """A `DATABASES` entry whose pool has `size` slots, without what is bound to another size or hides the server."""
+    bound = ("REUSE_CONNS", "MIN_CONNS", "application_name")  # the last one is how PostgreSQL knows a trial's server
+    options = {name: value for name, value in config.get("OPTIONS", {}).items() if name not in bound}
+    if isinstance(pool := options.get("pool"), dict) or (pool and config["ENGINE"].startswith("django.")):
+        given = pool if isinstance(pool, dict) else {}
+        options["pool"] = {**given, "min_size": min(given.get("min_size", 4), size), "max_size": size}
+    else:
+        options["MAX_CONNS"] = size
+    return {**config, "OPTIONS": options}
+
+
+def _default() -> dict[str, Any]:
+    config = _theirs.DATABASES["default"]
+    if not (stack := os.environ["POOL_STACK"]):
+        return resized(config, int(os.environ["MAX_CONNS"]))
+    options = {name: value for name, value in config.get("OPTIONS", {}).items() if name != "pool"}
+    return stacks.database(stack, resized({**config, "OPTIONS": options}, int(os.environ["MAX_CONNS"])))
+
+
+if "POOLDEMO_LOG_ERRORS" in os.environ:
+    LOGGING = with_errors(getattr(_theirs, "LOGGING", {}))
+Path(os.environ["POOLDEMO_SETTINGS_READ"]).touch()  # a wsgi.py that names its settings itself would go unnoticed
+DATABASES = {**_theirs.DATABASES, "default": _default()}

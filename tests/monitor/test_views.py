@@ -1,0 +1,86 @@
+"""What a project answers about its pools by one include(): to whom, and what may be changed there."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.core import signing
+from django.db import connection
+from django.test import Client, RequestFactory
+
+from pooldemo.monitor import snapshots, views
+
+PASS = views.pass_headers()
+
+
+@pytest.fixture
+def theirs(settings: Any) -> Client:
+    """A project that includes pooldemo.urls, and has no middleware of ours."""
+    settings.ROOT_URLCONF = "pooldemo.urls"
+    settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if not each.startswith("pooldemo.")]
+    return Client()
+
+
+def test_it_shows_statements_to_staff_and_to_the_projects_own_commands_alone() -> None:
+    request = RequestFactory().get("/pool/")
+    assert views.guarded_pool(request).status_code == 403, "a project without users"
+    for user, status in ((AnonymousUser(), 403), (User(is_staff=False), 403), (User(is_staff=True), 200)):
+        request.user = user
+        assert views.guarded_pool(request).status_code == status
+    assert views.guarded_pool(RequestFactory().get("/pool/", headers=PASS)).status_code == 200
+    forged = {views.HEADER: signing.dumps("pool", key="another secret", salt=views.SALT)}
+    assert views.guarded_pool(RequestFactory().get("/pool/", headers=forged)).status_code == 403
+
+
+@pytest.mark.parametrize("view", [views.pool, views.guarded_pool])
+def test_it_lets_no_one_else_resize_a_pool(view: Any, db: None) -> None:
+    request = RequestFactory().post("/pool/?size=3")
+    request.user = User(is_staff=True)
+    assert view(request).status_code == 403
+
+
+def test_it_resizes_the_pools_of_all_workers(theirs: Client, db: None, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    pool: Any = connection.pool  # type: ignore[attr-defined]
+    before = pool.get_stats()["pool_max"]
+    refused = theirs.post("/pool/?size=many", headers=PASS)
+    assert (refused.status_code, b"MAX_CONNS" in refused.content) == (400, True)
+    try:
+        assert theirs.post("/pool/?size=7", headers=PASS).status_code == 202
+        assert pool.get_stats()["pool_max"] == 7
+        assert (tmp_path / snapshots.SIZE).read_text() == "7", "where the others look"
+    finally:
+        pool.resize(before)
+
+
+def test_it_brings_metrics_and_probes(theirs: Client, db: None) -> None:
+    assert b"db_client_connection_max" in theirs.get("/metrics").content
+    assert [theirs.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_it_says_what_to_install_for_metrics(theirs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pooldemo.monitor.metrics", None)
+    answer = theirs.get("/metrics")
+    assert (answer.status_code, b"pip install 'pooldemo[metrics]'" in answer.content) == (501, True)
+
+
+def test_workers_meet_in_a_folder_of_their_masters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Path] = []
+    monkeypatch.setattr(snapshots, "start_publishing", published.append)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv(snapshots.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv("SERVER_SOFTWARE", raising=False)
+    snapshots.share()
+    assert published == [], "a command is no worker"
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27")
+    (tmp_path / f"{snapshots.FOLDER}999999999-0").mkdir()  # a master that is no more
+    snapshots.share()
+    folder = tmp_path / f"{snapshots.FOLDER}{os.getppid()}-{os.getuid()}"
+    assert (published, list(tmp_path.iterdir())) == ([folder], [folder])
+    assert folder.stat().st_mode & 0o077 == 0
+    assert os.environ[snapshots.FOLDER_VARIABLE] == str(folder)
+    snapshots.publish(folder)
+    assert json.loads((folder / f"{os.getpid()}.json").read_text())["pid"] == os.getpid()
