@@ -121,6 +121,14 @@ def test_it_names_only_paths_that_exist() -> None:
                 assert (ROOT / path.rstrip(".")).exists(), f"{document.name} names {path}"
 
 
+def test_it_names_only_tests_that_exist() -> None:
+    named = {name for document in DOCUMENTS for line in code(document) for name in re.findall(r"tests/\S+::\w+", line)}
+    assert len(named) > 30
+    for name in named:
+        path, test = name.split("::")
+        assert f"\ndef {test}(" in (ROOT / path).read_text(), f"no such test: {name}"
+
+
 def shown(value: object) -> str:
     return f'`"{value}"`' if isinstance(value, str) else f"`{list(value) if isinstance(value, tuple) else value}`"
 
