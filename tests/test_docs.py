@@ -126,7 +126,7 @@ def test_it_names_only_tests_that_exist() -> None:
     assert len(named) > 30
     for name in named:
         path, test = name.split("::")
-        assert f"\ndef {test}(" in (ROOT / path).read_text(), f"no such test: {name}"
+        assert re.search(rf"^ *def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"no such test: {name}"
 
 
 def shown(value: object) -> str:

@@ -63,10 +63,10 @@ def test_it_never_waits_a_busy_server_out_when_nobody_may_wait():
         raise busy()
 
     connector.on_connect = connect
-    with pytest.raises(PoolTimeout, match=r"says not to wait; connecting failed \(too many clients\)"):
+    with pytest.raises(PoolTimeout, match=r"says not to wait; connecting failed \(.*is starting up\)"):
         pool.checkout()
     assert next(connector.numbers) == 2
-    with pytest.raises(PoolTimeout, match="too many clients"):  # asks nobody: it is known to be down
+    with pytest.raises(PoolTimeout, match="is starting up"):  # asks nobody: it is known to be down
         pool.checkout()
     assert next(connector.numbers) == 3
     assert_whole(pool, connector)
@@ -79,7 +79,7 @@ def test_it_names_the_failed_connect_as_the_cause_at_the_deadline():
         raise busy()
 
     connector.on_connect = connect
-    with pytest.raises(PoolTimeout, match=r"within 0.\d s; connecting failed \(too many clients\)") as caught:
+    with pytest.raises(PoolTimeout, match=r"within 0.\d s; connecting failed \(.*is starting up\)") as caught:
         pool.checkout(timeout=0.1)
     assert isinstance(caught.value.__cause__, Refused)
     assert pool.get_stats()["requests_timeouts"] == pool.get_stats()["requests_errors"] == 1
