@@ -228,6 +228,15 @@ class Timeline(Facts):
     def note(self, second: int, workload: str, *series: str, ms: float) -> None:
         self.facts["seconds", second, "workloads", workload, *series, three_digits(ms)] += 1
 
+    def spread(self, ended_s: float, workload: str, served_ms: float) -> None:
+        """What a success that was served in several seconds gave each of them: its share of the time, not all to the
+        last."""
+        ended, began_s = int(ended_s), ended_s - served_ms / 1000
+        for second in range(int(began_s), ended):
+            share = (second + 1 - max(second, began_s)) * 1000 / served_ms
+            self.facts["seconds", second, "workloads", workload, "carried"] += share
+            self.facts["seconds", ended, "workloads", workload, "carried"] -= share
+
     def tick_forever(self, runner: Any) -> None:
         """Note the users and this process's CPU as each second begins; never returns (Locust patched threading)."""
         cpu_s, clock_s = time.process_time(), time.monotonic()
@@ -430,6 +439,8 @@ class Visitor(FastHttpUser):
                 note("outcomes", outcome, ms=response_ms)
                 for name, ms in timing.items():
                     note(f"{name}_ms", ms=ms)
+                if outcome == "ok":
+                    self.environment.timeline.spread(time.time(), workload.name, response_ms - timing.get("wait", 0.0))
             if "wait" in timing:
                 self.environment.pool_tab.note(workload.name, timing["wait"], timing.get("query", 0.0), response_ms)
 

@@ -39,6 +39,7 @@ class Sweep(models.Model):
     workers = models.PositiveIntegerField(help_text="worker processes of each server")
     duration_s = models.FloatField(help_text="seconds of each trial that count")
     warmup_s = models.FloatField(help_text="seconds before them that are dropped")
+    warmup_cycles = models.FloatField(default=0, help_text="or so often as each user takes to be served once")
     repeats = models.PositiveIntegerField()
     seed = models.BigIntegerField()
     slo = models.JSONField(encoder=StrictEncoder, default=list, blank=True)

@@ -35,12 +35,13 @@ _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "reuse_conns", "holders",
-    "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "holding_s", "reuse_conns",
+    "holders", "histograms", "last_minute"}}}`.
 
-    `stats` has psycopg_pool's keys; `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are
-    `{"wait" | "hold" | "connect": {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is
-    `{"wait" | "hold": counts}`. `application_name` is what PostgreSQL knows its connections by. Never blocks.
+    `stats` has psycopg_pool's keys; `holding_s` are the seconds that slots have been held which are held still;
+    `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are `{"wait" | "hold" | "connect":
+    {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is `{"wait" | "hold": counts}`.
+    `application_name` is what PostgreSQL knows its connections by. Never blocks.
     """
     return {
         "pid": os.getpid(),
@@ -49,6 +50,7 @@ def take() -> Snapshot:
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
+                "holding_s": sum(each.held_s for each in pool.holders()),
                 "reuse_conns": pool.options.max_conns if pool.options.reuse_conns is None else pool.options.reuse_conns,
                 "holders": [
                     {"name": each.name, "held_s": round(each.held_s, 3), "statement": each.statement}

@@ -37,7 +37,8 @@ class Limit:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for. A trial lasts `warmup_s` that is dropped and `duration_s` that counts.
+    """What was asked for. A trial lasts `warmup_s` that is dropped and `duration_s` that counts. It warms up longer
+    where serving each user once takes longer, times `warmup_cycles`.
 
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
@@ -58,6 +59,7 @@ class Plan:
     workers: int = 1
     duration_s: float = 5.0
     warmup_s: float = 2.0
+    warmup_cycles: float = 0.0
     repeats: int = 3
     seed: int = 1
     slo: tuple[Limit, ...] = ()
@@ -137,16 +139,16 @@ class TrialResult:
     for each whole second of the window, `latencies` pairs of (milliseconds, count) in rising order, to three
     significant digits. `failures` counts requests, `failures_by_message` the same by reason. `peak_connections` is
     the most that PostgreSQL showed for this server since it started, cold start included, all workers together; it
-    may hold `size * workers` where the stack is `capped`, that is, knows a limit. `efficiency` is throughput x mean
-    hold / slots. `generator_cpu` is of the busiest Locust process, `worker_cpu` of the busiest worker, `server_cpu`
-    of all of them, `postgresql_cpu` of all backends (None: not on this machine), `other_cpu` of everything else on
-    the machine, `steal_cpu` what its host gave to others. `throttled` is the share of its periods in which a
-    container's quota ran out. `waits` are the server's connections by what they did, on average: `CPU`, `idle`, `idle
-    in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the slowest answer of `/nodb/` asked
-    meanwhile about twice a second: a blocked hub shows here. `target_rps` is the rate asked for. `little_residual` is
-    |users - rps x (response + pause)| / users: near 0 when every user is accounted for. `error` says why the trial
-    failed; empty: it ran. Nothing else is meaningful in a failed one. `order` is its place among the trials of its
-    sweep (from 1; 0: not known).
+    may hold `size * workers` where the stack is `capped`, that is, knows a limit. `efficiency` is the share of the
+    time that slots were held, by the pools' own clocks. `generator_cpu` is of the busiest Locust process,
+    `worker_cpu` of the busiest worker, `server_cpu` of all of them, `postgresql_cpu` of all backends (None: not on
+    this machine), `other_cpu` of everything else on the machine, `steal_cpu` what its host gave to others.
+    `throttled` is the share of its periods in which a container's quota ran out. `waits` are the server's connections
+    by what they did, on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`).
+    `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here.
+    `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when
+    every user is accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a
+    failed one. `order` is its place among the trials of its sweep (from 1; 0: not known).
     """
 
     stack: str

@@ -15,6 +15,8 @@ MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a
 MAX_USERS = 10_000
 MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what PostgreSQL takes
 MAX_SEED = 2**63 - 1  # as the rows keep it
+WARMUP_CYCLES = 1.2  # where nobody says how long to warm up
+MOST_WARMUP_S = 30.0  # whatever its cycles come to
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
 
@@ -138,7 +140,22 @@ def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
     return trials
 
 
+def warmup_s(plan: Plan, size: int) -> float:
+    """How long a trial at `size` warms up: the seconds of the plan, or as many cycles as it says.
+
+    In a cycle each user is served once: users x hold / slots. Before it is over the line has not its length yet, and
+    answers come faster than they will. Only the workloads of a known length have one; half a minute is enough.
+    """
+    lengths = {"slow": plan.ms, "cpu": plan.ms, "lock": plan.ms}
+    lengths |= dict.fromkeys(("hold", "think"), plan.ms + plan.think_ms)
+    hold_ms = lengths.get(plan.workload, 0.0)
+    slots = 1 if plan.workload == "lock" else min(size * plan.workers, plan.users)
+    cycle_s = plan.users * hold_ms / 1000 / slots if plan.rate is None else 0.0
+    return max(plan.warmup_s, min(MOST_WARMUP_S, plan.warmup_cycles * cycle_s))
+
+
 def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
     count = len(order(plan)) if trials is None else trials
-    return count * (plan.warmup_s + plan.duration_s + TRIAL_OVERHEAD_S)
+    warmups = [warmup_s(plan, size) for sizes in plan.repeated for size in sizes]
+    return count * (sum(warmups) / len(warmups) + plan.duration_s + TRIAL_OVERHEAD_S)

@@ -95,8 +95,15 @@ def test_its_timeline_has_each_request_that_locust_counted(runs: dict[str, Run],
     for second in run.timeline["seconds"]:
         facts = second["workloads"].get(workload)
         if facts:
-            answered = sum(facts["outcomes"]["ok"].values())
+            answered = sum(facts["outcomes"].get("ok", {}).values())
             assert sum(facts["wait_ms"].values()) == sum(facts["query_ms"].values()) == answered
+
+
+def test_it_gives_each_second_its_share_of_a_request_that_was_served_in_two(runs: dict[str, Run]) -> None:
+    timeline = runs["refused"].timeline
+    seconds = [second["workloads"].get("slow", {}).get("carried", 0.0) for second in timeline["seconds"]]
+    assert any(seconds)
+    assert sum(seconds) == pytest.approx(0, abs=1e-6)
 
 
 def test_it_says_what_was_asked_for(runs: dict[str, Run]) -> None:

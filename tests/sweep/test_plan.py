@@ -63,3 +63,16 @@ def test_it_resumes_with_the_trials_that_are_missing_in_the_same_order() -> None
     plan = Plan(stacks=("a",), sizes=(1, 2, 4), repeats=2)
     everything = planning.order(plan)
     assert planning.order(plan, done=everything[:2]) == everything[2:]
+
+
+def test_it_warms_up_until_each_user_was_served_once():
+    plan = Plan(users=64, ms=100, warmup_cycles=1.2)
+    assert [round(planning.warmup_s(plan, size), 1) for size in (1, 2, 16, 100)] == [7.7, 3.8, 2.0, 2.0]
+    assert planning.warmup_s(replace(plan, workers=2), 2) == pytest.approx(2.0)
+    assert planning.warmup_s(replace(plan, workload="lock"), 16) == pytest.approx(7.68), "one at a time"
+    assert planning.warmup_s(replace(plan, workload="hold", think_ms=100), 4) == pytest.approx(3.84)
+    assert planning.warmup_s(replace(plan, users=10_000), 1) == planning.MOST_WARMUP_S
+    for named in (replace(plan, warmup_cycles=0.0), replace(plan, workload="fast"), replace(plan, rate=10.0)):
+        assert planning.warmup_s(named, 1) == 2.0
+    long, short = planning.total_s(replace(plan, sizes=(1,))), planning.total_s(replace(plan, sizes=(16,)))
+    assert long - short == pytest.approx(3 * 5.68)

@@ -36,6 +36,24 @@ def test_it_counts_what_ended_inside_and_nothing_else() -> None:
     assert window.failures_by_message == {"503 PoolTimeout": 2}
 
 
+def test_it_counts_what_was_carried_inside_and_not_what_happened_to_end_there() -> None:
+    """Four slots whose queries take 0.9 s: in five seconds five waves end, and 5.56 are carried."""
+    seconds = []
+    for number in range(10, 17):
+        waves = [wave for wave in range(1, 20) if int(10 + 0.9 * wave) == number]
+        facts = second(number, {"900": 4 * len(waves)})
+        facts["workloads"]["slow"]["carried"] = 0.0
+        seconds.append(facts)
+    for wave in range(1, 20):
+        began_s, ended_s = 10 + 0.9 * (wave - 1), 10 + 0.9 * wave
+        for facts in seconds:
+            inside = max(0.0, min(ended_s, facts["second"] + 1) - max(began_s, facts["second"])) / 0.9
+            facts["workloads"]["slow"]["carried"] += 4 * (inside - (int(ended_s) == facts["second"]))
+    windows = [Window.cut(TIMELINE | {"seconds": seconds}, start_s, 5) for start_s in (10, 11)]
+    assert [window.rps for window in windows] == pytest.approx([4 / 0.9] * 2)
+    assert {sum(window.per_second) for window in windows} == {20}, "10% too few"
+
+
 def test_it_keeps_failures_out_of_the_percentiles() -> None:
     assert Window.cut(TIMELINE, 10, 3).latency == Histogram(((50.0, 7), (60.0, 1)))
 

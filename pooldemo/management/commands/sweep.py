@@ -68,7 +68,9 @@ class Command(BaseCommand):
             "--duration", type=float, help=f"seconds of a trial that count (default {DEFAULT.duration_s:g})"
         )
         plan.add_argument(
-            "--warmup", type=float, help=f"seconds before them that do not (default {DEFAULT.warmup_s:g})"
+            "--warmup",
+            type=float,
+            help=f"seconds before them (default {DEFAULT.warmup_s:g}, or until each user was served)",
         )
         plan.add_argument("--repeats", type=int, help=f"of each stack and size (default {DEFAULT.repeats})")
         plan.add_argument("--seed", type=int, help=f"of the random order (default {DEFAULT.seed})")
@@ -194,6 +196,8 @@ class Command(BaseCommand):
             given["stacks"] = tuple(stacks.names())
         if given.get("workload") == "think":  # of a length at which what is done elsewhere takes the most of a request
             given = {"ms": WORK["think"].parameters["query_ms"], **given}
+        if "warmup_s" not in given:
+            given["warmup_cycles"] = planning.WARMUP_CYCLES
         plan = replace(DEFAULT, **given)
         plan = sites.planned(plan, given, options["remote"])
         if plan.adaptive:

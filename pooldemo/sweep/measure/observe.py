@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -115,10 +115,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class Holds:
-    """Slots held and given back: how many, and seconds in all."""
+    """Slots held and given back: how many, and seconds in all.
+
+    `by_worker` has of each when (of the epoch) it was looked at, and for how many seconds in all its slots had been
+    held by then, those that are held still included.
+    """
 
     count: int
     total_s: float
+    by_worker: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,17 @@ def pool_holds(url: str, page: Page | None) -> Holds | None:
     response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
     if response.status != 200:
         return None
-    histogram = json.loads(body)["sum"].get("histograms", {}).get("hold")
-    return Holds(sum(histogram["counts"]), histogram["total_s"]) if histogram else Holds(0, 0.0)
+    told = json.loads(body)
+    histogram = told["sum"].get("histograms", {}).get("hold")
+    if not histogram:
+        return Holds(0, 0.0)
+    busy: dict[int, tuple[float, float]] = {}
+    for worker in told["workers"]:
+        pools = worker["pools"].values()
+        if all("holding_s" in pool for pool in pools):
+            held_s = sum(pool["histograms"]["hold"]["total_s"] + pool["holding_s"] for pool in pools)
+            busy[worker["pid"]] = worker["at_s"], held_s
+    return Holds(sum(histogram["counts"]), histogram["total_s"], busy)
 
 
 def pool_sizes(url: str, page: Page | None) -> list[int]:

@@ -1,6 +1,7 @@
 """What the load generator saw: the timeline that `locustfile.py --timeline` writes, cut to a window. Pure.
 
-docs/timeline.md tells the format. A request belongs to the second in which it ended.
+docs/timeline.md tells the format. A request belongs to the second in which it ended; what it carried belongs to every
+second in which it was served, by its share of that time. Queries of 0.9 s end in waves: five seconds hold five or six.
 """
 
 import math
@@ -38,6 +39,7 @@ class Histogram:
 class Window:
     """The requests that ended in whole seconds of the load: `seconds` of them from `start_s`, of the epoch.
 
+    `carried` are the successes by the share of their service that lies inside, whenever they ended.
     `*_cpu` in cores, averaged over the window: of the busiest generator, and of all. `lag_max_ms`: how late a
     generator's clock ticked.
     """
@@ -45,6 +47,7 @@ class Window:
     start_s: int
     seconds: int
     per_second: tuple[int, ...]
+    carried: float
     failures_per_second: tuple[int, ...]
     latency: Histogram
     latency_of_failures: Histogram
@@ -66,11 +69,13 @@ class Window:
         inside = range(start_s, start_s + seconds)
         good, bad = Counter[int](), Counter[int]()
         messages = Counter[str]()
+        carried = 0.0
         series = {name: Counter[float]() for name in ("ok", "failed", "wait_ms", "query_ms")}
         for entry in timeline["seconds"]:
             if (second := entry["second"]) not in inside:
                 continue
             for facts in entry["workloads"].values():
+                carried += facts.get("carried", 0.0)
                 for outcome, buckets in facts["outcomes"].items():
                     count = sum(buckets.values())
                     (good if outcome == "ok" else bad)[second] += count
@@ -94,6 +99,7 @@ class Window:
             start_s,
             seconds,
             tuple(good[second] for second in inside),
+            max(0.0, good.total() + carried),
             tuple(bad[second] for second in inside),
             _histogram(series["ok"]),
             _histogram(series["failed"]),
@@ -107,8 +113,8 @@ class Window:
 
     @property
     def rps(self) -> float:
-        """Successes a second."""
-        return sum(self.per_second) / self.seconds
+        """Successes a second, each by the share of its service that lies inside the window."""
+        return self.carried / self.seconds
 
     def little_residual(self, users: int, pace_ms: float = 0.0) -> float | None:
         """|users - rate x cycle| / users: near 0 when every user is accounted for, waiting or pacing. None without a

@@ -8,14 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
-from pooldemo.sweep.analyse import theory
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
@@ -29,6 +29,8 @@ from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Site, Target, TrialError
 from pooldemo.sweep.measure.timeline import Window
 from pooldemo.sweep.stacks.stack import Stack
+
+LAST_S = 2.0  # for those who are served when the window ends
 
 # What a trial begins to do (starting, warming up, measuring, stopping), and how many seconds that will take.
 Announce = Callable[[str, float], None]
@@ -54,6 +56,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
 
     Everything it started is gone when it returns or raises (KeyboardInterrupt).
     """
+    plan = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
     began_s, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     load_before = psutil.getloadavg()[0]
     try:
@@ -96,7 +99,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         query_mean_ms=window.query.mean_ms,
         peak_connections=seen.peak,
         capped=stack.capped,
-        efficiency=None if hold_ms is None else theory.efficiency(window.rps, hold_ms, trial.size, plan.workers),
+        efficiency=efficiency(before.holds, after.holds, trial.size * plan.workers),
         per_second=window.per_second,
         failures_per_second=window.failures_per_second,
         latencies=window.latency.pairs,
@@ -185,11 +188,25 @@ def _measure(
             wait_until(start_s + seconds)
         after = look()
         announce("stopping", 0.5)
+        # Who is served now ends soon, and a part of that belongs to the window.
+        wait_until(start_s + seconds + min(LAST_S, 1.2 * (_mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
         window = Window.cut(load.finish(), start_s, seconds)
         for poll in (count, ask):
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {poll.error}")
         return window, before, after, seen, probe
+
+
+def efficiency(before: Holds | None, after: Holds | None, slots: int) -> float | None:
+    """The share of the time that slots were held, by the pools' own clocks; None where not every worker tells."""
+    if before is None or after is None:
+        return None
+    shares = [
+        (busy_s - before.by_worker[pid][1]) / (at_s - before.by_worker[pid][0])
+        for pid, (at_s, busy_s) in after.by_worker.items()
+        if pid in before.by_worker and at_s > before.by_worker[pid][0]
+    ]
+    return sum(shares) / slots if shares and len(shares) == len(after.by_worker) else None
 
 
 def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:

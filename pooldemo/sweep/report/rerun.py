@@ -10,13 +10,17 @@ FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "thi
 """Options that are not named like their field."""
 
 
+LEFT_OUT = ("blocks", "warmup_cycles")
+"""Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles."""
+
+
 def command(plan: Plan) -> str:
     """`python manage.py sweep --sizes 1,2,4 ...`, without what is the default anyway."""
     words = ["python", "manage.py", "sweep"]
     for each in fields(Plan):
         value = getattr(plan, each.name)
-        if each.name == "blocks" or (each.name == "workload" and value in OWN):
-            # how it was come to: the command measures all sizes in each repeat; and what --url says already
+        own = each.name == "workload" and value in OWN  # --url says it already
+        if own or each.name in LEFT_OUT or (each.name == "warmup_s" and plan.warmup_cycles):
             continue
         if value == each.default and each.name not in ("stacks", "sizes", "workload", "users"):
             continue
