@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldemo.sweep.analyse.theory import bound, efficiency, gap, residual, sizes_within, users_for
+from pooldemo.sweep.analyse.theory import bound, gap, residual, sizes_within, users_for
 
 
 def test_it_is_bound_by_the_slots_while_there_are_users_enough():
@@ -23,11 +23,6 @@ def test_it_is_bound_by_the_rate_that_was_asked_for():
 def test_it_has_no_bound_without_a_hold():
     with pytest.raises(ValueError, match="hold_ms above 0"):
         bound(size=8, workers=1, users=64, hold_ms=0)
-
-
-def test_it_calls_slots_that_are_never_idle_fully_efficient():
-    assert efficiency(rps=80, hold_ms=100, size=8) == 1
-    assert efficiency(rps=80, hold_ms=100, size=8, workers=2) == 0.5
 
 
 def test_it_finds_every_user_by_littles_law():

@@ -35,11 +35,6 @@ def bound(
     return min(bounds, key=lambda each: each.rps)
 
 
-def efficiency(rps: float, hold_ms: float, size: int, workers: int = 1) -> float:
-    """Throughput x mean hold / slots: the share of the time that a slot is held. 1.0: none was ever idle."""
-    return rps * hold_ms / 1000 / (size * workers)
-
-
 def residual(rps: float, response_ms: float, users: int, think_ms: float = 0.0) -> float:
     """|U - X (R + Z)| / U: the share of users that Little's law cannot find. Above a few percent something was not
     measured."""
