@@ -39,8 +39,10 @@ class Keeper:
 
     def start(self) -> None:
         """Begin, if there is any work and it has not begun. Neither blocks nor fails."""
+        if self.running:
+            return
         pool = self._pool()
-        if pool is not None and is_needed(pool.options) and not self.running:
+        if pool is not None and is_needed(pool.options):
             work = functools.partial(self._run)
             self._work = weakref.ref(work)
             with contextlib.suppress(RuntimeError):  # no thread can be started now: the next one tries again

@@ -183,9 +183,11 @@ class Pool:
             if waiter.fills:
                 waiter.fills = False
                 filler.fill(self)
-            else:
+            elif slots.unready:  # who makes a slot so later on calls a filler himself
                 filler.call(self)
-            slots.wait_ended(waiter, late=not self._wait_at_gate(waiter))
+            in_time = self._wait_at_gate(waiter)
+            if not in_time or waiter.slot is None:
+                slots.wait_ended(waiter, late=not in_time)
         if waiter.outcome:
             raise report.refusal(self, waiter)
 
@@ -217,8 +219,7 @@ class Pool:
         Raises ValueError when the slot is not held or not this pool's, and whatever stops the caller meanwhile: the
         slot is free even so.
         """
-        holder = slot.holder
-        slots = self.slots
+        holder, slots = slot.holder, self.slots
         if slot.home is not slots.home:
             if fork.is_of_the_parent(slot.home):
                 return
@@ -299,8 +300,7 @@ class Pool:
     def discard(self, slot: Slot) -> None:
         """Close the connection of a slot that the caller has, whole or half open. Does not switch."""
         slot.vacate()
-        closed = slot.leaving
-        if closed is not None:
+        if (closed := slot.leaving) is not None:
             slot.left_at, slot.told = self.clock(), False
             self.connector.close(closed)
             if self.connector.gone(closed):

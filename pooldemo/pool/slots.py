@@ -102,7 +102,7 @@ class Slots:
         with self.mutex:
             slot = waiter.slot
             waiter.slot = None
-            waiter.fresh = False
+            waiter.fresh = waiter.woken = False
             waiter.holder.held -= 1
             slot.holder = None
             self.unready += (slot,)
