@@ -38,7 +38,18 @@ def missing() -> dict[str, str]:
     return {name: stacks.get(name).missing() for name in stacks.names()}
 
 
-LACKS = {"browser": browser, "fleet": environments}  # by the fixture that needs it
+def postgis_of(major: int) -> bool:
+    """Whether the PostgreSQL of that version, of Debian's place for it, has PostGIS."""
+    return Path(f"/usr/share/postgresql/{major}/extension/postgis.control").exists()
+
+
+def postgis() -> str:
+    if any(map(postgis_of, range(14, 30))):
+        return ""
+    return "the test of PostGIS: there is none; to have one on Debian 12: apt-get install postgresql-15-postgis-3"
+
+
+LACKS = {"browser": browser, "fleet": environments, "postgis": postgis}  # by the fixture that needs it
 
 
 def leave_out(items: Iterable[pytest.Item]) -> None:

@@ -48,6 +48,7 @@ GEVENTPOOL = "django_db_geventpool.backends.postgresql_psycopg2"
             "pooldemo",
             (OURS, {"sslmode": "disable", "MAX_CONNS": 3}),
         ),
+        ("django.contrib.gis.db.backends.postgis", {}, "pooldemo", (f"{OURS}.postgis", {"MAX_CONNS": 3})),
         (OURS, {"MAX_CONNS": 9, "POOL_TIMEOUT": 5}, "geventpool", (GEVENTPOOL, {"MAX_CONNS": 3})),
     ],
 )

@@ -6,6 +6,8 @@ ENGINE = "pooldemo.postgresql"
 
 
 def _database(config: DatabaseConfig) -> DatabaseConfig:
+    if config.get("ENGINE", "").endswith(".postgis"):  # GeoDjango's, or a library's over it
+        return config | {"ENGINE": f"{ENGINE}.postgis", "CONN_MAX_AGE": 0}
     moves = {"CONN_MAX_AGE": 0} if config.get("ENGINE", ENGINE) != ENGINE else {}  # our own site is told of its own
     return config | {"ENGINE": ENGINE} | moves
 

@@ -1,0 +1,1 @@
+"""`ENGINE: "pooldemo.postgresql.postgis"`: the pool under GeoDjango."""
