@@ -114,6 +114,9 @@ def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on
     with closing(psycopg2.connect(make_dsn(**project.dsn))) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pooldemo_row")
         assert cursor.fetchone() == (0,), "rows for workloads that it does not serve"
+    said = project.run("manage.py", "sweep", "--url", "/", fails=True)
+    assert "pip install 'pooldemo[sweep]'" in said
+    assert "Traceback" not in said
     assert "Ran 2 tests" in project.run("manage.py", "test", "things")
 
 

@@ -4,6 +4,10 @@ With room for all they come together after one query's time; else in waves of MA
 started unless `--url` names one that runs.
 """
 
+from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import sys
 from argparse import ArgumentParser
 from contextlib import ExitStack

@@ -4,6 +4,10 @@ Exit codes: 0 nothing is worse; 1 B is worse: a size lost, more failures, less t
 turned invalid or an SLO that was met and is missed; 2 it cannot be told.
 """
 
+from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import sys
 from argparse import ArgumentParser
 from typing import Any

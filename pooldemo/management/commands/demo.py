@@ -4,6 +4,10 @@ what to use in one line, and a login for the admin where it can be looked at. Wh
 Nothing stays running: neither servers nor load, and the embedded PostgreSQL only where a user started it.
 """
 
+from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import secrets
 import sys
 from argparse import ArgumentParser
@@ -13,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.urls import reverse
 from rich.console import Console
@@ -51,6 +55,11 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=2, help="of each stack and size (default %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not hasattr(settings, "EMBEDDED"):
+            raise CommandError(
+                "The demo is of pooldemo's own site, in a checkout of it. Here: python manage.py sweep --url /",
+                returncode=2,
+            )
         measured = {name: options[name] for name in ("sizes", "duration", "repeats") if options[name] is not None}
         code = 0
         try:

@@ -4,6 +4,10 @@ Exit codes: 0 a verdict; 1 the SLO is missed; 2 bad arguments or a file that is 
 several stacks the first one named decides. It never asks the database.
 """
 
+from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import sys
 from argparse import ArgumentParser
 from dataclasses import replace

@@ -3,6 +3,10 @@
 It reads the site's `/pool/`, which takes no slot, and asks PostgreSQL for its own count on a connection past the pool.
 """
 
+from pooldemo.management.extras import metrics as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import http.client
 import json
 import sys

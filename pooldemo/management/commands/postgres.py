@@ -32,6 +32,8 @@ class Command(BaseCommand):
         reset.add_argument("--force", action="store_true", help="also while other processes use it")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not hasattr(settings, "EMBEDDED"):
+            raise CommandError("This project has no embedded PostgreSQL: it uses that of its settings", returncode=2)
         server: Any = settings.EMBEDDED  # what it is belongs to the site, which the app knows nothing of
         if options["action"] == "url":
             self.stdout.write(settings.DATABASE_URL)

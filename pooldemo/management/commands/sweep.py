@@ -5,6 +5,10 @@ arguments, or nothing that could be started or written; 3 an invalid measurement
 interrupted, with what was measured saved. Of several stacks the first one named decides.
 """
 
+from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
+
+# isort: split
+
 import sys
 import tempfile
 import time

@@ -1,0 +1,40 @@
+"""What a command says where the extra that it needs is not installed, and in a project that is not this site."""
+
+import tomllib
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from served import ROOT
+
+from pooldemo.management import extras
+
+NAMES = {"psycopg2-binary": "psycopg2", "prometheus-client": "prometheus_client"}  # of a package -> of its module
+
+
+@pytest.mark.parametrize("name", extras.MODULES)
+def test_it_knows_what_an_extra_brings(name: str) -> None:
+    brought = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
+    packages = {each.split(">")[0].split("[")[0] for each in brought}
+    assert {NAMES.get(each, each) for each in packages} <= set(extras.MODULES[name])
+
+
+@pytest.mark.parametrize(("command", "extra"), [("sweep", "sweep"), ("judge", "sweep"), ("pool", "metrics")])
+def test_it_says_what_to_install(command: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    module = f"pooldemo.management.commands.{command}"
+    monkeypatch.delitem(__import__("sys").modules, module, raising=False)
+    with pytest.raises(SystemExit, match=rf"This command needs .*rich.*: pip install 'pooldemo\[{extra}\]'"):
+        import_module(module)
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [(["postgres", "status"], "no embedded PostgreSQL"), (["demo"], "python manage.py sweep --url /")],
+)
+def test_it_sends_a_project_of_ones_own_elsewhere(command: list[str], sentence: str, settings: Any) -> None:
+    del settings.EMBEDDED
+    with pytest.raises(CommandError, match=sentence) as refused:
+        call_command(*command)
+    assert refused.value.returncode == 2
