@@ -3,6 +3,7 @@ server, for it is another's by then."""
 
 import contextlib
 import gc
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -214,18 +215,21 @@ def test_a_kept_connection_cancels_nothing_of_anothers(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
     with db.request():
         raw = db.connection.connection
-    sleeping = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'"
-    another = gevent.spawn(db.ask, "SELECT 1 FROM pg_sleep(0.3)")
-    site.wait_until(lambda: site.observe(sleeping, db.alias))
-    with contextlib.suppress(InterfaceError):  # psycopg 3 says nothing, and does nothing
-        raw.cancel()
+    waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event IN ('PgSleep', 'advisory')"
+    with site.database(pool=False).request() as locked:
+        locked.execute("SELECT pg_advisory_lock(%s)", [os.getpid()])
+        another = gevent.spawn(db.ask, f"SELECT 1 FROM pg_advisory_xact_lock({os.getpid()})")
+        site.wait_until(lambda: site.observe(waits, db.alias))
+        with contextlib.suppress(InterfaceError):  # psycopg 3 says nothing, and does nothing
+            raw.cancel()
+        locked.execute("SELECT pg_advisory_unlock(%s)", [os.getpid()])
     assert another.get() == 1
     wrapper = db.connection
     wrapper.ensure_connection()
     wrapper.inc_thread_sharing()
 
     def watch() -> None:
-        site.wait_until(lambda: site.observe(sleeping, db.alias))
+        site.wait_until(lambda: site.observe(waits, db.alias))
         wrapper.connection.cancel()
 
     watchdog = gevent.spawn(watch)
