@@ -51,6 +51,9 @@ class Sweep(models.Model):
     blocks = models.JSONField(
         encoder=StrictEncoder, default=list, blank=True, help_text="sizes of each repeat; empty: all in each"
     )
+    splits = models.JSONField(
+        encoder=StrictEncoder, default=list, blank=True, help_text="numbers of workers; empty: one alone"
+    )
     margin = models.FloatField(default=5, help_text="percent that a size may carry less than the best")
     urls = models.JSONField(encoder=StrictEncoder, default=list, blank=True, help_text="asked for in turn")
     locustfile = models.TextField(blank=True, help_text="that said what users do")
@@ -93,6 +96,7 @@ class Trial(models.Model):
     peak_connections = models.PositiveIntegerField(null=True, blank=True)
     capped = models.BooleanField(default=True, help_text="whether the stack knows a limit")
     efficiency = models.FloatField(null=True, blank=True)
+    uneven = models.FloatField(null=True, blank=True, help_text="between two workers' efficiencies, at most")
     per_second = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     failures_per_second = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     latencies = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
@@ -117,7 +121,7 @@ class Trial(models.Model):
     class Meta:
         ordering = ("id",)
         # --resume runs what is missing: a trial that was saved twice would count twice.
-        constraints = (models.UniqueConstraint("sweep", "stack", "size", "repeat", name="one_trial_each"),)
+        constraints = (models.UniqueConstraint("sweep", "stack", "size", "repeat", "workers", name="one_trial_each"),)
 
     def __str__(self) -> str:
         return f"{self.stack} at {self.size}, repeat {self.repeat}"

@@ -56,9 +56,10 @@ def start(sweep: models.Sweep, plan: Plan) -> None:
 
 
 def save_trial(sweep: models.Sweep, trial: TrialResult) -> None:
-    """Save one trial; a failed one of the same stack, size and repeat gives way to it. One that ran stays as it is."""
+    """Save one trial; a failed one of the same place in the plan gives way to it. One that ran stays as it is."""
     with transaction.atomic():
-        sweep.trials.filter(stack=trial.stack, size=trial.size, repeat=trial.repeat).exclude(error="").delete()
+        same = sweep.trials.filter(stack=trial.stack, size=trial.size, repeat=trial.repeat, workers=trial.workers)
+        same.exclude(error="").delete()
         # Somebody else may be saving the same one from its file.
         sweep.trials.bulk_create([models.Trial(sweep=sweep, **asdict(trial))], ignore_conflicts=True)
 
@@ -115,7 +116,7 @@ def result(sweep: models.Sweep) -> SweepResult:
 def curve(sweep: models.Sweep, trials: Iterable[models.Trial]) -> SweepResult:
     """As much as a list shows: the plan, the verdicts, and of the `trials` how many requests a second; without
     asking the database."""
-    names = ("stack", "size", "repeat", "rps", "error")
+    names = ("stack", "size", "repeat", "workers", "rps", "error")
     return _facts(sweep, {}, [{name: getattr(trial, name) for name in names} for trial in trials])
 
 

@@ -31,7 +31,7 @@ REPORTS: dict[str, tuple[str, Callable[[SweepResult], str]]] = {
     "html": ("text/html; charset=utf-8", formats.to_html),
 }
 # What the small curves of a list need; the rest of a trial is ten times as large.
-CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "rps", "error")
+CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "workers", "rps", "error")
 MAX_COMPARED = 6  # lines that colour and shape still tell apart
 
 

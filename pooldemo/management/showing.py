@@ -34,7 +34,7 @@ def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
 
     Raises CommandError, after all that can be shown, when a report could not be written.
     """
-    terminal.table(sweep.plan, sweep.trials)
+    terminal.tables(sweep)
     terminal.verdicts(sweep.verdicts)
     if lost := write_reports(reports, sweep):
         raise CommandError(lost, returncode=REFUSED)

@@ -6,7 +6,7 @@ measures or prints. Bare numbers are counts; `*_cpu` is in cores (1.0: one core 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
@@ -40,7 +40,8 @@ class Plan:
     """What was asked for. A trial lasts `warmup_s` that is dropped and `duration_s` that counts. It warms up longer
     where serving each user once takes longer, times `warmup_cycles`.
 
-    `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections. `rate` is the wanted arrival
+    `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections; `splits` are the numbers of
+    workers where several are measured, and `workers` then the largest. `rate` is the wanted arrival
     rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
     `urls` are asked for in turn in place of a workload, or `locustfile` says what users do. `wsgi` is what gunicorn
     serves, where that is not what the project's settings say. `host` is the address of a site that runs already.
@@ -68,10 +69,20 @@ class Plan:
     adaptive: bool = False
     margin: float = MARGIN
     blocks: tuple[tuple[int, ...], ...] = ()
+    splits: tuple[int, ...] = ()
     urls: tuple[str, ...] = ()
     locustfile: str = ""
     wsgi: str = ""
     host: str = ""
+
+    @property
+    def worker_counts(self) -> tuple[int, ...]:
+        """Every number of workers that is measured."""
+        return self.splits or (self.workers,)
+
+    def at(self, workers: int) -> Self:
+        """The part of it with so many workers."""
+        return replace(self, workers=workers, splits=())
 
     @property
     def repeated(self) -> tuple[tuple[int, ...], ...]:
@@ -89,6 +100,7 @@ class Plan:
         known = _known(cls, row)
         known |= {name: tuple(row[name]) for name in ("stacks", "sizes", "urls") if name in row}
         known["blocks"] = tuple(map(tuple, row.get("blocks") or ()))
+        known["splits"] = tuple(row.get("splits") or ())
         known["slo"] = tuple(Limit(**limit) for limit in row.get("slo") or ())
         return cls(**known)
 
@@ -100,6 +112,7 @@ class TrialPlan:
     stack: str
     size: int
     repeat: int
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -143,12 +156,13 @@ class TrialResult:
     time that slots were held, by the pools' own clocks. `generator_cpu` is of the busiest Locust process,
     `worker_cpu` of the busiest worker, `server_cpu` of all of them, `postgresql_cpu` of all backends (None: not on
     this machine), `other_cpu` of everything else on the machine, `steal_cpu` what its host gave to others.
-    `throttled` is the share of its periods in which a container's quota ran out. `waits` are the server's connections
-    by what they did, on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`).
-    `probe_max_ms` is the slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here.
-    `target_rps` is the rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when
-    every user is accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a
-    failed one. `order` is its place among the trials of its sweep (from 1; 0: not known).
+    `throttled` is the share of its periods in which a container's quota ran out. `uneven` is by how much the
+    efficiencies of the most and the least busy worker differ. `waits` are the server's connections by what they did,
+    on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the
+    slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the
+    rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is
+    accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
+    `order` is its place among the trials of its sweep (from 1; 0: not known).
     """
 
     stack: str
@@ -173,6 +187,7 @@ class TrialResult:
     peak_connections: int | None = None
     capped: bool = True
     efficiency: float | None = None
+    uneven: float | None = None
     per_second: tuple[int, ...] = ()
     failures_per_second: tuple[int, ...] = ()
     latencies: tuple[tuple[float, int], ...] = ()
@@ -196,7 +211,7 @@ class TrialResult:
 
     @property
     def key(self) -> TrialPlan:
-        return TrialPlan(self.stack, self.size, self.repeat)
+        return TrialPlan(self.stack, self.size, self.repeat, self.workers)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
@@ -286,6 +301,7 @@ class Verdict:
     plateau: tuple[int, ...] = ()
     cause: str = ""
     slo: Slo | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -303,6 +319,22 @@ class SweepResult:
     status: str = "done"
     started_at: str = ""
 
+    @property
+    def views(self) -> tuple[Self, ...]:
+        """The sweep at each number of workers; all that is said of sizes is said of one of them."""
+        if not self.plan.splits:
+            return (self,)
+        return tuple(map(self._at, self.plan.splits))
+
+    @property
+    def chosen(self) -> Self:
+        """The view that the first verdict names."""
+        return self._at(self.verdicts[0].workers) if self.plan.splits and self.verdicts else self.views[-1]
+
+    def _at(self, workers: int) -> Self:
+        trials = tuple(trial for trial in self.trials if trial.workers == workers)
+        return replace(self, plan=self.plan.at(workers), trials=trials)
+
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """The sweep of a document of ours, old ones included; `analyse.document` reads those of others."""
@@ -312,7 +344,7 @@ class SweepResult:
             plan,
             Conditions.from_dict(sweep.get("conditions") or {}),
             tuple(TrialResult.from_dict({"workers": plan.workers} | trial) for trial in document["trials"]),
-            tuple(_verdict(verdict) for verdict in document.get("verdicts", ())),
+            tuple(_verdict({"workers": plan.workers} | verdict) for verdict in document.get("verdicts", ())),
             sweep.get("id"),
             sweep.get("status", "done"),
             sweep.get("started_at", ""),

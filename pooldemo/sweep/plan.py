@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from pooldemo.sweep.facts import OWN, WORKLOADS, Conditions, Plan, TrialPlan
 
@@ -87,7 +88,7 @@ def check(plan: Plan) -> None:
     """Raises PlanError, which names the option, when a number of `plan` is out of its range."""
     ranges: Mapping[str, tuple[float, float, float, str]] = {
         "users": (plan.users, 1, MAX_USERS, ""),
-        "workers": (plan.workers, 1, 64, ""),
+        "workers": (max(plan.worker_counts), 1, 64, ""),
         "repeats": (plan.repeats, 1, 100, ""),
         "processes": (plan.processes, 1, 64, ""),
         "duration": (plan.duration_s, 1, 3600, " seconds"),
@@ -106,6 +107,15 @@ def check(plan: Plan) -> None:
         raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(WORKLOADS)}")
     if plan.users < plan.processes:
         raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
+
+
+def parse_workers(text: str) -> dict[str, Any]:
+    """`2`, or `1,2,4` to measure each of them, as fields of a plan. Raises PlanError as `parse_sizes` does."""
+    try:
+        counts = parse_sizes(text)
+    except PlanError as error:
+        raise PlanError(str(error).replace("--sizes", "--workers").replace("pool size", "number of workers")) from None
+    return {"workers": counts[-1], "splits": counts if len(counts) > 1 else ()}
 
 
 def check_margin(margin: float) -> None:
@@ -134,7 +144,12 @@ def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
     """
     trials: list[TrialPlan] = []
     for repeat, sizes in enumerate(plan.repeated, start=1):
-        block = [TrialPlan(stack, size, repeat) for stack in plan.stacks for size in sizes]
+        block = [
+            TrialPlan(stack, size, repeat, workers)
+            for stack in plan.stacks
+            for workers in plan.worker_counts
+            for size in sizes
+        ]
         random.Random(f"{plan.seed}/{repeat}").shuffle(block)
         trials += [trial for trial in block if trial not in done]
     return trials

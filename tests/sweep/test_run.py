@@ -16,7 +16,7 @@ from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
-from pooldemo.sweep.measure.trial import Bench, efficiency, window_start
+from pooldemo.sweep.measure.trial import Bench, efficiencies, window_start
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks.stack import Stack
 
@@ -159,9 +159,9 @@ def test_it_takes_the_efficiency_from_the_time_that_slots_were_held() -> None:
     """A hold that began before the window counts by its part, so no slot is ever held more than all the time."""
     before = Holds(5, 4.0, {1: (100.0, 4.9), 2: (100.5, 1.0)})
     after = Holds(15, 13.0, {1: (105.0, 14.9), 2: (104.5, 5.0)})
-    assert efficiency(before, after, 4) == pytest.approx((10 / 5 + 4 / 4) / 4)
-    assert efficiency(before, replace(after, by_worker={3: (105.0, 1.0)}), 4) is None, "a new worker"
-    assert efficiency(None, after, 4) is None
+    assert efficiencies(before, after, 2) == pytest.approx([0.5, 1.0])
+    assert efficiencies(before, replace(after, by_worker={3: (105.0, 1.0)}), 2) == [], "a new worker"
+    assert efficiencies(None, after, 2) == []
 
 
 def test_it_begins_the_window_with_the_second_next_to_the_end_of_the_warm_up() -> None:

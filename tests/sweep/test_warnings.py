@@ -37,6 +37,7 @@ DOUBTFUL = {
     "warmup-skew": {"per_second": (40,) * 5 + (80,) * 5},
     "peak-above-size": {"peak_connections": 39},
     "other-load": {"other_cpu": 1.0},
+    "uneven-workers": {"uneven": 0.4},
     "users-below-slots": {"size": 128},
     "queueing": {"wait_mean_ms": 700.0},
     "rate-missed": {"target_rps": 100.0},

@@ -67,7 +67,9 @@ class Command(BaseCommand):
             type=float,
             help="requests a second, fed by a closed loop of the users (default: as many as can be)",
         )
-        plan.add_argument("--workers", type=int, help=f"processes of the server (default {DEFAULT.workers})")
+        plan.add_argument(
+            "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
+        )
         plan.add_argument(
             "--duration", type=float, help=f"seconds of a trial that count (default {DEFAULT.duration_s:g})"
         )
@@ -192,6 +194,8 @@ class Command(BaseCommand):
             return planning.with_repeats(plan, given["repeats"]) if "repeats" in given else plan, done
         if "sizes" in given:
             given["sizes"] = planning.parse_sizes(given["sizes"])
+        if "workers" in given:
+            given |= planning.parse_workers(given["workers"])
         if "slo" in given:
             given["slo"] = parse_slo(given["slo"])
         if "stacks" in given:

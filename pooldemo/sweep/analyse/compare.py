@@ -12,7 +12,7 @@ like a worse B; only trials of both in one run could tell them apart.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from pooldemo.sweep.analyse.blocks import Fit, fit_all, fit_blocks, observed
@@ -99,12 +99,23 @@ def compare_sweeps(before: SweepResult, after: SweepResult, margin: float = MARG
                 f"the sweeps measured different things: {name} is {old} in the first and {new} in the second; "
                 f"compare sweeps that share {', '.join(SAME)}"
             )
+    before, after = _flat(before), _flat(after)
     if not _tried(before) & _tried(after):
         raise NotComparable("the sweeps have no stack and size in common: measure the same --stack and --sizes")
     pairs = [_Pair(stack, before.trials, after.trials) for stack in before.plan.stacks]
     changes = (*_of_pairs(pairs, -math.log1p(-margin / 100)), *_of_sizes(before, after))
     moved = tuple(_moved(before, after, {pair.stack: pair.is_noisier for pair in pairs}))
     return Comparison(changes, moved, tuple(_differences(before, after)))
+
+
+def _flat(sweep: SweepResult) -> SweepResult:
+    """With a stack for each number of workers where there are several."""
+    if not sweep.plan.splits:
+        return sweep
+    names = {(stack, n): f"{stack} x {n} workers" for n in sweep.plan.splits for stack in sweep.plan.stacks}
+    trials = tuple(replace(each, stack=names.get((each.stack, each.workers), each.stack)) for each in sweep.trials)
+    plan = replace(sweep.plan, stacks=tuple(names.values()), splits=())
+    return replace(sweep, plan=plan, trials=trials)
 
 
 def _tried(sweep: SweepResult) -> set[tuple[str, int]]:

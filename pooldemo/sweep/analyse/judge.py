@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pooldemo.sweep.analyse import theory, verdict_text
+from pooldemo.sweep.analyse import split, theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee
@@ -27,7 +27,20 @@ for the rest."""
 
 def judge(plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> tuple[Verdict, ...]:
     """One verdict for each stack of the plan, in its order; the order of the trials does not matter."""
-    return tuple(judge_stack(stack, plan, trials, conditions) for stack in plan.stacks)
+    return tuple(
+        _cheapest(stack, plan, trials, conditions) if plan.splits else judge_stack(stack, plan, trials, conditions)
+        for stack in plan.stacks
+    )
+
+
+def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
+    """Of the verdicts at each number of workers the one that names the cheapest split, and why it does."""
+    own = {workers: [t for t in trials if (t.stack, t.workers) == (stack, workers)] for workers in plan.splits}
+    verdicts = [judge_stack(stack, plan.at(workers), own[workers], conditions) for workers in plan.splits]
+    found = split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
+    verdict = next(each for each in verdicts if each.workers == found.workers)
+    copy = verdict.copy.replace("export ", f"export WEB_CONCURRENCY={found.workers} ")
+    return replace(verdict, because=f"{found.text} {verdict.because}".strip(), copy=copy)
 
 
 def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
@@ -52,6 +65,7 @@ def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], condition
         plateau=judgement.knee.plateau,
         cause=judgement.saturation.code or judgement.knee.reason,
         slo=Slo(typed(plan.slo), judgement.slo) if plan.slo else None,
+        workers=plan.workers,
     )
 
 

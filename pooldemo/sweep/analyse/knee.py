@@ -82,6 +82,24 @@ def find_knee(observations: Sequence[Observation], margin: float = MARGIN) -> Kn
     return replace(_judge(fit, -math.log1p(-margin / 100)), left_out=left_out)
 
 
+def first_as_good(
+    observations: Sequence[Observation], margin: float = MARGIN
+) -> tuple[int | None, Mapping[int, Interval]]:
+    """The first of the "sizes", in whatever order they were numbered, that carries what the best does (None: the noise
+    does not permit to say), and what each carries."""
+    fit, _ = fit_blocks(sorted(observations))
+    if fit is None:
+        return None, {}
+    intervals = {size: fit.interval(size) for size in fit.effects}
+    if len(fit.effects) == 1:
+        return next(iter(fit.effects)), intervals
+    distance = -math.log1p(-margin / 100)
+    near = _near_the_best(fit) if fit.freedom else ()
+    if not near or _repeats_needed(fit, near, distance):
+        return None, intervals
+    return _smallest_as_good(fit, near, distance), intervals
+
+
 def _judge(fit: Fit, margin: float) -> Knee:
     """`margin` is a distance of logarithms from here on."""
     sizes = sorted(fit.effects)

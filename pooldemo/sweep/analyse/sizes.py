@@ -10,15 +10,17 @@ from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult
 
 
 def sizes_of(sweep: SweepResult) -> tuple[SizeResult, ...]:
-    """Each stack's sizes, rising, in the order of the stacks; trials that failed are left out."""
-    ran = [trial for trial in sweep.trials if not trial.error]
-    return tuple(
-        size for stack in sweep.plan.stacks for size in sizes_of_stack([each for each in ran if each.stack == stack])
-    )
+    """Each stack's sizes, rising, in the order of the stacks and of the workers; trials that failed are left out."""
+    found: list[SizeResult] = []
+    for view in sweep.views:
+        ran = [trial for trial in view.trials if not trial.error]
+        for stack in sweep.plan.stacks:
+            found += sizes_of_stack([each for each in ran if each.stack == stack])
+    return tuple(found)
 
 
 def sizes_of_stack(trials: Sequence[TrialResult]) -> tuple[SizeResult, ...]:
-    """The sizes of trials that ran, all of one stack."""
+    """The sizes of trials that ran, all of one stack and one number of workers."""
     rps, spread = levels(trials), Spread(trials, "p95_ms")
     by_size: dict[int, list[TrialResult]] = {}
     for trial in sorted(trials, key=lambda each: each.size):

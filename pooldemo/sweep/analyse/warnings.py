@@ -34,6 +34,9 @@ STOLEN = 0.1
 THROTTLED = 0.1
 """Share of the periods in which a container's quota may run out."""
 
+UNEVEN = 0.15
+"""By how much the efficiencies of two workers may differ while requests wait."""
+
 UNACCOUNTED = 0.05
 """Share of the users that Little's law may miss."""
 
@@ -129,6 +132,16 @@ def throttled(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
     )
 
 
+def uneven_workers(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+    waited = trial.wait_mean_ms and trial.wait_mean_ms > 0.1 * (trial.hold_mean_ms or 0.0)
+    if not trial.uneven or trial.uneven < UNEVEN or not waited:
+        return None
+    return (
+        f"one worker's slots were held {trial.uneven:.0%} more of the time than another's, while requests waited",
+        "a connection stays with the worker that accepted it: drive it with more --users, or with --workers 1",
+    )
+
+
 def users_below_slots(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     slots = trial.size * plan.workers
     if plan.users >= slots:
@@ -188,6 +201,7 @@ RULES: dict[str, Rule] = {
     "other-load": other_load,
     "stolen": stolen,
     "throttled": throttled,
+    "uneven-workers": uneven_workers,
     "users-below-slots": users_below_slots,
     "queueing": queueing,
     "rate-missed": rate_missed,

@@ -3,6 +3,7 @@
 Nothing is saved or printed here: whoever iterates does that between two trials, when no window is open.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -58,9 +59,10 @@ class Run:
                 if self._stopping():
                     return
                 stack = stacks.get(planned.stack)
-                result = trials.run(planned, self.plan, stack, self._bench, self._tell(planned))
+                plan = self.plan.at(planned.workers)
+                result = trials.run(planned, plan, stack, self._bench, self._tell(planned))
                 place = 1 + max((each.order for each in self.results), default=0)
-                result = replace(result, order=place, warnings=warnings.for_trial(result, self.plan))
+                result = replace(result, order=place, warnings=warnings.for_trial(result, plan))
                 self.results.append(result)
                 yield result
             if not self._refine() and not self._repeat():
@@ -103,6 +105,7 @@ class Run:
         return True
 
     def _judgements(self) -> Iterator[Judgement]:
-        for stack in self.plan.stacks:
-            own = tuple(result for result in self.results if result.stack == stack)
-            yield judge.weigh(self.plan, own, self.conditions)
+        for stack, workers in itertools.product(self.plan.stacks, self.plan.worker_counts):
+            view = (each for each in self.results if not self.plan.splits or each.workers == workers)
+            own = tuple(each for each in view if each.stack == stack)
+            yield judge.weigh(self.plan.at(workers), own, self.conditions)

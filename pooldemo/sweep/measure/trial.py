@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 
@@ -73,6 +74,7 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
     overhead_s = time.monotonic() - began_s - plan.warmup_s - window.seconds
     elapsed_s = after.clock_s - before.clock_s
     hold_ms = _mean_hold_ms(before.holds, after.holds)
+    shares = efficiencies(before.holds, after.holds, trial.size)
     workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
     postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
     known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
@@ -99,7 +101,8 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         query_mean_ms=window.query.mean_ms,
         peak_connections=seen.peak,
         capped=stack.capped,
-        efficiency=efficiency(before.holds, after.holds, trial.size * plan.workers),
+        efficiency=fmean(shares) if shares else None,
+        uneven=shares[-1] - shares[0] if len(shares) > 1 else None,
         per_second=window.per_second,
         failures_per_second=window.failures_per_second,
         latencies=window.latency.pairs,
@@ -197,16 +200,17 @@ def _measure(
         return window, before, after, seen, probe
 
 
-def efficiency(before: Holds | None, after: Holds | None, slots: int) -> float | None:
-    """The share of the time that slots were held, by the pools' own clocks; None where not every worker tells."""
+def efficiencies(before: Holds | None, after: Holds | None, size: int) -> list[float]:
+    """Of each worker the share of the time that its slots were held, by its pools' own clock, rising; empty where not
+    every worker tells."""
     if before is None or after is None:
-        return None
-    shares = [
-        (busy_s - before.by_worker[pid][1]) / (at_s - before.by_worker[pid][0])
+        return []
+    found = [
+        (busy_s - before.by_worker[pid][1]) / (at_s - before.by_worker[pid][0]) / size
         for pid, (at_s, busy_s) in after.by_worker.items()
         if pid in before.by_worker and at_s > before.by_worker[pid][0]
     ]
-    return sum(shares) / slots if shares and len(shares) == len(after.by_worker) else None
+    return sorted(found) if len(found) == len(after.by_worker) else []
 
 
 def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:

@@ -96,7 +96,7 @@ def connections(sweep: SweepResult) -> Bars:
 
 def overlay(sweeps: Sequence[SweepResult]) -> Lines:
     """The throughput of several sweeps in one figure, a line for each stack of each; the bounds are left out."""
-    lines = [(sweep, line) for sweep in sweeps for line in _all_throughput(sweep)]
+    lines = [(sweep, line) for sweep in sweeps for line in _all_throughput(sweep.chosen)]
     series = [
         replace(line, name=f"{sweep.id} {line.name}", colour=place, mark_label=f"{sweep.id}: {line.mark_label}")
         for place, (sweep, line) in enumerate(lines)
@@ -124,6 +124,7 @@ def connections_chart(sweep: SweepResult) -> str:
 
 def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     """The stack's throughput over its sizes, the size to use dotted."""
+    sweep = sweep.chosen
     means = {size: each.mean for size, each in levels(_of(sweep.trials, stack)).items()}
     verdict = _verdict(sweep, stack)
     sizes = list(means)
@@ -135,7 +136,8 @@ def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
 def load_of(sweep: SweepResult) -> str:
     """What was asked of the server, in a few words: `slow 100 ms, 64 users, 2 workers`."""
     plan = sweep.plan
-    workers = f", {plan.workers} workers" if plan.workers > 1 else ""
+    counts = " or ".join(map(str, plan.worker_counts))
+    workers = f", {counts} workers" if max(plan.worker_counts) > 1 else ""
     timed = f" {plan.ms:g} ms" if plan.workload in WITH_MS else ""
     return f"{plan.asked}{timed}, {plan.users} users{workers}"
 

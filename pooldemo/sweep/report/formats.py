@@ -7,6 +7,7 @@ three significant digits where people read and all of them where programs do.
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +22,7 @@ from pooldemo.sweep.analyse.sizes import sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import OWN, SizeResult, SweepResult, TrialResult, Verdict
-from pooldemo.sweep.report import figures
+from pooldemo.sweep.report import figures, heatmap
 
 CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "waits", "warnings")
 """Fields of a trial that are no single value; `warnings` comes back as codes."""
@@ -96,9 +97,9 @@ def to_markdown(sweep: SweepResult) -> str:
         if verdict.copy:
             parts.append(f"```sh\n{verdict.copy}\n```")
         parts += [f"> **{warning.code}**: {warning.cause}. Cure: {warning.cure}" for warning in verdict.warnings]
-    for stack in sweep.plan.stacks:
-        if rows := rows_of(sweep, stack):
-            parts.append(_markdown_table(stack, rows, sweep))
+    for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
+        if rows := rows_of(view, stack):
+            parts.append(_markdown_table(named(stack, view, sweep), rows, _best(stack, view)))
     parts.append("<sub>" + "; ".join(f"{name}: {value}" for name, value in conditions_of(sweep)) + "</sub>")
     return "\n\n".join(parts) + "\n"
 
@@ -106,18 +107,22 @@ def to_markdown(sweep: SweepResult) -> str:
 def to_html(sweep: SweepResult) -> str:
     """One file that opens without a network: verdicts, charts as SVG, tables, conditions. No script; dark mode and
     print."""
-    stacks = sweep.plan.stacks
+    stacks, chosen = sweep.plan.stacks, sweep.chosen
     charts = [
-        figures.throughput_chart(sweep),
-        *(figures.latency_chart(sweep, stack) for stack in stacks),
-        figures.connections_chart(sweep),
+        *(heatmap.svg(found) for found in heatmap.maps(sweep)),
+        figures.throughput_chart(chosen),
+        *(figures.latency_chart(chosen, stack) for stack in stacks),
+        figures.connections_chart(chosen),
     ]
     return PAGE.substitute(
         title=escape(_title(sweep)),
         started=escape(sweep.started_at),
         verdicts="".join(_html_verdict(verdict) for verdict in sweep.verdicts),
         charts="".join(f"<figure>{chart}</figure>" for chart in charts),
-        tables="".join(_html_table(stack, rows_of(sweep, stack)) for stack in stacks),
+        tables="".join(
+            _html_table(named(stack, view, sweep), rows_of(view, stack))
+            for view, stack in itertools.product(sweep.views, stacks)
+        ),
         conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in conditions_of(sweep)),
     )
 
@@ -201,9 +206,19 @@ def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -
     )
 
 
-def _markdown_table(stack: str, rows: Sequence[Row], sweep: SweepResult) -> str:
-    best = next((verdict.max_conns for verdict in sweep.verdicts if verdict.stack == stack), None)
-    lines = [f"| {stack}: {' | '.join(HEADERS)} |", f"|{' ---: |' * len(HEADERS)}"]
+def _best(stack: str, view: SweepResult) -> int | None:
+    """The size that the stack's verdict names, if it does at this number of workers."""
+    named = (each.max_conns for each in view.verdicts if (each.stack, each.workers) == (stack, view.plan.workers))
+    return next(named, None)
+
+
+def named(stack: str, view: SweepResult, sweep: SweepResult) -> str:
+    """What a table is of: the stack, and at how many workers where there are several."""
+    return f"{stack} x {view.plan.workers} workers" if sweep.plan.splits else stack
+
+
+def _markdown_table(name: str, rows: Sequence[Row], best: int | None) -> str:
+    lines = [f"| {name}: {' | '.join(HEADERS)} |", f"|{' ---: |' * len(HEADERS)}"]
     for row in rows:
         cells = [f"**{cell}**" for cell in row.cells] if row.size == best else row.cells
         lines.append(f"| {' | '.join(cells)} |")
@@ -269,7 +284,8 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
         "trials",
         f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {plan.repeats} repeats, seed {plan.seed}",
     )
-    yield "server", f"{plan.workers} worker(s)" + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
+    counts = " or ".join(map(str, plan.worker_counts))
+    yield "server", f"{counts} worker(s)" + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
     yield (
         "machine",
         f"{conditions.cpus} CPUs, load before {conditions.load_before:.2g}"

@@ -10,7 +10,7 @@ FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "thi
 """Options that are not named like their field."""
 
 
-LEFT_OUT = ("blocks", "warmup_cycles")
+LEFT_OUT = ("blocks", "warmup_cycles", "splits")
 """Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles."""
 
 
@@ -27,6 +27,8 @@ def command(plan: Plan) -> str:
         if each.name == "urls":
             words += [word for url in value for word in ("--url", url)]
             continue
+        if each.name == "workers" and plan.splits:
+            value = plan.splits
         words.append(f"--{FLAGS.get(each.name, each.name)}")
         if not isinstance(value, bool):
             words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))

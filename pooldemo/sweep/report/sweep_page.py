@@ -5,6 +5,7 @@ The same figures go to the page's script as data and into the page as SVG, so wh
 seen with one.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -53,18 +54,20 @@ def cards(sweep: SweepResult) -> list[Card]:
 def tables(sweep: SweepResult) -> list[Table]:
     """A table for each stack of which a trial succeeded."""
     named = {
-        (verdict.stack, verdict.max_conns): "best so far" if verdict.shape == "rising" else "use this"
+        (verdict.stack, verdict.workers, verdict.max_conns): "best so far" if verdict.shape == "rising" else "use this"
         for verdict in sweep.verdicts
     }
     found = []
-    for stack in sweep.plan.stacks:
-        if rows := formats.rows_of(sweep, stack):
-            found.append(Table(stack, tuple((named.get((stack, row.size), ""), row) for row in rows)))
+    for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
+        if rows := formats.rows_of(view, stack):
+            words = tuple((named.get((stack, view.plan.workers, row.size), ""), row) for row in rows)
+            found.append(Table(formats.named(stack, view, sweep), words))
     return found
 
 
 def figures_of(sweep: SweepResult) -> dict[str, Figure]:
     """The figures of a sweep's page by name, the most important first; none when no trial succeeded."""
+    sweep = sweep.chosen
     if not any(not trial.error for trial in sweep.trials):
         return {}
     found: dict[str, Figure] = {"throughput": figures.throughput(sweep), "connections": figures.connections(sweep)}
@@ -77,6 +80,7 @@ def figures_of(sweep: SweepResult) -> dict[str, Figure]:
 def data(sweep: SweepResult) -> dict[str, Any]:
     """What the page's script draws: `figures` as they are, a dot for each of the `trials`, and the numbers to `play`
     with."""
+    sweep = sweep.chosen
     return {
         "figures": {name: asdict(figure) for name, figure in figures_of(sweep).items()},
         "trials": [

@@ -77,7 +77,7 @@ class Terminal:
         name = f"sweep {number}" if number else "this sweep"
         self.say(
             f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
-            f"{_count(plan.repeats, 'repeat')}, {_count(plan.workers, 'worker')}: {_count(left, 'trial')}, "
+            f"{_count(plan.repeats, 'repeat')}, {_workers(plan)}: {_count(left, 'trial')}, "
             f"about {duration(planning.total_s(plan, left))}"
         )
 
@@ -130,11 +130,16 @@ class Terminal:
         if not self.quiet:
             self.console.print(Text(text, style=style if self._fancy else ""))
 
-    def table(self, plan: Plan, results: Sequence[TrialResult]) -> None:
+    def tables(self, sweep: SweepResult) -> None:
+        """A table for each number of workers."""
+        for view in sweep.views:
+            self.table(view.plan, view.trials, f"{_count(view.plan.workers, 'worker')}, " if sweep.plan.splits else "")
+
+    def table(self, plan: Plan, results: Sequence[TrialResult], of: str = "") -> None:
         """Every stack and size over all repeats; what each opened beside what it was allowed."""
         if self.quiet:
             return
-        table = Table(title="All repeats together", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=f"{of}all repeats together".capitalize(), title_justify="left", box=None, pad_edge=False)
         for heading in ("stack", "size", "requests/s", "p50 ms", "p95 ms", "p99 ms", "failures", "allowed", "opened"):
             table.add_column(heading, justify="left" if heading == "stack" else "right")
         ran = [each for each in results if not each.error]
@@ -195,6 +200,10 @@ def _check(check: Check) -> str:
 
 def _ms(plan: Plan) -> str:
     return f"of {plan.ms:g} ms " if plan.workload in WITH_MS else ""
+
+
+def _workers(plan: Plan) -> str:
+    return " or ".join(map(str, plan.splits)) + " workers" if plan.splits else _count(plan.workers, "worker")
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,133 @@
+"""Workers as a second axis: the cheapest split is named, and each number of workers is judged by its own sizes."""
+
+import io
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from django.core.management import CommandError, call_command
+from synthetic import CONDITIONS
+
+from pooldemo import records
+from pooldemo.sweep import judge
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.compare import compare_sweeps
+from pooldemo.sweep.analyse.document import document_of, judged
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page
+from pooldemo.sweep.report.terminal import Terminal
+
+PLAN = Plan(sizes=(1, 2, 4, 8), workers=4, splits=(1, 2, 4), users=1000)
+
+
+def sweep_of(carries, *, plan=PLAN, noise=0.01, seed=0, **fields):
+    """`carries(workers, size)` requests a second; a field may be a function of both as well."""
+    chance = random.Random(seed)
+    trials = tuple(
+        TrialResult(
+            each.stack, each.size, each.repeat, each.workers, place, requests=1000,
+            rps=carries(each.workers, each.size) * chance.gauss(1, noise),
+            **{name: value(each.workers, each.size) for name, value in fields.items()},
+        )
+        for place, each in enumerate(planning.order(plan), start=1)
+    )  # fmt: skip
+    return judged(SweepResult(plan, CONDITIONS, trials, id=3))
+
+
+def hub(workers, size):
+    """Each worker's Python carries 40 requests a second; a slot 10."""
+    return workers * min(10 * size, 40)
+
+
+def database(workers, size):
+    """PostgreSQL carries 80, however they are split."""
+    return min(10 * workers * size, 80)
+
+
+def test_it_names_the_split_that_carries_the_most_where_workers_are_what_runs_out():
+    verdict = sweep_of(hub).verdicts[0]
+    assert (verdict.workers, verdict.max_conns, verdict.shape) == (4, 4, "knee")
+    assert verdict.because.startswith("The cheapest split is 4 workers x 4 slots (16 connections, 1")
+    assert verdict.copy == "export WEB_CONCURRENCY=4 MAX_CONNS=4"
+    assert "1 x 4 carries 75% less (" in verdict.because
+
+
+def test_it_names_the_fewest_workers_of_splits_that_cost_as_much():
+    verdict = sweep_of(database).verdicts[0]
+    assert (verdict.workers, verdict.max_conns) == (1, 8)
+    assert "1 worker x 8 slots (8 connections" in verdict.because
+    wasteful = sweep_of(lambda workers, size: min(10 * size, 40)).verdicts[0]
+    assert (wasteful.workers, wasteful.max_conns) == (1, 4), "more workers bring nothing"
+
+
+def test_it_is_right_in_95_percent_of_the_sweeps():
+    said = [sweep_of(hub, noise=0.03, seed=seed).verdicts[0] for seed in range(40)]
+    assert sum((each.workers, each.max_conns) == (4, 4) for each in said) >= 38
+
+
+def test_it_puts_a_split_that_meets_the_slo_before_one_that_carries_more():
+    plan = replace(PLAN, slo=parse_slo("p95=300"))
+    verdict = sweep_of(hub, plan=plan, p95_ms=lambda workers, _: 400.0 if workers == 4 else 100.0).verdicts[0]
+    assert (verdict.workers, verdict.slo.state) == (2, "met")
+
+
+def test_it_says_when_nobody_can_tell():
+    verdict = sweep_of(hub, noise=0.3).verdicts[0]
+    assert (verdict.shape, verdict.max_conns) == ("invalid", None)
+    assert verdict.needs.startswith("--repeats ")
+
+
+def test_it_runs_every_split_in_each_repeat():
+    trials = planning.order(PLAN)
+    assert len(trials) == 3 * 3 * 4
+    second = {(each.workers, each.size) for each in trials if each.repeat == 2}
+    assert second == {(workers, size) for workers in (1, 2, 4) for size in PLAN.sizes}
+    assert planning.parse_workers("1,2,4") == {"workers": 4, "splits": (1, 2, 4)}
+    assert planning.parse_workers("2") == {"workers": 2, "splits": ()}
+
+
+def test_every_report_shows_each_number_of_workers():
+    sweep = sweep_of(hub, p95_ms=lambda workers, size: 100.0 / size)
+    made = document_of(sweep)
+    assert judge(json.loads(json.dumps(made))) == made
+    assert [(each["workers"], each["size"]) for each in made["sizes"]][3:6] == [(1, 8), (2, 1), (2, 2)]
+    markdown, html = formats.to_markdown(sweep), formats.to_html(sweep)
+    for workers in (1, 2, 4):
+        assert f"pooldemo x {workers} workers" in markdown
+        assert f"pooldemo x {workers} workers" in html
+    assert markdown.count("| **4** |") == 1
+    throughput, p95 = heatmap.maps(sweep)
+    assert (len(throughput.values), throughput.chosen, p95.values[2, 4]) == (12, (4, 4), 25.0)
+    assert html.count(heatmap.svg(throughput)) == 1
+    stream = io.StringIO()
+    Terminal(stream).tables(sweep)
+    assert "2 workers, all repeats together" in stream.getvalue()
+    assert "--workers 1,2,4" in rerun.command(sweep.plan)
+    assert [table.stack for table in sweep_page.tables(sweep)] == [f"pooldemo x {n} workers" for n in (1, 2, 4)]
+
+
+def test_it_compares_each_number_of_workers_with_itself():
+    before, after = sweep_of(hub), sweep_of(lambda workers, size: hub(workers, size) * (0.7 if workers == 2 else 1))
+    assert {each.stack for each in compare_sweeps(before, after).changes if each.is_worse} == {"pooldemo x 2 workers"}
+
+
+@pytest.mark.django_db
+def test_its_row_keeps_a_trial_for_each_split(admin_client):
+    sweep = sweep_of(hub)
+    row = records.store(sweep)
+    kept = records.result(row)
+    assert (kept.plan, len(kept.trials)) == (PLAN, 36)
+    assert kept.verdicts == sweep.verdicts
+    page = admin_client.get(f"/admin/pooldemo/sweep/{row.pk}/change/").content.decode()
+    assert "pooldemo x 2 workers" in page
+    assert admin_client.get("/admin/pooldemo/sweep/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_it_reads_workers_as_typed(capsys):
+    call_command("sweep", "--workers", "1,2", "--sizes", "1,2", "--repeats", "1", "--dry-run")
+    assert "4 trials, about" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="'x' is no number of workers"):
+        call_command("sweep", "--workers", "1,x", "--dry-run")
