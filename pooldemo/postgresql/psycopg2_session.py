@@ -12,6 +12,7 @@ import psycopg2
 import psycopg2.extensions as ext
 
 from . import green
+from .attempt import Attempt, is_one_address
 from .limits import current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
@@ -216,7 +217,15 @@ class PostgresSession(Session):
             return self.raw
 
         self.lend()
-        return psycopg2.connect(**{**params, "connection_factory": make})
+        given = {**params, "connection_factory": make}
+        limit_s = float(given.get("connect_timeout") or 0)
+        if limit_s <= 0 or green.is_patched() or not is_one_address(given):
+            return psycopg2.connect(**given)
+        del given["connect_timeout"]
+        try:
+            return Attempt(self, lambda: psycopg2.connect(**given)).run(limit_s)
+        except TimeoutError:
+            raise psycopg2.OperationalError(f"connecting took longer than connect_timeout={limit_s:g}") from None
 
     def run(self, statement: str) -> None:
         with ext.cursor(self.raw) as cursor:

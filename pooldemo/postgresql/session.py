@@ -53,7 +53,7 @@ class Session:
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW
         self._half_open: dict[int, int] = {}  # sockets of connects that were not finished: inode -> our descriptor
-        self.leaving: Leaving | None = None  # what the server may still have of it, once it is closed
+        self.leaving: Any = None  # what the server may still have of it, once it is closed
         self._look: Any = None
         self._reported: tuple[Any, ...] = ()
         self._settings: tuple[Any, ...] = ()
@@ -169,8 +169,11 @@ class Session:
 
     def close(self) -> None:
         """Close it, whole or half open; the second time nothing happens. Neither blocks nor switches nor raises."""
-        if self.leaving is not None:
-            return
+        if self.leaving is None:
+            self.leaving = self.hang_up()
+
+    def hang_up(self) -> Leaving | None:
+        """Say goodbye on its sockets. Returns what the server may still have. Neither blocks, switches nor raises."""
         left = list(self._half_open.values())
         self._half_open.clear()
         self._look = None
@@ -185,8 +188,7 @@ class Session:
                         self.finish()
         except Exception:  # noqa: S110  no descriptor is left for a duplicate, or it was broken anyway
             pass
-        if left:
-            self.leaving = Leaving(left)
+        return Leaving(left) if left else None
 
     def is_gone(self) -> bool:
         """Whether the server counts it no more, closed as it is. Neither blocks nor switches."""

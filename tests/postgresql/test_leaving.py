@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,28 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
     victim.kill()
     assert staying not in db.fill(2)
     assert site.observe(active, staying)
+
+
+@threaded
+def test_it_keeps_the_cap_when_connecting_takes_too_long_under_threads(site: Site) -> None:
+    """psycopg2 cannot be stopped there: what connect_timeout gives up goes on, and its slot waits for its end."""
+    db, admin = own(site, MAX_CONNS=1, POOL_TIMEOUT=0.5, connect_timeout=1, options="-c post_auth_delay=2")
+    stop, most = threading.Event(), 0
+
+    def ask() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(Error):
+                db.ask()
+            db.connection.close()
+
+    with admin.request() as cursor:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while db.pool.get_stats()["connections_errors"] < 2:
+            most = max(most, clients(cursor))
+    stop.set()
+    thread.join()
+    assert most == 1
 
 
 @patched
