@@ -75,7 +75,7 @@ def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) 
         "distributed": (
             site, {"hold"}, seconds_s, "--workload", "hold", "--ms", "5", "--think-ms", "10", "--processes", "2",
         ),
-        "refused": (tiny_site, {"slow", "slow (failed)", "nodb"}, 0.0, "--tags", "slow", "nodb", "--ms", "300"),
+        "refused": (tiny_site, {"slow", "slow (failed)", "nodb"}, seconds_s, "--tags", "slow", "nodb", "--ms", "300"),
         "excluded": (site, set(WORKLOADS) - SLEEPING, 0.0, "--exclude-tags", "sleeps", "--ms", "1"),
     }  # fmt: skip
 
