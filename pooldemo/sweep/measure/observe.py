@@ -177,7 +177,7 @@ def pool_holds(url: str, page: Page | None) -> Holds | None:
     if not histogram:
         return Holds(0, 0.0)
     busy: dict[int, tuple[float, float]] = {}
-    for worker in told["workers"]:
+    for worker in told.get("workers", ()):
         pools = worker["pools"].values()
         if all("holding_s" in pool for pool in pools):
             held_s = sum(pool["histograms"]["hold"]["total_s"] + pool["holding_s"] for pool in pools)
