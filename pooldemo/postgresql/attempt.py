@@ -26,9 +26,12 @@ class Attempt:
         self._raw: Any = None
         self._error: BaseException | None = None
 
-    def run(self, limit_s: float) -> Any:
-        """The driver's connection. Blocks for `limit_s` at most. Raises the driver's errors, and TimeoutError."""
+    def start(self) -> None:
+        """Begin. Raises RuntimeError where no thread can be started, at the interpreter's end for instance."""
         start_thread(self._run)
+
+    def result(self, limit_s: float) -> Any:
+        """The driver's connection. Blocks for `limit_s` at most. Raises the driver's errors, and TimeoutError."""
         try:
             self._ended.wait(limit_s)
         finally:

@@ -221,9 +221,14 @@ class PostgresSession(Session):
         limit_s = float(given.get("connect_timeout") or 0)
         if limit_s <= 0 or green.is_patched() or not is_one_address(given):
             return psycopg2.connect(**given)
-        del given["connect_timeout"]
+        unlimited = {name: value for name, value in given.items() if name != "connect_timeout"}
+        attempt = Attempt(self, lambda: psycopg2.connect(**unlimited))
         try:
-            return Attempt(self, lambda: psycopg2.connect(**given)).run(limit_s)
+            attempt.start()
+        except RuntimeError:
+            return psycopg2.connect(**given)
+        try:
+            return attempt.result(limit_s)
         except TimeoutError:
             raise psycopg2.OperationalError(f"connecting took longer than connect_timeout={limit_s:g}") from None
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import gevent
 from django.db import Error
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from pooldemo.postgresql import attempt
 from pooldemo.postgresql.leaving import Leaving
 
 from .elsewhere import patched, threaded
@@ -170,6 +172,25 @@ def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -
             asked_s = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
             assert 0 < asked_s < patience_s <= 60
             assert not leaving.gone()
+
+
+@threaded
+def test_a_connect_with_a_limit_needs_no_thread_of_its_own(site: Site) -> None:
+    """At the interpreter's end none can be started."""
+    db = site.database(MAX_CONNS=1, connect_timeout=20)
+    module: Any = attempt
+    original, asked = module.start_thread, []
+
+    def none_left(work: Callable[[], None]) -> None:
+        asked.append(work)
+        raise RuntimeError("can't start new thread")
+
+    module.start_thread = none_left
+    try:
+        assert db.ask("SELECT 1") == 1
+    finally:
+        module.start_thread = original
+    assert is_psycopg3 or asked
 
 
 @threaded
