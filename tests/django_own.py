@@ -1,9 +1,10 @@
 """Django's own tests on `ENGINE: "pooldemo.postgresql"`, beside Django's own PostgreSQL backend in the same way.
 
-    make test-django ARGS="[--threads] [--all] [--fetch] [label ...]"
+    make test-django ARGS="[--threads] [--transaction] [--all] [--fetch] [label ...]"
 
 The sdist of the installed Django is fetched once, with pip. Both engines run the same labels at the same time, in
-processes that gevent has patched (`--threads`: not patched). What fails on ours and not on Django's must be expected,
+processes that gevent has patched (`--threads`: not patched). `--transaction`:
+ours gives its slots back after each transaction. What fails on ours and not on Django's must be expected,
 below; the exit code says so.
 """
 
@@ -103,7 +104,7 @@ def sources(folder: Path) -> Path:
     return folder / name / "tests"
 
 
-def databases(engine: str) -> dict[str, object]:
+def databases(engine: str, pool_mode: str) -> dict[str, object]:
     """The two databases that Django's tests want. Blocks until the embedded PostgreSQL runs."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.conf import settings
@@ -114,16 +115,18 @@ def databases(engine: str) -> dict[str, object]:
     config = {key: given[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
     options = {key: value for key, value in given["OPTIONS"].items() if not key.isupper()}
     name = "ours" if engine == ENGINES[-1] else "django"
+    if engine == ENGINES[-1]:
+        options["POOL_MODE"] = pool_mode
     return {
         alias: config | {"ENGINE": engine, "OPTIONS": options, "TEST": {"NAME": f"django_{name}_{alias}"}}
         for alias in ("default", "other")
     }
 
 
-def run(tests: Path, engine: str, labels: list[str], mode: str) -> Figures:
+def run(tests: Path, engine: str, labels: list[str], mode: str, pool_mode: str) -> Figures:
     """Run Django's `labels` (none: all of them) on one engine. Blocks for seconds to many minutes."""
     environment = os.environ | {
-        "DJANGO_OWN_DATABASES": json.dumps(databases(engine)),
+        "DJANGO_OWN_DATABASES": json.dumps(databases(engine, pool_mode)),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(tests)]),
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
@@ -141,6 +144,7 @@ def main() -> int:
     parser.add_argument("labels", nargs="*", help=f"of Django's tests (default: {' '.join(LABELS)})")
     parser.add_argument("--all", action="store_true", help="the whole of Django's suite, half an hour each")
     parser.add_argument("--fetch", action="store_true", help="fetch the sdist only")
+    parser.add_argument("--transaction", action="store_true", help='ours with POOL_MODE "transaction"')
     parser.add_argument("--threads", action="store_true", help="without gevent's patch")
     given = parser.parse_args()
     labels = [] if given.all else given.labels or LABELS
@@ -148,10 +152,13 @@ def main() -> int:
     if given.fetch:
         return 0
     mode = "threads" if given.threads else "gevent"
+    pool_mode = "transaction" if given.transaction else "request"
     (tests / "own_settings.py").write_text(SETTINGS)
     (tests / "own_runner.py").write_text(RUNNER)
     with ThreadPoolExecutor(len(ENGINES)) as both:
-        figures = dict(zip(ENGINES, both.map(lambda engine: run(tests, engine, labels, mode), ENGINES), strict=True))
+        figures = dict(
+            zip(ENGINES, both.map(lambda engine: run(tests, engine, labels, mode, pool_mode), ENGINES), strict=True)
+        )
     for engine in ENGINES:
         print(f"{engine:32} {figures[engine]}", flush=True)  # noqa: T201
     theirs, ours = (figures[engine].failed for engine in ENGINES)
