@@ -153,6 +153,12 @@ class Options:
         "the session carries no state",
         _choice("request", "transaction"),
     )  # fmt: skip
+    overload: str = _option(
+        "queue", "", '"queue" or "shed"',
+        'whom a slot goes to: "queue": first come, first served, until POOL_TIMEOUT; "shed": when the queue stands, '
+        "newest first, and the hopeless are refused",
+        _choice("queue", "shed"),
+    )  # fmt: skip
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> "Options":

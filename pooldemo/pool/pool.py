@@ -67,8 +67,7 @@ class Pool:
     def start_afresh(self) -> object:
         """No connection and nobody waiting: a new pool, or an old one's copy in a forked child. Returns what it had."""
         before = self.__dict__.get("slots"), self.__dict__.get("_local")
-        options = self.options
-        self.slots = Slots(options.max_conns, options.reuse_conns, options.min_conns, options.max_waiting)
+        self.slots = Slots(self.options)
         self.ended = threading.Event()  # set when it is closed: fillers and the keeper wait for it
         self._pid = os.getpid()
         self._local = threading.local()
@@ -82,13 +81,13 @@ class Pool:
 
     # ---- checkout ----
 
-    def checkout(self, timeout: float | None = _DEFAULT, ticket: object = None) -> Slot:
+    def checkout(self, timeout: float | None = _DEFAULT, ticket: object = None, low: bool = False) -> Slot:
         """A slot with a working connection, first come, first served.
 
         Blocks for `timeout` seconds at most, waiting and connecting together (absent: the option POOL_TIMEOUT; None: no
         limit; 0: does not wait for a slot). Raises PoolTimeout, PoolFull or PoolClosed, or the driver's error when
         connecting failed and trying again is no use. Who may be stopped before it has taken note of the slot, by a
-        signal's handler, gives a new object as `ticket`: see `take_back`.
+        signal's handler, gives a new object as `ticket`: see `take_back`. `low` never takes the last slots.
         """
         if timeout is _DEFAULT:
             timeout = self.options.pool_timeout
@@ -101,7 +100,7 @@ class Pool:
         slot = None
         try:
             with slots.mutex:
-                if slots.idle:
+                if slots.idle and not low:
                     slot = slots.idle[-1]
                     slot.taken_at = asked_at
                     slot.ticket = ticket
@@ -112,7 +111,7 @@ class Pool:
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
                 slots.waits[0] += 1
                 return slot
-            return self._wait(Waiter(holder, timeout, asked_at, ticket, slot))
+            return self._wait(Waiter(holder, timeout, asked_at, ticket, slot, low))
         except BaseException:
             if slot is not None and holder is slot.holder:
                 self.discard(slot)  # who knows what state it is in
@@ -240,7 +239,7 @@ class Pool:
                 hold = slots.stats.hold
                 with slots.mutex:
                     if slot.holder is holder and now < slot.expires_at:
-                        if not slots.line:
+                        if not (slots.line or slots.low):
                             if len(slots.idle) < slots.room:
                                 hold.total_s += held_s
                                 hold.counts[bucket] += 1
@@ -249,8 +248,8 @@ class Pool:
                                 slot.holder = None
                                 slots.idle.append(slot)
                                 return
-                        elif len(slots.all) <= slots.size:
-                            slots.hand_over(slot, next(iter(slots.line)), now, fresh=False)
+                        elif slots.line and len(slots.all) <= slots.size:
+                            slots.hand_over(slot, slots.first(now), now, fresh=False)
                             hold.total_s += held_s
                             hold.counts[bucket] += 1
                             return

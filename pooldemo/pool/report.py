@@ -51,6 +51,7 @@ class Stats:
     errors: int = 0  # checkouts that got no connection
     timeouts: int = 0  # of the errors, how many were PoolTimeout
     refused: int = 0  # of the errors, how many were PoolFull
+    shed: int = 0  # of those, how many had waited too long in a line that stands
     returns_bad: int = 0  # checkins of a connection that could not be used again
     connects: int = 0  # attempts to connect
     connect_errors: int = 0  # attempts that failed
@@ -76,6 +77,7 @@ def stats(pool: "Pool") -> dict[str, float]:
         "requests_errors": counted.errors,
         "requests_timeouts": counted.timeouts,
         "requests_refused": counted.refused,
+        "requests_shed": counted.shed,
         "usage_ms": counted.hold.total_s * 1000,
         "returns_num": sum(counted.hold.counts),
         "returns_bad": counted.returns_bad,
@@ -145,6 +147,10 @@ def refusal(pool: "Pool", waiter: "Waiter") -> Exception:
         error = PoolClosed(f"the pool {pool.name!r} was closed while waiting for a connection")
     elif outcome == "full":
         what = f"refused, MAX_WAITING={pool.options.max_waiting} wait already"
+        error = PoolFull(_because(pool, what))
+    elif outcome == "shed":
+        waited_s = pool.clock() - waiter.asked_at
+        what = f"refused after {waited_s:.1f} s, OVERLOAD='shed': the line stands, and newer ones go first"
         error = PoolFull(_because(pool, what))
     elif outcome == "itself":
         what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "

@@ -54,18 +54,26 @@ class Waiter:
     """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
 
     __slots__ = (
-        "asked_at", "fills", "fresh", "gate", "holder", "outcome", "over", "slot", "ticket", "timeout", "woken",
+        "asked_at", "fills", "fresh", "gate", "holder", "low", "outcome", "over", "slot", "ticket", "timeout", "woken",
     )  # fmt: skip
 
     def __init__(
-        self, holder: Holder, timeout: float | None, asked_at: float, ticket: object, slot: "Slot | None" = None
+        self,
+        holder: Holder,
+        timeout: float | None,
+        asked_at: float,
+        ticket: object,
+        slot: "Slot | None" = None,
+        low: bool = False,
     ) -> None:
         self.holder, self.timeout, self.asked_at, self.ticket = holder, timeout, asked_at, ticket
         self.slot: Any = slot
+        self.low = low  # of low priority: never takes the last slots
         self.fresh = False  # its connection needs no look: it was opened or pinged just now
         self.fills = False  # it must fill a slot itself: no thread can be started
         self.over = slot is None  # not counted as asked yet, or already as served or failed
-        # Why it gets no slot: "closed (meanwhile)", "full", "itself", "at once", "late", "down", or what `open` raised.
+        # Why it gets no slot: "closed (meanwhile)", "full", "itself", "at once", "late", "down", "shed", or `open`'s
+        # error.
         self.outcome: str | Exception = ""
         self.woken = False
         self.gate = threading.Lock()  # under the monkey patch: a greenlet's lock

@@ -16,6 +16,8 @@ from typing import Any
 
 from .holder import Holder
 from .later import Work
+from .options import Options
+from .overload import Overload
 from .report import Stats
 from .server import Server
 from .slot import Claim, Slot, Waiter
@@ -30,18 +32,20 @@ class Slots:
     `resize` downwards until the surplus has come back. While anybody waits, `idle` is empty.
     """
 
-    def __init__(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
+    def __init__(self, options: Options) -> None:
         # A thread's lock also under the monkey patch: it costs half, and nobody switches while he has it.
         self.mutex = _thread.RLock()
         self.busy_here = self.mutex._is_owned  # type: ignore[attr-defined]  # threading.Condition asks it, too
         self.home = object()
-        self.size = size
+        self.size = size = options.max_conns
         self.closed = False
         self.generation = 0  # raised by `expire_all`: what was connecting meanwhile is old when it arrives
         self.all = [Slot(self.home) for _ in range(size)]
         self.idle: list[Slot] = []  # last in, first out: those that nobody needs grow old at the front
         self.unready = list(self.all)  # without a connection, or with a doubtful one: a filler's work
         self.line: OrderedDict[Waiter, None] = OrderedDict()  # first in, first out; O(1) to leave from anywhere
+        self.low: OrderedDict[Waiter, None] = OrderedDict()  # of low priority: join the line when slots are to spare
+        self.overload = Overload() if options.overload == "shed" else None
         self.filling = 0  # slots in the hands of fillers
         self.called: weakref.ref[Work] | None = None  # the filler that was started and has not come yet
         self.ahead = True  # connect ahead: not after a failure until the keeper's next round
@@ -49,7 +53,8 @@ class Slots:
         self.server = Server()
         self.stats = Stats()
         self.waits = self.stats.wait.counts  # the fast path's: looked up once
-        self._keep_idle, self._min_open, self._max_waiting = keep_idle, min_open, max_waiting
+        self._keep_idle, self._min_open = options.reuse_conns, options.min_conns
+        self._max_waiting = options.max_waiting
         self._set_room()
 
     @property
@@ -60,7 +65,7 @@ class Slots:
     @property
     def waiting(self) -> int:
         """Waiters for whom no connection is on its way."""
-        return max(len(self.line) - self.filling, 0)
+        return max(len(self.line) - self.filling, 0) + len(self.low)
 
     @property
     def in_use(self) -> int:
@@ -72,30 +77,63 @@ class Slots:
     def join(self, waiter: Waiter) -> None:
         """Give a waiter a slot that is idle, or a place in the line, or an `outcome` that says why neither."""
         with self.mutex:
+            if self.overload is not None:
+                self._shed(waiter.asked_at)
             waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
             left_alone = self.server.is_left_alone(waiter.asked_at)
             has_all = waiter.holder.held >= len(self.all)
+            lower = waiter.low and (bool(self.line) or self.size - self.in_use <= self.reserve)
             # No call from here on: what a finaliser puts among the idle now would never be seen.
             self.stats.asked += 1
             waiter.over = False
             if self.closed:
                 waiter.outcome = "closed"
-            elif self.idle:
+            elif self.idle and not lower:
                 slot = self.idle[-1]
                 slot.ticket = waiter.ticket
                 slot.holder = waiter.holder
                 waiter.holder.held += 1
                 waiter.slot = slot
                 del self.idle[-1]
-            elif waiter.timeout == 0 and (waiting >= 0 or left_alone):
+            elif waiter.timeout == 0 and (waiting >= 0 or left_alone or lower):
                 waiter.outcome = "at once"
             elif self._max_waiting and waiting >= self._max_waiting:
                 waiter.outcome = "full"
             elif has_all:
                 waiter.outcome = "itself"
+            elif lower:
+                self.stats.queued += 1
+                self.low[waiter] = None
             else:
                 self.stats.queued += waiting >= 0
                 self.line[waiter] = None
+
+    @property
+    def reserve(self) -> int:
+        """The last slots, which low priority never takes: a quarter, from two slots on at least one."""
+        return min(self.size - 1, max(1, self.size // 4))
+
+    def first(self, now: float) -> Waiter:
+        """Whose turn it is in the line, which is not empty. Under the lock."""
+        if self.overload is None:
+            return next(iter(self.line))
+        self._shed(now)
+        return next(reversed(self.line) if self.overload.stands else iter(self.line))
+
+    def _shed(self, now: float) -> None:
+        """Look whether the line stands, and refuse who has waited too long in it, but for the last one."""
+        overload: Any = self.overload
+        overload.look(self.line, now)
+        while len(self.line) > 1 and (waiter := overload.hopeless(self.line, now)):
+            self.stats.shed += 1
+            self.turn_away(waiter, "shed")
+
+    def admit_low(self, freed: int = 0) -> None:
+        """Let the first of low priority into the line if slots are to spare; `freed` come back now. Under the lock."""
+        if self.low and not self.line and self.size - self.in_use + freed > self.reserve:
+            waiter = next(iter(self.low))
+            del self.low[waiter]
+            self.line[waiter] = None
 
     def doubt(self, waiter: Waiter) -> None:
         """Put a waiter's slot among the unready, for a filler to look after. It gets another, or waits as the first."""
@@ -128,7 +166,11 @@ class Slots:
                     waiter.gate.acquire()
             if late and waiter.slot is None and not waiter.outcome:
                 waiter.outcome = "late"
-                del self.line[waiter]
+                if waiter in self.line:
+                    del self.line[waiter]
+                else:
+                    del self.low[waiter]
+            self.admit_low()
 
     def serve(self, waiter: Waiter, wait_s: float) -> None:
         """Count a waiter as served."""
@@ -142,6 +184,8 @@ class Slots:
             slot = waiter.slot
             if waiter in self.line:
                 del self.line[waiter]
+            elif waiter in self.low:
+                del self.low[waiter]
             if slot is not None and slot.holder is waiter.holder:
                 slot.holder = claim
                 claim.slot = slot
@@ -156,7 +200,10 @@ class Slots:
     def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
         """End a wait in the line. Under the lock."""
         waiter.outcome = outcome
-        del self.line[waiter]
+        if waiter in self.line:
+            del self.line[waiter]
+        else:
+            del self.low[waiter]
         if not waiter.woken:
             waiter.woken = True
             waiter.gate.release()
@@ -182,9 +229,10 @@ class Slots:
             slot = claim.slot
             if slot is None or slot.holder is not claim:
                 return True
+            self.admit_low(freed=1)
             self._set_room()
             surplus = self.opened > self.size
-            waiter = next(iter(self.line)) if self.line else None
+            waiter = self.first(now) if self.line else None
             full = len(self.idle) >= self.room
             if slot.connection is None:
                 slot.holder = None
@@ -201,6 +249,7 @@ class Slots:
                 self.idle.append(slot)
             else:
                 self.hand_over(slot, waiter, now, fresh)
+            self.admit_low()
             return True
 
     def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool) -> None:
@@ -316,7 +365,7 @@ class Slots:
                 self.unready.append(slot)
             if transient:
                 self.server.failed(error, now, spread)
-                for waiter in list(self.line):
+                for waiter in [*self.line, *self.low]:
                     if not (full and self.opened > self.filling) and self.server.is_hopeless(waiter.timeout, now):
                         self.turn_away(waiter, "down")
             elif self.line:
@@ -374,7 +423,7 @@ class Slots:
         with self.mutex:
             self.closed = True
             self._set_room()
-            for waiter in list(self.line):
+            for waiter in [*self.line, *self.low]:
                 self.turn_away(waiter, "closed meanwhile")
 
     def rebind(self, slot: Slot, holder: Holder) -> None:

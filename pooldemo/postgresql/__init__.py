@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import ClientGone, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
+    from .lanes import priority
     from .limits import deadline
     from .limits_middleware import DeadlineMiddleware, ends_with_client, view_deadline
     from .middleware import UnavailableMiddleware
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClientGone", "DeadlineExceeded", "DeadlineMiddleware", "PoolClosed", "PoolFull", "PoolTimeout",
-    "UnavailableMiddleware", "deadline", "ends_with_client", "pools", "view_deadline",
+    "UnavailableMiddleware", "deadline", "ends_with_client", "pools", "priority", "view_deadline",
 ]  # fmt: skip
 
 _HOMES = {
     "DeadlineMiddleware": "limits_middleware", "UnavailableMiddleware": "middleware", "deadline": "limits",
-    "ends_with_client": "limits_middleware", "pools": "registry", "view_deadline": "limits_middleware",
+    "ends_with_client": "limits_middleware", "pools": "registry", "priority": "lanes",
+    "view_deadline": "limits_middleware",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pooldemo.pool import Holder, Options, Pool, PoolError, PoolTimeout, Slot
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
+from .lanes import is_low
 from .limits import Limit, current
 from .session import Session
 
@@ -57,7 +58,7 @@ class ConnectionPool(Pool):
         """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
         limit = current()
         try:
-            slot = self.checkout(ticket=ticket) if limit is None else self._checkout_within(limit, ticket)
+            slot = self._checkout_within(limit, ticket) if limit else self.checkout(ticket=ticket, low=is_low())
         except PoolError as error:
             self._tell(error)
             raise errors.as_django(error) from error.__cause__
@@ -77,7 +78,7 @@ class ConnectionPool(Pool):
         holder = self.here()
         try:
             with limit.ending(lambda: self._turn_away(holder, limit.refusal(f"waiting: {self!r}"))):
-                return self.checkout(timeout, ticket)
+                return self.checkout(timeout, ticket, is_low())
         except PoolTimeout as error:
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
@@ -86,7 +87,7 @@ class ConnectionPool(Pool):
     def _turn_away(self, holder: Holder, error: Exception) -> None:
         """End a holder's wait in the line, if it waits there: its checkout raises `error`. From whatever greenlet."""
         with self.slots.mutex:
-            for waiter in list(self.slots.line):
+            for waiter in [*self.slots.line, *self.slots.low]:
                 if waiter.holder is holder:
                     self.slots.turn_away(waiter, error)
 

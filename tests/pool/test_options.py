@@ -17,6 +17,7 @@ GOOD = {
     "RESET": ["dirty", "always", "never"],
     "SETUP_SQL": ["SET x = 1", [], ["a", "b"], ("a",)],
     "LEAK_THRESHOLD": [0, 1.5],
+    "OVERLOAD": ["queue", "shed"],
     "POOL_MODE": ["request", "transaction"],
 }
 NO_NUMBERS = ["", "many", True, False, [], float("nan"), float("inf"), "nan", object, 10**400]
@@ -33,6 +34,7 @@ BAD = {
     "RESET": ["clean", "", None, True, 1, []],
     "SETUP_SQL": [None, 1, [""], ["a", 1], {"a"}, "", "  "],
     "LEAK_THRESHOLD": [-1, None, *NO_NUMBERS],
+    "OVERLOAD": ["drop", "", None, True, 1, []],
     "POOL_MODE": ["session", "", None, True, 1, []],
 }
 

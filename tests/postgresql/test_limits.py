@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
 
-from pooldemo.postgresql import ClientGone, DeadlineExceeded, deadline, ends_with_client, view_deadline
+from pooldemo.postgresql import ClientGone, DeadlineExceeded, deadline, ends_with_client, priority, view_deadline
 from pooldemo.postgresql.limits import Limit, current, limited
 from pooldemo.postgresql.limits_middleware import DeadlineMiddleware
 
@@ -270,3 +270,31 @@ def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() ->
     told_never = True
     assert not is_told("POST")
     assert not is_told("GET", ends_with_client(False)(lambda: None))
+
+
+# ---- priority ----
+
+
+@patched
+def test_low_priority_leaves_the_last_slot_to_others(site: Site) -> None:
+    db = site.database(MAX_CONNS=2, POOL_TIMEOUT=600)
+
+    limit = Limit()
+
+    @priority("low")
+    def exports() -> None:
+        with limited(limit):
+            db.ask("SELECT pg_sleep(600)")
+
+    exporting = [gevent.spawn(exports) for _ in range(5)]
+    site.wait_until(lambda: db.pool.get_stats()["requests_waiting"] == 4)
+    assert db.ask("SELECT 1") == 1
+    limit.give_up()
+    gevent.joinall(exporting)
+    assert {type(each.exception) for each in exporting} == {ClientGone}
+    assert db.pool.get_stats()["requests_waiting"] == 0
+
+
+def test_a_priority_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="give 'low' or 'normal'"), priority("high"):
+        pass

@@ -12,7 +12,7 @@ from typing import Any
 # The pool options of the Contract: no other ENGINE than ours takes them all, and libpq refuses what it does not know.
 POOL_OPTIONS = (
     "MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", "POOL_TIMEOUT", "MAX_WAITING", "MAX_LIFETIME", "MAX_IDLE", "MAX_USES",
-    "HEALTH_CHECK", "RESET", "SETUP_SQL", "LEAK_THRESHOLD", "POOL_MODE", "pool",
+    "HEALTH_CHECK", "RESET", "SETUP_SQL", "LEAK_THRESHOLD", "POOL_MODE", "OVERLOAD", "pool",
 )  # fmt: skip
 
 

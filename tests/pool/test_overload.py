@@ -1,0 +1,108 @@
+"""Who is served when there is too much: low priority never takes the last slots, and a line that stands is shed."""
+
+import pytest
+
+from pooldemo.pool import PoolFull, PoolTimeout
+
+from .world import Clock, Holding, assert_whole, make, queue, taken, waiting
+
+
+@pytest.mark.parametrize(("size", "left"), [(1, 0), (2, 1), (4, 1), (8, 2), (20, 5)])
+def test_it_leaves_the_last_slots_to_the_others(size, left):
+    pool, connector = make(MAX_CONNS=size)
+    low = [Holding(pool, low=True).has_it() for _ in range(size - left)]
+    blocked = Holding(pool, low=True)
+    waiting(pool, 1)
+    with pytest.raises(PoolTimeout):
+        pool.checkout(timeout=0, low=True)
+    others = [Holding(pool).has_it() for _ in range(left)]
+    for each in [*others, *low]:
+        each.give_back()
+    blocked.has_it().give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_serves_low_priority_when_nobody_else_waits():
+    pool, connector = make(MAX_CONNS=2)
+    with taken(pool) as held:
+        low = Holding(pool, low=True)
+        waiting(pool, 1)
+        others = queue(pool, 2)
+        for each in held:
+            each.give_back()
+        for other in others:
+            other.has_it()
+        assert low.slot is None
+        others[0].give_back()
+        assert low.slot is None  # one of two is left to others
+        others[1].give_back()
+        low.has_it().give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_ends_the_wait_of_low_priority_too():
+    pool, connector = make(MAX_CONNS=1)
+    with taken(pool):
+        with pytest.raises(PoolTimeout, match=r"1/1 in use, 1 waiting"):
+            pool.checkout(timeout=0.01, low=True)
+        assert pool.get_stats()["requests_waiting"] == 0
+    assert_whole(pool, connector)
+
+
+def test_it_tells_low_priority_that_the_pool_was_closed():
+    from pooldemo.pool import PoolClosed
+
+    pool, _ = make(MAX_CONNS=1)
+    with taken(pool):
+        low = Holding(pool, low=True)
+        waiting(pool, 1)
+        pool.close()
+        with pytest.raises(PoolClosed):
+            low.has_it()
+
+
+def test_it_serves_the_newest_of_a_line_that_stands_and_refuses_the_hopeless():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
+    with taken(pool) as (holder,):
+        line = []
+        for _ in range(3):
+            line += queue(pool, 1)
+            clock.now += 0.2
+        holder.give_back()
+        line[2].has_it()
+        assert [each.slot for each in line[:2]] == [None, None]
+        line[2].give_back()
+        with pytest.raises(PoolFull, match=r"refused after 0\.6 s, OVERLOAD='shed': the line stands"):
+            line[0].has_it()
+        line[1].has_it().give_back()
+    assert pool.get_stats()["requests_shed"] == pool.get_stats()["requests_refused"] == 1
+    assert_whole(pool, connector)
+
+
+def test_it_serves_in_turn_when_the_line_was_empty_meanwhile():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
+    for _ in range(3):  # each a burst that is served in time
+        with taken(pool) as (holder,):
+            line = queue(pool, 3)
+            clock.now += 0.2
+            holder.give_back()
+            for each in line:
+                each.has_it().give_back()
+    assert pool.get_stats()["requests_shed"] == 0
+    assert_whole(pool, connector)
+
+
+def test_it_queues_where_it_is_not_asked_to_shed():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, clock=clock)
+    with taken(pool) as (holder,):
+        line = []
+        for _ in range(3):
+            line += queue(pool, 1)
+            clock.now += 10
+        holder.give_back()
+        for each in line:
+            each.has_it().give_back()
+    assert_whole(pool, connector)
