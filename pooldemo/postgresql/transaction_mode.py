@@ -21,7 +21,7 @@ else:
 # They ask whether the wrapper has a connection in order to give it one, or to close it, and are told the truth.
 _WRAPPER_ITSELF = frozenset({
     "django.db.backends.base.base", "django.db.backends.postgresql.base", "django.db.transaction",
-    f"{__package__}.base",
+    "django.test.testcases", f"{__package__}.base",
 })  # fmt: skip
 
 
@@ -55,6 +55,7 @@ class TransactionMode(Wrapper):
     slot_number = 0  # raised with each slot that goes back: the driver's cursors of before are ended
     _between = False  # it had a connection in this request, and gave it back: to the application it has it still
     _taken = False  # somebody outside of Django has the driver's connection
+    _taking = False  # in the midst of asking for one, to show it
     _open: Any = ()  # cursors with work of their own on the present connection
 
     @property
@@ -68,9 +69,13 @@ class TransactionMode(Wrapper):
         if asker in _WRAPPER_ITSELF:
             return raw
         if raw is None:
-            if not self._between:
+            if not self._between or self._taking:
                 return None
-            self.ensure_connection()
+            self._taking = True  # whoever stands around ensure_connection() may look as well
+            try:
+                self.ensure_connection()
+            finally:
+                self._taking = False
             raw = self.__dict__["connection"]
         if not asker.startswith("django."):
             self._taken = True

@@ -298,6 +298,24 @@ def test_asking_for_autocommit_or_usability_takes_no_slot_for_good(site: Site) -
 
 
 @patched
+def test_what_stands_around_ensure_connection_may_look_whether_there_is_one(site: Site) -> None:
+    """Django's own TestCase does, and so do libraries."""
+    db = one_slot(site)
+    wrapper: Any = db.connection
+    plain, looked = wrapper.ensure_connection, []
+
+    def around() -> None:
+        looked.append(wrapper.connection is None)
+        plain()
+
+    uses(db)
+    wrapper.ensure_connection = around
+    site.finally_do(lambda: wrapper.__dict__.pop("ensure_connection"))
+    uses(db)
+    assert looked
+
+
+@patched
 def test_the_mode_follows_the_settings(site: Site) -> None:
     db = one_slot(site)
     uses(db)
