@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -85,7 +86,7 @@ def share() -> None:
 
     Workers of one master meet in the folder that FOLDER_VARIABLE names, or in one that is named after the master.
     """
-    if not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn"):
+    if "gunicorn.arbiter" not in sys.modules:  # a worker is its master's fork
         return
     if FOLDER_VARIABLE not in os.environ:
         _remove_strays()
