@@ -7,7 +7,9 @@ writes the timeline of all (docs/timeline.md). What cannot be read is refused be
 POOLDEMO_THEIR_LOAD in the environment, this file only watches: it writes the timeline of that one's requests.
 
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
-miss the requests that would have come meanwhile. Failures have rows of their own, `slow (failed)`.
+miss the requests that would have come meanwhile. `--arrivals 200` opens it: requests are due whether answers come or
+not, the users are those that may be under way, and a response time counts from when its request was due. Failures have
+rows of their own, `slow (failed)`.
 """
 
 import json
@@ -84,6 +86,8 @@ def load_of(options: Any) -> Load:
     what they do. Raises ValueError, in one sentence, for a bad one."""
     if options.host and not re.match(r"https?://[^/\s]", options.host):
         raise ValueError(f"host: {options.host!r} is none, give one like {HOST}")
+    if options.arrivals and not (LENGTH.fullmatch(options.arrivals) and float(options.arrivals)):
+        raise ValueError(f"arrivals: {options.arrivals!r} is no rate, give requests a second like 200 or 0.5")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
     return _load(options.urls, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 
@@ -177,6 +181,8 @@ def add_options(parser: Any) -> None:
         add(name, f"milliseconds: {text}")
     add("timeline", "write what happened in each second to this file as JSON", metavar="FILE", include_in_web_ui=False)
     add("urls", "ask for these pages in place of the workloads: a JSON list of paths", include_in_web_ui=False)
+    add("arrivals", "requests a second, asked for whether answers come or not", include_in_web_ui=False)
+    add("spacing", "between arrivals", "even", choices=["even", "random"], include_in_web_ui=False)
     add("headers", "sent with each request: a JSON object", include_in_web_ui=False)
 
 
@@ -275,6 +281,23 @@ class Timeline(Facts):
         }
 
 
+class Arrivals:
+    """When requests are due in an open loop, for all users of this process."""
+
+    due_s = 0.0
+
+    def begin(self, **_: Any) -> None:
+        self.due_s = 0.0
+
+    def late_ms(self, options: Any) -> float:
+        """Wait until the next request is due; how late that is, because every user was waiting for an answer."""
+        rate = float(options.arrivals) / max(1, options.processes or 1)
+        begin_s = self.due_s or time.time() + random.random() / rate  # processes must not march in step
+        due_s = self.due_s = begin_s + (random.expovariate(rate) if options.spacing == "random" else 1 / rate)
+        time.sleep(max(0.0, due_s - time.time()))
+        return 1000 * max(0.0, time.time() - due_s)
+
+
 class PoolTab(Facts):
     """The tab "Pool" of Locust's page: mean wait, query and the rest of each workload at each size, and the pools now.
     Only when an answer has told its wait by Server-Timing is the site asked for /pool/: others are not disturbed."""
@@ -333,6 +356,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     """Keep the timeline when --timeline asks for it, and the tab; a worker sends its parts of both to its master."""
     hooks, options = environment.events, environment.parsed_options
     timeline, tab = environment.timeline, environment.pool_tab = Timeline(), PoolTab()
+    environment.arrivals = Arrivals()
     file = options.timeline  # of the command line alone: whoever reaches the page may set every option
 
     def write(**_: Any) -> None:
@@ -357,6 +381,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     hooks.reset_stats.add_listener(tab.reset)
     hooks.test_start.add_listener(tab.reset)
     hooks.test_start.add_listener(timeline.start)
+    hooks.test_start.add_listener(environment.arrivals.begin)
     hooks.test_stopping.add_listener(timeline.stop)
     if not isinstance(runner, MasterRunner):  # a master makes no load
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
@@ -398,7 +423,7 @@ class Visitor(FastHttpUser):
     abstract = THEIRS in os.environ  # Locust takes no such user
     host = HOST
     max_redirects = 0
-    next_beat_s = 0.0
+    next_beat_s = late_ms = 0.0
 
     def wait_time(self) -> float:
         pace_s, now_s = self.load.lengths["pace_ms"] / 1000, time.monotonic()
@@ -412,6 +437,8 @@ class Visitor(FastHttpUser):
         """One request. A fault of this file is a failure in Locust's table, never silence, and no endless loop."""
         try:
             self.load = load_of(self.environment.parsed_options)
+            options = self.environment.parsed_options
+            self.late_ms = self.environment.arrivals.late_ms(options) if options.arrivals else 0.0
             self.visit(next(self.load.cards))
         except Exception as fault:
             meta = {"request_type": "GET", "name": "locustfile.py (failed)", "response_time": None}
@@ -431,7 +458,8 @@ class Visitor(FastHttpUser):
             if outcome != "ok":
                 response.request_meta["name"] = f"{workload.name} (failed)"
                 response.failure(outcome)
-            response_ms = response.request_meta["response_time"]
+            served_ms = response.request_meta["response_time"]
+            response_ms = response.request_meta["response_time"] = served_ms + self.late_ms  # since it was due
             header = outcome == "ok" and response.headers.get("Server-Timing")
             timing = {name: float(ms) for name, ms in SERVER_TIMING.findall(header or "")}
             if options.timeline:
@@ -439,8 +467,10 @@ class Visitor(FastHttpUser):
                 note("outcomes", outcome, ms=response_ms)
                 for name, ms in timing.items():
                     note(f"{name}_ms", ms=ms)
+                if options.arrivals:
+                    note("late_ms", ms=self.late_ms)
                 if outcome == "ok":
-                    self.environment.timeline.spread(time.time(), workload.name, response_ms - timing.get("wait", 0.0))
+                    self.environment.timeline.spread(time.time(), workload.name, served_ms - timing.get("wait", 0.0))
             if "wait" in timing:
                 self.environment.pool_tab.note(workload.name, timing["wait"], timing.get("query", 0.0), response_ms)
 

@@ -51,6 +51,7 @@ class Sweep(models.Model):
     blocks = models.JSONField(
         encoder=StrictEncoder, default=list, blank=True, help_text="sizes of each repeat; empty: all in each"
     )
+    poisson = models.BooleanField(default=False, help_text="arrivals at random, not evenly spaced")
     splits = models.JSONField(
         encoder=StrictEncoder, default=list, blank=True, help_text="numbers of workers; empty: one alone"
     )
@@ -112,6 +113,7 @@ class Trial(models.Model):
     waits = models.JSONField(encoder=StrictEncoder, default=dict, blank=True)
     load_before = models.FloatField(null=True, blank=True)
     probe_max_ms = models.FloatField(null=True, blank=True)
+    late_p95_ms = models.FloatField(null=True, blank=True, help_text="how late requests of an open loop were sent")
     target_rps = models.FloatField(null=True, blank=True)
     little_residual = models.FloatField(null=True, blank=True)
     started_at = models.CharField(max_length=40, blank=True)

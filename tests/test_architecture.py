@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
-LONGER = {"pooldemo/pool/slots.py": 450, "locustfile.py": 460}  # Locust loads one file, and it imports nothing of ours
+LONGER = {"pooldemo/pool/slots.py": 450, "locustfile.py": 490}  # Locust loads one file, and it imports nothing of ours
 PACKAGES = ("pooldemo", "project", "peers", "benchmarks")
 STANDARD_ALONE = ("pooldemo/pool/", "locustfile.py")
 

@@ -41,8 +41,9 @@ class Plan:
     where serving each user once takes longer, times `warmup_cycles`.
 
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections; `splits` are the numbers of
-    workers where several are measured, and `workers` then the largest. `rate` is the wanted arrival
-    rate in requests a second over all users (None: as fast as answers come), fed by a closed loop of `users`.
+    workers where several are measured, and `workers` then the largest. `rate` is that of
+    an open loop, in requests a second, at random (`poisson`) or evenly spaced, with `users` under way at most; None: a
+    closed loop, each user asks again when it is answered.
     `urls` are asked for in turn in place of a workload, or `locustfile` says what users do. `wsgi` is what gunicorn
     serves, where that is not what the project's settings say. `host` is the address of a site that runs already.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
@@ -70,6 +71,7 @@ class Plan:
     margin: float = MARGIN
     blocks: tuple[tuple[int, ...], ...] = ()
     splits: tuple[int, ...] = ()
+    poisson: bool = False
     urls: tuple[str, ...] = ()
     locustfile: str = ""
     wsgi: str = ""
@@ -160,9 +162,10 @@ class TrialResult:
     efficiencies of the most and the least busy worker differ. `waits` are the server's connections by what they did,
     on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the
     slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the
-    rate asked for. `little_residual` is |users - rps x (response + pause)| / users: near 0 when every user is
-    accounted for. `error` says why the trial failed; empty: it ran. Nothing else is meaningful in a failed one.
-    `order` is its place among the trials of its sweep (from 1; 0: not known).
+    rate asked for, `late_p95_ms` how late its requests were sent. `little_residual` is |users - rps x (response +
+    pause)| / users: near 0 when every user is accounted for. `error` says why the trial failed; empty: it ran.
+    Nothing else is meaningful in a failed one. `order` is its place among the trials of its sweep (from 1; 0: not
+    known).
     """
 
     stack: str
@@ -204,6 +207,7 @@ class TrialResult:
     load_before: float | None = None
     probe_max_ms: float | None = None
     target_rps: float | None = None
+    late_p95_ms: float | None = None
     little_residual: float | None = None
     started_at: str = ""
     warnings: tuple[Warning_, ...] = ()

@@ -75,6 +75,7 @@ def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) 
         "distributed": (
             site, {"hold"}, seconds_s, "--workload", "hold", "--ms", "5", "--think-ms", "10", "--processes", "2",
         ),
+        "late": (site, {"slow"}, seconds_s, "--workload", "slow", "--ms", "100", "--arrivals", "1000"),
         "refused": (tiny_site, {"slow", "slow (failed)", "nodb"}, seconds_s, "--tags", "slow", "nodb", "--ms", "300"),
         "excluded": (site, set(WORKLOADS) - SLEEPING, 0.0, "--exclude-tags", "sleeps", "--ms", "1"),
     }  # fmt: skip
@@ -104,6 +105,20 @@ def test_it_gives_each_second_its_share_of_a_request_that_was_served_in_two(runs
     seconds = [second["workloads"].get("slow", {}).get("carried", 0.0) for second in timeline["seconds"]]
     assert any(seconds)
     assert sum(seconds) == pytest.approx(0, abs=1e-6)
+
+
+def test_it_counts_a_response_from_when_its_request_was_due(runs: dict[str, Run]) -> None:
+    """Six users cannot ask 1,000 times a second for what takes 0.1 s: what waits for one of them waits."""
+    run = runs["late"]
+    late: dict[str, int] = {}
+    for second in run.timeline["seconds"]:
+        for bucket, count in second["workloads"].get("slow", {}).get("late_ms", {}).items():
+            late[bucket] = late.get(bucket, 0) + count
+    answers = run.histogram("slow", "ok")
+    assert sum(late.values()) == sum(answers.values()) == run.rows["slow"]["num_requests"]
+    assert max(map(float, late)) > 1000
+    assert max(map(float, answers)) >= max(map(float, late))
+    assert run.rows["slow"]["max_response_time"] > 1000, "Locust's own table counts it as well"
 
 
 def test_it_says_what_was_asked_for(runs: dict[str, Run]) -> None:

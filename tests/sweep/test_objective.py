@@ -131,6 +131,8 @@ def test_it_calls_no_latency_short_enough_while_a_closed_loop_missed_its_rate():
     assert Objective(_plan("p95=300", rate=1000.0), trials).state(16) == "undecided"  # 1,000 users: one each second
     assert Objective(_plan("p95=300", rate=100.0), trials).state(16) == "met"
     assert Objective(_plan("p95=50", rate=1000.0), trials).state(16) == "missed"
+    open_loop = [replace(each, late_p95_ms=2000.0) for each in trials]
+    assert Objective(_plan("p95=300", rate=1000.0), open_loop).state(16) == "met", "its latencies count from when due"
 
 
 def test_it_knows_nothing_of_a_size_without_an_answer():

@@ -158,7 +158,9 @@ def test_it_tells_locust_the_whole_load() -> None:
     assert options["--host"] == "http://127.0.0.1:8001"
     assert (options["--users"], options["--spawn-rate"], options["--processes"]) == ("40", "40", "2")
     assert (options["--workload"], options["--ms"], options["--think-ms"]) == ("hold", "20", "30")
-    assert options["--pace-ms"] == "400"  # 40 users, each 2.5 times a second
+    assert (options["--arrivals"], options["--spacing"]) == ("100", "even")
+    line = load.command(replace(plan, poisson=True), "http://127.0.0.1:8001", Path("t.json"))
+    assert dict(itertools.pairwise(line))["--spacing"] == "random"
 
 
 def test_it_gives_libpq_no_option_of_ours() -> None:

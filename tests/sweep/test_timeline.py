@@ -70,7 +70,6 @@ def test_it_accounts_for_every_user() -> None:
     timeline = TIMELINE | {"seconds": [second(10, {"50": 80})]}
     assert Window.cut(timeline, 10, 1).little_residual(4) == pytest.approx(0)
     assert Window.cut(timeline, 10, 1).little_residual(8) == pytest.approx(0.5)
-    assert Window.cut(timeline, 10, 1).little_residual(8, pace_ms=100) == pytest.approx(0)
 
 
 def test_it_gives_the_nearest_rank() -> None:

@@ -62,11 +62,11 @@ class Command(BaseCommand):
             "--think-ms", type=float, help=f"hold, think: time after its query (default {DEFAULT.think_ms:g})"
         )
         plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
-        plan.add_argument(
-            "--rate",
-            type=float,
-            help="requests a second, fed by a closed loop of the users (default: as many as can be)",
+        rate = plan.add_mutually_exclusive_group()
+        rate.add_argument(
+            "--arrivals", type=float, help="an open loop: requests a second at random, whether answers come or not"
         )
+        rate.add_argument("--rate", type=float, help="the same, evenly spaced (default: a closed loop of the users)")
         plan.add_argument(
             "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
         )
@@ -183,6 +183,8 @@ class Command(BaseCommand):
     def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
         """The plan that was asked for, and what was measured of it already."""
         given = plan_options(options)
+        if options["arrivals"] is not None:
+            given |= {"rate": options["arrivals"], "poisson": True}
         if row is not None:
             if other := given.keys() - {"repeats", "sizes"}:
                 raise ValueError(

@@ -83,10 +83,11 @@ class Objective:
         return Check(check.limit, seen, self._unless_late(state, trials), *spread.interval(size, seen))
 
     def _unless_late(self, state: str, trials: Sequence[TrialResult]) -> str:
-        """A rate fed by a closed loop sends late what a stall holds up, and misses the waits: short enough or not,
-        nobody can tell, unless each user was in time for its next request."""
+        """Older sweeps fed a rate by a closed loop: it sent late what a stall held up, and missed the waits. Short
+        enough or not, nobody can tell, unless each user was in time for its next request."""
         late = self._plan.rate is not None and any(
-            (each.max_ms or 0) > 1000 * self._plan.users / self._plan.rate for each in trials
+            each.late_p95_ms is None and (each.max_ms or 0) > 1000 * self._plan.users / self._plan.rate
+            for each in trials
         )
         return "undecided" if state == "met" and late else state
 

@@ -104,7 +104,7 @@ def _rising(judgement: Judgement) -> str:
         more = f"--users {2 * size * plan.workers}"
         return f"{text} That end is the users', not the pool's: repeat with {more} to find the pool's own."
     if judgement.saturation.code == "rate":
-        return f"{carries}. That is all of the {plan.rate:g}/s asked for: raise --rate to find the pool's own end."
+        return f"{carries}. That is all of the {plan.rate:g}/s asked for: ask for more to find the pool's own end."
     if failing := judgement.failing_above:
         return f"{carries}, and throughput rises up to there; at {failing} requests fail. Cure that to go on."
     if further := next_size(judgement):

@@ -34,6 +34,9 @@ STOLEN = 0.1
 THROTTLED = 0.1
 """Share of the periods in which a container's quota may run out."""
 
+LATE_MS = 10.0
+"""How late a request of an open loop may be sent, where that is not more than 5% of its response."""
+
 UNEVEN = 0.15
 """By how much the efficiencies of two workers may differ while requests wait."""
 
@@ -43,7 +46,7 @@ UNACCOUNTED = 0.05
 HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
 
-EXPECTED = ("queueing", "rate-missed", "users-below-slots")
+EXPECTED = ("queueing", "rate-missed", "late-arrivals", "users-below-slots")
 """Codes that every sweep earns, as it should: at small sizes requests queue and miss the rate, at large ones slots stay
 empty."""
 
@@ -166,7 +169,16 @@ def rate_missed(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
         return None
     return (
         f"{digits(trial.rps)} of the {digits(trial.target_rps)} requests/s that were asked for were answered",
-        "the server or the users ran out; raise --users to tell which, or lower --rate",
+        "the server or the users ran out; raise --users to tell which, or lower the rate",
+    )
+
+
+def late_arrivals(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+    if not trial.late_p95_ms or trial.late_p95_ms < max(LATE_MS, 0.05 * (trial.p95_ms or 0.0)):
+        return None
+    return (
+        f"requests were sent {digits(trial.late_p95_ms)} ms late (p95): all {plan.users} users waited for answers",
+        "their response times count from when they were due; more --users keep more of them under way",
     )
 
 
@@ -205,6 +217,7 @@ RULES: dict[str, Rule] = {
     "users-below-slots": users_below_slots,
     "queueing": queueing,
     "rate-missed": rate_missed,
+    "late-arrivals": late_arrivals,
     "unaccounted-users": unaccounted_users,
     "short-window": short_window,
 }
@@ -221,7 +234,7 @@ def for_trial(trial: TrialResult, plan: Plan) -> tuple[Warning_, ...]:
 def for_stack(trials: Sequence[TrialResult], plan: Plan, conditions: Conditions) -> tuple[Warning_, ...]:
     """What there is to doubt about all trials of one stack: a line for each code, with the worst case's words and the
     sizes."""
-    return (*_of_trials(trials, plan), *_of_repeats(trials), *_of_sweep(plan, conditions))
+    return (*_of_trials(trials, plan), *_of_repeats(trials), *_of_sweep(conditions))
 
 
 def _of_trials(trials: Sequence[TrialResult], plan: Plan) -> Iterator[Warning_]:
@@ -273,14 +286,7 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
         yield Warning_("one-repeat", "each size was measured once: there is no interval", "repeat each size")
 
 
-def _of_sweep(plan: Plan, conditions: Conditions) -> Iterator[Warning_]:
-    if plan.rate is not None:
-        yield Warning_(
-            "coordinated-omission",
-            f"the rate of {plan.rate:g}/s is fed by a closed loop of {plan.users} users: while the server stalls, "
-            "requests that should have been sent are not, and the percentiles do not know them",
-            "read percentiles as a lower bound; more --users than rate x p99 keep the loop open",
-        )
+def _of_sweep(conditions: Conditions) -> Iterator[Warning_]:
     if conditions.load_before > 0.5 * conditions.cpus:
         yield Warning_(
             "loaded-before",

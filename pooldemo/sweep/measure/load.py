@@ -50,7 +50,7 @@ def command(plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE)
     if plan.workload in ("hold", "think", "mix"):
         options["--think-ms"] = f"{plan.think_ms:g}"
     if plan.rate is not None:
-        options["--pace-ms"] = f"{pace_ms(plan):g}"
+        options |= {"--arrivals": f"{plan.rate:g}", "--spacing": "random" if plan.poisson else "even"}
     if plan.processes > 1:
         meeting_port = free_port()
         options |= {"--processes": plan.processes, "--master-bind-port": meeting_port, "--master-port": meeting_port}
@@ -62,11 +62,6 @@ def start_s(plan: Plan) -> float:
     """How long after the gate opens the users begin: a master of several processes looks once a second whether all
     came."""
     return 2.0 if plan.processes > 1 else 0.0
-
-
-def pace_ms(plan: Plan) -> float:
-    """From one request of a user to its next, so that all of them together make the rate; 0 without one."""
-    return 0.0 if plan.rate is None else 1000 * plan.users / plan.rate
 
 
 class Load:

@@ -53,6 +53,7 @@ class Window:
     latency_of_failures: Histogram
     wait: Histogram
     query: Histogram
+    late: Histogram
     failures_by_message: Mapping[str, int]
     generator_cpu: float | None
     generators_cpu: float
@@ -70,7 +71,7 @@ class Window:
         good, bad = Counter[int](), Counter[int]()
         messages = Counter[str]()
         carried = 0.0
-        series = {name: Counter[float]() for name in ("ok", "failed", "wait_ms", "query_ms")}
+        series = {name: Counter[float]() for name in ("ok", "failed", "wait_ms", "query_ms", "late_ms")}
         for entry in timeline["seconds"]:
             if (second := entry["second"]) not in inside:
                 continue
@@ -82,8 +83,8 @@ class Window:
                     _add(series["ok" if outcome == "ok" else "failed"], buckets)
                     if outcome != "ok":
                         messages[outcome] += count
-                for name in ("wait_ms", "query_ms"):
-                    _add(series[name], facts[name])
+                for name in ("wait_ms", "query_ms", "late_ms"):
+                    _add(series[name], facts.get(name, {}))
         used = [
             [percent for second, percent in each["cpu_percent"].items() if int(second) in inside]
             for each in timeline["generators"].values()
@@ -105,6 +106,7 @@ class Window:
             _histogram(series["failed"]),
             _histogram(series["wait_ms"]),
             _histogram(series["query_ms"]),
+            _histogram(series["late_ms"]),
             dict(messages.most_common()),
             max(cpus, default=None),
             sum(cpus),
@@ -116,13 +118,13 @@ class Window:
         """Successes a second, each by the share of its service that lies inside the window."""
         return self.carried / self.seconds
 
-    def little_residual(self, users: int, pace_ms: float = 0.0) -> float | None:
-        """|users - rate x cycle| / users: near 0 when every user is accounted for, waiting or pacing. None without a
+    def little_residual(self, users: int) -> float | None:
+        """|users - rate x cycle| / users: near 0 when every user is accounted for, waiting. None without a
         request."""
         pairs = self.latency.pairs + self.latency_of_failures.pairs
         if not pairs:
             return None
-        busy_s = sum(max(ms, pace_ms) * count for ms, count in pairs) / 1000
+        busy_s = sum(ms * count for ms, count in pairs) / 1000
         return abs(users - busy_s / self.seconds) / users
 
 

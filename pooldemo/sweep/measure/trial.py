@@ -20,7 +20,7 @@ from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
-from pooldemo.sweep.measure.load import Load, pace_ms
+from pooldemo.sweep.measure.load import Load
 from pooldemo.sweep.measure.load import start_s as load_start_s
 from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
@@ -119,7 +119,8 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
         load_before=load_before,
         probe_max_ms=probe.max_ms,
         target_rps=plan.rate,
-        little_residual=window.little_residual(plan.users, pace_ms(plan)),
+        late_p95_ms=None if plan.rate is None else window.late.quantile_ms(0.95),
+        little_residual=window.little_residual(plan.users) if plan.rate is None else None,
         started_at=started_at,
     )
 

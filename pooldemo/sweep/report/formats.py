@@ -278,7 +278,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     yield (
         "load",
         f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{plan.users} users, "
-        + (f"{plan.rate:g} requests/s asked for" if plan.rate is not None else "closed loop"),
+        + (f"open loop, {plan.rate:g} requests/s" if plan.rate is not None else "closed loop"),
     )
     yield (
         "trials",

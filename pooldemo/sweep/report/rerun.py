@@ -10,7 +10,7 @@ FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "thi
 """Options that are not named like their field."""
 
 
-LEFT_OUT = ("blocks", "warmup_cycles", "splits")
+LEFT_OUT = ("blocks", "warmup_cycles", "splits", "poisson")
 """Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles."""
 
 
@@ -29,7 +29,8 @@ def command(plan: Plan) -> str:
             continue
         if each.name == "workers" and plan.splits:
             value = plan.splits
-        words.append(f"--{FLAGS.get(each.name, each.name)}")
+        flag = "arrivals" if each.name == "rate" and plan.poisson else FLAGS.get(each.name, each.name)
+        words.append(f"--{flag}")
         if not isinstance(value, bool):
             words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))
     return shlex.join(words)
