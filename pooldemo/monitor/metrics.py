@@ -50,8 +50,13 @@ class _Pools(Collector):
             "pending": GaugeMetricFamily(f"{PREFIX}_pending_requests", "Checkouts waiting for a slot.", labels=LABELS),
         }
         timeouts = CounterMetricFamily(f"{PREFIX}_timeouts", "Checkouts that got no slot in time.", labels=LABELS)
+        refusals = CounterMetricFamily(
+            f"{PREFIX}_refusals", "Checkouts and queries that were not to be, by reason.", labels=(*LABELS, "reason")
+        )
         for labels, pool in self.pools:
             stats = pool["stats"]
+            for reason, number in _refusals(stats).items():
+                refusals.add_metric((*labels, reason), number)
             count.add_metric((*labels, "idle"), stats["pool_available"])
             count.add_metric((*labels, "used"), stats["pool_size"] - stats["pool_available"])
             gauges["max"].add_metric(labels, stats["pool_max"])
@@ -62,12 +67,25 @@ class _Pools(Collector):
         yield count
         yield from gauges.values()
         yield timeouts
+        yield refusals
         for name, suffix, text in HISTOGRAMS:
             family = HistogramMetricFamily(f"{PREFIX}_{suffix}", text, labels=LABELS)
             for labels, pool in self.pools:
                 histogram = pool["histograms"][name]
                 family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram["total_s"])
             yield family
+
+
+def _refusals(stats: dict[str, Any]) -> dict[str, float]:
+    """Numbers by reason; a stack other than ours counts fewer."""
+    shed = stats.get("requests_shed", 0)
+    return {
+        "timeout": stats["requests_timeouts"],
+        "full": stats.get("requests_refused", 0) - shed,
+        "shed": shed,
+        "deadline": stats.get("deadlines_exceeded", 0),
+        "client_gone": stats.get("clients_gone", 0),
+    }
 
 
 def _buckets(histogram: dict[str, Any]) -> list[tuple[str, float]]:

@@ -85,7 +85,7 @@ class Limit:
         Raises DeadlineExceeded, ClientGone, or what `work` raises.
         """
         if self.is_over():
-            raise self.refusal(f"about to execute {step or session.first_words()}")
+            raise self._ended(session, f"about to execute {step or session.first_words()}")
         cancel = _Cancel(session)
         self._stops.append(cancel.ask)
         bounded = self.ends_at != math.inf
@@ -96,16 +96,24 @@ class Limit:
             with green.time_limit(max(self.left_s(), 0) + _ANSWER_S):
                 return work(*args, **kwargs)
         except green.TimeLimit:
-            raise self.refusal(f"executing {step or session.first_words()}; the server did not answer") from None
+            raise self._ended(
+                session, f"executing {step or session.first_words()}; the server did not answer"
+            ) from None
         except session.errors as error:
             if cancel.done is None:
                 raise
-            raise self.refusal(f"executing {step or session.first_words()}; ended at the server") from error
+            raise self._ended(session, f"executing {step or session.first_words()}; ended at the server") from error
         finally:
             self._stops.remove(cancel.ask)
             if alarm is not None:
                 alarm.off = True
             cancel.end()
+
+    def _ended(self, session: Any, doing: str) -> DeadlineExceeded | ClientGone:
+        error = self.refusal(doing)
+        if session.pool is not None:
+            session.pool.note_end(error)
+        return error
 
 
 _lock = _thread.allocate_lock()  # a thread's also under the monkey patch: nobody switches while he has it

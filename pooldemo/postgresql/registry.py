@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from collections import Counter
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +44,7 @@ class ConnectionPool(Pool):
         super().__init__(connector, options, name=wrapper.alias, task=green.current_task, start=green.starter())
         self.made_for: tuple[Any, ...] = ()  # the key and password that it was made or renewed for
         self.configured = False  # it is the pool of the project's own settings
+        self._ended: Counter[type[Exception]] = Counter()
         self._told_at, self._untold = float("-inf"), 0  # the log line of a failed checkout, and those without one
         self.copies: weakref.WeakSet[Any] = weakref.WeakSet()  # wrappers with settings of their own that use it
 
@@ -59,6 +61,9 @@ class ConnectionPool(Pool):
         limit = current()
         try:
             slot = self._checkout_within(limit, ticket) if limit else self.checkout(ticket=ticket, low=is_low())
+        except (errors.DeadlineExceeded, errors.ClientGone) as error:
+            self.note_end(error)
+            raise
         except PoolError as error:
             self._tell(error)
             raise errors.as_django(error) from error.__cause__
@@ -83,6 +88,18 @@ class ConnectionPool(Pool):
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
             raise
+
+    def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
+        """Count work on this pool that had to end."""
+        self._ended[type(error)] += 1
+
+    def get_stats(self) -> dict[str, float]:
+        """The pool's, and how often work ended at its deadline, or because its client had gone. Does not block."""
+        ended = {
+            "deadlines_exceeded": self._ended[errors.DeadlineExceeded],
+            "clients_gone": self._ended[errors.ClientGone],
+        }
+        return super().get_stats() | ended
 
     def _turn_away(self, holder: Holder, error: Exception) -> None:
         """End a holder's wait in the line, if it waits there: its checkout raises `error`. From whatever greenlet."""

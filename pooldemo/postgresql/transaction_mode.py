@@ -193,6 +193,10 @@ class TransactionMode(Wrapper):
             self.ensure_connection()
         return bool(super().is_usable())
 
+    def _close(self) -> None:
+        self._between = False  # to who asks now, it has none
+        super()._close()  # type: ignore[misc]
+
     def close_if_unusable_or_obsolete(self) -> None:
         super().close_if_unusable_or_obsolete()
         if self.__dict__["connection"] is None and not self.in_atomic_block:

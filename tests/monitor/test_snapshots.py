@@ -82,13 +82,18 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> N
 Samples = dict[tuple[str, str], float]
 
 
+EXTRA = ("db_client_connection_state", "le", "reason")
+
+
 @pytest.fixture
 def samples() -> Samples:
-    text = metrics.exposition([snapshot(7)]).decode()
+    text = metrics.exposition(
+        [snapshot(7, requests_refused=3, requests_shed=2, deadlines_exceeded=4, clients_gone=1)]
+    ).decode()
     found: Samples = {}
     for family in text_string_to_metric_families(text):
         for each in family.samples:
-            extra = each.labels.get("db_client_connection_state") or each.labels.get("le") or ""
+            extra = next((each.labels[name] for name in EXTRA if name in each.labels), "")
             assert (each.labels["db_client_connection_pool_name"], each.labels["pid"]) == ("default", "7")
             found[each.name.removeprefix("db_client_connection_"), extra] = each.value
     return found
@@ -102,6 +107,8 @@ def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples: Samples) 
     assert samples["idle_min", ""] == 1
     assert samples["pending_requests", ""] == 2
     assert samples["timeouts_total", ""] == 5
+    reasons = {"timeout": 5, "full": 1, "shed": 2, "deadline": 4, "client_gone": 1}
+    assert {reason: samples["refusals_total", reason] for reason in reasons} == reasons
 
 
 @pytest.mark.parametrize("name", ["create_time", "wait_time", "use_time"])

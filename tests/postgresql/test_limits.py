@@ -32,6 +32,7 @@ def is_ended_by_its_deadline(site: Site) -> None:
             with deadline(0.1), db.request() as cursor:
                 cursor.execute("SELECT pg_sleep(600)")
         assert running(site, db) == 0
+        assert db.pool.get_stats()["deadlines_exceeded"] == 1
         assert db.ask() == pid  # the connection is as good as before
         with deadline(600):
             assert db.ask("SELECT 7") == 7
@@ -126,6 +127,7 @@ def test_who_waits_for_a_client_that_has_gone_leaves_the_line_at_once(site: Site
         assert db.pool.get_stats()["requests_waiting"] == 0
     with limited(limit), pytest.raises(ClientGone):
         db.ask()
+    assert db.pool.get_stats()["clients_gone"] == 2
 
 
 @patched
