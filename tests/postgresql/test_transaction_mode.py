@@ -295,7 +295,8 @@ def test_asking_for_autocommit_or_usability_takes_no_slot_for_good(site: Site) -
     assert is_free(db)
     assert db.connection.is_usable()
     assert db.connection.get_database_version()
-    db.connection._close()
+    wrapper: Any = db.connection
+    wrapper._close()
     assert not db.connection.is_usable()
 
 
