@@ -140,7 +140,7 @@ class PostgresConnector:
             if idle is None or session.ends:
                 return False
             session.end_checkout()
-            free, session.found_free = session.found_free, False
+            free, session.found_free = session.found_free and not session.dirty, False
             free = free or not (session.is_changed() or session.has_other_settings())
             if idle and free and self._reset != "always":
                 return True
