@@ -9,7 +9,8 @@ from django.shortcuts import render
 from pooldemo.admin import live
 from pooldemo.demo.views import DIRECT
 from pooldemo.monitor.views import readiness, unavailable_answer
-from pooldemo.postgresql.unavailable import unavailable
+from pooldemo.postgresql.limits import current
+from pooldemo.postgresql.unavailable import Unavailable, unavailable
 
 LIVE = ("pooldemo_live", "pooldemo_live_state")  # answer without the database whoever has a pass
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -30,6 +31,10 @@ class PooldemoMiddleware:
         view = DIRECT.get(request.path_info)
         if view is not None:
             response = view(request)
+            limit = current()
+            if limit is not None and response.status_code == 200 and limit.is_over():  # nobody waits for it any more
+                error = limit.refusal("the workload was working")
+                response = unavailable_answer(Unavailable(type(error).__name__, str(error), 1))
             response.headers["Content-Length"] = str(len(response.content))  # else gunicorn sends it in chunks
             return response
         response = self.get_response(request)

@@ -198,6 +198,8 @@ def test_it_ends_a_request_with_the_deadline_that_its_client_asks_for(site: Site
     assert (answer.status, answer.json["error"]) == (503, "DeadlineExceeded")
     assert "while executing SELECT pg_sleep(%s); ended at the server" in answer.json["message"]
     assert sleeping(site) == 0
+    late = site.get("/think/?query_ms=0&think_ms=300", **{"X-Request-Timeout": "0.2"})
+    assert (late.status, late.json["error"]) == (503, "DeadlineExceeded")
     assert site.get("/fast/", **{"X-Request-Timeout": "soon"}).status == 400
 
 
