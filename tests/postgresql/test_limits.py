@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -9,7 +11,15 @@ import pytest
 from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
 
-from pooldemo.postgresql import ClientGone, DeadlineExceeded, deadline, ends_with_client, priority, view_deadline
+from pooldemo.postgresql import (
+    ClientGone,
+    DeadlineExceeded,
+    deadline,
+    ends_with_client,
+    limits,
+    priority,
+    view_deadline,
+)
 from pooldemo.postgresql.limits import Limit, current, limited
 from pooldemo.postgresql.limits_middleware import DeadlineMiddleware
 
@@ -24,15 +34,31 @@ def running(site: Site, db: Database) -> Any:
     )[0][0]
 
 
+def exceeded(stage: str, work: Callable[[], Any], seconds: float = 0.1) -> str:
+    """What it says when a deadline passes at that stage of `work`. A busy machine may need more time to get there."""
+    while True:
+        with pytest.raises(DeadlineExceeded) as caught, deadline(seconds):
+            work()
+        if f"while {stage}" in str(caught.value):
+            return str(caught.value)
+        seconds *= 2
+
+
+def patiently(site: Site) -> None:
+    """Let the server take its time to cancel: a busy machine's is not the question."""
+    site.finally_do(partial(setattr, limits, "_ANSWER_S", limits._ANSWER_S))
+    limits._ANSWER_S = 60.0
+
+
 def is_ended_by_its_deadline(site: Site) -> None:
+    patiently(site)
     for mode in ("request", "transaction"):
         db = site.database(MAX_CONNS=1, POOL_MODE=mode)
         pid = db.ask()
-        with pytest.raises(DeadlineExceeded, match=r"0.1 s has passed, while executing SELECT pg_sleep.*at the server"):
-            with deadline(0.1), db.request() as cursor:
-                cursor.execute("SELECT pg_sleep(600)")
+        said = exceeded("executing", lambda db=db: db.ask("SELECT pg_sleep(600)"))  # type: ignore[misc]
+        assert "executing SELECT pg_sleep(600); ended at the server" in said
         assert running(site, db) == 0
-        assert db.pool.get_stats()["deadlines_exceeded"] == 1
+        assert db.pool.get_stats()["deadlines_exceeded"] >= 1
         assert db.ask() == pid  # the connection is as good as before
         with deadline(600):
             assert db.ask("SELECT 7") == 7
@@ -54,12 +80,8 @@ def test_a_wait_for_a_slot_ends_with_its_deadline(site: Site) -> None:
     with db.request() as cursor:
         cursor.execute("BEGIN")
 
-        def waits() -> None:
-            with deadline(0.1):
-                db.ask()
-
-        with pytest.raises(DeadlineExceeded, match=r"while waiting for a connection: .* 1/1 in use, 1 waiting"):
-            gevent.spawn(waits).get()
+        said = gevent.spawn(exceeded, "waiting", db.ask).get()
+        assert "1/1 in use, 1 waiting" in said
     assert db.pool.get_stats()["requests_waiting"] == 0
     assert db.ask("SELECT 1") == 1
 
@@ -103,8 +125,7 @@ def test_a_server_that_does_not_answer_is_left_at_the_deadline(site: Site) -> No
     db = site.behind(gate, MAX_CONNS=1)
     db.ask()
     gate.freeze()
-    with pytest.raises(DeadlineExceeded, match="did not answer"), deadline(0.1), db.request() as cursor:
-        cursor.execute("SELECT 1")
+    assert "did not answer" in exceeded("executing", lambda: db.ask("SELECT 1"))
     gate.thaw()
     assert db.ask("SELECT 1") == 1
 
@@ -132,6 +153,7 @@ def test_who_waits_for_a_client_that_has_gone_leaves_the_line_at_once(site: Site
 
 @patched
 def test_a_query_ends_at_the_server_when_its_client_has_gone(site: Site) -> None:
+    patiently(site)
     db, limit = site.database(MAX_CONNS=1), Limit()
 
     def asks() -> None:
@@ -149,6 +171,7 @@ def test_a_query_ends_at_the_server_when_its_client_has_gone(site: Site) -> None
 @patched
 def test_a_late_cancel_ends_nothing_of_the_next_holders(site: Site) -> None:
     """Queries that end at about the moment at which they are cancelled, and one after each that must not be."""
+    patiently(site)
     db = site.database(MAX_CONNS=1)
     for number in range(40):
         try:
@@ -279,6 +302,7 @@ def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() ->
 
 @patched
 def test_low_priority_leaves_the_last_slot_to_others(site: Site) -> None:
+    patiently(site)
     db = site.database(MAX_CONNS=2, POOL_TIMEOUT=600)
 
     limit = Limit()

@@ -33,7 +33,7 @@ LASTING = {  # what makes a session more than a connection
 
 
 def one_slot(site: Site, **options: Any) -> Database:
-    return site.database(**{"MAX_CONNS": 1, "POOL_TIMEOUT": 10, "POOL_MODE": "transaction", **options})
+    return site.database(**{"MAX_CONNS": 1, "POOL_TIMEOUT": 25, "POOL_MODE": "transaction", **options})
 
 
 def raw_of(db: Database) -> Any:
@@ -51,7 +51,7 @@ def uses(db: Database, sql: str = "SELECT 1") -> None:
 
 
 def elsewhere(db: Database) -> Any:
-    """What another greenlet or thread gets; it waits ten seconds for the one slot."""
+    """What another greenlet or thread gets; it waits for the one slot."""
     if not gevent.monkey.is_module_patched("socket"):
         pytest.fail("for patched tests")
     return gevent.spawn(db.ask, "SELECT 1").get()
