@@ -20,6 +20,7 @@ from pooldemo import records
 from pooldemo.admin import live
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SHAPES, SweepResult
 from pooldemo.sweep.report import formats, sweep_page
@@ -167,6 +168,8 @@ class SweepAdmin(Measured):
         shown: dict[str, Any] = {}
         if row is not None and self.has_view_permission(request, row):
             sweep = records.result(row)
+            asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}
+            sweep, refusal = sweep_page.judged_by(sweep, **asked)
             done, planned = sweep_page.progress(sweep)
             shown = {
                 "title": load_of(sweep),
@@ -183,6 +186,10 @@ class SweepAdmin(Measured):
                 "again": sweep_page.again_command(sweep),
                 "conditions": list(formats.conditions_of(sweep)),
                 "reports": REPORTS,
+                "anew": any(asked.values()) and not refusal,
+                "refusal": refusal,
+                "margin": asked["margin"] or f"{sweep.plan.margin:g}",
+                "slo": asked["slo"] or typed(sweep.plan.slo),
             }
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 

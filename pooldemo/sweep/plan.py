@@ -118,6 +118,16 @@ def parse_workers(text: str) -> dict[str, Any]:
     return {"workers": counts[-1], "splits": counts if len(counts) > 1 else ()}
 
 
+def parse_margin(text: str) -> float:
+    """A margin in percent, as typed. Raises PlanError."""
+    try:
+        margin = float(text)
+    except ValueError:
+        raise PlanError(f"--margin {text}: {text!r} is no number; give percent, as in 5") from None
+    check_margin(margin)
+    return margin
+
+
 def check_margin(margin: float) -> None:
     """Raises PlanError when a size could not be worse than the best by so many percent."""
     if not 0.1 <= margin <= 50:

@@ -217,3 +217,22 @@ def test_it_shows_hostile_words_as_words(admin_client: Client, db: None, measure
     row = records.store(replace(measured, plan=plan, trials=trials, verdicts=judge(plan, trials, measured.conditions)))
     for path in (reverse("admin:pooldemo_sweep_change", args=[row.pk]), reverse("admin:pooldemo_sweep_changelist")):
         assert "<script>alert" not in admin_client.get(path).content.decode()
+
+
+def test_it_judges_by_another_margin_and_slo_and_keeps_what_there_was(viewer: Client, row: models.Sweep) -> None:
+    page = f"/admin/pooldemo/sweep/{row.pk}/change/"
+    kept = records.result(models.Sweep.objects.get(pk=row.pk)).verdicts
+    assert "p95 &lt;= 1 ms" not in viewer.get(page).content.decode()
+    anew = viewer.get(page, {"margin": "10", "slo": "p95=1"}).content.decode()
+    assert "p95 &lt;= 1 ms" in anew
+    assert "missed: measured" in anew
+    assert "Judged anew from the same trials" in anew
+    for asked, said in (
+        ({"margin": "x"}, "is no number"),
+        ({"margin": "99"}, "out of range"),
+        ({"slo": "p95"}, "no clause"),
+    ):
+        refused = viewer.get(page, asked)
+        assert refused.status_code == 200
+        assert said in refused.content.decode()
+    assert records.result(models.Sweep.objects.get(pk=row.pk)).verdicts == kept

@@ -7,13 +7,14 @@ seen with one.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.saturation import hold_of
-from pooldemo.sweep.analyse.slo import describe_check, describe_limit
+from pooldemo.sweep.analyse.slo import describe_check, describe_limit, parse_slo
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures, formats, rerun
@@ -37,6 +38,21 @@ class Table:
     stack: str
     rows: tuple[tuple[str, formats.Row], ...]
     headers: tuple[str, ...] = formats.HEADERS
+
+
+def judged_by(sweep: SweepResult, margin: str, slo: str) -> tuple[SweepResult, str]:
+    """The sweep judged by another margin and SLO, each as typed (empty: its own), and why it could not be (empty)."""
+    if not margin and not slo:
+        return sweep, ""
+    try:
+        plan = replace(
+            sweep.plan,
+            margin=planning.parse_margin(margin) if margin else sweep.plan.margin,
+            slo=parse_slo(slo) if slo else sweep.plan.slo,
+        )
+    except ValueError as error:
+        return sweep, str(error).replace("--", "")
+    return judged(replace(sweep, plan=plan)), ""
 
 
 def cards(sweep: SweepResult) -> list[Card]:
