@@ -4,11 +4,9 @@ One greenlet or thread of each process looks at all of them together, twenty tim
 whether the other end was closed, not whether there is something to read: bytes of a next request may lie before that.
 """
 
-import contextlib
 import os
 import select
 import threading
-from collections.abc import Iterator
 
 from . import green
 from .limits import Limit
@@ -25,18 +23,16 @@ class _Watch:
         self._limits: dict[int, Limit] = {}
         self._running = False
 
-    @contextlib.contextmanager
-    def on(self, descriptor: int, limit: Limit) -> Iterator[None]:
-        """Tell `limit` when the client at the socket's other end hangs up while the body runs."""
+    def add(self, descriptor: int, limit: Limit) -> None:
+        """Tell `limit` when the client at the socket's other end hangs up, until `remove`. Does not block."""
         self._limits[descriptor] = limit
         if not self._running:
             self._running = True
             green.starter()(self._run)
-        try:
-            yield
-        finally:
-            if self._limits.get(descriptor) is limit:
-                del self._limits[descriptor]
+
+    def remove(self, descriptor: int) -> None:
+        """The request is answered: before its socket may be closed."""
+        self._limits.pop(descriptor, None)
 
     def _run(self) -> None:
         idle, wait = 0, threading.Event().wait

@@ -33,10 +33,10 @@ class Limit:
     __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
 
     def __init__(self, seconds: float = math.inf) -> None:
-        self._began = time.monotonic()
+        self._began = began = time.monotonic()
         self.gone = False
         self._stops: list[Callable[[], None]] = []  # what ends the steps that are going on
-        self.set(seconds)
+        self.seconds, self.ends_at = seconds, began + seconds
 
     def set(self, seconds: float) -> None:
         """Let it end so many seconds after it began. Holds for the steps that begin from now on."""
@@ -214,17 +214,17 @@ def is_seconds(value: Any) -> bool:
 
 
 _current: ContextVar[Limit | None] = ContextVar("pooldemo_limit", default=None)
-current = _current.get
+current, set_current, reset_current = _current.get, _current.set, _current.reset
 
 
 @contextlib.contextmanager
 def limited(limit: Limit) -> Iterator[Limit]:
     """Let `limit` hold for the body."""
-    token = _current.set(limit)
+    token = set_current(limit)
     try:
         yield limit
     finally:
-        _current.reset(token)
+        reset_current(token)
 
 
 @contextlib.contextmanager

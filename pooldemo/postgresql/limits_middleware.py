@@ -1,6 +1,5 @@
 """`pooldemo.postgresql.DeadlineMiddleware`: how long a request may ask databases, and for whom."""
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from . import clients
 from .errors import ClientGone, DeadlineExceeded
-from .limits import Limit, is_seconds, limited
+from .limits import Limit, is_seconds, reset_current, set_current
 
 HEADER = "X-Request-Timeout"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -64,11 +63,16 @@ class DeadlineMiddleware:
             return HttpResponseBadRequest(f"{error}\n", content_type="text/plain")
         limit = Limit(self.default_s if asked_s is None else asked_s)
         request.limit, request.asked_s = limit, asked_s  # type: ignore[attr-defined]
-        with limited(limit), contextlib.ExitStack() as stack:
-            request.watching = stack  # type: ignore[attr-defined]
-            if request.method in _SAFE:
-                _watch(request)
+        client = request.META.get("gunicorn.socket")  # other servers do not give it
+        descriptor = request.descriptor = -1 if client is None else client.fileno()  # type: ignore[attr-defined]
+        token = set_current(limit)
+        if descriptor >= 0 and request.method in _SAFE:
+            clients.watch.add(descriptor, limit)
+        try:
             response = self.get_response(request)
+        finally:
+            reset_current(token)
+            clients.watch.remove(descriptor)
         if limit.is_over() and not response.streaming and response.status_code != 503:
             return refusal(limit.refusal("the view was working"))
         return response
@@ -80,20 +84,15 @@ class DeadlineMiddleware:
             own_s, asked_s = view.deadline_s, request.asked_s  # type: ignore[attr-defined]
             limit.set(min(math.inf if own_s is None else own_s, math.inf if asked_s is None else asked_s))
         if (ends := getattr(view, "ends_with_client", None)) is not None:
-            request.watching.close()  # type: ignore[attr-defined]
-            if ends:
-                _watch(request)
+            descriptor: int = request.descriptor  # type: ignore[attr-defined]
+            if not ends:
+                clients.watch.remove(descriptor)
+            elif descriptor >= 0:
+                clients.watch.add(descriptor, limit)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised."""
         return refusal(exception) if isinstance(exception, DeadlineExceeded | ClientGone) else None
-
-
-def _watch(request: HttpRequest) -> None:
-    """Look at the client's socket until the request's `watching` ends; only under gunicorn, which gives it."""
-    client = request.META.get("gunicorn.socket")
-    if client is not None:
-        request.watching.enter_context(clients.watch.on(client.fileno(), request.limit))  # type: ignore[attr-defined]
 
 
 def refusal(error: Exception) -> HttpResponse:
