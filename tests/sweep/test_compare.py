@@ -187,6 +187,18 @@ def test_it_writes_what_it_found_as_json(saved, tmp_path, capsys):
     assert _run(capsys, fast, slow, "--json", tmp_path / "no" / "file")[1] == 2
 
 
+def test_it_annotates_what_is_worse_for_ci(saved, capsys):
+    fast, slow = saved("fast", hinge(16)), saved("slow", hinge(8), seed=1)
+    text, code = _run(capsys, fast, slow, "--github")
+    *errors, total = text.splitlines()
+    assert code == 1
+    assert total.startswith("::notice title=sweep::B is worse: ")
+    assert all(line.startswith("::error title=sweep::pooldemo at ") for line in errors)
+    assert any(" at 32: " in line and "%25" in line for line in errors)
+    text, code = _run(capsys, fast, fast, "--github")
+    assert (code, text.count("::")) == (0, 2)
+
+
 @pytest.mark.django_db
 def test_it_reads_sweeps_by_their_numbers(saved, capsys):
     before, after = (records.store(_sweep(curve, seed=seed)).pk for seed, curve in enumerate((hinge(16), hinge(8))))

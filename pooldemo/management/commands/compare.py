@@ -38,6 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("before", metavar="A", help="number of a sweep, or a file written by sweep --json")
         parser.add_argument("after", metavar="B", help="the same, of the sweep to compare with A")
         parser.add_argument("--all", action="store_true", help="show what did not change as well")
+        parser.add_argument("--github", action="store_true", help="what is worse, as annotations of GitHub's CI")
         parser.add_argument("--json", metavar="FILE|-", help="all of it; - is standard output, with nothing else on it")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=INVALID) from error
         told = self.stderr if options["json"] == "-" else self.stdout
-        for line in lines_of(found, everything=options["all"]):
+        for line in annotations_of(found) if options["github"] else lines_of(found, everything=options["all"]):
             told.write(line)
         if options["json"] and (lost := write(options["json"], formats.to_comparison(found, *sweeps))):
             raise CommandError(lost, returncode=INVALID)
@@ -71,6 +72,15 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in MARKS if kind in kinds)
     said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
     return [*lines, f"{said}: {len(kinds)} comparisons at 95% confidence for all together: {counts}"]
+
+
+def annotations_of(found: Comparison) -> list[str]:
+    """The comparison as workflow commands of GitHub's CI: an error for what is worse, a notice of the sum."""
+    worse = [_line(change) for change in found.changes if change.is_worse]
+    worse += [f"- verdict: {each.stack}: {each.before} -> {each.after}" for each in found.moved if each.is_worse]
+    *_, total = lines_of(found)
+    said = [("error", line.removeprefix("- ")) for line in worse] + [("notice", total)]
+    return [f"::{kind} title=sweep::{text.replace('%', '%25')}" for kind, text in said]
 
 
 def _line(change: Change) -> str:
