@@ -137,10 +137,10 @@ class PostgresConnector:
         """Undo what the last holder left: a transaction, autocommit, isolation, and session state as RESET says."""
         try:
             idle = session.is_idle()
-            if idle is None or session.ends:
+            if idle is None or session.ends or session.in_work:
                 return False
             session.end_checkout()
-            free, session.found_free = session.found_free and not session.dirty, False
+            free, session.found_free = session.found_free and not (session.dirty or session.held), False
             free = free or not (session.is_changed() or session.has_other_settings())
             if idle and free and self._reset != "always":
                 return True

@@ -98,6 +98,7 @@ class _Watched:
         session = self.connection._pool
         found = session.begin(query)
         limit = current()
+        session.in_work += 1
         try:
             if limit is None:
                 super().execute(query, *args, **kwargs)  # type: ignore[misc]
@@ -106,6 +107,8 @@ class _Watched:
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
+        finally:
+            session.in_work -= 1
         if self.statusmessage[:6] not in CLEAN_BEGINNINGS:
             session.done(found, self.statusmessage)
 
@@ -122,11 +125,14 @@ class _Watched:
         session = self.connection._pool
         found = session.begin(query)
         limit = current()
+        session.in_work += 1
         try:
             result = work(*args, **kwargs) if limit is None else limit.run(session, "", work, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
+        finally:
+            session.in_work -= 1
         session.done(found, self.statusmessage)
         return result
 

@@ -98,6 +98,7 @@ class PooledConnection(psycopg.Connection[Any]):
         found = session.begin(seen["query"] if "query" in seen else seen["statement"])
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
+        session.in_work += 1
         try:
             if limit is None:
                 result = super().wait(gen, *args, **kwargs)
@@ -106,6 +107,8 @@ class PooledConnection(psycopg.Connection[Any]):
         except BaseException as error:
             session.failed(found, getattr(error, "sqlstate", None))
             raise
+        finally:
+            session.in_work -= 1
         tag = cursor.statusmessage
         if tag is None or tag[:6] not in CLEAN_BEGINNINGS:
             session.done(found, tag)

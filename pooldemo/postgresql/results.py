@@ -101,12 +101,16 @@ class StatementCursor(CursorWrapper):
     def _run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
         if self._slot != self.db.slot_number or self._closed:
             self._renew()
-        driver = self.cursor
+        driver, db = self.cursor, self.db
         try:
-            result = work(*args, **kwargs)
+            db.in_work += 1
+            try:
+                result = work(*args, **kwargs)
+            finally:
+                db.in_work -= 1
         except Exception:
-            if self.db.let_go():
-                self.cursor = Rows(driver, self.db.Database, None)
+            if db.let_go():
+                self.cursor = Rows(driver, db.Database, None)
             raise
         self._let_go(driver)
         return self if result is driver else result
@@ -127,7 +131,8 @@ class StatementCursor(CursorWrapper):
                 self.db.keep_for(self)
                 return
         self.cursor = Rows(driver, self.db.Database, rows)
-        self.db.give_back()
+        if self._slot == self.db.slot_number:  # what turned the rows into Python's values did not ask for itself
+            self.db.give_back()
 
     def _renew(self) -> None:
         """Take a slot, and a driver's cursor on it. Blocks, and raises as `connection.cursor()` does."""

@@ -35,7 +35,7 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "dirty",
-        "ends", "found_free", "held", "holder", "leaving", "pool", "raw", "slot", "statement",
+        "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "slot", "statement",
     )  # fmt: skip
 
     driver_error: type[Exception]
@@ -49,6 +49,7 @@ class Session:
         self.statement = ""
         self.dirty = self.ends = False
         self.held: set[str] = set()
+        self.in_work = 0  # calls of the driver that execute: parameters may be made by code that gives it back
         self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW

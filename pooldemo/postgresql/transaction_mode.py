@@ -48,6 +48,7 @@ class TransactionMode(Wrapper):
 
     _checkout: Any
     _checks_out: bool
+    _share: Any
     _take_back: Any
     _is_pooled: bool
     _thread_sharing_count: int
@@ -57,6 +58,7 @@ class TransactionMode(Wrapper):
     _taken = False  # somebody outside of Django has the driver's connection
     _taking = False  # in the midst of asking for one, to show it
     _open: Any = ()  # cursors with work of their own on the present connection
+    in_work = 0  # statements that are executed; they may call code that executes others: wrappers, parameters
 
     @property
     def connection(self) -> Any:
@@ -91,6 +93,8 @@ class TransactionMode(Wrapper):
         """Whether nothing needs this connection rather than another. Asks no server."""
         raw = self.__dict__["connection"]
         if raw is None or self.in_atomic_block or not self.autocommit or self._taken or self._open:
+            return False
+        if self.in_work:
             return False
         if self._checks_out or not self._is_pooled or self._thread_sharing_count:
             return False
@@ -153,7 +157,9 @@ class TransactionMode(Wrapper):
             self.validate_thread_sharing()
             self._checkout = (pool, object())
             try:
-                self.__dict__["connection"] = pool.getconn(self._checkout[1])
+                raw = self.__dict__["connection"] = pool.getconn(self._checkout[1])
+                if self.allow_thread_sharing:
+                    self._share(raw)
             except BaseException:
                 if self.__dict__["connection"] is None:  # a signal's handler may have raised after the checkout
                     self._take_back()

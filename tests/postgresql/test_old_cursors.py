@@ -122,6 +122,26 @@ def use(cursor: Any, what: Use, write: str) -> str:
 
 
 @patched
+def test_rows_that_end_their_request_end_their_executemany(site: Site) -> None:
+    """The driver would go on with the next holder's transaction."""
+    table = table_of(site)
+    db = site.database(MAX_CONNS=1)
+    wrapper = db.connection
+
+    def rows_of_a_request() -> Any:
+        yield (1,)
+        wrapper.close()
+        yield (2,)
+
+    with contextlib.suppress(*ERRORS), wrapper.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO {table} VALUES (%s)", rows_of_a_request())
+        raise AssertionError("it went on")
+    wrapper.close()
+    assert rows(site, table) <= 1
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
 def test_an_old_cursor_of_whatever_class_does_nothing(site: Site) -> None:
     """In the middle of the next holder's transaction, which goes on as if nothing had been."""
     table = table_of(site)
