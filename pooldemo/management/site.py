@@ -19,9 +19,8 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.db import connections
-from django.urls import NoReverseMatch, reverse
 
-from pooldemo.monitor.views import pass_headers
+from pooldemo.monitor.views import pass_headers, pool_address
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
 from pooldemo.sweep.measure import running
@@ -179,10 +178,8 @@ def its_stack() -> str:
 
 def pool_page() -> Page | None:
     """Where the project answers the pool's counters; None: it includes no `pooldemo.urls`."""
-    try:
-        return Page(reverse("pooldemo:pool"), pass_headers())
-    except NoReverseMatch:
-        return None
+    address = pool_address()
+    return None if address is None else Page(address, pass_headers())
 
 
 @contextmanager

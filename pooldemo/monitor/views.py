@@ -3,12 +3,15 @@
 Nothing here takes a slot, so all of it answers while the pool is exhausted. `pooldemo/urls.py` has the addresses.
 """
 
+import contextlib
 import json
 from typing import Any
 
+from django.conf import settings
 from django.core import signing
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from pooldemo.monitor import snapshots
@@ -23,7 +26,8 @@ readiness = Readiness()
 
 @csrf_exempt
 def pool(request: HttpRequest) -> HttpResponse:
-    """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}}; snapshots.py has them. Takes no slot.
+    """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}, "site": whose}; snapshots.py has them.
+    Takes no slot.
 
     POST ?size=8 resizes the pools of all workers, within a second or so: for this project's own commands.
     """
@@ -31,7 +35,7 @@ def pool(request: HttpRequest) -> HttpResponse:
         return _resize(request)
     request.get_host()  # refuses names of other sites: the holders' statements are not for a page that rebinds its name
     workers = snapshots.collect()
-    return json_answer({"workers": workers, "sum": snapshots.total(workers)})
+    return json_answer({"workers": workers, "sum": snapshots.total(workers), "site": site_mark()})
 
 
 @csrf_exempt
@@ -66,6 +70,20 @@ def has_pass(request: HttpRequest) -> bool:
 def pass_headers() -> dict[str, str]:
     """What a command of this project sends to be let in."""
     return {HEADER: signing.dumps("pool", salt=SALT)}
+
+
+def site_mark() -> str:
+    """By what a command knows its own project's site: its addresses and its database, signed with its SECRET_KEY."""
+    name = connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]
+    return signing.Signer(salt="pooldemo.site").signature(f"{settings.ROOT_URLCONF} {name}")
+
+
+def pool_address() -> str | None:
+    """Where this project answers `pool`; None: it includes no `pooldemo.urls`."""
+    for name in ("pooldemo:pool", *(["pool"] if hasattr(settings, "POOL_STACK") else [])):  # the demo's own addresses
+        with contextlib.suppress(NoReverseMatch):
+            return reverse(name)
+    return None
 
 
 def metrics(_request: HttpRequest) -> HttpResponse:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from io import StringIO
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -54,6 +55,25 @@ def test_it_says_that_the_sites_postgresql_is_stopped_too(running: bool, monkeyp
 def test_it_says_that_another_site_is_running(site: Site) -> None:
     with pytest.raises(CommandError, match="answers 404, but not like this site"):
         run("--url", f"{site.url}/elsewhere")
+
+
+def test_it_never_shows_another_projects_pool_as_its_own(site: Site, settings: Any) -> None:
+    settings.SECRET_KEY = "of another project, whose site is elsewhere"
+    with pytest.raises(CommandError, match="is not the site of this project: its SECRET_KEY, ROOT_URLCONF or database"):
+        run("--url", site.url)
+
+
+def test_it_says_what_a_project_lacks_that_does_not_tell_of_its_pools(settings: Any) -> None:
+    del settings.POOL_STACK
+    settings.ROOT_URLCONF = "django.contrib.auth.urls"
+    with pytest.raises(CommandError, match=r"add path\('', include\('pooldemo.urls'\)\) .* django.contrib.auth.urls"):
+        run("--url", f"http://127.0.0.1:{free_port()}")
+
+
+def test_it_names_what_gunicorn_serves_of_this_project(settings: Any) -> None:
+    settings.WSGI_APPLICATION = "shop.wsgi.application"
+    with pytest.raises(CommandError, match="gunicorn -k gevent shop.wsgi`"):
+        run("--url", f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.mark.parametrize("arguments", [("--url", "ftp://x"), ("--url", "127.0.0.1"), ("--interval", "0")])

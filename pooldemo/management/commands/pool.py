@@ -1,6 +1,7 @@
 """`manage.py pool`: the pools of the running site in the terminal, once or (`--watch`) every second.
 
 It reads the site's `/pool/`, which takes no slot, and asks PostgreSQL for its own count on a connection past the pool.
+Whose site answers is compared first: at the usual address it may be another project's.
 """
 
 from pooldemo.management.extras import metrics as needed  # noqa: F401  before what it brings
@@ -23,7 +24,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pooldemo.monitor import server_connections
+from pooldemo.monitor import server_connections, views
 from pooldemo.monitor.overview import Overview, Pool, overview
 
 URL = "http://127.0.0.1:8000"
@@ -35,7 +36,7 @@ Look = tuple[Overview, server_connections.Comparison]
 
 
 class Unreachable(Exception):
-    """The site does not answer, or what answers is not this site."""
+    """The site does not answer, what answers is not this site, or this project does not tell of its pools."""
 
 
 class Command(BaseCommand):
@@ -98,22 +99,41 @@ def settled(url: str, comparer: server_connections.Comparer) -> Look:
 def look(url: str, comparer: server_connections.Comparer) -> Look:
     """One look. Raises Unreachable; blocks for 7 s at most."""
     parts = urlsplit(url)
+    if (address := views.pool_address()) is None:
+        raise Unreachable(
+            "This project does not tell of its pools: add path('', include('pooldemo.urls')) to the urlpatterns of "
+            f"{settings.ROOT_URLCONF}, and start its site anew."
+        )
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
         with closing(connection):
-            connection.request("GET", f"{parts.path.rstrip('/')}/pool/")
+            connection.request("GET", parts.path.rstrip("/") + address, headers=views.pass_headers())
             response = connection.getresponse()
             text = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(
             f"The site does not answer at {url} ({error}){_stopped()}. Start it with "
-            "`gunicorn -k gevent project.wsgi`, or name another address with --url."
+            f"`gunicorn -k gevent {_wsgi()}`, or name another address with --url."
         ) from error
     try:
-        pools = overview(json.loads(text))
+        answer = json.loads(text)
+        pools, mark = overview(answer), answer.get("site")
     except (ValueError, KeyError, TypeError) as error:
-        raise Unreachable(f"{url}/pool/ answers {response.status}, but not like this site: give its --url") from error
+        raise Unreachable(
+            f"{url}{address} answers {response.status}, but not like this site: give this site's --url"
+            + (f", by a name of its ALLOWED_HOSTS ({', '.join(settings.ALLOWED_HOSTS)})" * (response.status == 400))
+        ) from error
+    if mark != views.site_mark():
+        raise Unreachable(
+            f"{url} is not the site of this project: its SECRET_KEY, ROOT_URLCONF or database is another. Give this "
+            "site's --url, or start it anew if it runs on settings of before."
+        )
     return pools, comparer.compare(server_connections.take(pools.application_name), pools)
+
+
+def _wsgi() -> str:
+    """What gunicorn serves of this project."""
+    return str(settings.WSGI_APPLICATION or "project.wsgi.application").rpartition(".")[0]
 
 
 def _stopped() -> str:
