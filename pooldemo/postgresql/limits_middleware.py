@@ -8,8 +8,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from . import clients
-from .errors import ClientGone, DeadlineExceeded
 from .limits import Limit, is_seconds, reset_current, set_current
+from .unavailable import ENDED, unavailable
 
 HEADER = "X-Request-Timeout"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -74,7 +74,7 @@ class DeadlineMiddleware:
             reset_current(token)
             clients.watch.remove(descriptor)
         if limit.is_over() and not response.streaming and response.status_code != 503:
-            return refusal(limit.refusal("the view was working"))
+            return refusal(str(limit.refusal("the view was working")))
         return response
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:
@@ -92,12 +92,13 @@ class DeadlineMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised."""
-        return refusal(exception) if isinstance(exception, DeadlineExceeded | ClientGone) else None
+        reason = unavailable(exception)
+        return refusal(reason.message) if reason is not None and reason.kind in ENDED else None
 
 
-def refusal(error: Exception) -> HttpResponse:
+def refusal(text: str) -> HttpResponse:
     """503 with what was being done when it had to end."""
-    response = HttpResponse(f"{error}\n", content_type="text/plain", status=503, headers={"Retry-After": "1"})
+    response = HttpResponse(f"{text}\n", content_type="text/plain", status=503, headers={"Retry-After": "1"})
     response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
     return response
 

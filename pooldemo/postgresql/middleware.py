@@ -5,7 +5,7 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
-from .unavailable import Unavailable, unavailable
+from .unavailable import ENDED, Unavailable, unavailable
 
 
 class UnavailableMiddleware(MiddlewareMixin):
@@ -16,8 +16,10 @@ class UnavailableMiddleware(MiddlewareMixin):
     """
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """What Django asks when a view raised."""
+        """What Django asks when a view raised. Deadlines are answered by DeadlineMiddleware, where it is outside."""
         reason = unavailable(exception)
+        if hasattr(request, "limit") and reason is not None and reason.kind in ENDED:
+            return None
         if reason is None or reason.kind == "NotMigrated":  # that passes only if somebody works on it
             return None
         response = HttpResponse(_page(request, reason), status=503, headers={"Retry-After": str(reason.retry_after_s)})

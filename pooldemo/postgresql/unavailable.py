@@ -16,6 +16,7 @@ _POOL_ERRORS = (
     "ClientGone",
     "TooManyRequests",
 )  # the last one is psycopg_pool's PoolFull
+ENDED = ("DeadlineExceeded", "ClientGone")  # of these a limit is the reason, not the database
 _NO_SLOT_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
@@ -33,10 +34,10 @@ class Unavailable:
 
 def unavailable(error: BaseException) -> Unavailable | None:
     """What to answer with 503 for `error`, or None when it is an error of another kind."""
-    kind = _pool_error(error) or _pool_error(error.__cause__)
+    for each in (error, error.__cause__):
+        if kind := _pool_error(each):
+            return Unavailable(kind, str(each).strip(), 1)
     text = str(error).strip()
-    if kind is not None:
-        return Unavailable(kind, text, 1)
     if not isinstance(error, Error):
         return None
     sqlstate = getattr(error.__cause__, "pgcode", None) or getattr(error.__cause__, "sqlstate", None) or ""

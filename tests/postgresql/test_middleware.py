@@ -9,17 +9,22 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 
-from pooldemo.postgresql import PoolFull, PoolTimeout
+from pooldemo.postgresql import DeadlineExceeded, PoolFull, PoolTimeout
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
+DEADLINE = "pooldemo.postgresql.DeadlineMiddleware"
+LATE = DeadlineExceeded("the deadline of 1 s has passed, while executing SELECT")
 ERRORS = {
     "slot": PoolTimeout("no connection within 1 s; held longest by a secret statement"),
     "full": PoolFull("refused"),
     "down": OperationalError("Connection refused"),
+    "late": LATE,
 }
 
 
 def failing(request: HttpRequest, name: str) -> HttpResponse:
+    if name == "wrapped":
+        raise OperationalError("a report failed") from LATE
     raise ERRORS.get(name) or ValueError("a bug")
 
 
@@ -38,6 +43,14 @@ def test_it_answers_503_and_says_when_to_ask_again(client: Client, name: str) ->
     assert (answer.status_code, answer.headers["Retry-After"].isdecimal()) == (503, True)
     assert "try again" in answer.text
     assert "secret" not in answer.text, "what others execute is no visitor's business"
+
+
+@pytest.mark.parametrize("order", [(NAME, DEADLINE), (DEADLINE, NAME)])
+@pytest.mark.parametrize("name", ["late", "wrapped"])
+def test_beside_deadlines_the_503_says_what_was_being_done_whichever_is_outer(order: Any, name: str) -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order):
+        answer = Client(raise_request_exception=False).get(f"/{name}/")
+    assert (answer.status_code, answer.text) == (503, "the deadline of 1 s has passed, while executing SELECT\n")
 
 
 def test_it_leaves_bugs_alone(client: Client) -> None:
