@@ -164,21 +164,25 @@ class Options:
     def read(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> "Options":
         """Options from a mapping with the rows' names; what is absent has its default.
 
-        Raises OptionError when a name is unknown or a value is not accepted.
+        Raises OptionError, which names all of them, when names are unknown or values are not accepted.
         """
         given = {**(given or {}), **more}
+        wrong = []
         for name in given:
             if name not in NAMES:
                 near = difflib.get_close_matches(name.upper(), NAMES, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise OptionError(f"unknown pool option {name!r}{hint} Accepted: {', '.join(sorted(NAMES))}.")
+                wrong.append(f"unknown pool option {name!r}" + (f"; did you mean {near[0]}?" if near else "."))
+        if wrong:
+            wrong.append(f"Accepted: {', '.join(sorted(NAMES))}.")
         values = {}
         for row in ROWS:
             value = given.get(row.name, row.default)
             try:
                 values[row.name.lower()] = row.read(value)
             except _Rejected:
-                raise OptionError(f"{row.name}={value!r} is not accepted: give {row.accepted}.") from None
+                wrong.append(f"{row.name}={value!r} is not accepted: give {row.accepted}.")
+        if wrong:
+            raise OptionError(" ".join(wrong))
         options = cls(**values)
         options._check_order()
         return options

@@ -26,11 +26,10 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
     for wrapper in ours():
         settings, where = wrapper.settings_dict, f"DATABASES[{wrapper.alias!r}]"
-        if isinstance(pool := settings["OPTIONS"].get("pool"), dict):
+        if is_djangos := isinstance(pool := settings["OPTIONS"].get("pool"), dict):
             found.append(leftovers.pool_of_django(where, pool))
-            continue
-        try:
-            wrapper.pool_options  # noqa: B018  reading them is the check
+        try:  # reading them is the check; the rest of them, where Django's own pool's are named already
+            (wrapper.without_pool() if is_djangos else wrapper).pool_options  # noqa: B018
             if settings["OPTIONS"].get("pool") is False and (given := sorted(filter(str.isupper, settings["OPTIONS"]))):
                 found.append(
                     checks.Warning(
@@ -49,6 +48,14 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
                     "pool after each request.",
                     hint=f"{where}['CONN_MAX_AGE'] = 0; MAX_LIFETIME and MAX_IDLE say how long the pool keeps them.",
                     id="pooldemo.E002",
+                )
+            )
+        if settings["CONN_HEALTH_CHECKS"]:
+            found.append(
+                checks.Info(
+                    f"{where}: CONN_HEALTH_CHECKS=True has no effect: the pool looks at each connection by itself.",
+                    hint=f"{where}['CONN_HEALTH_CHECKS'] = False; HEALTH_CHECK says how the pool looks.",
+                    id="pooldemo.I003",
                 )
             )
         if settings["ATOMIC_REQUESTS"]:
@@ -80,8 +87,10 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
         except (Unknown, ImproperlyConfigured):  # whoever asked for the database hears of it, or check_pools tells
             continue
         if not budget.fits:
-            most = (budget.max_connections - budget.reserved) // workers
-            found.append(
-                checks.Warning(f"{wrapper.alias}: {budget}.", hint=f"export MAX_CONNS={most}", id="pooldemo.W002")
-            )
+            room = budget.max_connections - budget.reserved
+            line = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['MAX_CONNS'] = {room // workers}"
+            hint = f"{line}, or where your settings read it from, as in export MAX_CONNS={room // workers}"
+            if room < workers:
+                hint = f"export WEB_CONCURRENCY={room}"
+            found.append(checks.Warning(f"{wrapper.alias}: {budget}.", hint=hint, id="pooldemo.W002"))
     return found

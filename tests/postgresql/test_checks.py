@@ -46,6 +46,7 @@ def test_it_has_nothing_to_say_about_this_site() -> None:
         ({"OPTIONS": {"MAX_CONNS": 0}}, "pooldemo.E001"),
         ({"CONN_MAX_AGE": 60}, "pooldemo.E002"),
         ({"CONN_MAX_AGE": None}, "pooldemo.E002"),
+        ({"CONN_HEALTH_CHECKS": True}, "pooldemo.I003"),
         ({"ATOMIC_REQUESTS": True}, "pooldemo.W001"),
         ({"OPTIONS": {"MAX_CONNS": "abc"}}, "pooldemo.E001"),
         ({"OPTIONS": {"pool": False}}, "pooldemo.W003"),
@@ -60,6 +61,14 @@ def test_it_finds_what_a_pool_cannot_live_with(
     assert message.id == identity
     assert message.hint
     assert next(iter(changes.get("OPTIONS", changes))) in message.msg
+
+
+def test_it_names_all_that_another_pool_has_left_at_once(settings_of_default: Callable[..., None]) -> None:
+    options = {"pool": {"max_size": 8}, "MAX_CONNS": "abc", "MIN_CONN": 1, "MAX_AGE": 2}
+    settings_of_default(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True, ATOMIC_REQUESTS=True, OPTIONS=options)
+    found = checks.check_pools()
+    assert ids(found) == ["pooldemo.E001", "pooldemo.E001", "pooldemo.E002", "pooldemo.I003", "pooldemo.W001"]
+    assert all(name in found[1].msg for name in ("MAX_CONNS='abc'", "'MIN_CONN'", "'MAX_AGE'")), "each of them"
 
 
 def test_it_turns_the_options_of_djangos_own_pool_into_ours(settings_of_default: Callable[..., None]) -> None:
@@ -108,7 +117,12 @@ def test_it_warns_when_all_slots_are_more_than_postgresql_takes(monkeypatch: pyt
     monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 20, 100, 3))
     assert checks.check_budget(databases=None) == [], "it asks the database only when told to"
     [warning] = checks.check_budget(databases=["default"])
-    assert (warning.id, warning.hint) == ("pooldemo.W002", "export MAX_CONNS=10")
+    assert warning.id == "pooldemo.W002"
+    assert warning.hint is not None
+    assert warning.hint.startswith("DATABASES['default']['OPTIONS']['MAX_CONNS'] = 10,"), "any project's line"
+    monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 20, 10, 3))
+    [warning] = checks.check_budget(databases=["default"])
+    assert warning.hint == "export WEB_CONCURRENCY=7", "no size fits"
 
 
 @pytest.mark.parametrize(("max_conns", "fits"), [(48, True), (49, False)])
