@@ -101,7 +101,7 @@ def latest() -> models.Sweep | None:
 
 
 def read(name: str) -> SweepResult:
-    """The sweep of that number, or of that file. Raises NoSuchSweep, OSError, or BadDocument, which names the file."""
+    """The sweep of that number, or of that file. Raises NoSuchSweep, or BadDocument, which names the file."""
     if name.isdecimal() and not Path(name).exists():
         return result(get(int(name)))
     return files.read(name)

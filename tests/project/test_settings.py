@@ -100,11 +100,12 @@ def test_it_reads_flags_counts_and_words_strictly() -> None:
     assert words({"ALLOWED_HOSTS": "a.example, b.example,"}, "ALLOWED_HOSTS", default=[]) == ["a.example", "b.example"]
 
 
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "POOL_STACK", "MAX_CONNS"])
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "POOL_STACK", "MAX_CONNS", "WEB_CONCURRENCY"])
 def test_it_exits_with_2_and_one_line_on_nonsense(variable: str) -> None:
     ended = run("manage.py", "check", **{variable: "nonsense"})
     assert ended.returncode == 2
-    assert "nonsense" in ended.stderr
+    assert f"{variable}='nonsense'" in ended.stderr
+    assert "asyncpg" not in ended.stderr, "a stack that is another application"
     assert len(ended.stderr.splitlines()) == 1
 
 

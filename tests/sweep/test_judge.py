@@ -210,7 +210,11 @@ def test_it_reads_standard_input(file, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["absent.json"], "No such file"),
+        (
+            ["absent.json"],
+            "absent.json cannot be read (No such file or directory): give a file written by sweep --json",
+        ),
+        (["docs"], "docs cannot be read (Is a directory): give a file"),
         (["README.md"], "README.md is no sweep: it is no JSON"),
         (["docs/data/slow.json", "--margin", "99"], "--margin 99 is out of range"),
         (["docs/data/slow.json", "--slo", "p95"], "'p95' is no clause"),

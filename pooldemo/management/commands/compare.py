@@ -45,7 +45,7 @@ class Command(BaseCommand):
         try:
             sweeps = records.read(options["before"]), records.read(options["after"])
             found = compare_sweeps(*sweeps)
-        except (ValueError, records.NoSuchSweep, OSError) as error:
+        except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=INVALID) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=INVALID) from error

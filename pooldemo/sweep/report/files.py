@@ -9,8 +9,12 @@ from pooldemo.sweep.facts import SweepResult
 
 
 def read(name: str) -> SweepResult:
-    """The sweep of the document in that file; `-` is standard input. Raises OSError, or BadDocument, which names it."""
-    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8", errors="replace")
+    """The sweep of the document in that file; `-` is standard input. Raises BadDocument, which names it."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = error.strerror or error
+        raise BadDocument(f"{name} cannot be read ({why}): give a file written by sweep --json") from error
     try:
         sweep = read_document(json.loads(text))
     except ValueError as error:  # of JSON, or of what it says

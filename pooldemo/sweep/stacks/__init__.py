@@ -37,10 +37,10 @@ def database(name: str, config: DatabaseConfig) -> DatabaseConfig:
     Called by the settings, in the process that will serve. Raises ValueError when there is no such stack, or it is
     another application.
     """
-    make = get(name).database
+    make = get(name).database if name in names() else None
     if make is None:
         known = ", ".join(each for each in names() if get(each).database)
-        raise ValueError(f"stack {name!r} is not this Django site: POOL_STACK may be {known}")
+        raise ValueError(f"POOL_STACK={name!r} is not accepted: give a stack of this Django site ({known})")
     return make({**config, "OPTIONS": dict(config.get("OPTIONS", {}))})
 
 
