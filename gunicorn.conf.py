@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,9 @@ def refuse_ports_in_use(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded and the process patched: say once whether the sizes fit."""
+    # A terminal sends Ctrl-C to the master and to the workers. The master passes it on, and who hears it twice ends
+    # with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "project.wsgi" not in sys.modules:  # another application, served from this folder
         return
     if worker.age == 1:

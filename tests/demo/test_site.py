@@ -1,5 +1,6 @@
 """A real gunicorn with gevent workers in front of a real PostgreSQL."""
 
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -181,6 +182,19 @@ def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database
         assert request.result().status == 200
         assert stopped.result() == 0  # fails when a process is left behind
         assert not folder.exists()
+
+
+def test_its_workers_leave_ctrl_c_to_the_master(database_url: str, log: Path) -> None:
+    """A terminal sends it to all of them; a worker that heard it twice ended with a traceback."""
+    with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2") as site:
+        master = psutil.Process(site.process.pid)
+        [worker] = master.children()
+        worker.send_signal(signal.SIGINT)
+        assert [site.get("/fast/").json["workload"] for _ in range(3)] == ["fast"] * 3
+        assert worker.is_running()
+        master.send_signal(signal.SIGINT)
+        until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert "Traceback" not in log.read_text()
 
 
 def sleeping(site: Site) -> int:
