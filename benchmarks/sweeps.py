@@ -17,9 +17,9 @@ from pooldemo.sweep.stacks.stack import ROOT
 APPLICATION = "project.wsgi"
 
 
-def site_on(database_url: str) -> Site:
+def site_on(database_url: str, application: str = APPLICATION) -> Site:
     """This site, as a sweep starts it, on that database."""
-    return Site(APPLICATION, database_url)
+    return Site(application, database_url)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,6 +32,7 @@ from pooldemo.sweep.stacks.stack import Stack
 
 WORKERS, SIZE, USERS, MS = 2, 5, 40, 100.0
 POOL_TIMEOUT_S = 12
+UNDER_FAULT = "benchmarks.chaos.site:application"
 SETTLE_S = 1.0  # until every user has been served
 BEFORE_S, AFTER_S = 2.0, 3.0  # what is watched before the fault, and when all slots work again
 RUNNING_S = 2.0  # by then no query may run any more that nobody waits for
@@ -103,7 +104,9 @@ class Scene:
         url = f"postgresql://pooldemo@127.0.0.1:{self._proxy.port}/pooldemo" if self._proxy else self.postgresql.url
         more = {PASSWORD_FILE: str(self.password)} if self.password else {}
         with patch.dict(os.environ, more, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
-            self.server = Server(self.stack, SIZE, WORKERS, USERS, site_on(url), self._ledger, self.name, self._port)
+            self.server = Server(
+                self.stack, SIZE, WORKERS, USERS, site_on(url, UNDER_FAULT), self._ledger, self.name, self._port
+            )
         self._stop.enter_context(self.server)
         self._port = self.server.port
         self.server.wait_ready()
@@ -162,7 +165,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         leader = stop.enter_context(Leader(postgresql)) if fault.led else None
         path = leader.path if leader else str(postgresql.place.sockets[0])
         proxy = stop.enter_context(Proxy(path)) if fault.proxied else None
-        stack = _under_fault(stacks.get(stack_name))
+        stack = stacks.get(stack_name)
         plan = Plan(stacks=(stack_name,), ms=MS, users=USERS, workers=WORKERS, duration_s=60)
         password = folder / "password" if fault.password else None
         if password:
@@ -219,12 +222,6 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
                 for second in range(-2, int(until_s - began_at_s))
             ],
         )
-
-
-def _under_fault(stack: Stack) -> Stack:
-    """The same stack, serving the site under fault."""
-    command = tuple("benchmarks.chaos.site:application" if part == "project.wsgi" else part for part in stack.command)
-    return replace(stack, command=command)
 
 
 def _lost(scene: Scene, watch: Watch, at_work: int) -> tuple[int, list[str]]:
