@@ -137,8 +137,11 @@ class PostgresConnector:
         """Undo what the last holder left: a transaction, autocommit, isolation, and session state as RESET says."""
         try:
             idle = session.is_idle()
-            if idle is None or session.ends or session.in_work:
+            if idle is None or session.ends or session.in_work or session.leaving is not None:
                 return False
+            if session.cancel is not None and not session.cancel.is_settled():
+                return False
+            session.cancel = None
             session.end_checkout()
             free, session.found_free = session.found_free and not (session.dirty or session.held), False
             free = free or not (session.is_changed() or session.has_other_settings())

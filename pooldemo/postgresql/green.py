@@ -128,19 +128,21 @@ def starter() -> Callable[[Callable[[], None]], None]:
     return start
 
 
-def start_aside(work: Callable[[], None], then: Callable[[], None]) -> None:
-    """Do `work`, which blocks a whole native thread, in one of its own, and `then` what neither blocks nor switches.
+def start_aside(work: Callable[[], bool], then: Callable[[bool], None]) -> None:
+    """Do `work`, which blocks a whole native thread, in one of its own; then tell `then`, which neither blocks nor
+    switches, what it returned. Raises RuntimeError where no thread can be started.
 
     Not in gevent's threadpool: it has few threads, and names are resolved there.
     """
 
     def run() -> None:
+        done = False
         try:
-            work()
+            done = work()
         finally:
-            tell()
+            tell(done)
 
-    tell = then
+    tell: Callable[[bool], object] = then
     if is_patched():
         hub, _ = _home or _here()
         tell = functools.partial(hub.loop.run_callback_threadsafe, then)

@@ -9,6 +9,7 @@ import _thread
 import contextlib
 import heapq
 import itertools
+import logging
 import math
 import os
 import threading
@@ -20,6 +21,9 @@ from typing import Any
 from . import green
 from .errors import ClientGone, DeadlineExceeded
 
+logger = logging.getLogger("pooldemo.postgresql")
+
+_FEW = 64  # alarms, before those that were put off are taken out
 _ANSWER_S = 0.5  # in which a server that was asked to cancel a query must have done so; else its connection is closed
 
 
@@ -87,14 +91,20 @@ class Limit:
         if self.is_over():
             raise self._ended(session, f"about to execute {step or session.first_words()}")
         cancel = _Cancel(session)
-        self._stops.append(cancel.ask)
-        bounded = self.ends_at != math.inf
-        alarm = _alarms.set(self.ends_at, cancel.ask) if bounded else None
+        session.cancel = cancel
+        limit_s = None if self.ends_at == math.inf else max(self.left_s(), 0) + _ANSWER_S
         try:
-            if not bounded:
-                return work(*args, **kwargs)
-            with green.time_limit(max(self.left_s(), 0) + _ANSWER_S):
-                return work(*args, **kwargs)
+            try:
+                self._stops.append(cancel.ask)
+                if limit_s is not None:
+                    cancel.alarm = _alarms.set(self.ends_at, cancel.ask)
+                with green.time_limit(limit_s):
+                    result = work(*args, **kwargs)
+            finally:
+                cancel.is_over = True  # first, and without a call: a signal's handler may raise in each
+                cancel.end()
+                with contextlib.suppress(ValueError):
+                    self._stops.remove(cancel.ask)
         except green.TimeLimit:
             raise self._ended(
                 session, f"executing {step or session.first_words()}; the server did not answer"
@@ -103,11 +113,9 @@ class Limit:
             if cancel.done is None:
                 raise
             raise self._ended(session, f"executing {step or session.first_words()}; ended at the server") from error
-        finally:
-            self._stops.remove(cancel.ask)
-            if alarm is not None:
-                alarm.off = True
-            cancel.end()
+        if cancel.done is not None:  # what came too late was done all the same, or is on this server alone
+            raise self._ended(session, f"executing {step or session.first_words()}, which may have been done")
+        return result
 
     def _ended(self, session: Any, doing: str) -> DeadlineExceeded | ClientGone:
         error = self.refusal(doing)
@@ -120,41 +128,80 @@ _lock = _thread.allocate_lock()  # a thread's also under the monkey patch: nobod
 
 
 class _Cancel:
-    """Ends what a session is executing, once, by asking its server to."""
+    """Ends what a session is executing, once, by asking its server to.
 
-    __slots__ = ("_over", "_session", "done")
+    `is_over`: the work has ended. `session.cancel` is the present one for as long as anything may come of it.
+    """
+
+    __slots__ = ("_session", "_told", "alarm", "done", "is_over", "outer")
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._over = False
-        self.done: threading.Lock | None = None  # once the server is asked; free when it was told
+        self._told = False
+        self.is_over = False
+        self.outer: _Cancel | None = session.cancel  # of the statement in whose midst this one is executed
+        self.alarm: _Alarm | None = None
+        self.done: threading.Lock | None = None  # once the server is asked; free when no more comes of that
 
     def ask(self) -> None:
-        """Begin to ask. Does not block."""
+        """Begin to ask. Neither blocks nor raises."""
         done = threading.Lock()
         done.acquire()
+
+        def then(told: bool) -> None:
+            self._told = told
+            done.release()
+
         with _lock:
-            if self._over or self.done is not None:
+            if self.is_over or self.done is not None:
                 return
             self.done = done
-            self._session.ask_to_cancel(done.release)
+            try:
+                self._session.ask_to_cancel(then)
+            except RuntimeError:  # no thread can be started
+                then(True)
+
+    def is_settled(self) -> bool:
+        """Let nobody ask any more. Whether nothing can come of a request to cancel, this one's or an outer one's."""
+        self.is_over = True
+        with _lock:
+            done = self.done
+        settled = done is None or (self._told and not done.locked())
+        return settled and (self.outer is None or self.outer.is_settled())
 
     def end(self) -> None:
-        """The work has ended. Waits for a request that is on its way: it would end what comes next on this session."""
-        with _lock:
-            self._over = True
-            done = self.done
-        if done is not None and not done.acquire(timeout=_ANSWER_S):
-            self._session.ends = True  # who knows when it comes
+        """The work has ended. Waits for a request that is on its way: it would end what comes next on this session.
+
+        Closes the session where nobody knows when it comes.
+        """
+        is_settled = False
+        try:
+            if self.alarm is not None:
+                self.alarm.put_off()
+            with _lock:
+                done = self.done
+            if done is None:
+                is_settled = True
+            elif self._session.is_idle() is not None:  # or it is lost anyway
+                is_settled = done.acquire(timeout=_ANSWER_S) and self._told
+        finally:
+            if is_settled:
+                self._session.cancel = self.outer
+            else:
+                self._session.close()
 
 
 class _Alarm:
-    """Something to be done at a moment, unless it is put `off` before."""
+    """Something to be done at a moment, unless it is put off before."""
 
-    __slots__ = ("do", "off")
+    __slots__ = ("do",)
 
     def __init__(self, do: Callable[[], None]) -> None:
-        self.do, self.off = do, False
+        self.do: Callable[[], None] | None = do
+
+    def put_off(self) -> None:
+        """Never do it."""
+        self.do = None
 
 
 class _Alarms:
@@ -163,45 +210,67 @@ class _Alarms:
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._waiting: list[tuple[float, int, _Alarm]] = []
+        self._few = _FEW
         self._numbers = itertools.count()
         self._running = False
 
     def set(self, at: float, do: Callable[[], None]) -> _Alarm:
+        """Do something at a moment of the monotonic clock. Raises RuntimeError where no thread can be started."""
         alarm = _Alarm(do)
-        with self._wake:
-            heapq.heappush(self._waiting, (at, next(self._numbers), alarm))
-            first = self._waiting[0][2] is alarm
-            start, self._running = not self._running, True
-            if first and not start:
-                self._wake.notify()
-        if start:
-            green.starter()(self._run)
+        is_running = False
+        try:
+            with self._wake:
+                if len(self._waiting) > self._few:  # of work that ended in time, most of them
+                    self._waiting = [each for each in self._waiting if each[2].do is not None]
+                    heapq.heapify(self._waiting)
+                    self._few = 2 * len(self._waiting) + _FEW
+                heapq.heappush(self._waiting, (at, next(self._numbers), alarm))
+                is_running, self._running = self._running, True
+                if is_running and self._waiting[0][2] is alarm:
+                    self._wake.notify()
+            if not is_running:
+                green.starter()(self._run)
+                is_running = True
+        finally:
+            if not is_running:  # whoever sets the next one tries again; two that run do no harm
+                alarm.put_off()
+                self._running = False
         return alarm
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while self._waiting and self._waiting[0][2].off:
+        try:
+            while (alarm := self._next()) is not None:
+                if (do := alarm.do) is not None:
+                    try:
+                        do()
+                    except Exception:
+                        logger.exception("a deadline could not be kept")
+        except BaseException:  # whoever sets the next one starts another
+            self._running = False
+            raise
+
+    def _next(self) -> _Alarm | None:
+        """Wait for the next one's time. None: there is none, and the caller's run is over."""
+        with self._wake:
+            while True:
+                while self._waiting and self._waiting[0][2].do is None:
                     heapq.heappop(self._waiting)
                 if not self._waiting:
                     self._running = False
-                    return
-                at, _, alarm = self._waiting[0]
-                left_s = at - time.monotonic()
-                if left_s > 0:
-                    self._wake.wait(min(left_s, threading.TIMEOUT_MAX))
-                    continue
-                heapq.heappop(self._waiting)
-            if not alarm.off:
-                alarm.do()
+                    return None
+                left_s = self._waiting[0][0] - time.monotonic()
+                if left_s <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                self._wake.wait(min(left_s, threading.TIMEOUT_MAX))
 
 
 _alarms = _Alarms()
 
 
 def _start_afresh() -> None:
-    global _alarms
+    global _alarms, _lock
     _alarms = _Alarms()  # who slept for the old ones is not in a forked child
+    _lock = _thread.allocate_lock()  # nor who had this
 
 
 if hasattr(os, "register_at_fork"):

@@ -321,9 +321,13 @@ class PostgresSession(Session):
         else:
             cursor.over = True
 
-    def ask_to_cancel(self, then: Callable[[], None]) -> None:
+    def ask_to_cancel(self, then: Callable[[bool], None]) -> None:
         pointer = _libpq.PQgetCancel(self.raw.pgconn_ptr) if self.raw.pgconn_ptr else None
-        green.start_aside(partial(_cancel, pointer), then)
+        try:
+            green.start_aside(partial(_cancel, pointer), then)
+        except RuntimeError:
+            _libpq.PQfreeCancel(pointer)
+            raise
 
     def finish(self) -> None:
         ext.connection.close(self.raw)
@@ -338,10 +342,14 @@ _libpq.PQcancel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
 _libpq.PQfreeCancel.argtypes = [ctypes.c_void_p]
 
 
-def _cancel(pointer: int | None) -> None:
-    if pointer is not None:  # or it was closed meanwhile
-        error = ctypes.create_string_buffer(256)
-        _libpq.PQcancel(pointer, error, len(error))  # one that fails is as one that comes too late
+def _cancel(pointer: int | None) -> bool:
+    """Whether the server has taken the request. It returns when the server has closed its end, having acted on it."""
+    if pointer is None:  # it was closed meanwhile
+        return False
+    error = ctypes.create_string_buffer(256)
+    try:
+        return bool(_libpq.PQcancel(pointer, error, len(error)))
+    finally:
         _libpq.PQfreeCancel(pointer)
 
 

@@ -202,15 +202,17 @@ class PostgresSession(Session):
             self.dirty = True
         self.raw = new
 
-    def ask_to_cancel(self, then: Callable[[], None]) -> None:
+    def ask_to_cancel(self, then: Callable[[bool], None]) -> None:
         raw = self.raw
 
         def ask() -> None:
+            told = False
             try:
                 with contextlib.suppress(psycopg.Error):  # it broke, or the server is silent
                     raw.cancel_safe(timeout=_CANCEL_S)
+                    told = True
             finally:
-                then()
+                then(told)
 
         green.starter()(ask)
 

@@ -34,7 +34,7 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "dirty",
+        "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "cancel", "dirty",
         "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "slot", "statement",
     )  # fmt: skip
 
@@ -49,6 +49,7 @@ class Session:
         self.statement = ""
         self.dirty = self.ends = False
         self.held: set[str] = set()
+        self.cancel: Any = None  # what may end at the server what is executed: see `limits`
         self.in_work = 0  # calls of the driver that execute: parameters may be made by code that gives it back
         self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
@@ -108,10 +109,11 @@ class Session:
         """Let a cursor refuse everything from now on, without a word to the server."""
         raise NotImplementedError
 
-    def ask_to_cancel(self, then: Callable[[], None]) -> None:
-        """Begin to ask the server to end what it is executing; call `then`, anywhere, when it was told or could not be.
+    def ask_to_cancel(self, then: Callable[[bool], None]) -> None:
+        """Begin to ask the server to end what it is executing. Does not block. Raises RuntimeError without a thread.
 
-        Does not block. `then` neither blocks nor switches.
+        Then `then` is called, anywhere, and neither blocks nor switches. True: it has taken the request, so none comes
+        any more. False: nobody knows.
         """
         raise NotImplementedError
 
