@@ -73,6 +73,39 @@ def test_it_repeats_in_the_verdict_what_happened_in_a_trial_and_at_which_size(co
     assert "1 of 2 trials, size 8" in warning.cause
 
 
+def test_it_gives_the_range_of_the_sizes_that_it_names():
+    busy = ((2, 1.4), (16, 0.3), (4, 2.5))
+    trials = [replace(HEALTHY, size=size, peak_connections=size, other_cpu=cpu) for size, cpu in busy]
+    (warning,) = [each for each in for_stack([*trials, HEALTHY], PLAN, CONDITIONS) if each.code == "other-load"]
+    assert "used 0.3 to 2.5 cores meanwhile (3 of 4 trials, size 2, 4, 16)" in warning.cause
+    above = [replace(HEALTHY, size=size, peak_connections=peak) for size, peak in ((2, 39), (4, 20))]
+    (warning,) = [each for each in for_stack([*above, HEALTHY], PLAN, CONDITIONS) if each.code == "peak-above-size"]
+    assert "saw 20 to 39 connections where 2 to 4 are allowed (2 of 3 trials, size 2, 4)" in warning.cause
+
+
+def test_it_gives_the_range_of_each_size_whose_repeats_differ():
+    told = {2: [38.0, 51.5, 60.0], 4: [70.0, 71.0, 72.0], 8: [100.0, 101.0, 102.0], 16: [160.0, 118.0, 120.0]}
+    trials = [
+        replace(HEALTHY, size=size, repeat=repeat, rps=rps, peak_connections=size)
+        for size, values in told.items()
+        for repeat, rps in enumerate(values, start=1)
+    ]
+    (warning,) = [each for each in for_stack(trials, PLAN, CONDITIONS) if each.code == "unstable-repeats"]
+    assert warning.cause == "repeats differ: 38.0 to 60.0 at size 2, 118 to 160 at size 16 (requests/s)"
+
+
+def test_it_says_what_is_not_the_same_in_a_line_of_its_own():
+    trials = [
+        replace(HEALTHY, failures=number, failures_by_message={message: number})
+        for number, message in ((17, "503 {PoolTimeout}"), (2, "503 {PoolTimeout}"), (3, "reset"))
+    ]
+    causes = [each.cause for each in for_stack(trials, PLAN, CONDITIONS) if each.code == "failures"]
+    assert [each.split(" (")[0] for each in causes] == ["2 to 17 requests failed", "3 requests failed"]
+    assert [each.split(": ")[1] for each in causes] == [
+        "503 {PoolTimeout} (2 of 3 trials, size 8)", "reset (1 of 3 trials, size 8)",
+    ]  # fmt: skip
+
+
 def test_it_says_nothing_in_the_verdict_of_queues_and_a_missed_rate_at_small_sizes_and_empty_slots_at_large_ones():
     trials = [
         replace(HEALTHY, size=1, wait_mean_ms=6000.0, peak_connections=1, target_rps=100.0),

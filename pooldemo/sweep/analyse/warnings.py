@@ -1,14 +1,15 @@
 """Suspicion as data: what makes a trial's number doubtful, and what to do about it. Pure.
 
-Each rule looks at one trial and says a `Warning_` (code, cause, cure) or nothing. `for_stack` gathers them for the
-verdict, a line for each code with the sizes it happened at. Nothing here changes a number or a verdict; `verdict`
-decides what it refuses to judge, and `verdict_text.needs` says with which options it would not.
+Each rule looks at one trial and says what makes it doubtful, or nothing. `for_stack` gathers that for the verdict: a
+line for each code, with the sizes it happened at and the range of its numbers there. Nothing here changes a number or
+a verdict; `verdict` decides what it refuses to judge, and `verdict_text.needs` says with which options it would not.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 from pooldemo.sweep.analyse.blocks import fit_blocks, observed
+from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent, ranged, sentence
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import digits, first_against_second_half
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
@@ -50,41 +51,44 @@ EXPECTED = ("queueing", "rate-missed", "late-arrivals", "users-below-slots")
 """Codes that every sweep earns, as it should: at small sizes requests queue and miss the rate, at large ones slots stay
 empty."""
 
-Rule = Callable[[TrialResult, Plan], tuple[str, str] | None]
+Rule = Callable[[TrialResult, Plan], Doubt | None]
 
 
-def failures(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def failures(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if not trial.failures:
         return None
     worst = max(trial.failures_by_message.items(), key=lambda each: each[1], default=("", 0))[0]
     share = failed_share([trial])
-    return (
-        f"{trial.failures} requests failed"
-        + (f" ({100 * share:.2g}%)" if share else "")
-        + (f": {worst}" if worst else ""),
+    told = (" requests failed (", Number(share, f"{100 * share:.2g}%"), ")") if share else (" requests failed",)
+    return Doubt(
+        (count(trial.failures), *told, f": {worst}" if worst else ""),
         "only successes are counted, and failing fast makes room for them: cure the failures first",
     )
 
 
-def generator_saturated(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def generator_saturated(trial: TrialResult, plan: Plan) -> Doubt | None:
     if trial.generator_cpu is None or trial.generator_cpu < BUSY_CPU:
         return None
-    return (
-        f"the load generator used {trial.generator_cpu:.0%} of a core: it was measured, not the server",
+    return Doubt(
+        ("the load generator used ", percent(trial.generator_cpu), " of a core: it was measured, not the server"),
         f"spread it with --processes {plan.processes + 1}, or run it on another machine",
     )
 
 
-def hub_blocked(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def hub_blocked(trial: TrialResult, plan: Plan) -> Doubt | None:
     if trial.worker_cpu is None or trial.worker_cpu < BUSY_CPU:
         return None
-    return (
-        f"a worker used {trial.worker_cpu:.0%} of a core: its one thread runs all greenlets and has no time left",
+    return Doubt(
+        (
+            "a worker used ",
+            percent(trial.worker_cpu),
+            " of a core: its one thread runs all greenlets and has no time left",
+        ),
         f"no pool size helps here; add workers (--workers {plan.workers + 1}) or do less in Python",
     )
 
 
-def warmup_skew(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def warmup_skew(trial: TrialResult, plan: Plan) -> Doubt | None:
     total = sum(trial.per_second)
     skew = first_against_second_half(trial.per_second)
     # Chance alone moves the halves by 2/sqrt(total) (Poisson); equal requests come in waves, and so do counts.
@@ -92,114 +96,138 @@ def warmup_skew(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
     by_chance = (6 * math.sqrt(total) + 2 * wave) / total if total else math.inf
     if abs(skew) <= max(SKEW, by_chance):
         return None
-    return (
-        f"the second half of the window answered {abs(skew):.0%} {'more' if skew > 0 else 'less'} than the first",
+    return Doubt(
+        (
+            "the second half of the window answered ",
+            percent(abs(skew)),
+            f" {'more' if skew > 0 else 'less'} than the first",
+        ),
         f"not yet steady: warm up longer (--warmup {2 * max(plan.warmup_s, 1):g})",
     )
 
 
-def peak_above_size(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def peak_above_size(trial: TrialResult, plan: Plan) -> Doubt | None:
     allowed = trial.size * plan.workers
     if not trial.capped or trial.peak_connections is None or trial.peak_connections <= allowed:
         return None
-    return (
-        f"PostgreSQL saw {trial.peak_connections} connections where {allowed} are allowed",
+    return Doubt(
+        ("PostgreSQL saw ", count(trial.peak_connections), " connections where ", count(allowed), " are allowed"),
         "this stack does not keep its limit: its size is a wish, and it is not comparable with one that does",
     )
 
 
-def other_load(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def other_load(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if trial.other_cpu is None or trial.other_cpu < OTHER_CPU:
         return None
-    return (
-        f"something else on the machine used {trial.other_cpu:.2g} cores meanwhile",
+    return Doubt(
+        ("something else on the machine used ", cores(trial.other_cpu), " cores meanwhile"),
         "stop it and sweep again; top shows what it is",
     )
 
 
-def stolen(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def stolen(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if trial.steal_cpu is None or trial.steal_cpu < STOLEN:
         return None
-    return (
-        f"the host of this machine gave {trial.steal_cpu:.2g} of its cores to others meanwhile",
+    return Doubt(
+        ("the host of this machine gave ", cores(trial.steal_cpu), " of its cores to others meanwhile"),
         "sweep when its other guests are quiet, or on a machine of its own",
     )
 
 
-def throttled(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def throttled(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if not trial.throttled or trial.throttled < THROTTLED:
         return None
-    return (
-        f"the container's CPU quota ran out in {trial.throttled:.0%} of its periods",
+    return Doubt(
+        ("the container's CPU quota ran out in ", percent(trial.throttled), " of its periods"),
         "give it more CPU (docker run --cpus), or read the verdict as that of this quota",
     )
 
 
-def uneven_workers(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def uneven_workers(trial: TrialResult, _plan: Plan) -> Doubt | None:
     waited = trial.wait_mean_ms and trial.wait_mean_ms > 0.1 * (trial.hold_mean_ms or 0.0)
     if not trial.uneven or trial.uneven < UNEVEN or not waited:
         return None
-    return (
-        f"one worker's slots were held {trial.uneven:.0%} more of the time than another's, while requests waited",
+    return Doubt(
+        (
+            "one worker's slots were held ",
+            percent(trial.uneven),
+            " more of the time than another's, while requests waited",
+        ),
         "a connection stays with the worker that accepted it: drive it with more --users, or with --workers 1",
     )
 
 
-def users_below_slots(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def users_below_slots(trial: TrialResult, plan: Plan) -> Doubt | None:
     slots = trial.size * plan.workers
     if plan.users >= slots:
         return None
-    return (
-        f"{plan.users} users cannot fill {slots} slots",
+    return Doubt(
+        (f"{plan.users} users cannot fill ", count(slots), " slots"),
         f"slots beyond the users stay empty whatever the pool does: --users {2 * slots}",
     )
 
 
-def queueing(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def queueing(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if not trial.wait_mean_ms or not trial.hold_mean_ms or trial.wait_mean_ms < HIDDEN_BY_QUEUE * trial.hold_mean_ms:
         return None
-    return (
-        f"requests waited {digits(trial.wait_mean_ms)} ms for a slot that they held {digits(trial.hold_mean_ms)} ms",
+    return Doubt(
+        (
+            "requests waited ",
+            number(trial.wait_mean_ms),
+            " ms for a slot that they held ",
+            number(trial.hold_mean_ms),
+            " ms",
+        ),
         "the latencies tell of the queue, not of the query: look at query_ms, or drive it with fewer --users",
     )
 
 
-def rate_missed(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def rate_missed(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if trial.target_rps is None or trial.rps >= 0.95 * trial.target_rps:
         return None
-    return (
-        f"{digits(trial.rps)} of the {digits(trial.target_rps)} requests/s that were asked for were answered",
+    return Doubt(
+        (number(trial.rps), f" of the {digits(trial.target_rps)} requests/s that were asked for were answered"),
         "the server or the users ran out; raise --users to tell which, or lower the rate",
     )
 
 
-def late_arrivals(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def late_arrivals(trial: TrialResult, plan: Plan) -> Doubt | None:
     if not trial.late_p95_ms or trial.late_p95_ms < max(LATE_MS, 0.05 * (trial.p95_ms or 0.0)):
         return None
-    return (
-        f"requests were sent {digits(trial.late_p95_ms)} ms late (p95): all {plan.users} users waited for answers",
+    return Doubt(
+        (
+            "requests were sent ",
+            number(trial.late_p95_ms),
+            f" ms late (p95): all {plan.users} users waited for answers",
+        ),
         "their response times count from when they were due; more --users keep more of them under way",
     )
 
 
-def unaccounted_users(trial: TrialResult, plan: Plan) -> tuple[str, str] | None:
+def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
     if plan.locustfile:  # its users may pause as long as they like
         return None
     if short_window(trial, plan):
         return None
-    return (
-        f"throughput x response time accounts for all but {trial.little_residual:.0%} of the users",
+    return Doubt(
+        ("throughput x response time accounts for all but ", percent(trial.little_residual), " of the users"),
         "users lose time outside their requests: the generator is slow, or the window too short for the response",
     )
 
 
-def short_window(trial: TrialResult, _plan: Plan) -> tuple[str, str] | None:
+def short_window(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if not trial.mean_ms or not trial.window_s or trial.window_s * 1000 >= 5 * trial.mean_ms:
         return None
-    return (
-        f"the window of {trial.window_s:g} s is shorter than five responses of {digits(trial.mean_ms)} ms",
+    return Doubt(
+        (
+            "the window of ",
+            Number(trial.window_s, f"{trial.window_s:g}"),
+            " s is shorter than five responses of ",
+            number(trial.mean_ms),
+            " ms",
+        ),
         f"measure longer: --duration {math.ceil(trial.mean_ms / 100):g}",
     )
 
@@ -228,12 +256,13 @@ def for_trial(trial: TrialResult, plan: Plan) -> tuple[Warning_, ...]:
     """What there is to doubt about one trial; nothing for a failed one, whose `error` says all."""
     if trial.error:
         return ()
-    return tuple(Warning_(code, *found) for code, rule in RULES.items() if (found := rule(trial, plan)))
+    doubts = ((code, rule(trial, plan)) for code, rule in RULES.items())
+    return tuple(Warning_(code, sentence([doubt]), doubt.cure) for code, doubt in doubts if doubt)
 
 
 def for_stack(trials: Sequence[TrialResult], plan: Plan, conditions: Conditions) -> tuple[Warning_, ...]:
-    """What there is to doubt about all trials of one stack: a line for each code, with the worst case's words and the
-    sizes."""
+    """What there is to doubt about all trials of one stack: a line for each code, with the sizes, the range of the
+    numbers there, and the cure of the worst."""
     return (*_of_trials(trials, plan), *_of_repeats(trials), *_of_sweep(conditions))
 
 
@@ -243,9 +272,11 @@ def _of_trials(trials: Sequence[TrialResult], plan: Plan) -> Iterator[Warning_]:
         hits = [(trial, found) for trial in ran if (found := rule(trial, plan))]
         if not hits or (code in EXPECTED and len(hits) < len(ran)):
             continue
-        sizes = sorted({trial.size for trial, _ in hits})
-        cause, cure = hits[-1][1]
-        yield Warning_(code, f"{cause} ({_at(sizes, len(hits), len(ran))})", cure)
+        for words in dict.fromkeys(doubt.words for _, doubt in hits):
+            own = [(trial.size, doubt) for trial, doubt in hits if doubt.words == words]
+            doubts = [doubt for _, doubt in own]
+            cause = f"{sentence(doubts)} ({_at(sorted({size for size, _ in own}), len(own), len(ran))})"
+            yield Warning_(code, cause, max(doubts, key=lambda each: each.numbers).cure)
     if len(ran) < len(trials):
         broken = [trial for trial in trials if trial.error]
         sizes = sorted({trial.size for trial in broken})
@@ -270,10 +301,10 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
         )
     unstable = [size for size in sorted(by_size) if fit and fit.scatter_at(size) > UNSTABLE]
     if unstable:
-        values = by_size[unstable[-1]]
+        ranges = [f"{ranged(map(number, by_size[size]))} at size {size}" for size in unstable]
         yield Warning_(
             "unstable-repeats",
-            f"repeats at size {_list(unstable)} differ: {digits(min(values))} to {digits(max(values))} requests/s",
+            f"repeats differ: {', '.join(ranges)} (requests/s)",
             "something disturbed them: top shows what else runs",
         )
     if fit and fit.drift > DRIFT:
