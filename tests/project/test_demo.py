@@ -4,16 +4,19 @@ import os
 import re
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
 from django.contrib.auth import get_user_model
 from served import PATIENCE_S, ROOT
 
+from pooldemo import records
 from pooldemo.management.commands.demo import Command, answer, chart, load, opened
 from pooldemo.models import Sweep
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
+from pooldemo.sweep.report.terminal import Terminal
 
 EVERY = {
     "workload": "slow",
@@ -85,7 +88,10 @@ def test_its_load_has_its_knee_in_the_middle_of_its_sizes_on_any_machine(cores: 
         assert (verdict.shape, verdict.max_conns) == ("knee", 4 * cores), verdict
 
 
-VERDICT = {"shape": "knee", "max_conns": 8, "because": "8 slots carry 120.", "warnings": []}
+VERDICT = {
+    "stack": "pooldemo", "shape": "knee", "max_conns": 8, "because": "8 slots carry 120.", "warnings": [],
+    "rps": 120.0, "rps_low": None, "rps_high": None,
+}  # fmt: skip
 
 
 def test_it_says_in_one_line_what_to_use() -> None:
@@ -118,3 +124,10 @@ def test_it_draws_a_bar_for_each_size_and_marks_the_one_to_use() -> None:
         ["geventpool,", "requests/s", "by", "MAX_CONNS"],
         ["4", "█" * 30, "90.0", "opened", "12", "more", "than", "allowed"],
     ]
+    for size, rps in ((4, 50), (8, 121)):
+        sweep.trials.create(stack="pooldemo", size=size, repeat=2, rps=rps, peak_connections=size)
+    out = StringIO()
+    Terminal(out).tables(records.result(sweep))
+    table = {cells[1]: cells[2] for cells in map(str.split, out.getvalue().splitlines()) if cells[0] == "pooldemo"}
+    drawn = dict(line.split()[::2][:2] for line in chart(sweep)[1:3])
+    assert drawn == table == {"4": "50", "8": "120"}, "one rounding, with the digits that repeats allow"

@@ -310,10 +310,22 @@ def test_it_says_too_few_repeats_and_not_too_noisy_when_most_repeats_are_missing
         replace(trial, error="stopped") if trial.repeat == 2 and trial.size > 1 else trial
         for trial in trials_of(hinge(16), repeats=2, noise=0.02)
     ]
-    verdict = judge(PLAN, trials, CONDITIONS)[0]
+    verdict = judge(replace(PLAN, repeats=2), trials, CONDITIONS)[0]
     assert verdict.shape == "invalid"
     assert "Too few trials were repeated" in verdict.because
     assert "--repeats 2" in verdict.because
+
+
+@pytest.mark.parametrize("measured", [1, 2])
+def test_it_advises_no_fewer_repeats_than_were_planned_when_it_was_interrupted(measured):
+    slo = (Limit("p95", 301),)
+    plan = replace(PLAN, repeats=9, slo=slo)
+    trials = trials_of(hinge(16), repeats=measured, noise=0.02, p95_ms=300.0)
+    if measured == 2:  # all of the first repeat, and one of the second
+        trials = [each for each in trials if each.repeat == 1 or each.size == 1]
+    verdict = judge(plan, trials, CONDITIONS)[0]
+    assert (verdict.shape, verdict.needs) == ("invalid", "--repeats 9")
+    assert "--repeats 9" in verdict.because
 
 
 def test_it_does_not_believe_two_repeats_that_happen_to_agree():

@@ -11,7 +11,6 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 import secrets
 import sys
 from argparse import ArgumentParser
-from statistics import fmean
 from typing import Any
 
 from django.conf import settings
@@ -26,7 +25,7 @@ from rich.text import Text
 
 from pooldemo import models, records
 from pooldemo.postgresql import pools
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.measure.database import cpus
 from pooldemo.sweep.stacks.stack import ROOT
 
@@ -165,7 +164,8 @@ def answer(sweep: models.Sweep) -> tuple[str, str]:
 def chart(sweep: models.Sweep) -> list[str]:
     """A bar for each stack and size: requests a second, and how many connections PostgreSQL saw."""
     ran = list(sweep.trials.filter(error=""))
-    longest = max((trial.rps for trial in ran), default=0.0) or 1.0
+    found = {(each.stack, each.size): each for each in sizes_of(records.result(sweep))}
+    longest = max((each.rps for each in found.values()), default=0.0) or 1.0
     use = sweep.verdicts[0]["max_conns"]
     lines = []
     for stack in sweep.stacks:
@@ -173,12 +173,12 @@ def chart(sweep: models.Sweep) -> list[str]:
         for size in sweep.sizes:
             own = [trial for trial in ran if (trial.stack, trial.size) == (stack, size)]
             if own:
-                rps = fmean(trial.rps for trial in own)
+                seen = found[stack, size]
                 peak = max(trial.peak_connections or 0 for trial in own)
-                bar = "█" * max(1, round(BAR * rps / longest))
+                bar = "█" * max(1, round(BAR * seen.rps / longest))
                 over = "  more than allowed" if peak > size * sweep.workers else ""
                 mark = "  <- use this" if stack == sweep.stacks[0] and size == use else ""
-                lines.append(f"  {size:>4}  {bar:<{BAR}}  {digits(rps):>5}  opened {peak:>3}{over}{mark}")
+                lines.append(f"  {size:>4}  {bar:<{BAR}}  {carried(seen):>5}  opened {peak:>3}{over}{mark}")
     return lines
 
 

@@ -100,16 +100,20 @@ class Objective:
         if check.limit.metric == "errors":
             at_most = check.limit.at_most
             least = math.log(DOUBT / self._among) / math.log1p(-at_most) if 0 < at_most < 1 else requests
-            return _longer(plan, least / requests) if least > requests else f"--repeats {2 * repeats}"
+            return _longer(plan, least / requests) if least > requests else self._repeats(2 * repeats)
         if requests < least_requests(metric):
             return _longer(plan, least_requests(metric) / requests)
         half = self._spreads[metric].half_width(size, 1 - DOUBT / self._among) if metric in self._spreads else 0.0
         if math.isinf(half):
-            return f"--repeats {max(3, repeats + 1)}"
+            return self._repeats(max(3, repeats + 1))
         gap = abs(_ratio(check.seen, check.limit.at_most)) if check.seen else 0.0
         if half <= gap:  # it is undecided because requests came late
             return f"--users {2 * plan.users}"
-        return f"--repeats {min(100, math.ceil(repeats * (half / gap) ** 2)) if gap > half / 100 else 100}"
+        return self._repeats(min(100, math.ceil(repeats * (half / gap) ** 2)) if gap > half / 100 else 100)
+
+    def _repeats(self, needed: int) -> str:
+        """No fewer than were planned: a sweep that was interrupted has not had these yet."""
+        return f"--repeats {max(needed, self._plan.repeats)}"
 
 
 def state_of(checks: Sequence[Check]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pooldemo.sweep.analyse.blocks import levels
 from pooldemo.sweep.analyse.latency import Spread, quantile_ms
-from pooldemo.sweep.analyse.statistics import Interval
+from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult
 
 
@@ -29,6 +29,11 @@ def sizes_of_stack(trials: Sequence[TrialResult]) -> tuple[SizeResult, ...]:
         _size(own, rps.get(size, Interval(0.0, 0.0, 0.0)), spread)  # an interval of nothing: no request succeeded
         for size, own in by_size.items()
     )
+
+
+def carried(found: SizeResult) -> str:
+    """A size's requests a second as every table and chart prints them: with the digits that their interval allows."""
+    return digits(found.rps, None if found.rps_high is None else found.rps_high - found.rps)
 
 
 def _size(trials: Sequence[TrialResult], rps: Interval, spread: Spread) -> SizeResult:

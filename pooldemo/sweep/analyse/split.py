@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pooldemo.sweep.analyse.blocks import Observation, observed
 from pooldemo.sweep.analyse.knee import first_as_good
-from pooldemo.sweep.analyse.statistics import Interval, digits
+from pooldemo.sweep.analyse.statistics import Interval
 from pooldemo.sweep.facts import TrialResult, Verdict
 
 
@@ -52,7 +52,7 @@ def _told(cells: Sequence[tuple[int, int]], carried: Mapping[int, Interval], cho
     found = carried[chosen]
     head = (
         f"{workers} {'worker' if workers == 1 else 'workers'} x {size} slots ({workers * size} connections, "
-        f"{digits(found.mean, found.half_width)} requests/s)"
+        f"{found.text} requests/s)"
     )
     others = []
     for number, (count, slots) in enumerate(cells, start=1):
@@ -60,6 +60,6 @@ def _told(cells: Sequence[tuple[int, int]], carried: Mapping[int, Interval], cho
             gain = 100 * (carried[number].mean / found.mean - 1)
             others.append(
                 f"{count} x {slots} carries {f'{-gain:.0f}% less' if gain < -0.5 else f'{max(gain, 0):.0f}% more'} "
-                f"({digits(carried[number].mean, carried[number].half_width)})"
+                f"({carried[number].text})"
             )
     return "; ".join([head, *others])

@@ -94,6 +94,11 @@ class Interval:
     def half_width(self) -> float:
         return self.high - self.mean
 
+    @property
+    def text(self) -> str:
+        """The mean as every table, chart and sentence prints it: with the digits that the interval allows."""
+        return digits(self.mean, self.half_width)
+
 
 def first_against_second_half(counts: Sequence[int]) -> float:
     """How much more the second half of a window's seconds holds than the first, relative to the whole; 0 when too

@@ -11,7 +11,7 @@ from statistics import fmean
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.saturation import is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
-from pooldemo.sweep.analyse.statistics import Interval, digits
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
 
 
@@ -48,8 +48,9 @@ def needs(judgement: Judgement) -> str:
             return f"--sizes {size},{2 * size},{4 * size}"
         return f"--sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}"
     if knee.reason == "repeats":
-        return "--repeats 3"
-    return f"--repeats {knee.repeats_needed}" if knee.reason in ("level", "noise") else ""
+        return f"--repeats {max(3, judgement.plan.repeats)}"
+    # No fewer than were planned: a sweep that was interrupted has not had these yet.
+    return f"--repeats {max(knee.repeats_needed, judgement.plan.repeats)}" if knee.reason in ("level", "noise") else ""
 
 
 def next_size(judgement: Judgement) -> int | None:
@@ -205,7 +206,7 @@ def _invalid(judgement: Judgement) -> str:
     if knee.reason == "level":
         start = min(knee.plateau)
         return (
-            f"From {start} slots on throughput looks level ({_number(knee.intervals[start])} requests/s), but it may "
+            f"From {start} slots on throughput looks level ({knee.intervals[start].text} requests/s), but it may "
             f"as well rise a little with each doubling: repeats differ by {knee.noise.relative:.1%}. {more}."
         )
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
@@ -248,11 +249,7 @@ def _larger(judgement: Judgement) -> str:
 
 
 def _rps(judgement: Judgement, size: int | None, unit: str = " requests/s") -> str:
-    return f"{_number(judgement.knee.intervals[size])}{unit}" if size is not None else "-"
-
-
-def _number(interval: Interval) -> str:
-    return digits(interval.mean, interval.half_width)
+    return f"{judgement.knee.intervals[size].text}{unit}" if size is not None else "-"
 
 
 def _margin(judgement: Judgement) -> float:

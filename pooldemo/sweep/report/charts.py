@@ -27,7 +27,7 @@ Scale = Callable[[float], float]
 @dataclass(frozen=True)
 class Point:
     """A value at `x`, the range in which the true one lies (None: not known), and the words of its tooltip; a `doubt`
-    puts an exclamation mark beside it."""
+    puts an exclamation mark beside it. `text` is the value as printed, where its range has a say in that."""
 
     x: float
     y: float
@@ -35,6 +35,7 @@ class Point:
     high: float | None = None
     hint: str = ""
     doubt: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)

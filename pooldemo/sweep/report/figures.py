@@ -125,11 +125,12 @@ def connections_chart(sweep: SweepResult) -> str:
 def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     """The stack's throughput over its sizes, the size to use dotted."""
     sweep = sweep.chosen
-    means = {size: each.mean for size, each in levels(_of(sweep.trials, stack)).items()}
+    found = levels(_of(sweep.trials, stack))
+    means = {size: each.mean for size, each in found.items()}
     verdict = _verdict(sweep, stack)
     sizes = list(means)
     mark = sizes.index(verdict.max_conns) if verdict and verdict.max_conns in means else None
-    label = f"{stack}: " + ", ".join(f"{size}: {digits(mean)}" for size, mean in means.items())
+    label = f"{stack}: " + ", ".join(f"{size}: {each.text}" for size, each in found.items())
     return charts.sparkline(list(means.values()), mark, f"{label} requests/s")
 
 
@@ -153,9 +154,9 @@ def _throughput(stack: str, place: int, trials: Sequence[TrialResult], verdict: 
     for size, found in levels(_of(trials, stack)).items():
         known = math.isfinite(found.high)
         spread = f" ({digits(found.low)} to {digits(found.high)})" if known else " (one repeat)"
-        hint = f"{stack} at {size}: {digits(found.mean)} requests/s{spread}"
+        hint = f"{stack} at {size}: {found.text} requests/s{spread}"
         low, high = (found.low, found.high) if known else (None, None)
-        points.append(Point(size, found.mean, low, high, hint, _doubt(stack, size, trials)))
+        points.append(Point(size, found.mean, low, high, hint, _doubt(stack, size, trials), found.text))
     mark = verdict.max_conns if verdict else None
     # A rise that goes on has a best size so far, but none to use: that one is ringed without the line to copy.
     label = f"MAX_CONNS={mark}" if verdict and verdict.shape != "rising" else "still rising"
@@ -218,7 +219,7 @@ def _doubt(stack: str, size: int, trials: Sequence[TrialResult]) -> str:
 
 def _described(series: Sequence[Series]) -> str:
     lines = [
-        f"{each.name}: " + ", ".join(f"{point.x:g}: {digits(point.y)}" for point in each.points)
+        f"{each.name}: " + ", ".join(f"{point.x:g}: {point.text or digits(point.y)}" for point in each.points)
         for each in series
         if each.points
     ]

@@ -18,7 +18,7 @@ from typing import Any
 from pooldemo.sweep.analyse.compare import Comparison
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.saturation import mean_of
-from pooldemo.sweep.analyse.sizes import sizes_of_stack
+from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import OWN, SizeResult, SweepResult, TrialResult, Verdict
@@ -165,7 +165,7 @@ class Row:
         latencies = (found.p50_ms, found.p95_ms, found.p99_ms, self.wait_p95_ms, self.hold_mean_ms)
         return (
             str(self.size),
-            f"{digits(found.rps, half)}{spread}",
+            f"{carried(found)}{spread}",
             *map(digits, latencies),
             peak if self.peak_connections is not None else "-",
             digits(self.efficiency, at_most=2),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pooldemo.sweep.analyse.sizes import sizes_of
+from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SizeResult, SweepResult
 
@@ -20,6 +20,7 @@ class HeatMap:
     workers: tuple[int, ...]
     sizes: tuple[int, ...]
     values: dict[tuple[int, int], float]
+    texts: dict[tuple[int, int], str]
     chosen: tuple[int, int | None]
 
 
@@ -33,8 +34,11 @@ def maps(sweep: SweepResult) -> Iterator[HeatMap]:
         for metric, unit in METRICS.items():
             if values := _values(own, metric):
                 sizes = tuple(sorted({size for _, size in values}))
+                texts = {cell: digits(value) for cell, value in values.items()}
+                if metric == "rps":
+                    texts = {(each.workers, each.size): carried(each) for each in own}
                 chosen = verdict.workers, verdict.max_conns
-                yield HeatMap(f"{verdict.stack}: {unit}", sweep.plan.splits, sizes, values, chosen)
+                yield HeatMap(f"{verdict.stack}: {unit}", sweep.plan.splits, sizes, values, texts, chosen)
 
 
 def _values(sizes: Sequence[SizeResult], metric: str) -> dict[tuple[int, int], float]:
@@ -46,7 +50,7 @@ def svg(found: HeatMap) -> str:
     """The map as one SVG element, readable without colours: each field says its number."""
     most, least = max(found.values.values()), min(found.values.values())
     width, height = LEFT + WIDTH * len(found.sizes) + 8, TOP + HEIGHT * len(found.workers) + 8
-    described = "; ".join(f"{w} x {n}: {digits(value)}" for (w, n), value in sorted(found.values.items()))
+    described = "; ".join(f"{w} x {n}: {text}" for (w, n), text in sorted(found.texts.items()))
     parts = [
         f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" '
         f'font-family="system-ui, sans-serif" font-size="13" fill="currentColor">',
@@ -69,7 +73,7 @@ def svg(found: HeatMap) -> str:
                 f'<rect x="{x + 2}" y="{y + 2}" width="{WIDTH - 4}" height="{HEIGHT - 4}" rx="3" fill="#00795a" '
                 f'fill-opacity="{0.06 + 0.44 * share:.2f}"{framed}/>'
             )
-            parts.append(_text(x + WIDTH / 2, middle, digits(value)))
+            parts.append(_text(x + WIDTH / 2, middle, found.texts[workers, size]))
     return "".join([*parts, "</svg>"])
 
 

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.analyse.sizes import sizes_of_stack
+from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
@@ -182,11 +182,10 @@ def _allowed(result: TrialResult, plan: Plan) -> str:
 
 
 def _row(found: SizeResult, allowed: str, ran: Sequence[TrialResult]) -> list[str]:
-    half = None if found.rps_high is None else found.rps_high - found.rps
     return [
         found.stack,
         str(found.size),
-        digits(found.rps, half),
+        carried(found),
         *map(digits, (found.p50_ms, found.p95_ms, found.p99_ms)),
         str(found.failures),
         allowed,
