@@ -15,8 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/peers/", "tests/browser/")  # a fleet of servers, a browser and its sweeps: one of each is enough
 FIRST = (
-    "tests/peers/", "tests/package/", "tests/chaos/", "tests/browser/", "tests/project/", "tests/demo/test_locust",
-    "tests/sweep/test_sweep", "tests/postgresql/", "tests/demo/",
+    "tests/pool/test_green", "tests/peers/", "tests/package/", "tests/chaos/", "tests/browser/", "tests/project/",
+    "tests/demo/test_locust", "tests/sweep/test_sweep", "tests/postgresql/", "tests/demo/",
 )  # fmt: skip
 
 
