@@ -99,20 +99,23 @@ class StatementCursor(CursorWrapper):
         return self._run(super().callproc, *args, **kwargs)
 
     def _run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._slot != self.db.slot_number or self._closed:
-            self._renew()
-        driver, db = self.cursor, self.db
+        db = self.db
+        db.in_work += 1
         try:
-            db.in_work += 1
+            if self._slot != db.slot_number or self._closed:
+                self._renew()
+            driver = self.cursor
             try:
                 result = work(*args, **kwargs)
-            finally:
-                db.in_work -= 1
-        except Exception:
-            if db.let_go():
-                self.cursor = Rows(driver, db.Database, None)
-            raise
-        self._let_go(driver)
+            except Exception:
+                if db.in_work == 1 and db.may_let_go():
+                    self.cursor = Rows(driver, db.Database, None)
+                    db.give_back()
+                raise
+            if db.in_work == 1:
+                self._let_go(driver)
+        finally:
+            db.in_work -= 1
         return self if result is driver else result
 
     def _let_go(self, driver: Any) -> None:
@@ -187,16 +190,21 @@ class StatementCursor(CursorWrapper):
 
     def _begin_work(self) -> None:
         """The driver's own is asked for: mogrify, copy, stream ... Nobody tells when that is done, but for close()."""
-        if self._slot != self.db.slot_number or self._closed:
-            self._renew()
-        self.db.keep_for(self)
+        self.db.in_work += 1
+        try:
+            if self._slot != self.db.slot_number or self._closed:
+                self._renew()
+            self.db.keep_for(self)
+        finally:
+            self.db.in_work -= 1
 
     def close(self) -> None:
         self._closed = True
         try:
             self.cursor.close()
         finally:
-            self.db.done_with(self)
+            if self._slot == self.db.slot_number:  # or the connection is another one by now
+                self.db.done_with(self)
 
 
 class StatementDebugCursor(StatementCursor, CursorDebugWrapper):

@@ -5,6 +5,7 @@ What is here comes before the wrapper's own methods in that mode alone: in reque
 
 import sys
 import weakref
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class TransactionMode(Wrapper):
 
     _checkout: Any
     _checks_out: bool
+    _thread_ident: int
     _share: Any
     _take_back: Any
     _is_pooled: bool
@@ -74,12 +76,16 @@ class TransactionMode(Wrapper):
             if not self._between or self._taking:
                 return None
             self._taking = True  # whoever stands around ensure_connection() may look as well
+            self.in_work += 1
             try:
                 self.ensure_connection()
+                raw = self.__dict__["connection"]
+                if not asker.startswith("django."):
+                    self._taken = True
             finally:
+                self.in_work -= 1
                 self._taking = False
-            raw = self.__dict__["connection"]
-        if not asker.startswith("django."):
+        elif not asker.startswith("django."):
             self._taken = True
         return raw
 
@@ -94,8 +100,6 @@ class TransactionMode(Wrapper):
         raw = self.__dict__["connection"]
         if raw is None or self.in_atomic_block or not self.autocommit or self._taken or self._open:
             return False
-        if self.in_work:
-            return False
         if self._checks_out or not self._is_pooled or self._thread_sharing_count:
             return False
         free: bool = raw._pool.is_free()
@@ -103,7 +107,7 @@ class TransactionMode(Wrapper):
 
     def let_go(self) -> bool:
         """Give the connection back, if it may go. Whether it went. Does not block."""
-        if not self.may_let_go():
+        if self.in_work or not self.may_let_go():
             return False
         self.give_back()
         return True
@@ -132,10 +136,12 @@ class TransactionMode(Wrapper):
         self._open.add(cursor)
 
     def done_with(self, cursor: Any) -> None:
-        """A cursor was closed."""
+        """A cursor of the present connection was closed, perhaps by the collector: in whatever thread or greenlet, and
+        in the midst of whatever this one does."""
         if self._open:
             self._open.discard(cursor)
-        self.let_go()
+        if self._thread_ident == get_ident():
+            self.let_go()
 
     def _end_request(self) -> None:
         self.request_number += 1
@@ -171,9 +177,23 @@ class TransactionMode(Wrapper):
     def make_debug_cursor(self, cursor: Any) -> StatementDebugCursor:
         return StatementDebugCursor(cursor, self)
 
+    def _cursor(self, name: str | None = None) -> Any:
+        self.in_work += 1  # it is sure of a connection, and then uses it
+        try:
+            return super()._cursor(name)  # type: ignore[misc]
+        finally:
+            self.in_work -= 1
+
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
-        super().set_autocommit(autocommit, *args, **kwargs)
-        self.let_go()
+        if autocommit:  # no transaction is open when it calls what waits for the commit
+            super().set_autocommit(autocommit, *args, **kwargs)
+            self.let_go()
+            return
+        self.in_work += 1
+        try:
+            super().set_autocommit(autocommit, *args, **kwargs)
+        finally:
+            self.in_work -= 1
 
     def run_and_clear_commit_hooks(self) -> None:
         self.let_go()  # what is done after a commit takes its time, and may ask by itself
@@ -195,9 +215,13 @@ class TransactionMode(Wrapper):
                 yield cursor
 
     def is_usable(self) -> bool:
-        if self._between:
-            self.ensure_connection()
-        return bool(super().is_usable())
+        self.in_work += 1
+        try:
+            if self._between:
+                self.ensure_connection()
+            return bool(super().is_usable())
+        finally:
+            self.in_work -= 1
 
     def _close(self) -> None:
         self._between = False  # to who asks now, it has none

@@ -1,7 +1,9 @@
 """Transaction mode where statements run within others, and what others do to a wrapper in the midst of its work."""
 
+import threading
 from typing import Any
 
+from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from .elsewhere import patched, threaded
@@ -19,7 +21,10 @@ def test_a_slot_is_kept_while_a_statement_is_in_work_that_asks_for_others(site: 
     def audit(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         if "audit" not in sql:
             uses(db, "SELECT 'audit'")
-        return execute(sql, params, many, context)
+        result = execute(sql, params, many, context)
+        if "audit" not in sql:
+            uses(db, "SELECT 'audit'")
+        return result
 
     with db.connection.execute_wrapper(audit), db.connection.cursor() as cursor:
         cursor.execute("SELECT 42")
@@ -41,8 +46,6 @@ def test_a_slot_is_kept_while_a_statement_is_in_work_that_asks_for_others(site: 
 
 @threaded
 def test_a_wrapper_that_is_shared_between_two_statements_is_every_threads(site: Site) -> None:
-    import threading
-
     db, got = one_slot(site), []
     uses(db)
     wrapper: Any = db.connection
@@ -59,3 +62,49 @@ def test_a_wrapper_that_is_shared_between_two_statements_is_every_threads(site: 
     other.join()
     wrapper.dec_thread_sharing()
     assert got == [(2,)]
+
+
+@threaded
+def test_a_cursor_that_the_collector_closes_takes_no_slot_from_work_that_goes_on(site: Site) -> None:
+    """It closes one in whatever thread, and in the midst of atomic()'s beginning."""
+    db, table = one_slot(site), site.name("collected")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+    uses(db, f"CREATE TABLE {table} (id int)")
+    wrapper: Any = db.connection
+    plain = wrapper.ensure_connection
+    site.finally_do(lambda: wrapper.__dict__.pop("ensure_connection"))
+
+    def close_elsewhere(cursor: Any) -> None:
+        other = threading.Thread(target=cursor.close)
+        other.start()
+        other.join()
+
+    for close in (close_elsewhere, lambda cursor: cursor.close()):
+        old = wrapper.cursor()
+        old.execute("SELECT generate_series(1, 5000)")
+
+        def ensure(close: Any = close, old: Any = old) -> None:
+            plain()
+            close(old)
+
+        wrapper.ensure_connection = ensure
+        with transaction.atomic(using=db.alias):
+            uses(db, f"INSERT INTO {table} VALUES (1)")
+            assert not is_free(db)
+            transaction.set_rollback(True, using=db.alias)
+        wrapper.ensure_connection = plain
+        assert is_free(db)
+    assert db.ask(f"SELECT count(*) FROM {table}") == 0
+
+
+@threaded
+def test_a_cursor_closed_by_another_thread_gives_nothing_back(site: Site) -> None:
+    db = one_slot(site)
+    old = db.connection.cursor()
+    old.execute("SELECT generate_series(1, 5000)")
+    other = threading.Thread(target=old.close)
+    other.start()
+    other.join()
+    assert not is_free(db)
+    uses(db)
+    assert is_free(db)
