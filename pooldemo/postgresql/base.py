@@ -71,9 +71,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return pool
         if self.alias == NO_DB_ALIAS or settings["NAME"] is None or options.get("pool") is False:
             return None
-        self._pool = pool = pool_for(self)
+        is_first, self._pool = pool is None, (pool := pool_for(self))
         self._pool_settings, self._pool_made_for = ({**settings}, {**options}), pool.made_for
-        self.__class__ = in_mode(type(self), pool.options.pool_mode)
+        # Not in the midst of a request of transaction mode, whose cursors rely on it: that one changes at its end.
+        if is_first or (pool.options.pool_mode == "transaction" and not self.in_atomic_block):
+            self.__class__ = in_mode(type(self), pool.options.pool_mode)
         return pool
 
     @property

@@ -49,6 +49,7 @@ class TransactionMode(Wrapper):
 
     _checkout: Any
     _checks_out: bool
+    _pool: Any
     _thread_ident: int
     _share: Any
     _take_back: Any
@@ -148,6 +149,8 @@ class TransactionMode(Wrapper):
         self.slot_number += 1
         self._between = self._taken = False
         self._open = ()
+        if self._pool is not None and self._pool.options.pool_mode == "request" and not self.in_atomic_block:
+            self.__class__ = in_mode(type(self), "request")  # it was changed in the settings
 
     # ---- Django's own, where it matters ----
 
@@ -187,7 +190,8 @@ class TransactionMode(Wrapper):
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
         if autocommit:  # no transaction is open when it calls what waits for the commit
             super().set_autocommit(autocommit, *args, **kwargs)
-            self.let_go()
+            if isinstance(self, TransactionMode):  # or it is a copy, of other settings, that has found it out just now
+                self.let_go()
             return
         self.in_work += 1
         try:

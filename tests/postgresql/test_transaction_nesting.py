@@ -3,8 +3,10 @@
 import threading
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from pooldemo.postgresql.transaction_mode import TransactionMode
 
 from .elsewhere import patched, threaded
 from .site import Site
@@ -108,3 +110,35 @@ def test_a_cursor_closed_by_another_thread_gives_nothing_back(site: Site) -> Non
     assert not is_free(db)
     uses(db)
     assert is_free(db)
+
+
+@patched
+def test_a_mode_that_changes_in_the_settings_changes_between_requests(site: Site) -> None:
+    """Whatever the request that first finds it out is doing."""
+    db = one_slot(site)
+
+    def change(mode: str) -> None:
+        config = connections.settings[db.alias]
+        config["OPTIONS"] = {**config["OPTIONS"], "POOL_MODE": mode}
+
+    def in_a_block() -> None:
+        with transaction.atomic(using=db.alias), transaction.atomic(using=db.alias):
+            uses(db)
+
+    def in_another_session() -> None:
+        with db.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            change("request")
+            cursor.execute("SELECT 2")  # whose slot went back meanwhile
+            assert cursor.fetchone() == (2,)
+
+    for work in (in_a_block, lambda: uses(db), in_another_session):
+        for mode in ("request", "transaction"):
+            uses(db)  # the old one's
+            change(mode)
+            for _ in range(2):
+                work()
+                db.end_request()
+            wrapper: Any = db.connection
+            assert wrapper.pool.options.pool_mode == connections.settings[db.alias]["OPTIONS"]["POOL_MODE"]
+            assert isinstance(wrapper, TransactionMode) is (wrapper.pool.options.pool_mode == "transaction")
