@@ -4,12 +4,16 @@ One greenlet or thread of each process looks at all of them together, twenty tim
 whether the other end was closed, not whether there is something to read: bytes of a next request may lie before that.
 """
 
+import contextlib
+import logging
 import os
 import select
 import threading
 
 from . import green
 from .limits import Limit
+
+logger = logging.getLogger("pooldemo.postgresql")
 
 _LOOK_S = 0.05  # from one look to the next
 _IDLE_LOOKS = 40  # without a client, before it stops looking
@@ -26,9 +30,19 @@ class _Watch:
     def add(self, descriptor: int, limit: Limit) -> None:
         """Tell `limit` when the client at the socket's other end hangs up, until `remove`. Does not block."""
         self._limits[descriptor] = limit
-        if not self._running:
-            self._running = True
-            green.starter()(self._run)
+        self._start()
+
+    def _start(self) -> None:
+        """Look from now on. Where no thread can be started the next request tries again: none fails for that."""
+        if self._running:
+            return
+        self._running, is_started = True, False
+        try:
+            with contextlib.suppress(RuntimeError):
+                green.starter()(self._run)
+                is_started = True
+        finally:
+            self._running = is_started
 
     def remove(self, descriptor: int) -> None:
         """The request is answered: before its socket may be closed."""
@@ -42,9 +56,14 @@ class _Watch:
                 idle = 0 if self._limits else idle + 1
                 for descriptor, limit in self._gone():
                     if self._limits.get(descriptor) is limit:
-                        limit.give_up()
+                        try:
+                            limit.give_up()
+                        except Exception:  # the others' clients are watched all the same
+                            logger.exception("the work of a client that has gone could not be ended")
         finally:
             self._running = False
+        if self._limits:  # one more came just now
+            self._start()
 
     def _gone(self) -> list[tuple[int, Limit]]:
         looked_at = dict(self._limits)

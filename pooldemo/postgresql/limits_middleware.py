@@ -74,7 +74,7 @@ class DeadlineMiddleware:
             reset_current(token)
             clients.watch.remove(descriptor)
         if limit.is_over() and not response.streaming and response.status_code != 503:
-            return refusal(str(limit.refusal("the view was working")))
+            return refusal(str(limit.refusal("the view was working")), request)
         return response
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:
@@ -93,12 +93,16 @@ class DeadlineMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised."""
         reason = unavailable(exception)
-        return refusal(reason.message) if reason is not None and reason.kind in ENDED else None
+        return refusal(reason.message, request) if reason is not None and reason.kind in ENDED else None
 
 
-def refusal(text: str) -> HttpResponse:
-    """503 with what was being done when it had to end."""
-    response = HttpResponse(f"{text}\n", content_type="text/plain", status=503, headers={"Retry-After": "1"})
+def refusal(text: str, request: HttpRequest) -> HttpResponse:
+    """503 with what was being done when it had to end. It asks nobody to repeat what may have been done."""
+    response = HttpResponse(f"{text}\n", content_type="text/plain", status=503)
+    if request.method in _SAFE:
+        response.headers["Retry-After"] = "1"
+    else:
+        response.write("Some or all of it may have been done: look before you repeat it.\n")
     response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
     return response
 

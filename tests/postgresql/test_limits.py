@@ -1,8 +1,10 @@
 """Deadlines, and clients that have gone: what is over is not begun, and what runs is ended."""
 
+import contextlib
 import math
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -10,12 +12,15 @@ import gevent
 import pytest
 from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
+from served import until
 
 from pooldemo.postgresql import (
     ClientGone,
     DeadlineExceeded,
+    clients,
     deadline,
     ends_with_client,
+    green,
     limits,
     priority,
     view_deadline,
@@ -246,9 +251,23 @@ def test_no_200_comes_after_the_deadline() -> None:
     assert b"deadline of 0.01 s" in response.content
 
 
+def test_what_may_have_been_done_is_not_asked_for_again() -> None:
+    """A POST may have committed before its view was late."""
+    for method in ("GET", "POST"):
+        request = HttpRequest()
+        request.method, request.META = method, {"HTTP_X_REQUEST_TIMEOUT": "1e-9"}
+        middleware = DeadlineMiddleware(lambda request: HttpResponse("done"))
+        for response in (middleware(request), middleware.process_exception(request, DeadlineExceeded("late"))):
+            assert response is not None
+            assert (response.status_code, "Retry-After" in response) == (503, method == "GET")
+            assert (b"look before you repeat it" in response.content) is (method == "POST")
+
+
 def test_an_exceeded_deadline_is_a_503_that_says_what_was_done() -> None:
     middleware = DeadlineMiddleware(lambda request: HttpResponse())
-    response = middleware.process_exception(HttpRequest(), DeadlineExceeded("while executing SELECT 1"))
+    request = HttpRequest()
+    request.method = "GET"
+    response = middleware.process_exception(request, DeadlineExceeded("while executing SELECT 1"))
     assert response is not None
     assert (response.status_code, response.content) == (503, b"while executing SELECT 1\n")
     assert middleware.process_exception(HttpRequest(), OperationalError("other")) is None
@@ -260,10 +279,6 @@ class Socket:
 
 
 def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() -> None:
-    import socket
-
-    from served import until
-
     def is_told(method: str, view: Any = None) -> bool:
         """Whether the limit hears of a client that hangs up, behind bytes of a next request."""
         client, server = socket.socketpair()
@@ -295,6 +310,43 @@ def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() ->
     told_never = True
     assert not is_told("POST")
     assert not is_told("GET", ends_with_client(False)(lambda: None))
+
+
+@pytest.fixture
+def watched() -> Iterator[Any]:
+    """Adds a client to a watch of its own: its socket, and the limit of its request."""
+    watch, sockets = clients._Watch(), contextlib.ExitStack()
+
+    def add() -> tuple[socket.socket, Limit]:
+        client, server = map(sockets.enter_context, socket.socketpair())
+        limit = Limit()
+        watch.add(server.fileno(), limit)
+        sockets.callback(watch.remove, server.fileno())
+        return client, limit
+
+    with sockets:
+        yield add
+
+
+def test_a_client_that_only_closes_its_sending_half_is_taken_for_gone(watched: Any) -> None:
+    client, limit = watched()
+    client.shutdown(socket.SHUT_WR)
+    until(lambda: limit.gone)
+
+
+def test_one_client_that_cannot_be_watched_or_ended_costs_no_other(watched: Any, monkeypatch: Any) -> None:
+    def none_left() -> Any:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(green, "starter", none_left)
+        first = watched()
+    second = watched()
+    with first[1].ending(none_left):
+        first[0].close()
+        until(lambda: first[1].gone)
+        second[0].close()
+        until(lambda: second[1].gone)
 
 
 # ---- priority ----
