@@ -82,6 +82,7 @@ class Slots:
             waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
             left_alone = self.server.is_left_alone(waiter.asked_at)
             has_all = waiter.holder.held >= len(self.all)
+            ahead = max(waiting, 0) + len(self.low) if waiter.low else waiting  # low priority waits behind all
             lower = waiter.low and (bool(self.line) or self.size - self.in_use <= self.reserve)
             # No call from here on: what a finaliser puts among the idle now would never be seen.
             self.stats.asked += 1
@@ -97,7 +98,7 @@ class Slots:
                 del self.idle[-1]
             elif waiter.timeout == 0 and (waiting >= 0 or left_alone or lower):
                 waiter.outcome = "at once"
-            elif self._max_waiting and waiting >= self._max_waiting:
+            elif self._max_waiting and ahead >= self._max_waiting:
                 waiter.outcome = "full"
             elif has_all:
                 waiter.outcome = "itself"
@@ -200,10 +201,7 @@ class Slots:
     def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
         """End a wait in the line. Under the lock."""
         waiter.outcome = outcome
-        if waiter in self.line:
-            del self.line[waiter]
-        else:
-            del self.low[waiter]
+        del (self.line if waiter in self.line else self.low)[waiter]
         if not waiter.woken:
             waiter.woken = True
             waiter.gate.release()
@@ -404,6 +402,7 @@ class Slots:
             self.unready += new
             self._drop_surplus()
             self._set_room()
+            self.admit_low()
 
     def configure(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
         """Set what `__init__` did; who waits goes on."""

@@ -40,6 +40,33 @@ def test_it_serves_low_priority_when_nobody_else_waits():
     assert_whole(pool, connector)
 
 
+def test_it_lets_no_more_than_max_waiting_of_low_priority_wait():
+    pool, connector = make(MAX_CONNS=1, MAX_WAITING=2)
+    with taken(pool) as held:
+        low = [Holding(pool, low=True) for _ in range(2)]
+        waiting(pool, 2)
+        with pytest.raises(PoolFull):
+            pool.checkout(low=True, timeout=60)
+        other = Holding(pool)  # whom they do not keep from waiting
+        waiting(pool, 3)
+        held[0].give_back()
+        for each in (other, *low):
+            each.has_it().give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_serves_low_priority_from_slots_that_are_added():
+    pool, connector = make(MAX_CONNS=2)
+    with taken(pool) as held:
+        low = Holding(pool, low=True)
+        waiting(pool, 1)
+        pool.resize(4)
+        low.has_it().give_back()
+        for each in held:
+            each.give_back()
+    assert_whole(pool, connector)
+
+
 def test_it_ends_the_wait_of_low_priority_too():
     pool, connector = make(MAX_CONNS=1)
     with taken(pool):
