@@ -39,6 +39,8 @@ demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the
 	@$(PY) manage.py demo $(ARGS)
 
 run: $(RUNTIME) ## serve the site with gunicorn and gevent workers on http://127.0.0.1:8000 until Ctrl-C
+	@case "$${WEB_CONCURRENCY:-1}" in 0 | *[!0-9]*) echo "WEB_CONCURRENCY='$$WEB_CONCURRENCY' is not accepted: give a" \
+		"whole number from 1" >&2; exit 2 ;; esac  # gunicorn shows a traceback, before it reads a line of ours
 	@trap : INT; $(PY) -m gunicorn -k gevent project.wsgi $(ARGS); $(AFTERWARDS)
 
 sweep: $(RUNTIME) ## measure throughput against pool size and say which to use: make sweep ARGS="--users 64 --sizes 4,8,16"

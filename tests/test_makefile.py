@@ -208,6 +208,15 @@ def test_it_finds_a_python_that_fits(checkout: Checkout) -> None:
     assert checkout.said() == [VENV, PIP, FAST]
 
 
+@pytest.mark.parametrize(("given", "accepted"), [("abc", False), ("0", False), ("-1", False), ("", True), ("10", True)])
+def test_it_says_how_many_workers_it_accepts(checkout: Checkout, given: str, accepted: bool) -> None:
+    """gunicorn reads the variable while it is imported: whoever refuses it in words must stand before that."""
+    done = checkout.make("run", WEB_CONCURRENCY=given)
+    said = f"WEB_CONCURRENCY='{given}' is not accepted: give a whole number from 1"
+    assert (said in done.stderr, done.returncode == 0) == (not accepted, accepted), done.stderr
+    assert any("gunicorn" in each for each in checkout.said()) is accepted
+
+
 def test_it_lists_every_target_in_help() -> None:
     makefile = (ROOT / "Makefile").read_text()
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

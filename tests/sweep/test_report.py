@@ -14,6 +14,7 @@ from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_
 from pooldemo.sweep.report.formats import WRITERS, rows_of, to_csv, to_html, to_json, to_markdown
+from pooldemo.sweep.report.terminal import Terminal
 
 
 def _sweep(**fields):
@@ -101,6 +102,16 @@ def test_it_shows_the_same_throughput_in_every_table():
     printed = rows_of(SWEEP, "pooldemo")[4].cells[1]
     assert printed in to_markdown(SWEEP)
     assert printed in to_html(SWEEP)
+
+
+def test_it_shows_no_number_where_nobody_counted_connections():
+    """A site that runs already, whose connections have no name of their own."""
+    for peak, shown in ((None, "-"), (0, "0")):
+        sweep, out = _sweep(peak_connections=peak), io.StringIO()
+        Terminal(out).tables(sweep)
+        opened = {line.split()[-1] for line in out.getvalue().splitlines() if line.startswith("pooldemo")}
+        assert opened == {shown}
+        assert (rows_of(sweep, "pooldemo")[0].cells[-3] == "-") is (peak is None)
 
 
 @pytest.mark.parametrize("name", WRITERS)

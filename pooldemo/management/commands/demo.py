@@ -174,11 +174,12 @@ def chart(sweep: models.Sweep) -> list[str]:
             own = [trial for trial in ran if (trial.stack, trial.size) == (stack, size)]
             if own:
                 seen = found[stack, size]
-                peak = max(trial.peak_connections or 0 for trial in own)
+                peak = max((each.peak_connections for each in own if each.peak_connections is not None), default=None)
+                told = "-" if peak is None else str(peak)
                 bar = "█" * max(1, round(BAR * seen.rps / longest))
-                over = "  more than allowed" if peak > size * sweep.workers else ""
+                over = "  more than allowed" if (peak or 0) > size * sweep.workers else ""
                 mark = "  <- use this" if stack == sweep.stacks[0] and size == use else ""
-                lines.append(f"  {size:>4}  {bar:<{BAR}}  {carried(seen):>5}  opened {peak:>3}{over}{mark}")
+                lines.append(f"  {size:>4}  {bar:<{BAR}}  {carried(seen):>5}  opened {told:>3}{over}{mark}")
     return lines
 
 

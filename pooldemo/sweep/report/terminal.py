@@ -181,6 +181,11 @@ def _allowed(result: TrialResult, plan: Plan) -> str:
     return str(result.size * plan.workers) if result.capped else "any"
 
 
+def opened(ran: Sequence[TrialResult]) -> str:
+    """The most connections that PostgreSQL saw in trials; a dash where nobody could tell them from others."""
+    return str(max((each.peak_connections for each in ran if each.peak_connections is not None), default="-"))
+
+
 def _row(found: SizeResult, allowed: str, ran: Sequence[TrialResult]) -> list[str]:
     return [
         found.stack,
@@ -189,7 +194,7 @@ def _row(found: SizeResult, allowed: str, ran: Sequence[TrialResult]) -> list[st
         *map(digits, (found.p50_ms, found.p95_ms, found.p99_ms)),
         str(found.failures),
         allowed,
-        str(max(each.peak_connections or 0 for each in ran)),
+        opened(ran),
     ]
 
 
