@@ -74,8 +74,8 @@ $(PSYCOPG3): requirements.txt requirements/dev.txt requirements/psycopg3.txt bin
 	@touch $@
 
 DJANGO61 = .venv-django61/.made-$(HERE)
-$(DJANGO61): requirements/django61.txt bin/environment
-	@bin/environment .venv-django61 requirements/django61.txt
+$(DJANGO61): requirements/django61.txt requirements/psycopg3.txt bin/environment
+	@bin/environment .venv-django61 requirements/django61.txt requirements/psycopg3.txt
 	@touch $@
 
 peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of psycopg 3: .venv-peers, .venv-psycopg3
@@ -83,11 +83,9 @@ peers: $(PEERS) $(PSYCOPG3) ## make the environments of the other stacks and of 
 test-psycopg3: $(PSYCOPG3) ## run the backend's tests where psycopg 3 is installed, which Django then prefers
 	@.venv-psycopg3/bin/python -m pytest -n auto tests/postgresql $(ARGS)
 
-# What Django takes part in: neither Locust, nor the embedded server, nor what is between pool, driver and server alone.
-ON_DJANGO = tests/monitor tests/admin $(wildcard tests/demo/test_[!l]*.py) tests/project/test_settings.py $(filter-out \
-    %/test_cap_at_server.py %/test_leaving.py %/test_slow_text.py %/test_statements.py %/test_time_limits.py, \
-    $(wildcard tests/postgresql/test_*.py))
-test-django61: $(DJANGO61) ## run the backend's and the site's tests on Django 6.1: make test-django61 PYTHON=python3.13
+# What Django takes part in: neither Locust nor the embedded server.
+ON_DJANGO = tests/postgresql tests/monitor tests/admin $(wildcard tests/demo/test_[!l]*.py) tests/project/test_settings.py
+test-django61: $(DJANGO61) ## run the backend's and the site's tests on Django 6.1 and psycopg 3: make test-django61 PYTHON=python3.13
 	@.venv-django61/bin/python -m pytest -n auto $(ON_DJANGO) $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)

@@ -110,22 +110,24 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
 @threaded
 def test_it_keeps_the_cap_when_connecting_takes_too_long_under_threads(site: Site) -> None:
     """psycopg2 cannot be stopped there: what connect_timeout gives up goes on, and its slot waits for its end."""
-    db, admin = own(site, MAX_CONNS=1, POOL_TIMEOUT=0.5, connect_timeout=1, options="-c post_auth_delay=2")
-    stop, most = threading.Event(), 0
+    db, admin = own(site, MAX_CONNS=1, POOL_TIMEOUT=0.5, connect_timeout=2, options="-c post_auth_delay=5")
+    stop, served, most = threading.Event(), threading.Event(), 0
 
     def ask() -> None:
         while not stop.is_set():
             with contextlib.suppress(Error):
                 db.ask()
+                served.set()
             db.connection.close()
 
     with admin.request() as cursor:
         thread = threading.Thread(target=ask)
         thread.start()
-        while db.pool.get_stats()["connections_errors"] < 2:
+        while db.pool.get_stats()["connections_errors"] < 2 and not served.is_set():
             most = max(most, clients(cursor))
     stop.set()
     thread.join()
+    assert not served.is_set(), "the login was to take longer than connect_timeout"
     assert most == 1
 
 
