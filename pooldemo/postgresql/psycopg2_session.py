@@ -150,7 +150,9 @@ class _WatchedNamed(_Watched):
         return super().execute(query, *args, **kwargs)
 
     def close(self) -> None:
-        if not self.over:
+        # The collector closes cursors in whatever thread, while their checkout may be ending: CLOSE would fail in the
+        # next holder's transaction, and end it. The server's own goes with its transaction, or with the reset.
+        if not self.over and self.connection._pool.is_holder():
             failed = self.connection.get_transaction_status() == ext.TRANSACTION_STATUS_INERROR
             super().close()  # type: ignore[misc]
             if not failed:  # or psycopg2 has sent nothing, and the server has it still

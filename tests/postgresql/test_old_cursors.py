@@ -121,6 +121,28 @@ def use(cursor: Any, what: Use, write: str) -> str:
     return "was done"
 
 
+@threaded
+def test_a_named_cursor_that_another_thread_closes_says_nothing_to_the_server(site: Site) -> None:
+    """Its checkout may end meanwhile: CLOSE would fail, and end the next holder's transaction."""
+    db = site.database(MAX_CONNS=1)
+    with transaction.atomic(using=db.alias):
+        cursor: Any = db.connection.chunked_cursor()
+        cursor.execute(MANY)
+
+        def close() -> None:
+            with contextlib.suppress(*REFUSED):
+                cursor.close()
+
+        other = threading.Thread(target=close)
+        other.start()
+        other.join()
+        with db.connection.cursor() as same:
+            same.execute("SELECT count(*) FROM pg_cursors WHERE name <> ''")
+            assert same.fetchone() == (1,)
+    db.end_request()
+    assert db.ask("SELECT count(*) FROM pg_cursors WHERE name <> ''") == 0
+
+
 @patched
 def test_rows_that_end_their_request_end_their_executemany(site: Site) -> None:
     """The driver would go on with the next holder's transaction."""
