@@ -74,7 +74,8 @@ def test_it_does_not_run_as_root_in_the_image() -> None:
 def test_it_calls_the_one_definition_of_green_on_every_python_and_django_we_accept() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     job = workflow["jobs"]["run"]
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test-django61 PYTHON=python", ".ci/run"]
+    runs = ["make test-django61 PYTHON=python", ".ci/run", "make test-psycopg3"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == runs
     matrix = job["strategy"]["matrix"]
     assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
     assert matrix["django"] == ["5.2", "6.1"]
