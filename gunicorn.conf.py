@@ -42,6 +42,8 @@ def on_starting(server: Any) -> None:
             "preload_app is not accepted: Django, imported in the master before a gevent worker's monkey patch, keeps "
             "one connection for all greenlets of a worker. Leave out --preload (preload_app = False)."
         )
+    if server.cfg.workers < 1:  # gunicorn takes it, and answers nobody
+        sys.exit(f"{server.cfg.workers} workers are not accepted: give a whole number from 1, as in WEB_CONCURRENCY=2")
     refuse_ports_in_use(server)
     if not os.environ.get("DATABASE_URL"):
         done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
@@ -108,5 +110,9 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 
 def on_exit(_server: Any) -> None:
-    """The master ends: leave nothing."""
+    """The master ends: leave nothing but an embedded PostgreSQL that a user started or another process uses."""
     shutil.rmtree(os.environ.pop(SNAPSHOTS, ""), ignore_errors=True)
+    if not os.environ.get("DATABASE_URL"):
+        command = [sys.executable, "manage.py", "postgres", "stop", "--unless-asked"]
+        # Out of reach of a second Ctrl-C, which a terminal sends to all that it started.
+        subprocess.run(command, cwd=Path(__file__).parent, check=False, start_new_session=True)

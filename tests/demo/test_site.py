@@ -152,13 +152,6 @@ def test_it_says_at_the_start_whether_the_sizes_fit(site: Site) -> None:
     assert site.log.count("workers x MAX_CONNS") == 1
 
 
-def test_it_refuses_preload_app_and_says_why(database_url: str, log: Path) -> None:
-    site = Site(database_url, log, "--preload", WEB_CONCURRENCY="1")
-    assert site.run() == 1
-    assert "preload_app is not accepted" in site.log
-    assert "one connection for all greenlets" in site.log
-
-
 def test_it_sends_the_security_policy_with_pages_and_no_cookie_with_workloads(site: Site) -> None:
     page, workload = site.get("/admin/login/"), site.get("/nodb/")
     policy = page.headers["Content-Security-Policy"]

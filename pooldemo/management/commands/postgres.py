@@ -54,7 +54,7 @@ class Command(BaseCommand):
     def stop(self, server: Any, options: dict[str, Any]) -> None:
         stopped = server.stop(force=options["force"], unless_asked=options["unless_asked"])
         if stopped:
-            self.stdout.write("stopped")
+            self.stdout.write("PostgreSQL stopped")
         elif not options["unless_asked"]:
             self.stdout.write("it was not running")
 

@@ -1,0 +1,41 @@
+"""gunicorn.conf.py, read as gunicorn reads it: what it refuses before it starts, and what it leaves behind."""
+
+import os
+import runpy
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the file defines."""
+    monkeypatch.setenv("PGAPPNAME", "")  # it sets what is unset
+    return runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+
+
+@pytest.mark.parametrize(
+    ("preload", "workers", "said"),
+    [(True, 1, "preload_app is not accepted: .* one connection for all greenlets"), (False, 0, "0 workers are not")],
+)
+def test_it_refuses_in_words_what_cannot_serve(conf: dict[str, Any], preload: bool, workers: int, said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        conf["on_starting"](SimpleNamespace(cfg=SimpleNamespace(preload_app=preload, workers=workers)))
+
+
+@pytest.mark.parametrize("url", ["", "postgres://me@db.example/shop"])
+def test_it_stops_the_embedded_postgresql_with_what_used_it(
+    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command[1:]))
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("POOLDEMO_SNAPSHOTS", str(tmp_path))
+    conf["on_exit"](None)
+    assert ran == ([] if url else [["manage.py", "postgres", "stop", "--unless-asked"]])
+    assert (tmp_path.exists(), "POOLDEMO_SNAPSHOTS" in os.environ) == (False, False)
