@@ -11,6 +11,7 @@ from pooldemo.demo.views import DIRECT
 from pooldemo.monitor.views import readiness, unavailable_answer
 from pooldemo.postgresql.limits import current
 from pooldemo.postgresql.unavailable import Unavailable, unavailable
+from pooldemo.postgresql.usage import note_view, set_view
 
 LIVE = ("pooldemo_live", "pooldemo_live_state")  # answer without the database whoever has a pass
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -30,6 +31,7 @@ class PooldemoMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         view = DIRECT.get(request.path_info)
         if view is not None:
+            set_view(request.path_info)
             response = view(request)
             limit = current()
             if limit is not None and response.status_code == 200 and limit.is_over():  # nobody waits for it any more
@@ -46,6 +48,7 @@ class PooldemoMiddleware:
 
         Its own pool would wait for it as long as POOL_TIMEOUT. Askers share a plain connection's answer for a second.
         """
+        note_view(request)
         match = request.resolver_match
         if match is None or "admin" not in match.app_names or (match.url_name in LIVE and live.has_pass(request)):
             return None

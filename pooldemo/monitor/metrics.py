@@ -74,6 +74,24 @@ class _Pools(Collector):
                 histogram = pool["histograms"][name]
                 family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram["total_s"])
             yield family
+        yield from self._views()
+
+    def _views(self) -> Iterator[Metric]:
+        held, idle, refusals = (
+            CounterMetricFamily(f"{PREFIX}_view_{name}", text, labels=(*LABELS, "view", *more))
+            for name, text, *more in (
+                ("held_seconds", "Seconds that a view held slots."),
+                ("idle_seconds", "Of them, those in which it asked nothing of PostgreSQL."),
+                ("refusals", "A view's checkouts and queries that were not to be, by reason.", "reason"),
+            )
+        )
+        for labels, pool in self.pools:
+            for name, view in sorted(pool.get("views", {}).items()):
+                held.add_metric((*labels, name), view["held_s"])
+                idle.add_metric((*labels, name), view["idle_s"])
+                for reason, number in view["refusals"].items():
+                    refusals.add_metric((*labels, name, reason), number)
+        yield from (held, idle, refusals)
 
 
 def _refusals(stats: dict[str, Any]) -> dict[str, float]:

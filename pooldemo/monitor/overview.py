@@ -13,6 +13,8 @@ from pooldemo.sweep.analyse.statistics import digits
 
 STALE_S = 5.0  # a worker writes once a second; one that has not for this long is stuck
 PERCENTILES = (0.5, 0.95, 0.99)
+VIEWS = 12  # those with the most to gain; /metrics has all
+NO_VIEW = "(no view)"
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,31 @@ class Times:
 
 
 @dataclass(frozen=True)
+class View:
+    """One view's slots since the workers began: seconds held, how many of them without work, and refusals in words."""
+
+    name: str
+    held_s: float
+    idle_s: float
+    refused: str
+
+    @property
+    def idle_percent(self) -> int:
+        """How much of the time that it held slots it asked nothing of PostgreSQL."""
+        return round(100 * self.idle_s / self.held_s) if self.held_s else 0
+
+
+@dataclass(frozen=True)
 class Overview:
-    """Every worker, their sum, the last minute, and who holds a slot longest: {name, held_s, statement, pid, pool}."""
+    """Every worker, their sum, the last minute, who holds a slot longest: {name, held_s, statement, pid, pool}, and the
+    `views`, those first that held slots longest without work."""
 
     workers: tuple[Pool, ...]
     sum: Pool
     times: tuple[Times, ...]
     holders: tuple[Mapping[str, Any], ...]
     application_name: str = ""
+    views: tuple[View, ...] = ()
 
 
 def overview(pool: Mapping[str, Any]) -> Overview:
@@ -63,7 +82,7 @@ def overview(pool: Mapping[str, Any]) -> Overview:
     names = {each.get("application_name", "") for each in pool["workers"]}
     return Overview(
         workers, _sum(workers), tuple(_times(pool["sum"])), tuple(pool["sum"]["holders"]),
-        names.pop() if len(names) == 1 else "",
+        names.pop() if len(names) == 1 else "", tuple(_views(pool["sum"].get("views", {})))[:VIEWS],
     )  # fmt: skip
 
 
@@ -90,6 +109,12 @@ def _sum(workers: Iterable[Pool]) -> Pool:
     names = ("active", "idle", "pending", "max", "timeouts", "errors")
     rows = list(workers)
     return Pool(None, **{name: sum(getattr(each, name) for each in rows) for name in names})
+
+
+def _views(views: Mapping[str, Mapping[str, Any]]) -> Iterable[View]:
+    for name, view in sorted(views.items(), key=lambda each: (-each[1]["idle_s"], each[0])):
+        refused = ", ".join(f"{number} {reason}" for reason, number in sorted(view["refusals"].items()))
+        yield View(name or NO_VIEW, view["held_s"], view["idle_s"], refused)
 
 
 def _times(total: Mapping[str, Any]) -> Iterable[Times]:

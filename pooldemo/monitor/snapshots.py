@@ -37,10 +37,11 @@ _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it
 
 def take() -> Snapshot:
     """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "holding_s", "reuse_conns",
-    "holders", "histograms", "last_minute"}}}`.
+    "holders", "views", "histograms", "last_minute"}}}`.
 
     `stats` has psycopg_pool's keys; `holding_s` are the seconds that slots have been held which are held still;
-    `holders` are `{"name", "held_s", "statement"}`, longest first; `histograms` are `{"wait" | "hold" | "connect":
+    `holders` are `{"name", "held_s", "statement"}`, longest first; `views` are by name `{"holds", "held_s", "idle_s",
+    "refusals": {reason: number}}`, of slots given back; `histograms` are `{"wait" | "hold" | "connect":
     {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is `{"wait" | "hold": counts}`.
     `application_name` is what PostgreSQL knows its connections by. Never blocks.
     """
@@ -57,6 +58,7 @@ def take() -> Snapshot:
                     {"name": each.name, "held_s": round(each.held_s, 3), "statement": each.statement}
                     for each in pool.holders()[:HOLDERS]
                 ],
+                "views": pool.usage.views(),
                 "histograms": {
                     name: {
                         "bounds_s": list(histogram.bounds_s),
@@ -161,16 +163,19 @@ def collect() -> list[Snapshot]:
 
 
 def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
-    """All pools of all workers as one: each of the stats added up, `histograms` and `last_minute` added up, and the
+    """All pools of all workers as one: each of the stats, `views`, `histograms` and `last_minute` added up, and the
     longest `holders` (with the `pid` and the `pool` that they are in)."""
     stats: Counter[str] = Counter()
     histograms: dict[str, dict[str, Any]] = {}
     last_minute: Counts = {}
     holders: list[dict[str, Any]] = []
+    views: dict[str, dict[str, Any]] = {}
     for snapshot in snapshots:
         for alias, pool in snapshot["pools"].items():
             stats.update(pool["stats"])
             holders += ({**each, "pid": snapshot["pid"], "pool": alias} for each in pool["holders"])
+            for name, view in pool.get("views", {}).items():
+                views[name] = _added_view(views[name], view) if name in views else view
             for name, histogram in pool["histograms"].items():
                 so_far = histograms.setdefault(
                     name, {**histogram, "counts": [0] * len(histogram["counts"]), "total_s": 0}
@@ -180,7 +185,13 @@ def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
             for name, counts in pool.get("last_minute", {}).items():
                 last_minute[name] = _added(last_minute.get(name, [0] * len(counts)), counts)
     holders.sort(key=lambda each: -each["held_s"])
-    return {**stats, "histograms": histograms, "last_minute": last_minute, "holders": holders[:HOLDERS]}
+    lists = {"holders": holders[:HOLDERS], "views": views}
+    return {**stats, "histograms": histograms, "last_minute": last_minute, **lists}
+
+
+def _added_view(this: dict[str, Any], that: dict[str, Any]) -> dict[str, Any]:
+    refusals = Counter(this["refusals"]) + Counter(that["refusals"])
+    return {name: refusals if name == "refusals" else this[name] + that[name] for name in this}
 
 
 def _added(these: list[int], those: list[int]) -> list[int]:

@@ -152,6 +152,7 @@ def refusal(pool: "Pool", waiter: "Waiter") -> Exception:
         waited_s = pool.clock() - waiter.asked_at
         what = f"refused after {waited_s:.1f} s, OVERLOAD='shed': the line stands, and newer ones go first"
         error = PoolFull(_because(pool, what))
+        error.reason = "shed"
     elif outcome == "itself":
         what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
         what += "it would wait for itself. Give one back before, or raise MAX_CONNS"

@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import time
 import traceback
 from typing import Any, Protocol, Self
 
@@ -10,6 +11,7 @@ from pooldemo.pool import Options
 
 from . import driver, green
 from .driver import PostgresSession as Session
+from .usage import listeners
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
 # waits that long for the next connection: hence a tenth of a second, whatever role and server say; "options" of OPTIONS
@@ -36,6 +38,7 @@ _AWAY = re.compile(
 class Wrapper(Protocol):
     """What is asked of Django's wrapper."""
 
+    alias: str
     Database: Any
     settings_dict: dict[str, Any]
     isolation_level: Any
@@ -71,7 +74,7 @@ class PostgresConnector:
 
         psycopg2 under plain threads cannot be stopped: there only `connect_timeout` limits it.
         """
-        wrapper = self.wrapper.without_pool()
+        began, wrapper = time.monotonic(), self.wrapper.without_pool()
         limit = min(float(wrapper.settings_dict["OPTIONS"].get("connect_timeout") or 0) or math.inf, timeout)
         try:
             with green.time_limit(limit):
@@ -83,6 +86,8 @@ class PostgresConnector:
                 self._configure(wrapper, session)
                 session.opened()
                 self.isolation_level = wrapper.isolation_level
+            for listener in listeners:
+                listener.connected(wrapper.alias, time.monotonic() - began)
         except green.TimeLimit:
             raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
 

@@ -20,9 +20,13 @@ class PoolClosed(pool.PoolClosed, OperationalError):
 class DeadlineExceeded(OperationalError):
     """The deadline of this work has passed: nothing more is asked of a database, and what ran there was ended."""
 
+    reason = "deadline"
+
 
 class ClientGone(OperationalError):
     """Who asked for this work has hung up: nothing more is asked of a database, and what ran there was ended."""
+
+    reason = "client_gone"
 
 
 def as_django(error: pool.PoolError) -> OperationalError:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from . import clients
 from .limits import Limit, is_seconds, reset_current, set_current
 from .unavailable import ENDED, unavailable
+from .usage import note_view
 
 HEADER = "X-Request-Timeout"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -79,6 +80,7 @@ class DeadlineMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:
         """What Django asks when it knows the view."""
+        note_view(request)
         limit: Limit = request.limit  # type: ignore[attr-defined]
         if hasattr(view, "deadline_s"):
             own_s, asked_s = view.deadline_s, request.asked_s  # type: ignore[attr-defined]

@@ -1,11 +1,14 @@
 """`pooldemo.postgresql.UnavailableMiddleware`: 503 instead of 500 for requests that only came at a bad time."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
 from .unavailable import ENDED, Unavailable, unavailable
+from .usage import note_view
 
 
 class UnavailableMiddleware(MiddlewareMixin):
@@ -14,6 +17,10 @@ class UnavailableMiddleware(MiddlewareMixin):
     The page is the project's template `503.html`, if there is one, with `retry_after_s`. Why, and who holds the
     connections, is for the log: the pool says it there once a second at most.
     """
+
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        """What Django asks when it knows the view: from now on slots are held for it."""
+        note_view(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised. Deadlines are answered by DeadlineMiddleware, where it is outside."""

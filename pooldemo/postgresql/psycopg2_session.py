@@ -13,7 +13,6 @@ import psycopg2.extensions as ext
 
 from . import green
 from .attempt import Attempt, is_one_address
-from .limits import current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -49,10 +48,7 @@ class PooledConnection(ext.connection):
 
     def commit(self) -> None:
         self._pool.check_holder()
-        if (limit := current()) is None:
-            super().commit()
-        else:
-            limit.run(self._pool, "COMMIT", super().commit)
+        self._pool.call("COMMIT", super().commit)
 
     def rollback(self) -> None:
         self._pool.check_holder()
@@ -97,18 +93,11 @@ class _Watched:
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         session = self.connection._pool
         found = session.begin(query)
-        limit = current()
-        session.in_work += 1
         try:
-            if limit is None:
-                super().execute(query, *args, **kwargs)  # type: ignore[misc]
-            else:
-                limit.run(session, "", super().execute, query, *args, **kwargs)  # type: ignore[misc]
+            session.call("", super().execute, query, *args, **kwargs)  # type: ignore[misc]
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
-        finally:
-            session.in_work -= 1
         if self.statusmessage[:6] not in CLEAN_BEGINNINGS:
             session.done(found, self.statusmessage)
 
@@ -124,15 +113,11 @@ class _Watched:
     def _watch(self, query: Any, work: Any, *args: Any, **kwargs: Any) -> Any:
         session = self.connection._pool
         found = session.begin(query)
-        limit = current()
-        session.in_work += 1
         try:
-            result = work(*args, **kwargs) if limit is None else limit.run(session, "", work, *args, **kwargs)
+            result = session.call("", work, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
-        finally:
-            session.in_work -= 1
         session.done(found, self.statusmessage)
         return result
 
@@ -169,8 +154,7 @@ class _WatchedNamed(_Watched):
 
     def _fetch(self, work: Any, *args: Any, **kwargs: Any) -> Any:
         self._check()
-        limit = current()
-        return work(*args, **kwargs) if limit is None else limit.run(self.connection._pool, "", work, *args, **kwargs)
+        return self.connection._pool.call("", work, *args, **kwargs)
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
         self._check()

@@ -16,7 +16,6 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from . import green
-from .limits import current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -34,8 +33,8 @@ _STATEMENTS = frozenset({
     "_declare_gen",
 })  # fmt: skip
 
-# Bounded by a limit: what the application waits for, but never the end of a transaction that failed.
-_LIMITED = _STATEMENTS | {"_commit_gen", "_fetch_gen", "_stream_fetchone_gen", "_read_gen"}
+# Bounded by a limit, as statements are: what the application waits for, never the end of a transaction that failed.
+_LIMITED = {"_commit_gen", "_fetch_gen", "_stream_fetchone_gen", "_read_gen"}
 
 _REPORTED = [name.encode() for name in REPORTED]
 _CANCEL_S = 5.0  # to tell the server to cancel; its connection is given up long before
@@ -83,32 +82,24 @@ class PooledConnection(psycopg.Connection[Any]):
             raise psycopg.InterfaceError(GIVEN_BACK)
         session.check_holder()
         name = gen.__name__
-        limit = current() if name in _LIMITED else None
         if name not in _STATEMENTS:
             if name not in _QUIET:
                 session.dirty = True
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
-            if limit is None:
-                return super().wait(gen, *args, **kwargs)
-            return limit.run(session, "COMMIT" if name == "_commit_gen" else "", super().wait, gen, *args, **kwargs)
+            step = "COMMIT" if name == "_commit_gen" else "" if name in _LIMITED else None
+            return session.call(step, super().wait, gen, *args, **kwargs)
         seen = gen.gi_frame.f_locals
         cursor = seen["self"]
         session.add_cursor(cursor)
         found = session.begin(seen["query"] if "query" in seen else seen["statement"])
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
-        session.in_work += 1
         try:
-            if limit is None:
-                result = super().wait(gen, *args, **kwargs)
-            else:
-                result = limit.run(session, "", super().wait, gen, *args, **kwargs)
+            result = session.call("", super().wait, gen, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "sqlstate", None))
             raise
-        finally:
-            session.in_work -= 1
         tag = cursor.statusmessage
         if tag is None or tag[:6] not in CLEAN_BEGINNINGS:
             session.done(found, tag)

@@ -20,16 +20,13 @@ from .connector import PostgresConnector, Wrapper
 from .lanes import is_low
 from .limits import Limit, current
 from .session import Session
+from .usage import Usage, listeners
 
 logger = logging.getLogger("pooldemo.postgresql")
 
 
 class Database(Wrapper, Protocol):
     """What is asked of the wrapper that wants a pool."""
-
-    alias: str
-    settings_dict: dict[str, Any]
-    isolation_level: Any
 
     @property
     def pool_options(self) -> Options: ...
@@ -48,6 +45,11 @@ class ConnectionPool(Pool):
         self._told_at, self._untold = float("-inf"), 0  # the log line of a failed checkout, and those without one
         self.copies: weakref.WeakSet[Any] = weakref.WeakSet()  # wrappers with settings of their own that use it
 
+    def start_afresh(self) -> object:
+        """The pool's, and nothing used yet."""
+        self.usage = Usage()
+        return super().start_afresh()
+
     @property
     def isolation_level(self) -> Any:
         """The isolation level that its connections have, as Django's wrapper keeps it."""
@@ -58,13 +60,14 @@ class ConnectionPool(Pool):
 
     def getconn(self, ticket: object = None) -> Any:
         """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
-        limit = current()
+        limit, asked_at = current(), self.clock()
         try:
             slot = self._checkout_within(limit, ticket) if limit else self.checkout(ticket=ticket, low=is_low())
         except (errors.DeadlineExceeded, errors.ClientGone) as error:
             self.note_end(error)
             raise
         except PoolError as error:
+            self.usage.add_refusal(error.reason)
             self._tell(error)
             raise errors.as_django(error) from error.__cause__
         except self._postgres.errors as error:
@@ -72,6 +75,8 @@ class ConnectionPool(Pool):
             raise
         session: Session = slot.connection
         session.begin_checkout(self, slot)
+        for listener in listeners:
+            listener.waited(self.name, self.clock() - asked_at)
         return session.raw
 
     def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
@@ -92,6 +97,7 @@ class ConnectionPool(Pool):
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""
         self._ended[type(error)] += 1
+        self.usage.add_refusal(error.reason)
 
     def get_stats(self) -> dict[str, float]:
         """The pool's, and how often work ended at its deadline, or because its client had gone. Does not block."""
@@ -130,7 +136,11 @@ class ConnectionPool(Pool):
             raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
         slot, session.slot = session.slot, None
         if slot.connection is session:
+            held_s, worked_s = self.clock() - slot.taken_at, session.worked_s
             self.checkin(slot)
+            self.usage.add_hold(held_s, worked_s)
+            for listener in listeners:
+                listener.held(self.name, held_s)
 
     def renew(self, wrapper: Database, options: Options) -> None:
         """From now on connect as `wrapper` would, with these options: connections of before end."""

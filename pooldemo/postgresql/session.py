@@ -5,6 +5,7 @@ The driver's connection has a reference to it as `_pool`, the name that Django a
 
 import os
 import select
+import time
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from . import green
 from .leaving import Leaving
+from .limits import current
 from .statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
 
 _KEPT = 240  # characters of the last statement, for messages
@@ -36,6 +38,7 @@ class Session:
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "cancel", "dirty",
         "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "slot", "statement",
+        "worked_s",
     )  # fmt: skip
 
     driver_error: type[Exception]
@@ -50,7 +53,8 @@ class Session:
         self.dirty = self.ends = False
         self.held: set[str] = set()
         self.cancel: Any = None  # what may end at the server what is executed: see `limits`
-        self.in_work = 0  # calls of the driver that execute: parameters may be made by code that gives it back
+        self.in_work = 0  # calls of the driver: parameters may be made by code that gives it back
+        self.worked_s = 0.0  # seconds of this checkout in calls of the driver
         self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW
@@ -148,7 +152,7 @@ class Session:
 
     def begin_checkout(self, pool: Any, slot: Any) -> None:
         """The calling greenlet or thread has it from now on."""
-        self.pool, self.slot, self.holder = pool, slot, get_ident()
+        self.pool, self.slot, self.holder, self.worked_s = pool, slot, get_ident(), 0.0
 
     def share(self) -> object:
         """Let every greenlet and thread use this checkout. It ends at the latest when what is returned is collected."""
@@ -222,6 +226,22 @@ class Session:
         if len(self._cursors) > self._few:
             self._cursors = {reference for reference in self._cursors if reference() is not None}
             self._few = 2 * len(self._cursors) + _FEW
+
+    def call(self, step: str | None, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Ask the server by `work(...)`, within the present limit, and count the seconds. Blocks.
+
+        `step` is what it is called where it must be ended; empty: the statement; None: the limit does not hold for it.
+        Raises what `Limit.run` does.
+        """
+        self.in_work += 1
+        began = time.monotonic()
+        try:
+            if step is None or (limit := current()) is None:
+                return work(*args, **kwargs)
+            return limit.run(self, step, work, *args, **kwargs)
+        finally:
+            self.in_work -= 1
+            self.worked_s += time.monotonic() - began
 
     # ---- its statements ----
 

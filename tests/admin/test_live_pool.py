@@ -1,6 +1,9 @@
 """The live pool's page: who may see it, that it asks the database nothing, and what it says when things are bad."""
 
+from typing import Any
+
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -95,6 +98,15 @@ def test_it_loads_itself_again_without_a_script(viewer: Client) -> None:
     html = admitted(viewer).get(PAGE).content.decode()
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
     assert "<caption>Connections</caption>" in html
+
+
+def test_it_shows_which_views_hold_slots_without_work(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted(viewer)
+    orders = {"holds": 1, "held_s": 4.0, "idle_s": 3.0, "refusals": {"shed": 2}}
+    pool: Any = connection.pool  # type: ignore[attr-defined]
+    monkeypatch.setattr(pool.usage, "views", lambda: {"orders": orders})
+    html = viewer.get(STATE).content.decode()
+    assert '<th scope="row">orders</th><td>4.0</td><td>3.0</td><td>75%</td><td>2 shed</td>' in html
 
 
 def test_it_is_found_from_every_page_of_the_admin(viewer: Client) -> None:

@@ -18,6 +18,10 @@ def worker(pid: int, age_s: float = 0.0, name: str = "site", **stats: int) -> di
     histogram = {"bounds_s": BOUNDS_S, "counts": [0, 10, 0, 0, 0], "total_s": 0.05}
     pool = {
         "stats": stats,
+        "views": {
+            "": {"holds": 1, "held_s": 0.0, "idle_s": 0.0, "refusals": {}},
+            "orders": {"holds": 1, "held_s": 4.0, "idle_s": 3.0, "refusals": {"timeout": pid, "full": 1}},
+        },
         "holders": [{"name": f"g{pid}", "held_s": float(pid), "statement": "SELECT 1"}],
         "histograms": {"wait": histogram, "hold": histogram},
         "last_minute": {"wait": [0, 4, 0, 0, 0], "hold": [0, 0, 0, 0, 0]},
@@ -43,6 +47,13 @@ def test_it_names_the_longest_holders_first_with_their_worker() -> None:
         (2, "SELECT 1"),
         (1, "SELECT 1"),
     ]
+
+
+def test_it_names_the_views_that_hold_longest_without_work_first() -> None:
+    orders, none = seen(worker(1), worker(2)).views
+    assert (orders.name, orders.held_s, orders.idle_s, orders.idle_percent) == ("orders", 8.0, 6.0, 75)
+    assert orders.refused == "2 full, 3 timeout"
+    assert (none.name, none.idle_percent, none.refused) == ("(no view)", 0, "")
 
 
 def test_it_tells_the_percentiles_of_the_last_minute_and_not_of_all_time() -> None:

@@ -1,5 +1,6 @@
 """`manage.py pool`: the live pool in the terminal."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def test_it_shows_each_worker_their_sum_and_postgresqls_own_count(site: Site) ->
     for word in ("Active", "Idle", "Pending", "Max", "sum", "p50", "wait", "hold", *map(str, workers)):
         assert word in text
     assert "PostgreSQL counts" in text
+
+
+@pytest.mark.django_db
+def test_it_shows_which_view_held_slots_without_work(site: Site) -> None:
+    site.get("/think/?query_ms=1&think_ms=100")
+    (row,) = until(lambda: [line for line in run("--url", site.url).splitlines() if line.startswith("/think/")])
+    (held_s, idle_s), (share,) = re.findall(r"\d+\.\d", row), re.findall(r"(\d+)%", row)
+    assert float(held_s) >= float(idle_s) >= 0.1, "the thinking"
+    assert 0 < int(share) <= 100
 
 
 @pytest.mark.django_db

@@ -27,6 +27,7 @@ def snapshot(pid: int, **stats: float) -> snapshots.Snapshot:
                 "stats": {**numbers, "requests_timeouts": 5, **stats},
                 "reuse_conns": 3,
                 "holders": [{"name": "a greenlet", "held_s": pid / 100, "statement": "SELECT 1"}],
+                "views": {"orders": {"holds": 2, "held_s": 3.0, "idle_s": 2.5, "refusals": {"shed": 1}}},
                 "histograms": {"wait": histogram, "hold": histogram, "connect": histogram},
             }
         },
@@ -38,6 +39,7 @@ def test_it_adds_up_the_pools_of_all_workers() -> None:
     assert (total["pool_max"], total["pool_size"], total["requests_waiting"]) == (10, 6, 4)
     assert total["histograms"]["wait"]["counts"] == [0, 2, 2, *[0] * 11, 2]
     assert [holder["pid"] for holder in total["holders"]] == [2, 1], "the longest first"
+    assert total["views"] == {"orders": {"holds": 4, "held_s": 6.0, "idle_s": 5.0, "refusals": {"shed": 2}}}
 
 
 def test_it_leaves_what_it_adds_up_unchanged() -> None:
@@ -82,7 +84,7 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> N
 Samples = dict[tuple[str, str], float]
 
 
-EXTRA = ("db_client_connection_state", "le", "reason")
+EXTRA = ("db_client_connection_state", "le", "reason", "view")
 
 
 @pytest.fixture
@@ -109,6 +111,12 @@ def test_it_tells_prometheus_the_pool_in_opentelemetrys_names(samples: Samples) 
     assert samples["timeouts_total", ""] == 5
     reasons = {"timeout": 5, "full": 1, "shed": 2, "deadline": 4, "client_gone": 1}
     assert {reason: samples["refusals_total", reason] for reason in reasons} == reasons
+
+
+def test_it_tells_prometheus_which_view_holds_without_work(samples: Samples) -> None:
+    assert samples["view_held_seconds_total", "orders"] == 3.0
+    assert samples["view_idle_seconds_total", "orders"] == 2.5
+    assert samples["view_refusals_total", "shed"] == 1
 
 
 @pytest.mark.parametrize("name", ["create_time", "wait_time", "use_time"])

@@ -143,7 +143,7 @@ def _stopped() -> str:
 
 
 def picture(seen: Look) -> Group:
-    """Tables of workers, of the last minute and of holders."""
+    """Tables of workers, of the last minute, of holders and of views."""
     pools, compared = seen
     workers = _table("worker", "Active", "Idle", "Pending", "Max", "timeouts", "errors")
     for pool in pools.workers:
@@ -157,7 +157,11 @@ def picture(seen: Look) -> Group:
     for holder in pools.holders[:HOLDERS]:
         held = (str(holder[name]) for name in ("pid", "name", "statement"))
         holders.add_row(f"{holder['held_s']:.1f}", *held)
-    return Group(workers, "", _counted(compared), "", times, "", holders if pools.holders else "Nobody holds one.")
+    views = _table("view", "held, s", "without work", "refused")
+    for view in pools.views:
+        views.add_row(view.name, f"{view.held_s:.1f}", f"{view.idle_s:.1f} s, {view.idle_percent}%", view.refused)
+    now = holders if pools.holders else "Nobody holds one."
+    return Group(workers, "", _counted(compared), "", times, "", now, "", views if pools.views else "")
 
 
 def line(seen: Look) -> str:
@@ -176,7 +180,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column(first)
     for name in others:
-        table.add_column(name, justify="left" if name in ("greenlet", "statement") else "right")
+        table.add_column(name, justify="left" if name in ("greenlet", "statement", "refused") else "right")
     return table
 
 
