@@ -1,5 +1,7 @@
 """The app's configuration."""
 
+import contextlib
+
 from django.apps import AppConfig
 
 
@@ -15,3 +17,9 @@ class PooldemoConfig(AppConfig):
         from pooldemo.postgresql import checks  # noqa: F401  importing registers them
 
         snapshots.share()
+        with contextlib.suppress(ImportError):
+            import opentelemetry.sdk.metrics  # noqa: F401  who has no SDK has nobody to tell
+
+            from pooldemo.monitor import instruments
+
+            instruments.instrument()

@@ -1,4 +1,4 @@
-"""The pools' state for Prometheus, in OpenTelemetry's names (semantic conventions 1.44, database client metrics).
+"""The pools' state for Prometheus, in OpenTelemetry's names (`conventions.py`).
 
 Made from the workers' snapshots, each with its `pid`: a counter that is added up over workers would seem to fall when
 one of them ends.
@@ -7,23 +7,19 @@ one of them ends.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pooldemo.monitor import conventions
 from pooldemo.monitor.snapshots import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PREFIX = "db_client_connection"
-LABELS = (f"{PREFIX}_pool_name", "pid")
-BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-HISTOGRAMS = (
-    ("connect", "create_time_seconds", "Time to open a connection."),
-    ("wait", "wait_time_seconds", "Time that a checkout waited for a slot."),
-    ("hold", "use_time_seconds", "Time between checkout and checkin."),
-)
+PREFIX = conventions.PREFIX.replace(".", "_")
+LABELS = (conventions.POOL_NAME.replace(".", "_"), "pid")
+STATE = conventions.STATE.replace(".", "_")
 
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
@@ -42,39 +38,31 @@ class _Pools(Collector):
         ]
 
     def collect(self) -> Iterator[Metric]:
-        count = GaugeMetricFamily(f"{PREFIX}_count", "Connections by state.", labels=(*LABELS, f"{PREFIX}_state"))
-        gauges = {
-            "max": GaugeMetricFamily(f"{PREFIX}_max", "Connections allowed.", labels=LABELS),
-            "idle_max": GaugeMetricFamily(f"{PREFIX}_idle_max", "Idle connections allowed.", labels=LABELS),
-            "idle_min": GaugeMetricFamily(f"{PREFIX}_idle_min", "Idle connections kept open.", labels=LABELS),
-            "pending": GaugeMetricFamily(f"{PREFIX}_pending_requests", "Checkouts waiting for a slot.", labels=LABELS),
-        }
-        timeouts = CounterMetricFamily(f"{PREFIX}_timeouts", "Checkouts that got no slot in time.", labels=LABELS)
+        for number in conventions.GAUGES:
+            yield self._filled(GaugeMetricFamily, number)
+        yield self._filled(CounterMetricFamily, conventions.COUNTER)
         refusals = CounterMetricFamily(
             f"{PREFIX}_refusals", "Checkouts and queries that were not to be, by reason.", labels=(*LABELS, "reason")
         )
         for labels, pool in self.pools:
-            stats = pool["stats"]
-            for reason, number in _refusals(stats).items():
-                refusals.add_metric((*labels, reason), number)
-            count.add_metric((*labels, "idle"), stats["pool_available"])
-            count.add_metric((*labels, "used"), stats["pool_size"] - stats["pool_available"])
-            gauges["max"].add_metric(labels, stats["pool_max"])
-            gauges["idle_max"].add_metric(labels, pool["reuse_conns"])
-            gauges["idle_min"].add_metric(labels, stats["pool_min"])
-            gauges["pending"].add_metric(labels, stats["requests_waiting"])
-            timeouts.add_metric(labels, stats["requests_timeouts"])
-        yield count
-        yield from gauges.values()
-        yield timeouts
+            for reason, times in _refusals(pool["stats"]).items():
+                refusals.add_metric((*labels, reason), times)
         yield refusals
-        for name, suffix, text in HISTOGRAMS:
-            family = HistogramMetricFamily(f"{PREFIX}_{suffix}", text, labels=LABELS)
+        for duration in conventions.DURATIONS:
+            family = HistogramMetricFamily(f"{_name(duration)}_seconds", duration.text, labels=LABELS)
             for labels, pool in self.pools:
-                histogram = pool["histograms"][name]
+                histogram = pool["histograms"][duration.histogram]
                 family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram["total_s"])
             yield family
         yield from self._views()
+
+    def _filled(self, kind: Any, number: conventions.Number) -> Metric:
+        state_label = [STATE] * number.has_states
+        family = kind(_name(number), number.text, labels=(*LABELS, *state_label))
+        for labels, pool in self.pools:
+            for state, value in number.read(pool).items():
+                family.add_metric((*labels, *[state][: len(state_label)]), value)
+        return cast(Metric, family)
 
     def _views(self) -> Iterator[Metric]:
         held, idle, refusals = (
@@ -94,6 +82,10 @@ class _Pools(Collector):
         yield from (held, idle, refusals)
 
 
+def _name(metric: conventions.Metric) -> str:
+    return metric.full_name.replace(".", "_")
+
+
 def _refusals(stats: dict[str, Any]) -> dict[str, float]:
     """Numbers by reason; a stack other than ours counts fewer."""
     shed = stats.get("requests_shed", 0)
@@ -109,5 +101,7 @@ def _refusals(stats: dict[str, Any]) -> dict[str, float]:
 def _buckets(histogram: dict[str, Any]) -> list[tuple[str, float]]:
     """OpenTelemetry's buckets, cumulative; the pool's finer bounds contain each of them."""
     at_most = [0, *accumulate(histogram["counts"])]
-    buckets = [(f"{bound:g}", float(at_most[bisect_right(histogram["bounds_s"], bound)])) for bound in BOUNDS_S]
+    buckets = [
+        (f"{bound:g}", float(at_most[bisect_right(histogram["bounds_s"], bound)])) for bound in conventions.BOUNDS_S
+    ]
     return [*buckets, ("+Inf", float(at_most[-1]))]

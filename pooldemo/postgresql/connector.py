@@ -87,7 +87,7 @@ class PostgresConnector:
                 session.opened()
                 self.isolation_level = wrapper.isolation_level
             for listener in listeners:
-                listener.connected(wrapper.alias, time.monotonic() - began)
+                listener("connect", wrapper.alias, time.monotonic() - began)
         except green.TimeLimit:
             raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
 

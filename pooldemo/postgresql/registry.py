@@ -76,7 +76,7 @@ class ConnectionPool(Pool):
         session: Session = slot.connection
         session.begin_checkout(self, slot)
         for listener in listeners:
-            listener.waited(self.name, self.clock() - asked_at)
+            listener("wait", self.name, self.clock() - asked_at)
         return session.raw
 
     def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
@@ -140,7 +140,7 @@ class ConnectionPool(Pool):
             self.checkin(slot)
             self.usage.add_hold(held_s, worked_s)
             for listener in listeners:
-                listener.held(self.name, held_s)
+                listener("hold", self.name, held_s)
 
     def renew(self, wrapper: Database, options: Options) -> None:
         """From now on connect as `wrapper` would, with these options: connections of before end."""

@@ -6,8 +6,9 @@ else can have and nobody uses: a template, a call to another service, a slow cli
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 from django.core.signals import request_started
 from django.http import HttpRequest
@@ -77,12 +78,7 @@ class Usage:
             self._adding.release()
 
 
-class Listener(Protocol):
-    """Who is told of each duration that ended, in seconds, by the pool's name. Neither blocks nor raises."""
-
-    def connected(self, pool: str, seconds: float) -> None: ...
-    def waited(self, pool: str, seconds: float) -> None: ...
-    def held(self, pool: str, seconds: float) -> None: ...
-
-
+# Told of each "connect", "wait" and "hold" that ended: which of them, of which pool, for how many seconds. Neither
+# blocks nor raises.
+Listener = Callable[[str, str, float], None]
 listeners: list[Listener] = []

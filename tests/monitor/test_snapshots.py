@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pooldemo.monitor import metrics, snapshots
+from pooldemo.monitor import conventions, metrics, snapshots
 
 BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
@@ -145,4 +145,4 @@ def test_it_tells_prometheus_the_times_in_opentelemetrys_buckets(samples: Sample
 def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
     from pooldemo.pool import BOUNDS_S as ours
 
-    assert set(metrics.BOUNDS_S) <= set(ours)
+    assert set(conventions.BOUNDS_S) <= set(ours)

@@ -46,6 +46,7 @@ def environment(folder: Path, dist: Path, extras: str) -> Path:
         f"pooldemo[{extras}] @ {wheel.as_uri()}",
         f"-c{ROOT}/requirements.txt",
         f"-c{ROOT}/requirements/psycopg3.txt",
+        f"-c{ROOT}/requirements/dev.txt",
     ]
     uv = find_uv_bin()
     ways = (

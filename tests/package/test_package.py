@@ -96,6 +96,7 @@ def read(url: str) -> str:
         ("sweep", "pooldemo.sweep.measure.run pooldemo.sweep.report.terminal pooldemo.sweep.report.formats"),
         ("psycopg2,metrics", "pooldemo.monitor.metrics"),  # of a pool, which has a driver
         ("gevent", "gevent psycogreen gunicorn.workers.ggevent"),
+        ("psycopg2,opentelemetry", "pooldemo.monitor.instruments"),
         ("embedded", "pooldemo.embedded"),
     ],
 )

@@ -119,26 +119,18 @@ def test_a_note_from_within_the_sum_is_kept_for_the_next_one() -> None:
 def test_a_listener_is_told_of_each_connect_wait_and_hold(client: Client) -> None:
     told: list[tuple[str, str]] = []
 
-    class Listener:
-        def connected(self, pool: str, seconds: float) -> None:
-            told.append(("connected", pool))
-
-        def waited(self, pool: str, seconds: float) -> None:
-            told.append(("waited", pool))
-
-        def held(self, pool: str, seconds: float) -> None:
-            assert seconds >= 0
-            told.append(("held", pool))
+    def listener(what: str, pool: str, seconds: float) -> None:
+        assert seconds >= 0
+        told.append((what, pool))
 
     connection.pool.drain()  # type: ignore[attr-defined]
-    listener = Listener()
     listeners.append(listener)
     try:
         asks(0)
         connection.close()
     finally:
         listeners.remove(listener)
-    assert set(told) == {(what, "default") for what in ("connected", "waited", "held")}
+    assert set(told) == {(what, "default") for what in ("connect", "wait", "hold")}
     with closing(connection):
         asks(0)
     assert len(told) == 3
