@@ -160,9 +160,10 @@ def _told(load: Load, measured: Mapping[str, Any]) -> str:
 
 # Ours, this site over other pools, the seeds, a rival that is no Django.
 ORDER = (
-    "pooldemo", "pooldemo-psycopg3", "pgbouncer-pooldemo", "geventpool", "queuepool", "psycopg-pool", "gthread",
-    "pgbouncer", "per-request", "persistent", "flask-sqlalchemy", "sqlalchemy-async", "upool", "connect-each",
-    "global-lock", "dbutils-persistent", "dbutils-pooled", "shared-session", "scoped-session", "asyncpg",
+    "pooldemo", "pooldemo-transaction", "pooldemo-psycopg3", "pgbouncer-pooldemo", "geventpool", "queuepool",
+    "psycopg-pool", "gthread", "pgbouncer", "per-request", "persistent", "flask-sqlalchemy", "sqlalchemy-async",
+    "upool", "connect-each", "global-lock", "dbutils-persistent", "dbutils-pooled", "shared-session", "scoped-session",
+    "asyncpg",
 )  # fmt: skip
 
 
