@@ -1,17 +1,24 @@
-"""Whether the line of waiters stands, and who is served then: CoDel's question, and adaptive LIFO for an answer.
+"""What is done where there is too much: who is served when the line stands, and what low priority leaves to others.
+
+Whether it stands is CoDel's question, and adaptive LIFO an answer.
 
 A line that is never empty and whose first waiter has always waited for long only delays everybody, and the first are
 those whose clients have given up. While it stands the newest is served, who is still waited for, and who has waited too
 long is refused. (K. Nichols, V. Jacobson: Controlling Queue Delay, 2012; B. Maurer: Fail at Scale, 2015.)
 """
 
+import math
 from collections import OrderedDict
+from dataclasses import dataclass
 
-from .slot import Waiter
+from .holder import Holder
+from .report import Stats
+from .slot import Slot, Waiter
 
 INTERVAL_S = 0.1  # over which the least wait is taken
 _STANDS_S = 0.05  # a least wait above this: the line stands
 _HOPELESS_S = 0.5  # who has waited for longer in a line that stands is refused
+_OTHERS = 100  # checkouts of the others, of which low priority may keep about one waiting
 
 
 class Overload:
@@ -36,3 +43,27 @@ class Overload:
         """The first of the line, if it is to be refused."""
         first = next(iter(line), None)
         return first if self.stands and first is not None and now - first.asked_at > _HOPELESS_S else None
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """The slots that low priority leaves to the others: as many as they turn out to need.
+
+    A quarter, from two slots on at least one; one more when somebody had to wait while low priority had a slot, up to
+    all but one; and from then on one less for each hundred checkouts of the others. So about one in a hundred waits,
+    however many of them come at once: a quarter of four slots is one, and keeps the second of two waiting.
+    """
+
+    level: int = 0
+    since: int = 0  # this many checkouts of the others
+
+    def at(self, size: int, stats: Stats) -> int:
+        """How many it is now."""
+        fallen = math.ceil(self.level - (stats.asked - stats.asked_low - self.since) / _OTHERS)
+        return min(size - 1, max(1, size // 4, fallen))
+
+    def raised(self, size: int, stats: Stats, slots: list[Slot]) -> "Reserve":
+        """What it becomes when one of the others has to wait: the same, if that is not for low priority."""
+        if not any(slot.low and isinstance(slot.holder, Holder) for slot in slots):
+            return self
+        return Reserve(min(size - 1, self.at(size, stats) + 1), stats.asked - stats.asked_low + 1)  # after this one

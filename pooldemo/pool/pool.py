@@ -104,6 +104,7 @@ class Pool:
                     slot = slots.idle[-1]
                     slot.taken_at = asked_at
                     slot.ticket = ticket
+                    slot.low = False
                     slot.holder = holder
                     holder.held += 1
                     slots.stats.asked += 1

@@ -47,6 +47,7 @@ class Stats:
     """The counters of one pool since it was made; changed under its lock, read without it."""
 
     asked: int = 0  # checkouts asked for
+    asked_low: int = 0  # of them those of low priority
     queued: int = 0  # checkouts that had to wait for a slot
     errors: int = 0  # checkouts that got no connection
     timeouts: int = 0  # of the errors, how many were PoolTimeout

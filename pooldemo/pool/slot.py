@@ -21,14 +21,15 @@ class Slot:
 
     `holder` is who has it; None, and only None, when it lies in `idle` or `unready`. `connection` is one that can be
     used, `leaving` a closed or half-open one that the server may still count: it goes before another may come.
-    `ticket` is what its holder, or the last one, knows its checkout by; a decision sets it before `holder`.
+    `ticket` is what its holder, or the last one, knows its checkout by, and `low` whether that is of low priority; a
+    decision sets them before `holder`.
     `taken_at`, `idle_since` and `expires_at` are the clock's seconds, and so is `left_at`, since when the present
     `leaving` is waited for; `told`: people know that it takes long.
     """
 
     __slots__ = (
-        "connection", "expires_at", "holder", "home", "idle_since", "leaving", "left_at", "taken_at", "ticket", "told",
-        "uses",
+        "connection", "expires_at", "holder", "home", "idle_since", "leaving", "left_at", "low", "taken_at", "ticket",
+        "told", "uses",
     )  # fmt: skip
 
     def __init__(self, home: object) -> None:
@@ -40,6 +41,7 @@ class Slot:
         self.idle_since = self.left_at = 0.0
         self.taken_at = 0.0
         self.ticket: object = None
+        self.low = False
         self.told = False
         self.uses = 0
 

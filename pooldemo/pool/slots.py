@@ -17,7 +17,7 @@ from typing import Any
 from .holder import Holder
 from .later import Work
 from .options import Options
-from .overload import Overload
+from .overload import Overload, Reserve
 from .report import Stats
 from .server import Server
 from .slot import Claim, Slot, Waiter
@@ -46,6 +46,7 @@ class Slots:
         self.line: OrderedDict[Waiter, None] = OrderedDict()  # first in, first out; O(1) to leave from anywhere
         self.low: OrderedDict[Waiter, None] = OrderedDict()  # of low priority: join the line when slots are to spare
         self.overload = Overload() if options.overload == "shed" else None
+        self._reserve = Reserve()
         self.filling = 0  # slots in the hands of fillers
         self.called: weakref.ref[Work] | None = None  # the filler that was started and has not come yet
         self.ahead = True  # connect ahead: not after a failure until the keeper's next round
@@ -83,15 +84,19 @@ class Slots:
             left_alone = self.server.is_left_alone(waiter.asked_at)
             has_all = waiter.holder.held >= len(self.all)
             ahead = max(waiting, 0) + len(self.low) if waiter.low else waiting  # low priority waits behind all
-            lower = waiter.low and (bool(self.line) or self.size - self.in_use <= self.reserve)
+            reserve = self._reserve
+            lower = waiter.low and (bool(self.line) or self.size - self.in_use <= reserve.at(self.size, self.stats))
+            if waiting >= 0 and not waiter.low and self.stats.asked_low:
+                reserve = reserve.raised(self.size, self.stats, self.all)
             # No call from here on: what a finaliser puts among the idle now would never be seen.
             self.stats.asked += 1
+            self.stats.asked_low += waiter.low
             waiter.over = False
             if self.closed:
                 waiter.outcome = "closed"
             elif self.idle and not lower:
                 slot = self.idle[-1]
-                slot.ticket = waiter.ticket
+                slot.ticket, slot.low = waiter.ticket, waiter.low
                 slot.holder = waiter.holder
                 waiter.holder.held += 1
                 waiter.slot = slot
@@ -107,12 +112,8 @@ class Slots:
                 self.low[waiter] = None
             else:
                 self.stats.queued += waiting >= 0
+                self._reserve = reserve
                 self.line[waiter] = None
-
-    @property
-    def reserve(self) -> int:
-        """The last slots, which low priority never takes: a quarter, from two slots on at least one."""
-        return min(self.size - 1, max(1, self.size // 4))
 
     def first(self, now: float) -> Waiter:
         """Whose turn it is in the line, which is not empty. Under the lock."""
@@ -131,7 +132,7 @@ class Slots:
 
     def admit_low(self, freed: int = 0) -> None:
         """Let the first of low priority into the line if slots are to spare; `freed` come back now. Under the lock."""
-        if self.low and not self.line and self.size - self.in_use + freed > self.reserve:
+        if self.low and not self.line and self.size - self.in_use + freed > self._reserve.at(self.size, self.stats):
             waiter = next(iter(self.low))
             del self.low[waiter]
             self.line[waiter] = None
@@ -147,7 +148,7 @@ class Slots:
             self.unready += (slot,)
             if self.idle:
                 slot = self.idle[-1]
-                slot.ticket = waiter.ticket
+                slot.ticket, slot.low = waiter.ticket, waiter.low
                 slot.holder = waiter.holder
                 waiter.holder.held += 1
                 waiter.slot = slot
@@ -257,7 +258,7 @@ class Slots:
         if slot.holder is not None:
             slot.holder.held -= 1
         slot.taken_at = now
-        slot.ticket = waiter.ticket
+        slot.ticket, slot.low = waiter.ticket, waiter.low
         slot.holder = waiter.holder
         waiter.holder.held += 1
         waiter.slot = slot

@@ -14,7 +14,7 @@ def priority(level: str) -> Iterator[None]:
     """Checkouts of the body are of this priority, "low" or "normal". Also a decorator of functions that are not async.
 
     Those of low priority are served while nobody else waits and slots are to spare: a quarter, at least one of a pool
-    of two or more, is left to the others. Raises ValueError for another word.
+    of two or more, is left to the others, and more while these have to wait. Raises ValueError for another word.
     """
     if level not in _ACCEPTED:
         raise ValueError(f"priority({level!r}) is not accepted: give {' or '.join(map(repr, _ACCEPTED))}.")

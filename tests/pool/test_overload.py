@@ -1,5 +1,7 @@
 """Who is served when there is too much: low priority never takes the last slots, and a line that stands is shed."""
 
+import contextlib
+
 import pytest
 
 from pooldemo.pool import PoolFull, PoolTimeout
@@ -19,6 +21,36 @@ def test_it_leaves_the_last_slots_to_the_others(size, left):
     for each in [*others, *low]:
         each.give_back()
     blocked.has_it().give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_leaves_more_to_the_others_for_a_while_after_one_had_to_wait_for_low_priority():
+    def low_take():
+        """How many of low priority get a slot before one is refused."""
+        got = []
+        with contextlib.suppress(PoolTimeout):
+            while True:
+                got.append(pool.checkout(timeout=0, low=True))
+        for slot in got:
+            pool.checkin(slot)
+        return len(got)
+
+    pool, connector = make(MAX_CONNS=4)
+    with taken(pool):
+        others = queue(pool, 1)
+    others[0].has_it().give_back()
+    assert low_take() == 3  # nobody of low priority was in the way
+    low = [Holding(pool, low=True).has_it() for _ in range(3)]
+    first, second = Holding(pool).has_it(), Holding(pool)
+    waiting(pool, 1)
+    for each in (*low, first, second):
+        each.give_back()
+    assert low_take() == 2  # two stay free, for the next two that come at once
+    for _ in range(99):
+        pool.checkin(pool.checkout())
+    assert low_take() == 2
+    pool.checkin(pool.checkout())
+    assert low_take() == 3
     assert_whole(pool, connector)
 
 

@@ -5,7 +5,8 @@ from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
 ENGINE = "pooldemo.postgresql"
 
 
-def _database(config: DatabaseConfig) -> DatabaseConfig:
+def database(config: DatabaseConfig) -> DatabaseConfig:
+    """Over our ENGINE, whatever it was before."""
     if config.get("ENGINE", "").endswith(".postgis"):  # GeoDjango's, or a library's over it
         return config | {"ENGINE": f"{ENGINE}.postgis", "CONN_MAX_AGE": 0}
     moves = {"CONN_MAX_AGE": 0} if config.get("ENGINE", ENGINE) != ENGINE else {}  # our own site is told of its own
@@ -18,5 +19,5 @@ STACK = Stack(
         "This Django site over its own pool: at most MAX_CONNS connections in each worker, cold or warm, given out in "
         "the order in which they were asked for; who waits longer than POOL_TIMEOUT gets a 503."
     ),
-    database=_database,
+    database=database,
 )

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from pooldemo.sweep.stacks.pooldemo import STACK as POOLDEMO
+from pooldemo.sweep.stacks.pooldemo import database
 from pooldemo.sweep.stacks.stack import DatabaseConfig
 
 
 def _database(config: DatabaseConfig) -> DatabaseConfig:
-    assert POOLDEMO.database
-    config = POOLDEMO.database(config)
+    config = database(config)
     return config | {"OPTIONS": {**config.get("OPTIONS", {}), "POOL_MODE": "transaction"}}
 
 
