@@ -19,12 +19,13 @@ _READ = frozenset(
 class Rows:
     """What is left of a driver's cursor whose slot went back: the rows that it had, and what it says of them."""
 
+    rownumber = 0
+    closed = False
+
     def __init__(self, driver: Any, errors: Any, rows: list[Any] | None) -> None:
         self._driver, self._errors, self._rows = driver, errors, rows
         self.description, self.rowcount, self.statusmessage = driver.description, driver.rowcount, driver.statusmessage
         self.arraysize = driver.arraysize
-        self.rownumber = 0
-        self.closed = False
 
     def __getattr__(self, name: str) -> Any:
         if name in _READ:
@@ -49,16 +50,15 @@ class Rows:
         return rows[self.rownumber - 1]
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
-        return self._take(self.rownumber + (self.arraysize if size is None else size))
-
-    def fetchall(self) -> list[Any]:
-        return self._take(None)
-
-    def _take(self, end: int | None) -> list[Any]:
         rows, first = self._read(), self.rownumber
-        taken = rows[first:end]
+        taken = rows[first : first + (self.arraysize if size is None else size)]
         self.rownumber += len(taken)
         return taken
+
+    def fetchall(self) -> list[Any]:
+        rows, first = self._read(), self.rownumber
+        self.rownumber = len(rows)
+        return rows[first:]
 
     def __iter__(self) -> Iterator[Any]:
         self._read()

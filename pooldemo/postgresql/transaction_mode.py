@@ -25,6 +25,8 @@ _WRAPPER_ITSELF = frozenset({
     "django.test.testcases", f"{__package__}.base",
 })  # fmt: skip
 
+_frame = sys._getframe
+
 
 def in_mode(wrapper_class: Any, mode: str) -> Any:
     """The class of wrappers like `wrapper_class`, whatever its mode is, in another mode."""
@@ -50,6 +52,7 @@ class TransactionMode(Wrapper):
     _checkout: Any
     _checks_out: bool
     _pool: Any
+    _pool_made_for: Any
     _thread_ident: int
     _share: Any
     _take_back: Any
@@ -58,6 +61,7 @@ class TransactionMode(Wrapper):
     request_number = 0  # raised when the wrapper is closed: cursors of before then refuse
     slot_number = 0  # raised with each slot that goes back: the driver's cursors of before are ended
     _between = False  # it had a connection in this request, and gave it back: to the application it has it still
+    _in_order = False  # Django's connect() has set it up, for the present settings
     _taken = False  # somebody outside of Django has the driver's connection
     _taking = False  # in the midst of asking for one, to show it
     _open: Any = ()  # cursors with work of their own on the present connection
@@ -70,7 +74,7 @@ class TransactionMode(Wrapper):
         Django's own modules ask to work with it at once, so that only the next statement's end gives it back.
         """
         raw = self.__dict__["connection"]
-        asker = sys._getframe(1).f_globals.get("__name__", "")
+        asker = _frame(1).f_globals.get("__name__", "")
         if asker in _WRAPPER_ITSELF:
             return raw
         if raw is None:
@@ -155,24 +159,39 @@ class TransactionMode(Wrapper):
     # ---- Django's own, where it matters ----
 
     def connect(self) -> None:
-        """Take a connection as Django does for a request's first statement, and for the next ones more cheaply.
+        """Take a connection as Django does for a wrapper's first one, and for the next ones more cheaply.
 
         Not where somebody wants to be told of each connection, perhaps to SET something on it. Blocks.
         """
-        pool = self.pool if self._between and not connection_created.receivers else None
-        if pool is None:
+        made_for = self._pool_made_for
+        pool = self.pool if self._may_connect_cheaply() else None
+        if pool is None or made_for is not self._pool_made_for:  # the settings were changed
+            self._in_order = False
             super().connect()
-        else:
-            self.validate_thread_sharing()
-            self._checkout = (pool, object())
-            try:
-                raw = self.__dict__["connection"] = pool.getconn(self._checkout[1])
-                if self.allow_thread_sharing:
-                    self._share(raw)
-            except BaseException:
-                if self.__dict__["connection"] is None:  # a signal's handler may have raised after the checkout
-                    self._take_back()
-                raise
+            self._in_order = True
+            return
+        self.validate_thread_sharing()
+        self.errors_occurred, self.health_check_done = False, True
+        self._checkout = (pool, object())
+        try:
+            raw = self.__dict__["connection"] = pool.getconn(self._checkout[1])
+            if self.allow_thread_sharing:
+                self._share(raw)
+        except BaseException:
+            if self.__dict__["connection"] is None:  # a signal's handler may have raised after the checkout
+                self._take_back()
+            raise
+
+    def _may_connect_cheaply(self) -> bool:
+        """Whether Django's own connect() would change nothing of this wrapper."""
+        return (
+            self._in_order
+            and self._pool is not None
+            and self.autocommit
+            and not self.in_atomic_block
+            and not self.closed_in_transaction
+            and not connection_created.receivers
+        )
 
     def make_cursor(self, cursor: Any) -> StatementCursor:
         return StatementCursor(cursor, self)
@@ -190,7 +209,7 @@ class TransactionMode(Wrapper):
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
         if autocommit:  # no transaction is open when it calls what waits for the commit
             super().set_autocommit(autocommit, *args, **kwargs)
-            if isinstance(self, TransactionMode):  # or it is a copy, of other settings, that has found it out just now
+            if not self._checks_out and isinstance(self, TransactionMode):  # or a copy has found it out just now
                 self.let_go()
             return
         self.in_work += 1
