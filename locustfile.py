@@ -34,6 +34,9 @@ from locust import FastHttpUser, events, tag
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
+from pooldemo.sweep.workloads import CHOICES, MIX
+from pooldemo.sweep.workloads import WORKLOADS as ALL
+
 HOST = "http://127.0.0.1:8000"
 THEIRS = "POOLDEMO_THEIR_LOAD"  # as in pooldemo/sweep/measure/load.py
 LENGTH = re.compile(r"(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?", re.ASCII)
@@ -49,20 +52,8 @@ class Workload(NamedTuple):
     parameters: tuple[str, ...] = ()
 
 
-# pooldemo/sweep/workloads.py says what each one does; tests/demo/test_locustfile.py keeps the two lists the same.
-WORKLOADS = [
-    Workload("slow", 2, {"slow", "database", "sleeps"}, ("ms",)),
-    Workload("cpu", 1, {"cpu", "database", "works"}, ("ms",)),
-    Workload("read", 8, {"read", "database", "works"}),
-    Workload("write", 3, {"write", "database", "works"}),
-    Workload("lock", 1, {"lock", "database", "sleeps"}, ("ms",)),
-    Workload("hold", 1, {"hold", "database", "sleeps"}, ("query_ms", "think_ms")),
-    Workload("think", 1, {"think", "database", "sleeps"}, ("query_ms", "think_ms")),
-    Workload("fast", 4, {"fast", "database"}),
-    Workload("nodb", 1, {"nodb"}),
-]
+WORKLOADS = [Workload(each.name, each.weight, {each.name, *each.tags}, (*each.parameters,)) for each in ALL.values()]
 SHOWN: dict[str, Any] = {}  # what the page's form shows when it is opened again: what was started last
-CHOICES = [*(workload.name for workload in WORKLOADS), "mix"]
 TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
 LENGTHS = {  # options in milliseconds; their help is short enough for the page's form
     "ms": "of slow, cpu and lock, of hold's and think's query; empty: the site's own",
@@ -99,7 +90,7 @@ def _load(urls: str, tags: tuple[str, ...], without: tuple[str, ...], workload: 
             raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
     if tags or without:
         workload = "tags"
-    elif workload != "mix":
+    elif workload != MIX:
         tags = (workload,)
     kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
     if urls:

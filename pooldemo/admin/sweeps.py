@@ -4,7 +4,6 @@ A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone
 made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and where.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -22,15 +21,10 @@ from pooldemo.models import Sweep, Trial
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import SHAPES, SweepResult
+from pooldemo.sweep.facts import SHAPES
 from pooldemo.sweep.report import formats, sweep_page
-from pooldemo.sweep.report.figures import load_of, overlay, sweep_sparkline
+from pooldemo.sweep.report.figures import Figure, figures_of, load_of, overlay, sweep_sparkline
 
-REPORTS: dict[str, tuple[str, Callable[[SweepResult], str]]] = {
-    "json": ("application/json", formats.to_json),
-    "csv": ("text/csv; charset=utf-8", formats.to_csv),
-    "html": ("text/html; charset=utf-8", formats.to_html),
-}
 # What the small curves of a list need; the rest of a trial is ten times as large.
 CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "workers", "rps", "error")
 MAX_COMPARED = 6  # lines that colour and shape still tell apart
@@ -179,13 +173,13 @@ class SweepAdmin(Measured):
                 "done": done,
                 "planned": planned,
                 "cards": sweep_page.cards(sweep),
-                "figures": drawn(sweep_page.figures_of(sweep)),
+                "figures": drawn(figures_of(sweep)),
                 "data": sweep_page.data(sweep),
                 "tables": sweep_page.tables(sweep),
                 "failed": sweep_page.failed(sweep),
                 "again": sweep_page.again_command(sweep),
                 "conditions": list(formats.conditions_of(sweep)),
-                "reports": REPORTS,
+                "reports": formats.FORMATS,
                 "anew": any(asked.values()) and not refusal,
                 "refusal": refusal,
                 "margin": asked["margin"] or f"{sweep.plan.margin:g}",
@@ -194,16 +188,18 @@ class SweepAdmin(Measured):
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
-        """A file to keep: what `sweep --json`, `--csv` and `--html` write."""
+        """A file to keep: what `sweep --json` and its like write."""
         row = self.get_object(request, str(number))
-        if row is None or kind not in REPORTS:
-            raise Http404(f"There is no sweep {number} as {kind}; reports are {', '.join(REPORTS)}")
+        if row is None or kind not in formats.FORMATS:
+            raise Http404(f"There is no sweep {number} as {kind}; reports are {', '.join(formats.FORMATS)}")
         if not self.has_view_permission(request, row):
             raise PermissionDenied
-        content_type, write = REPORTS[kind]
+        found = formats.FORMATS[kind]
         name = f'attachment; filename="sweep-{number}.{kind}"'
         return HttpResponse(
-            write(records.result(row)), content_type=content_type, headers={"Content-Disposition": name}
+            found.write(records.result(row)),
+            content_type=f"{found.media_type}; charset=utf-8",
+            headers={"Content-Disposition": name},
         )
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:
@@ -293,6 +289,6 @@ class TrialAdmin(Measured):
         return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
 
 
-def drawn(figures: dict[str, sweep_page.Figure]) -> list[tuple[str, SafeString]]:
+def drawn(figures: dict[str, Figure]) -> list[tuple[str, SafeString]]:
     """Each figure's name and its SVG, which has escaped whatever it shows."""
     return [(name, mark_safe(figure.svg)) for name, figure in figures.items()]  # noqa: S308

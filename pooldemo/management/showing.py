@@ -5,26 +5,19 @@ from argparse import ArgumentParser, _ArgumentGroup
 from django.core.management.base import CommandError
 
 from pooldemo.sweep.facts import SweepResult, Verdict
-from pooldemo.sweep.report import formats
+from pooldemo.sweep.report.formats import FORMATS
 from pooldemo.sweep.report.output import Reports, write_reports
 from pooldemo.sweep.report.terminal import Terminal
 
-REPORTS: Reports = {
-    "json": formats.to_json,
-    "csv": formats.to_csv,
-    "html": formats.to_html,
-    "markdown": formats.to_markdown,
-}
+REPORTS: Reports = {each.name: each.write for each in FORMATS.values()}
 SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
 
 
 def add_reports(parser: ArgumentParser) -> _ArgumentGroup:
     """The options of `REPORTS`, and `--quiet`."""
     out = parser.add_argument_group("what comes out")
-    out.add_argument("--json", metavar="FILE|-", help="everything; - is standard output, with nothing else on it")
-    out.add_argument("--csv", metavar="FILE", help="a row for each trial")
-    out.add_argument("--html", metavar="FILE", help="one offline page with the curve")
-    out.add_argument("--markdown", metavar="FILE", help="a table for a pull request")
+    for each in FORMATS.values():
+        out.add_argument(f"--{each.name}", metavar="FILE|-" if each.name == "json" else "FILE", help=each.help)
     out.add_argument("--quiet", action="store_true", help="the verdicts alone")
     return out
 

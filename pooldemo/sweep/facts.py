@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-WORKLOADS = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
-WITH_MS = ("slow", "cpu", "lock", "hold", "think")  # a query of a given length
 OWN = ("urls", "locustfile")  # what a project's own load is called where a workload's name would stand
 FORMAT = "pooldemo-sweep/2"  # of the document; one without is older
 SHAPES = ("knee", "rising", "flat", "invalid")

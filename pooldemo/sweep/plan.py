@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from pooldemo.sweep.facts import OWN, WORKLOADS, Conditions, Plan, TrialPlan
+from pooldemo.sweep.facts import OWN, Conditions, Plan, TrialPlan
+from pooldemo.sweep.workloads import CHOICES
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
@@ -103,8 +104,8 @@ def check(plan: Plan) -> None:
         if not low <= given <= high:
             raise PlanError(f"--{option} {given:g} is out of range: {low:g} to {high:g}{unit} are accepted")
     check_margin(plan.margin)
-    if plan.workload not in (*WORKLOADS, *OWN):
-        raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(WORKLOADS)}")
+    if plan.workload not in (*CHOICES, *OWN):
+        raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(CHOICES)}")
     if plan.users < plan.processes:
         raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
 

@@ -1,4 +1,6 @@
-"""The workloads: what each kind of request does, its parameters, and what limits it. The docs' table is made from here.
+"""The workloads: what each kind of request does, its parameters, and what limits it.
+
+A new one is an entry of WORKLOADS: the site, the peers, Locust, the sweep and the tables of the docs read it here.
 
 A workload is performed on a session: anything that runs SQL, opens a transaction and can think. The site's sessions
 are in `demo/views.py`; nothing here knows Django, so that another application can serve the same load.
@@ -49,13 +51,25 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Workload:
-    """One kind of request. `name` is its path; `parameters` are {name in the query string: default in ms}."""
+    """One kind of request. `name` is its path; `parameters` are {name in the query string: default in ms}.
+
+    `weight` is its share in a mix of all, `tags` are what Locust may choose it by besides its name; `swept_ms` is how
+    long its query is in a sweep that is told nothing (None: as that of the others).
+    """
 
     name: str
     does: str
     limited_by: str
     perform: Callable[..., None]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    weight: int = 1
+    tags: tuple[str, ...] = ()
+    swept_ms: float | None = None
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it has a query of a given length: `--ms`."""
+        return bool({"ms", "query_ms"} & set(self.parameters))
 
     def parse(self, given: Iterable[tuple[str, str]]) -> dict[str, float]:
         """The value of each parameter in ms, from the query string's pairs; a missing one has its default.
@@ -136,6 +150,8 @@ WORKLOADS = {
             "user has a slot. A real query does not behave like this for long; it is here to test the measurement.",
             slow,
             {"ms": 100.0},
+            weight=2,
+            tags=("database", "sleeps"),
         ),
         Workload(
             "cpu",
@@ -144,6 +160,7 @@ WORKLOADS = {
             "each query takes longer. More slots only move the queue into PostgreSQL.",
             cpu,
             {"ms": 10.0},
+            tags=("database", "works"),
         ),
         Workload(
             "read",
@@ -151,6 +168,8 @@ WORKLOADS = {
             "cores, and the application's long before PostgreSQL's: a request costs more in Python than in the "
             "database, so a few slots for each worker are enough, and more workers help more than more slots.",
             read,
+            weight=8,
+            tags=("database", "works"),
         ),
         Workload(
             "write",
@@ -158,6 +177,8 @@ WORKLOADS = {
             "the flush of the write-ahead log at each commit: waiting for a disk uses no core, and commits that wait "
             "together are flushed together, so throughput rises with the size further than `read` does.",
             write,
+            weight=3,
+            tags=("database", "works"),
         ),
         Workload(
             "lock",
@@ -166,6 +187,7 @@ WORKLOADS = {
             "connections that wait in PostgreSQL instead of requests that wait in the pool.",
             lock,
             {"ms": 10.0},
+            tags=("database", "sleeps"),
         ),
         Workload(
             "hold",
@@ -174,6 +196,7 @@ WORKLOADS = {
             "query_ms only. Thinking outside the transaction is the cure; a larger pool is the substitute.",
             hold,
             {"query_ms": 10.0, "think_ms": 40.0},
+            tags=("database", "sleeps"),
         ),
         Workload(
             "think",
@@ -182,6 +205,8 @@ WORKLOADS = {
             'slots / query_ms with `POOL_MODE` "transaction", which gives it back after the query.',
             think,
             {"query_ms": 5.0, "think_ms": 50.0},
+            tags=("database", "sleeps"),
+            swept_ms=5.0,
         ),
         Workload(
             "fast",
@@ -189,6 +214,8 @@ WORKLOADS = {
             "the application's core: a request is mostly Python, so one or two slots for each worker are enough. What "
             "is measured is the cost of a checkout.",
             fast,
+            weight=4,
+            tags=("database",),
         ),
         Workload(
             "nodb",
@@ -199,3 +226,11 @@ WORKLOADS = {
         ),
     )
 }
+
+MIX = "mix"  # of all of them, by their weights
+CHOICES = (*WORKLOADS, MIX)
+
+
+def has_length(name: str) -> bool:
+    """Whether `--ms` means something for this load; not for a mix, and not for what is no workload of ours."""
+    return name in WORKLOADS and WORKLOADS[name].has_length

@@ -14,8 +14,8 @@ from served import Site
 
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report.figures import figures_of
 from pooldemo.sweep.report.formats import to_json
-from pooldemo.sweep.report.sweep_page import figures_of
 
 from .conftest import DATA, read_sweep
 from .visitor import Visit

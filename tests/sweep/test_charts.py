@@ -12,7 +12,7 @@ from synthetic import CONDITIONS, hinge, power, trials_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
 from pooldemo.sweep.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, nice_ticks, sparkline
-from pooldemo.sweep.report.figures import connections_chart, latency_chart, sweep_sparkline, throughput_chart
+from pooldemo.sweep.report.figures import connections, latency, sweep_sparkline, throughput
 
 HINGE = hinge(16)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -26,9 +26,9 @@ def _sweep(curve=HINGE, stacks=("pooldemo", "geventpool"), **options):
 
 
 CHARTS = {
-    "throughput": throughput_chart,
-    "latency": lambda sweep: latency_chart(sweep, "pooldemo"),
-    "connections": connections_chart,
+    "throughput": lambda sweep: throughput(sweep).svg,
+    "latency": lambda sweep: latency(sweep, "pooldemo").svg,
+    "connections": lambda sweep: connections(sweep).svg,
     "sparkline": lambda sweep: sweep_sparkline(sweep, "pooldemo"),
 }
 
@@ -62,21 +62,21 @@ def test_it_has_only_the_texts_colour_and_colours_for_colour_blind_eyes(draw):
 
 
 def test_it_labels_each_line_and_marks_the_size_to_use():
-    texts = _texts(throughput_chart(_sweep()))
+    texts = _texts(throughput(_sweep()).svg)
     assert {"pooldemo", "geventpool", "bound", "MAX_CONNS=16"} <= set(texts)
-    assert "still rising" in _texts(throughput_chart(_sweep(power(1))))
+    assert "still rising" in _texts(throughput(_sweep(power(1))).svg)
 
 
 def test_it_gives_each_stack_a_marker_of_its_own_shape():
-    root = ET.fromstring(throughput_chart(_sweep()))
+    root = ET.fromstring(throughput(_sweep()).svg)
     groups = list(root.iter(f"{SVG}g"))
     shapes = {group.find(f"{SVG}title").text.split()[0]: group[-1].tag for group in groups}
     assert shapes["pooldemo"] != shapes["geventpool"]
 
 
 def test_it_shows_the_interval_of_repeats_and_none_for_a_single_one():
-    assert re.search(r"pooldemo at 16: 1\d\d requests/s \(1\d\d to 1\d\d\)", throughput_chart(_sweep()))
-    once = throughput_chart(_sweep(repeats=1))
+    assert re.search(r"pooldemo at 16: 1\d\d requests/s \(1\d\d to 1\d\d\)", throughput(_sweep()).svg)
+    once = throughput(_sweep(repeats=1)).svg
     assert "(one repeat)" in once
     assert "inf" not in once
 
@@ -96,7 +96,7 @@ def test_it_stays_inside_its_frame(draw, options):
 
 
 def test_it_cuts_the_bound_where_it_leaves_the_picture():
-    root = ET.fromstring(throughput_chart(_sweep()))
+    root = ET.fromstring(throughput(_sweep()).svg)
     dashed = next(each for each in root.iter(f"{SVG}polyline") if each.get("stroke-dasharray"))
     points = [tuple(map(float, pair.split(","))) for pair in dashed.get("points").split()]
     assert all(TOP <= y <= HEIGHT and LEFT <= x <= WIDTH - RIGHT for x, y in points)
@@ -105,8 +105,8 @@ def test_it_cuts_the_bound_where_it_leaves_the_picture():
 
 def test_it_says_that_nothing_was_measured():
     empty = SweepResult(Plan(), CONDITIONS)
-    assert "nothing measured yet" in throughput_chart(empty)
-    assert "nothing measured yet" in connections_chart(empty)
+    assert "nothing measured yet" in throughput(empty).svg
+    assert "nothing measured yet" in connections(empty).svg
     assert sparkline([]) == ""
 
 

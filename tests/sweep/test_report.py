@@ -13,7 +13,7 @@ from synthetic import CONDITIONS, hinge, trials_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_
-from pooldemo.sweep.report.formats import WRITERS, rows_of, to_csv, to_html, to_json, to_markdown
+from pooldemo.sweep.report.formats import FORMATS, rows_of, to_csv, to_html, to_json, to_markdown
 from pooldemo.sweep.report.terminal import Terminal
 
 
@@ -114,11 +114,11 @@ def test_it_shows_no_number_where_nobody_counted_connections():
         assert (rows_of(sweep, "pooldemo")[0].cells[-3] == "-") is (peak is None)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_it_reports_a_sweep_without_a_single_success(name):
     plan = Plan()
     for trials in ((), (TrialResult("pooldemo", 8, 1, error="gunicorn did not start"),)):
-        text = WRITERS[name](SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS)))
+        text = FORMATS[name].write(SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS)))
         assert "pooldemo" in text or not trials
         assert "NaN" not in text
         assert "Infinity" not in text

@@ -28,7 +28,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import WORKLOADS, Conditions, Plan, SweepResult, TrialPlan
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialPlan
 from pooldemo.sweep.measure import adaptive, database, process
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.running import restored
@@ -38,7 +38,7 @@ from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
-from pooldemo.sweep.workloads import WORKLOADS as WORK
+from pooldemo.sweep.workloads import CHOICES, WORKLOADS
 
 RUN_FOLDER = ROOT / ".local" / "run"
 DEFAULT = Plan()
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         plan = parser.add_argument_group("what to measure")
         plan.add_argument("--sizes", help="MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
         plan.add_argument("--stack", help=f"all, or some of {','.join(stacks.names())} (default pooldemo)")
-        plan.add_argument("--workload", help=f"one of {', '.join(WORKLOADS)} (default {DEFAULT.workload})")
+        plan.add_argument("--workload", help=f"one of {', '.join(CHOICES)} (default {DEFAULT.workload})")
         plan.add_argument(
             "--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g}; think 5)"
         )
@@ -123,7 +123,7 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _list(self, terminal: Terminal, options: dict[str, Any]) -> int:
-        other = [*plan_options(options), *(name for name in ("resume", "csv", "html", "markdown") if options[name])]
+        other = [*plan_options(options), *(name for name in ("resume", *REPORTS) if name != "json" and options[name])]
         if other:
             raise CommandError(
                 f"--list shows what is kept: leave out {', '.join(map(typed, other))}", returncode=REFUSED
@@ -204,8 +204,9 @@ class Command(BaseCommand):
             given["stacks"] = tuple(dict.fromkeys(name.strip() for name in given["stacks"].split(",")))
         if given.get("stacks") == ("all",):
             given["stacks"] = tuple(stacks.names())
-        if given.get("workload") == "think":  # of a length at which what is done elsewhere takes the most of a request
-            given = {"ms": WORK["think"].parameters["query_ms"], **given}
+        swept = WORKLOADS.get(given.get("workload", ""))
+        if swept is not None and swept.swept_ms is not None:
+            given = {"ms": swept.swept_ms, **given}
         if "warmup_s" not in given:
             given["warmup_cycles"] = planning.WARMUP_CYCLES
         plan = replace(DEFAULT, **given)

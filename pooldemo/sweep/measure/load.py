@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pooldemo.sweep.facts import WITH_MS, Plan
+from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import free_port
 from pooldemo.sweep.measure.target import TrialError
+from pooldemo.sweep.workloads import MIX, has_length
 
 READY_S = 30.0
 THEIRS = "POOLDEMO_THEIR_LOAD"  # as in locustfile.py
@@ -45,7 +46,7 @@ def command(plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE)
         options["--urls"] = json.dumps(plan.urls)
     elif not plan.locustfile:
         options["--workload"] = plan.workload
-    if plan.workload in (*WITH_MS, "mix"):
+    if plan.workload == MIX or has_length(plan.workload):
         options["--ms"] = f"{plan.ms:g}"
     if plan.workload in ("hold", "think", "mix"):
         options["--think-ms"] = f"{plan.think_ms:g}"

@@ -14,9 +14,10 @@ from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
 from pooldemo.sweep.analyse.saturation import hold_of, mean_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
-from pooldemo.sweep.facts import WITH_MS, SweepResult, TrialResult, Verdict
+from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import charts
 from pooldemo.sweep.report.charts import Axis, Bar, Point, Series
+from pooldemo.sweep.workloads import has_length
 
 SIZE = "MAX_CONNS of one worker"
 
@@ -52,6 +53,9 @@ class Bars:
         return charts.bar_chart(
             self.title, self.description, self.names, self.bars, self.x_axis.label, self.y_axis, "allowed"
         )
+
+
+Figure = Lines | Bars
 
 
 def throughput(sweep: SweepResult) -> Lines:
@@ -107,19 +111,18 @@ def overlay(sweeps: Sequence[SweepResult]) -> Lines:
     return Lines(title, _described(series), tuple(series), _sizes(trials), Axis("requests/s"))
 
 
-def throughput_chart(sweep: SweepResult) -> str:
-    """`throughput` as SVG."""
-    return throughput(sweep).svg
-
-
-def latency_chart(sweep: SweepResult, stack: str) -> str:
-    """`latency` as SVG."""
-    return latency(sweep, stack).svg
-
-
-def connections_chart(sweep: SweepResult) -> str:
-    """`connections` as SVG."""
-    return connections(sweep).svg
+def figures_of(sweep: SweepResult) -> dict[str, Figure]:
+    """The figures of a sweep by name, the most important first; none when no trial succeeded. A new one is a line here:
+    the page and the HTML report draw them all."""
+    sweep = sweep.chosen
+    stacks = {trial.stack for trial in sweep.trials if not trial.error}
+    if not stacks:
+        return {}
+    found: dict[str, Figure] = {"throughput": throughput(sweep), "connections": connections(sweep)}
+    for place, stack in enumerate(sweep.plan.stacks):
+        if stack in stacks:
+            found[f"latency-{place}"] = latency(sweep, stack)
+    return found
 
 
 def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
@@ -139,7 +142,7 @@ def load_of(sweep: SweepResult) -> str:
     plan = sweep.plan
     counts = " or ".join(map(str, plan.worker_counts))
     workers = f", {counts} workers" if max(plan.worker_counts) > 1 else ""
-    timed = f" {plan.ms:g} ms" if plan.workload in WITH_MS else ""
+    timed = f" {plan.ms:g} ms" if has_length(plan.workload) else ""
     return f"{plan.asked}{timed}, {plan.users} users{workers}"
 
 

@@ -107,12 +107,9 @@ def to_markdown(sweep: SweepResult) -> str:
 def to_html(sweep: SweepResult) -> str:
     """One file that opens without a network: verdicts, charts as SVG, tables, conditions. No script; dark mode and
     print."""
-    stacks, chosen = sweep.plan.stacks, sweep.chosen
     charts = [
         *(heatmap.svg(found) for found in heatmap.maps(sweep)),
-        figures.throughput_chart(chosen),
-        *(figures.latency_chart(chosen, stack) for stack in stacks),
-        figures.connections_chart(chosen),
+        *(figure.svg for figure in figures.figures_of(sweep).values()),
     ]
     return PAGE.substitute(
         title=escape(_title(sweep)),
@@ -121,19 +118,31 @@ def to_html(sweep: SweepResult) -> str:
         charts="".join(f"<figure>{chart}</figure>" for chart in charts),
         tables="".join(
             _html_table(named(stack, view, sweep), rows_of(view, stack))
-            for view, stack in itertools.product(sweep.views, stacks)
+            for view, stack in itertools.product(sweep.views, sweep.plan.stacks)
         ),
         conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in conditions_of(sweep)),
     )
 
 
-WRITERS: dict[str, Callable[[SweepResult], str]] = {
-    "json": to_json,
-    "csv": to_csv,
-    "markdown": to_markdown,
-    "html": to_html,
+@dataclass(frozen=True)
+class Format:
+    """A file that a sweep can be had as: its option, what `--help` says of it, its media type, what makes its text."""
+
+    name: str
+    help: str
+    media_type: str
+    write: Callable[[SweepResult], str]
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format("json", "everything; - is standard output, with nothing else on it", "application/json", to_json),
+        Format("csv", "a row for each trial", "text/csv", to_csv),
+        Format("html", "one offline page with the curve", "text/html", to_html),
+        Format("markdown", "a table for a pull request", "text/markdown", to_markdown),
+    )
 }
-"""Every format by the name of its option."""
 
 
 # -- the table: a row for each size --------------------------------------------------------------------------------

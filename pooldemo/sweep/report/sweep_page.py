@@ -19,8 +19,6 @@ from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures, formats, rerun
 
-Figure = figures.Lines | figures.Bars
-
 
 @dataclass(frozen=True)
 class Card:
@@ -81,24 +79,12 @@ def tables(sweep: SweepResult) -> list[Table]:
     return found
 
 
-def figures_of(sweep: SweepResult) -> dict[str, Figure]:
-    """The figures of a sweep's page by name, the most important first; none when no trial succeeded."""
-    sweep = sweep.chosen
-    if not any(not trial.error for trial in sweep.trials):
-        return {}
-    found: dict[str, Figure] = {"throughput": figures.throughput(sweep), "connections": figures.connections(sweep)}
-    for place, stack in enumerate(sweep.plan.stacks):
-        if any(trial.stack == stack and not trial.error for trial in sweep.trials):
-            found[f"latency-{place}"] = figures.latency(sweep, stack)
-    return found
-
-
 def data(sweep: SweepResult) -> dict[str, Any]:
     """What the page's script draws: `figures` as they are, a dot for each of the `trials`, and the numbers to `play`
     with."""
     sweep = sweep.chosen
     return {
-        "figures": {name: asdict(figure) for name, figure in figures_of(sweep).items()},
+        "figures": {name: asdict(figure) for name, figure in figures.figures_of(sweep).items()},
         "trials": [
             {"stack": sweep.plan.stacks.index(trial.stack), "x": trial.size, "y": trial.rps, "hint": hint(trial, sweep)}
             for trial in sweep.trials

@@ -20,8 +20,9 @@ from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
-from pooldemo.sweep.facts import WITH_MS, Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
+from pooldemo.sweep.workloads import has_length
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
 
@@ -203,7 +204,7 @@ def _check(check: Check) -> str:
 
 
 def _ms(plan: Plan) -> str:
-    return f"of {plan.ms:g} ms " if plan.workload in WITH_MS else ""
+    return f"of {plan.ms:g} ms " if has_length(plan.workload) else ""
 
 
 def _workers(plan: Plan) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pooldemo.sweep.workloads import CHOICES
+
 # The folder of the project that is swept, that of its manage.py: commands run here; `venv` and the remedies are
 # relative to it. A command that is no manage.py is typed there.
 ROOT = Path(sys.argv[0]).resolve().parent if Path(sys.argv[0]).name == "manage.py" else Path.cwd()
@@ -69,7 +71,7 @@ class Stack:
     capped: bool = True
     pool_path: str | None = "/pool/"
     ready_path: str = "/healthz"
-    workloads: tuple[str, ...] = ("slow", "cpu", "read", "write", "lock", "hold", "think", "fast", "nodb", "mix")
+    workloads: tuple[str, ...] = CHOICES
 
     @property
     def python(self) -> str:
