@@ -1,4 +1,4 @@
-"""Asks a copy of the code, in which `test_one_source` has added one of each, who knows it. Prints the answers as JSON."""
+"""Asks a copy of the code, in which `test_one_source` has added one of each, who knows it; the answers are JSON."""
 
 import json
 import sys

@@ -33,21 +33,29 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def install(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes an environment with the wheel and these extras alone, once; its Python."""
+    """Makes an environment with the wheel and these extras alone, once; its Python. `psycopg2 + celery`: Celery too."""
     return cache(lambda extras: environment(tmp_path_factory.mktemp("env"), dist, extras))
 
 
 def environment(folder: Path, dist: Path, extras: str) -> Path:
-    """An environment at the versions that this site is pinned to; its Python. By uv, which takes a second; by pip where
-    the index is one that only pip is told of."""
-    python = str(folder / "bin" / "python")
+    """An environment at the versions that this site is pinned to; its Python."""
     (wheel,) = dist.glob("*.whl")
+    asked, *more = extras.split(" + ")
     wanted = [
-        f"pooldemo[{extras}] @ {wheel.as_uri()}",
+        *more,
+        f"pooldemo[{asked}] @ {wheel.as_uri()}",
         f"-c{ROOT}/requirements.txt",
         f"-c{ROOT}/requirements/psycopg3.txt",
         f"-c{ROOT}/requirements/dev.txt",
+        f"-c{ROOT}/requirements/celery.txt",
     ]
+    return installed(folder, *wanted)
+
+
+def installed(folder: Path, *wanted: str) -> Path:
+    """Make an environment there with these; its Python. By uv, which takes a second; by pip where the index is one that
+    only pip is told of."""
+    python = str(folder / "bin" / "python")
     uv = find_uv_bin()
     ways = (
         ([uv, "venv", "-q", "--python", sys.executable], [uv, "pip", "install", "-q", "--python", python]),
@@ -114,6 +122,27 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+CELERY = """
+import os
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "theirs.settings")
+app = Celery("theirs", broker="filesystem://")
+app.conf.broker_transport_options = {
+    "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "queue", "polling_interval": 0.05,
+}
+
+
+@app.task
+def work():
+    from django.db import connection
+    from things.models import Thing
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.2)")
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        Thing.objects.create(name=cursor.fetchone()[0])
+"""
 MODELS = """
 from django.db import models
 

@@ -1,6 +1,7 @@
 """What `pip install` brings: the package and Django, each extra what it is for, and a stranger's project that works."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -14,12 +15,13 @@ from pathlib import Path
 import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
-from served import ROOT
+from served import ROOT, until
 
-from .conftest import Project, make_project
+from .conftest import CELERY, Project, make_project
 
 Make = Callable[[str], Project]
 Install = Callable[[str], Path]
+TYPED = Path(__file__).with_name("typed_project.py")
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def project_on(install: Install, tmp_path: Path, postgresql: str) -> Iterator[Ma
     made: list[Project] = []
 
     def make(extras: str) -> Project:
-        made.append(make_project(install(extras), tmp_path / extras.replace(",", "-"), postgresql))
+        made.append(make_project(install(extras), tmp_path / extras.replace(",", "-").replace(" + ", "-"), postgresql))
         return made[-1]
 
     yield make
@@ -82,6 +84,42 @@ def test_gunicorn_serves_a_project_on_it(project_on: Make, extras: str) -> None:
             url = f"http://127.0.0.1:{port}/"
             answers = list(pool.map(read, [url] * 6))
         assert answers == ["0 2"] * 6, worker
+
+
+def test_celerys_gevent_pool_runs_a_projects_tasks_on_it(project_on: Make) -> None:
+    """Six tasks at once on two connections: each is done, the cap is kept, and the slots come back between tasks."""
+    project = project_on("gevent,psycopg2 + celery")
+    (project.folder / "theirs" / "tasks.py").write_text(CELERY)
+    (project.folder / "queue").mkdir()
+    project.run("manage.py", "migrate", "--verbosity", "0")
+    project.run("-c", "from theirs.tasks import work; [work.delay() for _ in range(6)]")
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
+    command = [str(project.python), "-m", "celery", "-A", "theirs.tasks", "worker", "-P", "gevent", "-c", "6", *quiet]
+    with (project.folder / "celery.log").open("wb") as log:
+        env = {"PATH": os.environ["PATH"], "C_FORCE_ROOT": "1"}
+        worker = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
+    try:
+        with closing(psycopg2.connect(make_dsn(**project.dsn))) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+
+            def done() -> list[int]:
+                cursor.execute("SELECT name FROM things_thing")
+                return [int(name) for (name,) in cursor.fetchall()]
+
+            until(lambda: worker.poll() is not None or len(done()) == 6, 60)
+            assert worker.poll() is None, (project.folder / "celery.log").read_text()
+            assert max(done()) == 3, "two of the worker's, and ours"
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+def test_a_typed_project_checks_with_what_is_public_here(install: Install, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(TYPED.read_text())
+    command = ["-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "--python-executable"]
+    command = [sys.executable, *command, str(install("psycopg2")), "theirs.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def read(url: str) -> str:
