@@ -103,6 +103,12 @@ bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (10 minutes)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
+soak: $(RUNTIME) ## an hour of mixed load and trouble in both pool modes: does anything grow? write docs/soak.md
+	@trap : INT; $(PY) -m benchmarks.soak $(ARGS); $(AFTERWARDS)
+
+compose: ## run the whole docker-compose.yml on loopback, load it, show that it works (COMPOSE="docker compose")
+	@deploy/try $(ARGS)
+
 PINNED = requirements.txt $(patsubst %.in,%.txt,$(filter-out requirements/django61.in,$(wildcard requirements/*.in)))
 COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" $(ARGS)
 pins: $(DEVELOP) ## compile each requirements*.in into its pinned .txt, with uv (ARGS=--upgrade: newer versions)

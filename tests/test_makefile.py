@@ -236,5 +236,5 @@ def test_it_stops_the_embedded_postgresql_after_what_starts_it() -> None:
     )
     starts = re.compile(r"gunicorn|manage\.py sweep|tests\.django_own|\(PY\) -m pytest -n|benchmarks\.(?!pool)")
     starting = {name for name, recipe in recipes.items() if starts.search(recipe)}
-    assert starting == {"run", "sweep", "test", "test-django", "stacks", "workloads", "chaos"}
+    assert starting == {"run", "sweep", "test", "test-django", "stacks", "workloads", "chaos", "soak"}
     assert starting <= {name for name, recipe in recipes.items() if "$(AFTERWARDS)" in recipe}

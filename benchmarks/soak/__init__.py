@@ -1,0 +1,1 @@
+"""An hour of everything, and what has grown meanwhile: `python -m benchmarks.soak` (`make soak`)."""
