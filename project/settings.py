@@ -41,6 +41,8 @@ try:
     DEBUG = flag(os.environ, "DEBUG", default=False)
     ALLOWED_HOSTS = words(os.environ, "ALLOWED_HOSTS", default=LOOPBACK)
     WEB_CONCURRENCY = count(os.environ, "WEB_CONCURRENCY", default=1)  # worker processes; gunicorn reads it as well
+    # Made to load the database, for whoever asks: only where nobody else can, unless switched on.
+    WORKLOADS = flag(os.environ, "WORKLOADS", default=set(ALLOWED_HOSTS) <= set(LOOPBACK))
     POOL_STACK = os.environ.get("POOL_STACK") or "pooldemo"
     EMBEDDED = None if os.environ.get("DATABASE_URL") else _embedded()
     DATABASE_URL = EMBEDDED.url if EMBEDDED else os.environ["DATABASE_URL"]

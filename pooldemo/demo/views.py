@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
@@ -17,6 +18,10 @@ from pooldemo.monitor import views
 from pooldemo.monitor.views import json_answer, unavailable_answer
 from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.sweep.workloads import WORKLOADS, BadParameter, Workload
+
+OFF = (
+    "the workloads are off on a site with a name: WORKLOADS=on switches them on, for whoever wants to load its database"
+)
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -63,12 +68,14 @@ def workload_view(workload: Workload) -> View:
 
     GET, although `write` and `lock` write: load tools and people with a browser should need nothing else, and what is
     written are counters of a table that exists for it. So there is no CSRF token to ask for, robots are told to stay
-    away (`X-Robots-Tag`, /robots.txt), and this app belongs on no public address.
+    away (`X-Robots-Tag`, /robots.txt), and where the site has a name they are off: 404, unless settings.WORKLOADS.
     """
 
     def view(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(("GET", "HEAD"))
+        if not getattr(settings, "WORKLOADS", True):
+            return json_answer({"error": "WorkloadsOff", "message": OFF, "workload": workload.name}, status=404)
         query = request.META.get("QUERY_STRING", "")
         try:
             parameters = workload.parse(parse_qsl(query, keep_blank_values=True)) if query else workload.parameters

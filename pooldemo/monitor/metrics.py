@@ -20,6 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = conventions.PREFIX.replace(".", "_")
 LABELS = (conventions.POOL_NAME.replace(".", "_"), "pid")
 STATE = conventions.STATE.replace(".", "_")
+AGE = "pooldemo_snapshot_age_seconds"
 
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
@@ -32,7 +33,7 @@ def exposition(snapshots: Iterable[Snapshot]) -> bytes:
 class _Pools(Collector):
     def __init__(self, snapshots: list[Snapshot]) -> None:
         self.pools = [
-            ((alias, str(snapshot["pid"])), pool)
+            ((alias, str(snapshot["pid"])), {"age_s": snapshot.get("age_s", 0.0), **pool})
             for snapshot in snapshots
             for alias, pool in sorted(snapshot["pools"].items())
         ]
@@ -44,10 +45,13 @@ class _Pools(Collector):
         refusals = CounterMetricFamily(
             f"{PREFIX}_refusals", "Checkouts and queries that were not to be, by reason.", labels=(*LABELS, "reason")
         )
+        age = GaugeMetricFamily(AGE, "How old these numbers are: a second, unless the worker is stuck.", labels=LABELS)
         for labels, pool in self.pools:
+            age.add_metric(labels, pool["age_s"])
             for reason, times in _refusals(pool["stats"]).items():
                 refusals.add_metric((*labels, reason), times)
         yield refusals
+        yield age
         for duration in conventions.DURATIONS:
             family = HistogramMetricFamily(f"{_name(duration)}_seconds", duration.text, labels=LABELS)
             for labels, pool in self.pools:

@@ -5,6 +5,8 @@ Nothing here takes a slot, so all of it answers while the pool is exhausted. `po
 
 import contextlib
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +22,7 @@ from pooldemo.pool import OptionError, Options
 from pooldemo.postgresql.unavailable import Unavailable
 
 HEADER, SALT, PASS_S = "X-Pooldemo-Pass", "pooldemo.pool", 24 * 3600
+DRAINING = "POOLDEMO_DRAINING"  # names a file that is there while the server drains (deploy/drain.py)
 
 readiness = Readiness()
 
@@ -101,8 +104,20 @@ def healthz(_request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-def readyz(_request: HttpRequest) -> HttpResponse:
-    """PostgreSQL answers too, on a connection past the pool; 503 with the reason if not. Blocks two seconds at most."""
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether a balancer should send more: PostgreSQL answers, on a connection past the pool, this server is not about
+    to end, and with `?waiting=50` no more than so many wait for a slot in its workers; 503 with the reason if not.
+    Blocks two seconds at most.
+    """
+    if Path(os.environ.get(DRAINING) or "/dev/null/no").exists():
+        return unavailable_answer(Unavailable("Draining", "this server is about to end", 1))
+    if most := request.GET.get("waiting", ""):
+        if not (most.isascii() and most.isdigit() and len(most) < 10):
+            return HttpResponse(f"waiting={most!r} is not accepted: give a whole number\n", "text/plain", 400)
+        waiting = snapshots.total(snapshots.collect()).get("requests_waiting", 0)
+        if waiting > int(most):
+            text = f"{waiting} wait for a slot here, and {most} may"
+            return unavailable_answer(Unavailable("PoolBusy", text, 1))
     trouble = readiness.trouble()
     if trouble:
         return unavailable_answer(Unavailable("DatabaseDown", trouble, 5))

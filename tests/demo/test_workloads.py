@@ -165,3 +165,11 @@ def test_its_table_is_large_enough_for_its_index(sql: str, parameters: tuple[int
         plan = json.dumps(cursor.fetchone()[0])
     assert "pooldemo_row_pkey" in plan
     assert "Seq Scan" not in plan
+
+
+def test_it_is_off_where_the_site_has_a_name_and_says_how_to_switch_it_on(settings: Any) -> None:
+    settings.WORKLOADS = False
+    answer = Client().get("/nodb/")
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "WorkloadsOff"
+    assert "WORKLOADS=on" in answer.json()["message"]

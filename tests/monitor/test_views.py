@@ -85,3 +85,25 @@ def test_workers_meet_in_a_folder_of_their_masters(tmp_path: Path, monkeypatch: 
     assert os.environ[snapshots.FOLDER_VARIABLE] == str(folder)
     snapshots.publish(folder)
     assert json.loads((folder / f"{os.getpid()}.json").read_text())["pid"] == os.getpid()
+
+
+def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views.readiness, "trouble", lambda: "")
+    monkeypatch.setattr(snapshots, "total", lambda _: {"requests_waiting": 7})
+
+    def asked(query: str = "") -> tuple[int, bytes]:
+        answer = views.readyz(RequestFactory().get(f"/readyz{query}"))
+        return answer.status_code, answer.content
+
+    assert asked() == (200, b"ready\n")  # who does not ask for it is not told
+    assert asked("?waiting=7")[0] == 200
+    status, said = asked("?waiting=6")
+    assert (status, json.loads(said)["error"]) == (503, "PoolBusy")
+    assert asked("?waiting=many") == (400, b"waiting='many' is not accepted: give a whole number\n")
+    monkeypatch.setenv("POOLDEMO_DRAINING", str(tmp_path / "draining"))
+    assert asked()[0] == 200
+    (tmp_path / "draining").touch()
+    status, said = asked()
+    assert (status, json.loads(said)["error"]) == (503, "Draining")

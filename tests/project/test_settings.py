@@ -133,12 +133,12 @@ def test_it_passes_djangos_deployment_checks(hosts: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_its_cookies_are_secure_as_soon_as_the_site_has_a_name() -> None:
-    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "CSRF_TRUSTED_ORIGINS")
+def test_its_cookies_are_secure_and_workloads_off_as_soon_as_it_has_a_name() -> None:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "WORKLOADS", "CSRF_TRUSTED_ORIGINS")
     show = f"from project import settings; print(*[getattr(settings, name) for name in {names}])"
-    assert run("-c", show, ALLOWED_HOSTS="").stdout.strip() == "False False []"
+    assert run("-c", show, ALLOWED_HOSTS="").stdout.strip() == "False False True []"
     named = run("-c", show, ALLOWED_HOSTS="localhost,.shop.example").stdout.strip()
-    assert named == "True True ['https://*.shop.example']"
+    assert named == "True True False ['https://*.shop.example']"
 
 
 def test_its_secret_is_one_for_all_who_ask_at_once_and_its_owners_alone(tmp_path: Path) -> None:
