@@ -1,5 +1,5 @@
-# The site alone: PostgreSQL, Locust and the rest are services of docker-compose.yml.
-FROM python:3.13-slim
+# The site alone, and Locust; what stands around it is deploy/Dockerfile and docker-compose.yml.
+FROM python:3.13-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
@@ -8,10 +8,11 @@ WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 
-# Not root. /app/.local keeps the secret that the first start makes; compose shares it between replicas.
-RUN useradd --create-home pooldemo && install -d -m 700 -o pooldemo -g pooldemo .local
+# Not root, and nothing under /app is its own but .local, where an install keeps what it made for itself.
+RUN useradd --uid 10001 --create-home pooldemo && install -d -m 700 -o pooldemo -g pooldemo .local
 COPY . .
 USER pooldemo
 
 EXPOSE 8000
+# With DATABASE_URL and SECRET_KEY. The compose file's way, which reads secrets and drains: deploy/services/web.
 CMD ["gunicorn", "-k", "gevent", "--bind", "0.0.0.0:8000", "project.wsgi"]

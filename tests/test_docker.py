@@ -1,5 +1,6 @@
 """docker-compose.yml, Dockerfile and the workflow hold what their comments say, as far as a parser can tell."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,41 @@ def test_it_publishes_no_database(compose: dict[str, Any]) -> None:
     assert [name for name in ("db", "pgbouncer") if "ports" in compose["services"][name]] == []
 
 
-def test_it_leaves_a_port_for_each_replica(compose: dict[str, Any]) -> None:
-    (port,) = compose["services"]["web"]["ports"]
-    low, high = map(int, re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):8000", port).groups())  # type: ignore[union-attr]
-    assert high - low >= 2  # --scale web=3, as the file's first lines say
+def test_it_publishes_the_balancer_and_not_the_hosts_behind_it(compose: dict[str, Any]) -> None:
+    assert "ports" not in compose["services"]["web"]  # so --scale web=3 needs no three ports
+    assert compose["services"]["balancer"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_it_pins_every_image_and_limits_every_service(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert re.search(r":(local|v?\d+\.\d+[\w.-]*)$", service["image"]), name
+        assert service["mem_limit"], name
+    for file in ("Dockerfile", "deploy/Dockerfile"):
+        base = re.findall(r"^FROM (\S+)", (ROOT / file).read_text(), re.MULTILINE)[0]
+        assert base.partition(":")[2] not in ("", "latest")
+
+
+def test_it_gives_a_check_of_health_to_whatever_serves(compose: dict[str, Any]) -> None:
+    without = {name for name, service in compose["services"].items() if "healthcheck" not in service}
+    assert without == {"migrate", "locust-worker", "postgres-exporter", "grafana"}  # one ends, one serves nobody
+
+
+def test_it_holds_no_secret(compose: dict[str, Any]) -> None:
+    assert {each["file"].rpartition("/")[0] for each in compose["secrets"].values()} == {".local/secrets"}
+    assert not re.search(r"PASSWORD: *[^$\s]", (ROOT / "docker-compose.yml").read_text())
+    assert not re.search(r"://\w+:\w+@", (ROOT / "docker-compose.yml").read_text())
+
+
+def test_it_runs_for_each_service_a_script_that_is_there(compose: dict[str, Any]) -> None:
+    scripts = {path.name for path in (ROOT / "deploy/services").iterdir() if os.access(path, os.X_OK)}
+    assert scripts == compose["services"].keys() - {"grafana"}  # whose image is its maker's
+    loopback = (ROOT / "deploy/loopback.yml").read_text()
+    assert [name for name in compose["services"] if f"\n  {name}:" not in loopback] == []
 
 
 def test_it_keeps_postgresqls_data_where_version_18_has_it(compose: dict[str, Any]) -> None:
-    assert compose["services"]["db"]["image"] == "postgres:18"
-    assert compose["services"]["db"]["volumes"] == ["data:/var/lib/postgresql"]
+    assert compose["services"]["db"]["image"] == "postgres:18.4-bookworm"
+    assert compose["services"]["db"]["volumes"][0] == "data:/var/lib/postgresql"
 
 
 def test_it_waits_only_for_services_that_exist_and_run_without_a_profile_of_their_own(compose: dict[str, Any]) -> None:
@@ -52,17 +79,17 @@ def test_it_waits_for_the_health_of_services_that_have_a_check(compose: dict[str
                 assert how["condition"] != "service_healthy" or "healthcheck" in services[needed]
 
 
-def test_it_names_only_volumes_and_configs_that_exist(compose: dict[str, Any]) -> None:
+def test_it_names_only_volumes_and_secrets_that_exist(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
-        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= compose["volumes"].keys()
-        assert {config["source"] for config in service.get("configs", [])} <= compose["configs"].keys()
-    assert yaml.safe_load(compose["configs"]["prometheus"]["content"])["scrape_configs"]
+        for volume in (each.split(":")[0] for each in service.get("volumes", [])):
+            assert volume in compose["volumes"] or (ROOT / volume).exists()
+        assert set(service.get("secrets", [])) <= compose["secrets"].keys()
 
 
 def test_it_runs_the_same_python_files_in_the_image_as_on_the_ground() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {".local", ".git"} <= set(ignored)  # this machine's secret and history stay here
-    for name in ("manage.py", "project", "pooldemo", "gunicorn.conf.py", "locustfile.py", "requirements.txt"):
+    for name in ("manage.py", "project", "pooldemo", "gunicorn.conf.py", "locustfile.py", "requirements.txt", "deploy"):
         assert name not in ignored
 
 

@@ -1,0 +1,11 @@
+"""A container's health: exit code 0 when what it serves answers 200. `python deploy/healthy.py web|locust`."""
+
+import os
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+service = sys.argv[1]
+# With a range of ports it is the server itself that knows which one it got (deploy/drain.py).
+port = Path(os.environ["PORT_FILE"]).read_text() if service == "web" else os.environ.get("LOAD_PAGE_PORT", "8089")
+urlopen(f"http://127.0.0.1:{port}{'/healthz' if service == 'web' else '/'}", timeout=2)
