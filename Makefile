@@ -100,7 +100,7 @@ workloads: $(RUNTIME) ## sweep every workload twice, write docs/workloads.md (40
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
-chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (10 minutes)
+chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (a quarter of an hour)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
 soak: $(RUNTIME) ## an hour of mixed load and trouble in both pool modes: does anything grow? write docs/soak.md

@@ -1,5 +1,6 @@
 """The faults, each a small function of the scene, in the order of the table."""
 
+import contextlib
 import http.client
 import random
 import signal
@@ -11,12 +12,14 @@ from typing import Any
 
 import psutil
 
-from benchmarks.chaos.scene import SIZE, WORKERS, Fault, Scene
+from benchmarks.chaos.scene import MS, SIZE, WORKERS, Fault, Scene
 
 FROZEN_S = 5.0
 ROTATIONS = 3
 AWAY_S = 2.0  # for networks that are cut, and for a limit
 CAP = WORKERS * SIZE
+CAPACITY_RPS = CAP / MS * 1000
+OVERLOAD = 2.0  # times that
 TERMINATE_SQL = """
     SELECT count(pg_terminate_backend(pid)) FROM
     (SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, %s) LIMIT %s) AS ours
@@ -207,10 +210,61 @@ def timeouts(scene: Scene) -> None:
     _by_many(20, run_out)
 
 
-def _post(scene: Scene, path: str) -> None:
+@fault("20 more clients send queries of 5 s for 3 s, with an X-Request-Timeout of 0.5 to 1.5 s")
+def deadlines(scene: Scene) -> None:
+    ends_s = time.monotonic() + 3
+
+    def be_late(seed: int) -> None:
+        chance = random.Random(seed)
+        while time.monotonic() < ends_s:
+            path = f"/chaos/?id={chance.getrandbits(62)}&ms=5000"
+            _post(scene, path, X_Request_Timeout=f"{chance.uniform(0.5, 1.5):.2f}")
+
+    _by_many(20, be_late)
+
+
+@fault("6 more clients ask for queries of 5 s by GET for 3 s, hang up after 0.2 s, and ask again")
+def retries(scene: Scene) -> None:
+    ends_s = time.monotonic() + 3
+
+    def ask_again(seed: int) -> None:
+        chance = random.Random(seed)
+        while time.monotonic() < ends_s:
+            _get(scene, f"/chaos/?id={chance.getrandbits(62)}&ms=5000", patience_s=0.2)
+
+    _by_many(6, ask_again)
+
+
+@fault(f"for 4 s {OVERLOAD:g} times as many requests come as the slots can carry, by GET, and hang up after 1 s")
+def overload(scene: Scene) -> None:
+    come_too_often(scene, 4.0)
+
+
+@fault("the same, with OVERLOAD 'shed'", sheds=True)
+def overload_shed(scene: Scene) -> None:
+    come_too_often(scene, 4.0)
+
+
+def come_too_often(scene: Scene, for_s: float) -> None:
+    ends_s, chance = time.monotonic() + for_s, random.Random(time.time_ns())
+    with ThreadPoolExecutor(int(2 * OVERLOAD * CAPACITY_RPS)) as threads:
+        while time.monotonic() < ends_s:
+            time.sleep(chance.expovariate(OVERLOAD * CAPACITY_RPS))
+            threads.submit(_get, scene, f"/chaos/?id={chance.getrandbits(62)}&ms={MS:g}", 1.0)
+
+
+def _get(scene: Scene, path: str, patience_s: float) -> None:
+    """Ask, and hang up when the answer does not come in time."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", scene.port)) as client:
+        client.settimeout(patience_s)
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        client.recv(65536)
+
+
+def _post(scene: Scene, path: str, **headers: str) -> None:
     client = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
     try:
-        client.request("POST", path)
+        client.request("POST", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         client.getresponse().read()
     except OSError:
         pass  # no answer in 20 s: the users, who wait as well, are counted

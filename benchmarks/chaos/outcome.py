@@ -44,7 +44,8 @@ class Outcome:
     """What one fault did to one stack.
 
     `requests` counts those that ended after the fault's beginning, `failed` those of them that failed: `begun` with a
-    query that had begun, `gone` with their worker, the rest could have been avoided; `kinds` says how they ended.
+    query that had begun, `gone` with their worker, `refused` by a pool that sheds, the rest could have been avoided;
+    `kinds` says how they ended.
     `lasted_s` is the fault itself, `full_s` the seconds from its beginning until requests were answered as fast as
     before (None: not while it was watched). `above` is the most connections that one worker had beyond its MAX_CONNS,
     for `above_s` seconds; `lost` the slots that could not be used afterwards, `running` the queries that PostgreSQL
@@ -58,6 +59,7 @@ class Outcome:
     failed: int
     begun: int
     gone: int
+    refused: int
     kinds: Mapping[str, int]
     before_rps: float
     lasted_s: float
@@ -73,7 +75,7 @@ class Outcome:
 
     @property
     def avoidable(self) -> int:
-        return self.failed - self.begun - self.gone
+        return self.failed - self.begun - self.gone - self.refused
 
     @property
     def kept(self) -> bool:

@@ -22,8 +22,8 @@ from pooldemo.sweep.stacks.stack import ROOT
 
 PAGE = ROOT / "docs" / "chaos.md"
 HEAD = (
-    "fault", "stack", "requests", "failed", "query begun", "worker gone", "avoidable", "lasted s", "full again s",
-    "above the cap", "slots lost", "still running", "rows", "wrong",
+    "fault", "stack", "requests", "failed", "query begun", "worker gone", "refused", "avoidable", "lasted s",
+    "full again s", "above the cap", "slots lost", "still running", "rows", "wrong",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def row(outcome: Outcome) -> list[str]:
         f"{outcome.failed}",
         f"{outcome.begun}",
         f"{outcome.gone}",
+        f"{outcome.refused}",
         _loud(outcome.avoidable),
         f"{outcome.lasted_s:g}",
         "**never**" if outcome.full_s is None else f"{outcome.full_s:g}",
@@ -95,8 +96,9 @@ def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Condi
     abouts = "\n".join(f"- `{each.name}`: {each.about}." for each in faults)
     return f"""# When things go wrong
 
-What `pooldemo` and the stock library, django-db-geventpool (`geventpool`), do when PostgreSQL, the network, gunicorn or
-the clients fail under load. Made by `make chaos`, which takes about ten minutes and writes this page;
+What `pooldemo`, in both of its modes, and the stock library, django-db-geventpool (`geventpool`), do when PostgreSQL,
+the network, gunicorn or the clients fail under load. Made by `make chaos`, which takes a quarter of an hour and writes
+this page;
 `make chaos ARGS="--only restart"` lets one thing happen and prints its rows.
 
 {markdown(outcomes)}
@@ -108,6 +110,7 @@ the clients fail under load. Made by `make chaos`, which takes about ten minutes
 - **query begun**: failed, and nobody could save them. Their query had begun, as PostgreSQL's own log shows, or was on
   its way over a connection that lived when the request got it. Only the application knows whether it may run again.
 - **worker gone**: failed without an answer, because the fault ended gunicorn's processes, not PostgreSQL's.
+- **refused**: failed because a pool with OVERLOAD "shed" said so in time, which is what it is for.
 - **avoidable**: failed for no such reason. The request waited in vain, was handed a dead connection, or hangs.
 - **lasted**: the fault itself. **full again**: from its beginning until a moment from which on every second had at
   least {FULL:.0%} of the requests before; `never`: not while it was watched, which is for {AFTER_S:g} s from when

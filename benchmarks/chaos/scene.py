@@ -56,6 +56,7 @@ class Fault:
     `proxied`: the server reaches PostgreSQL through the scene's proxy. `workers_end`: it ends gunicorn's workers, whose
     requests nobody can answer. `logins`: those that log in are counted too while it lasts. `password`: the server takes
     its password from the scene's file. `led`: at first it is led to a primary of which PostgreSQL is the standby.
+    `sheds`: its pools have OVERLOAD "shed", and may refuse.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Fault:
     logins: bool = False
     password: bool = False
     led: bool = False
+    sheds: bool = False
 
 
 class Scene:
@@ -80,10 +82,11 @@ class Scene:
         stop: ExitStack,
         password: Path | None = None,
         leader: Leader | None = None,
+        sheds: bool = False,
     ) -> None:
         self.postgresql, self.stack, self._ledger, self._stop = postgresql, stack, ledger, stop
         self.password, self.leader = password, leader
-        self._proxy = proxy
+        self._proxy, self._sheds = proxy, sheds
         self.admin_url: str = postgresql.place.url(SUPERUSER, "pooldemo")
         self.name = f"chaos-{stack.name}-{os.getpid()}-{time.monotonic_ns() % 10**6}"
         self._port = 0
@@ -102,6 +105,8 @@ class Scene:
     def serve(self) -> None:
         """Start the server under test, for the second time on the same port."""
         url = f"postgresql://pooldemo@127.0.0.1:{self._proxy.port}/pooldemo" if self._proxy else self.postgresql.url
+        if self._sheds:
+            url += ("&" if "?" in url else "?") + "OVERLOAD=shed"
         more = {PASSWORD_FILE: str(self.password)} if self.password else {}
         with patch.dict(os.environ, more, POOL_TIMEOUT=str(POOL_TIMEOUT_S)):
             self.server = Server(
@@ -170,7 +175,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         password = folder / "password" if fault.password else None
         if password:
             password.write_text("unused")
-        scene = Scene(postgresql, stack, proxy, ledger, stop, password, leader)
+        scene = Scene(postgresql, stack, proxy, ledger, stop, password, leader, fault.sheds)
         load = stop.enter_context(Load(plan, scene.server.url, folder, ledger, locustfile=USERS_FILE))
         watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE, proxy.clients if proxy else None))
         load.go()
@@ -195,6 +200,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         begun = outcome.had_begun(failed, _log(postgresql, leader), began_at_s)
         others = [each for each in failed if each not in begun]
         gone = [each for each in others if fault.workers_end and each.outcome.startswith(outcome.GONE)]
+        refused = [each for each in others if fault.sheds and each.outcome == "503 PoolFull"]
         notes += sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]
         successes = [each.ended_at_s for each in requests if each.ok and each.ended_at_s is not None]
         before_rps = outcome.rate(successes, began_at_s - before_s, began_at_s)
@@ -206,6 +212,7 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
             failed=len(failed),
             begun=len(begun),
             gone=len(gone),
+            refused=len(refused),
             kinds=outcome.kinds(failed),
             before_rps=before_rps,
             lasted_s=round(ended_at_s - began_at_s, 1),

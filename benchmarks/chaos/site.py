@@ -39,9 +39,13 @@ def write(number: int, seconds: float, held: dict[str, float]) -> None:
 
     `held` is told which of PostgreSQL's processes serves the request and since when, as soon as there is one.
     """
-    connection.ensure_connection()
-    held |= {"backend": connection.connection.info.backend_pid, "held_at_s": time.time()}
-    with connection.cursor() as cursor:
+
+    def note(execute: Any, *statement: Any) -> Any:
+        if not held:  # not `connection.connection`: who asks for that has it, and its slot, until the request ends
+            held.update(backend=vars(connection)["connection"].info.backend_pid, held_at_s=time.time())
+        return execute(*statement)
+
+    with connection.execute_wrapper(note), connection.cursor() as cursor:
         if number % 2 == 0:
             cursor.execute(WRITE_SQL, (number, 1, 2, seconds))
             return

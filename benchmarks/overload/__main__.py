@@ -1,120 +1,106 @@
-"""`python -m benchmarks.overload`: goodput at 0.5 to 3 times the capacity, first come first served beside shedding, and
-the high lane beside a flood of low priority. Writes docs/overload.md; two and a half minutes.
+"""`python -m benchmarks.overload`: what is served when there is too much, and what is done for nobody.
 
-The pool alone, with greenlets for requests and a sleep for the query. Arrivals are at random (Poisson), whether answers
-come or not. A client waits for a second; nobody tells the pool that it has gone, as behind most proxies.
+Goodput at 0.5 to 3 times the capacity, first come first served beside shedding, of the pool alone and of the site; the
+high lane beside a flood of low priority; queries whose clients have gone or whose deadline has passed. Writes
+docs/overload.md and docs/deadlines.md; five minutes, which want a quiet machine. `--only PART` prints one of them.
 """
 
 from gevent import monkey
 
 monkey.patch_all()
 
-import random  # noqa: E402  the patch comes first
-import time  # noqa: E402
+from psycogreen.gevent import patch_psycopg  # noqa: E402  the patch comes first
+
+patch_psycopg()
+
+import argparse  # noqa: E402
+import os  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
 from benchmarks.markdown import table, with_tables  # noqa: E402
-from pooldemo.pool import Options, Pool, PoolError  # noqa: E402
+from benchmarks.overload.lanes import PATIENCE_S, SLOTS, Lane, pool, together  # noqa: E402
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "overload.md"
-SLOTS, HOLD_S, PATIENCE_S = 4, 0.1, 1.0
-CAPACITY = SLOTS / HOLD_S
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+MADE_BY = "python -m benchmarks.overload"
 LOADS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-WARMUP_S, WINDOW_S = 3.0, 7.0
+MODES = ("queue", "shed")
+HOLD_S = 0.1
 
 
-class Connector:
-    """Connections that are objects, always there."""
-
-    errors = ()
-
-    def new(self) -> object:
-        return object()
-
-    def nothing(self, *_: Any) -> bool:
-        return True
-
-    open = close = gone = check = ping = recycle = nothing
-
-    def is_transient(self, *_: Any) -> bool:
-        return False
-
-    def statement(self, *_: Any) -> str:
-        return ""
+def alone() -> str:
+    """Of the pool alone."""
+    rows = []
+    for load in LOADS:
+        lanes = [Lane(pool(mode), load, HOLD_S, 7.0) for mode in MODES]
+        together(*lanes)
+        rows.append([f"{load:g}", *(f"{100 * lane.carried:.0f}%" for lane in lanes)])
+    return table(("offered, of the capacity", *(f'`"{mode}"`' for mode in MODES)), rows)
 
 
-class Lane:
-    """Requests at random, so many a second; `seconds` of those that came in the window and were served."""
-
-    def __init__(self, pool: Pool, rate: float, low: bool = False, seed: int = 1) -> None:
-        self.pool, self.rate, self.low = pool, rate, low
-        self.seconds: list[float] = []
-        self._dice = random.Random(seed)
-
-    def run(self) -> None:
-        began_s = due_s = time.monotonic()
-        while due_s < began_s + WARMUP_S + WINDOW_S:
-            due_s += self._dice.expovariate(self.rate)
-            gevent.sleep(max(0.0, due_s - time.monotonic()))
-            gevent.spawn(self._ask, due_s, due_s - began_s > WARMUP_S)
-
-    def _ask(self, due_s: float, counts: bool) -> None:
-        try:
-            slot = self.pool.checkout(low=self.low)
-        except PoolError:
-            return
-        try:
-            gevent.sleep(HOLD_S)
-        finally:
-            self.pool.checkin(slot)
-        if counts:
-            self.seconds.append(time.monotonic() - due_s)
-
-    @property
-    def goodput(self) -> float:
-        """Answers a second that somebody still waited for."""
-        return sum(each <= PATIENCE_S for each in self.seconds) / WINDOW_S
-
-    @property
-    def p99_ms(self) -> float:
-        return sorted(self.seconds)[int(0.99 * len(self.seconds))] * 1000
+def lanes() -> str:
+    """Requests at a tenth of the capacity, alone and beside twice the capacity of low priority."""
+    hold_s, window_s = 0.02, 50.0
+    high, shared = Lane(pool(), 0.1, hold_s, window_s), pool(max_waiting=100)  # or thousands would wait
+    beside, flood = Lane(shared, 0.1, hold_s, window_s), Lane(shared, 2, hold_s, window_s, low=True)
+    together(high, beside, flood)
+    return (
+        f"The p99 of {len(beside.seconds)} requests at a tenth of the capacity: alone {high.p99_ms:.1f} ms, beside low "
+        f"priority at twice the capacity {beside.p99_ms:.1f} ms, {beside.p99_ms / high.p99_ms:.2f} of it. Low priority "
+        f"carried {100 * flood.carried:.0f}% of what the slots can carry."
+    )
 
 
-def pool(overload: str) -> Pool:
-    return Pool(Connector(), Options.read(MAX_CONNS=SLOTS, OVERLOAD=overload, POOL_TIMEOUT=30))  # type: ignore[arg-type]
+def served() -> str:
+    """Of the whole site, whose clients hang up after a second, or stay."""
+    from benchmarks.overload.site import goodput, serving
+
+    def cell(load: float, mode: str, stays: bool) -> str:
+        with serving(SLOTS, OVERLOAD=mode, POOL_TIMEOUT=30) as server:
+            good = goodput(server.port, f"/slow/?ms={1000 * HOLD_S:g}", load * SLOTS / HOLD_S, PATIENCE_S, stays)
+        return f"{100 * good * HOLD_S / SLOTS:.0f}%"
+
+    ways = [(mode, stays) for stays in (False, True) for mode in MODES]
+    rows = []
+    for load in LOADS:
+        cells = [gevent.spawn(cell, load, *way) for way in ways]  # at once: they mostly sleep
+        gevent.joinall(cells, raise_error=True)
+        rows.append([f"{load:g}", *(each.value for each in cells)])
+    head = [f'`"{mode}"`, clients {"stay" if stays else "hang up"}' for mode, stays in ways]
+    return table(("offered, of the capacity", *head), rows)
 
 
-def together(*lanes: Lane) -> None:
-    """Run these lanes at the same time: as few as can be, or they delay each other."""
-    gevent.joinall([gevent.spawn(lane.run) for lane in lanes], raise_error=True)
-    gevent.sleep(PATIENCE_S)
-    for lane in lanes:
-        lane.pool.close()
+def gone() -> str:
+    from benchmarks.overload import limits
+
+    head = ("stack", "others/s alone", "beside those who hang up", "", "queries seen", "ran on, ms: p50 / p99 / most")
+    return table(head, [limits.gone(stack, 8.0) for stack in ("pooldemo", "geventpool")])
+
+
+def late() -> str:
+    from benchmarks.overload import limits
+
+    return table(("", "requests", "ms: p50 / p99 / most"), limits.late(10.0))
+
+
+PARTS = {"goodput": alone, "lanes": lanes, "site": served, "gone": gone, "late": late}
+PAGES = {"overload.md": ("goodput", "lanes", "site"), "deadlines.md": ("gone", "late")}
 
 
 def main() -> None:
-    shown = {name: [Lane(pool(name), load * CAPACITY) for load in LOADS] for name in ("queue", "shed")}
-    for each in (*shown["queue"], *shown["shed"]):
-        together(each)
-    alone = Lane(pool("queue"), 0.1 * CAPACITY)
-    together(alone)
-    shared = pool("queue")
-    high, flood = Lane(shared, 0.1 * CAPACITY), Lane(shared, 2 * CAPACITY, low=True)
-    together(high, flood)
-    rows = [
-        [f"{load:g}", *(f"{100 * shown[name][index].goodput / CAPACITY:.0f}%" for name in shown)]
-        for index, load in enumerate(LOADS)
-    ]
-    goodput = table(("offered, of the capacity", '`"queue"`', '`"shed"`'), rows)
-    beside = f"beside low priority at twice the capacity {high.p99_ms:.0f} ms, {high.p99_ms / alone.p99_ms:.2f} of it"
-    lanes_text = f"The p99 of requests at a tenth of the capacity: alone {alone.p99_ms:.0f} ms, {beside}."
-    PAGE.write_text(
-        with_tables(PAGE.read_text(), {"goodput": goodput, "lanes": lanes_text}, "python -m benchmarks.overload")
-    )
-    print(goodput, lanes_text, sep="\n\n")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(PARTS))
+    only = parser.parse_args().only
+    made = {}
+    for name in only or PARTS:
+        made[name] = PARTS[name]()
+        print(made[name], end="\n\n", flush=True)
+    for page, parts in PAGES.items():
+        if not only:
+            path = DOCS / page
+            path.write_text(with_tables(path.read_text(), {part: made[part] for part in parts}, MADE_BY))
 
 
 if __name__ == "__main__":
