@@ -42,7 +42,7 @@ def write(number: int, seconds: float, held: dict[str, float]) -> None:
 
     def note(execute: Any, *statement: Any) -> Any:
         if not held:  # not `connection.connection`: who asks for that has it, and its slot, until the request ends
-            held.update(backend=vars(connection)["connection"].info.backend_pid, held_at_s=time.time())
+            held.update(backend=vars(connections["default"])["connection"].info.backend_pid, held_at_s=time.time())
         return execute(*statement)
 
     with connection.execute_wrapper(note), connection.cursor() as cursor:

@@ -1,6 +1,7 @@
 """Cursors of transaction mode: each statement may go over another connection; what it returned outlives its slot."""
 
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,14 @@ _READ = frozenset(
     "arraysize closed description fetchall fetchmany fetchone itersize lastrowid name nextset pgresult query "
     "rowcount rownumber scroll statusmessage tzinfo_factory".split()
 )
+
+_PROXY = "django.utils.connection"  # asks for whoever has imported django.db.connection
+
+
+def asker() -> str:
+    """The module that asks the calling function for something."""
+    name: str = sys._getframe(2).f_globals.get("__name__", "")
+    return sys._getframe(3).f_globals.get("__name__", "") if name == _PROXY else name
 
 
 class Rows:
@@ -140,25 +149,36 @@ class StatementCursor(CursorWrapper):
     def _renew(self) -> None:
         """Take a slot, and a driver's cursor on it. Blocks, and raises as `connection.cursor()` does."""
         db = self.db
-        with db.wrap_database_errors:
-            if self._closed:
-                raise db.Database.InterfaceError("cursor already closed")
-            self._check_request()
+        self._check_open()
         db.ensure_connection()
         with db.wrap_database_errors:
             self.cursor = db.create_cursor()
         self._slot = db.slot_number
 
+    def _check_open(self) -> None:
+        with self.db.wrap_database_errors:
+            if self._closed:
+                raise self.db.Database.InterfaceError("cursor already closed")
+            self._check_request()
+
     def __getattr__(self, name: str) -> Any:
         if name not in _READ:
             self._begin_work()
-            if name == "connection":
+            if name == "connection" and not asker().startswith("django."):
                 self.db.keep_slot()
         return super().__getattr__(name)
 
     @property
     def description(self) -> Any:
         return self.cursor.description
+
+    def mogrify(self, *args: Any, **kwargs: Any) -> Any:
+        """The driver's; rows that are left stay."""
+        if self._slot == self.db.slot_number and not self._closed:
+            return self.cursor.mogrify(*args, **kwargs)
+        self._check_open()
+        with self.db.cursor() as other:
+            return other.cursor.mogrify(*args, **kwargs)
 
     def fetchone(self) -> Any:
         with self.db.wrap_database_errors:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.signals import connection_created
 
-from .results import StatementCursor, StatementDebugCursor
+from .results import StatementCursor, StatementDebugCursor, asker
 
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper as Wrapper
@@ -74,8 +74,7 @@ class TransactionMode(Wrapper):
         Django's own modules ask to work with it at once, so that only the next statement's end gives it back.
         """
         raw = self.__dict__["connection"]
-        asker = _frame(1).f_globals.get("__name__", "")
-        if asker in _WRAPPER_ITSELF:
+        if _frame(1).f_globals.get("__name__", "") in _WRAPPER_ITSELF or (who := asker()) in _WRAPPER_ITSELF:
             return raw
         if raw is None:
             if not self._between or self._taking:
@@ -85,12 +84,12 @@ class TransactionMode(Wrapper):
             try:
                 self.ensure_connection()
                 raw = self.__dict__["connection"]
-                if not asker.startswith("django."):
+                if not who.startswith("django."):
                     self._taken = True
             finally:
                 self.in_work -= 1
                 self._taking = False
-        elif not asker.startswith("django."):
+        elif not who.startswith("django."):
             self._taken = True
         return raw
 

@@ -12,6 +12,7 @@ from django.db import IntegrityError, InterfaceError, ProgrammingError, connecti
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
+from django.utils.connection import ConnectionProxy
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
 
@@ -209,6 +210,21 @@ def test_who_takes_the_drivers_connection_keeps_the_slot_until_the_request_ends(
         assert not is_free(db)
     db.connection.close()
     assert is_free(db)
+    uses(db)
+    raw = ConnectionProxy(connections, db.alias).connection  # as `from django.db import connection` is one
+    assert raw is not None
+    uses(db)
+    assert not is_free(db)
+    db.end_request()
+    assert is_free(db)
+
+
+@patched
+def test_django_itself_may_ask_for_the_drivers_connection(site: Site) -> None:
+    db = one_slot(site)
+    with db.connection.schema_editor() as editor:
+        editor.execute("SELECT %s::int", [1])  # composed on the client's side with psycopg 3's connection
+    assert is_free(db)
 
 
 @patched
@@ -240,10 +256,23 @@ def test_the_drivers_own_methods_work_between_statements(site: Site) -> None:
                     into = io.StringIO()
                     cursor.copy_expert("COPY (SELECT 5) TO STDOUT", into)
                     assert into.getvalue() == "5\n"
-                    assert cursor.mogrify("%s", ["x"]) == b"'x'"
                 assert not is_free(db)
             assert is_free(db)
     assert "SELECT 1" in captured.captured_queries[0]["sql"]
+
+
+@threaded
+def test_mogrify_leaves_the_rows_that_are_not_read_yet(site: Site) -> None:
+    db = one_slot(site)
+    with db.connection.cursor() as cursor:
+        for _ in range(2):
+            assert cursor.mogrify("SELECT %s", ["x"]) in ("SELECT 'x'", b"SELECT 'x'")
+            cursor.execute("SELECT 1")
+            assert cursor.mogrify("%s", ["x"]) in ("'x'", b"'x'")
+            assert is_free(db)
+            assert cursor.fetchone() == (1,)
+    with pytest.raises(InterfaceError):
+        cursor.mogrify("%s", ["x"])
 
 
 @patched
