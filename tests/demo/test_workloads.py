@@ -96,8 +96,9 @@ def test_it_answers_with_its_name_its_times_and_its_process(client: Client, name
     assert (response.status_code, answer["workload"]) == (200, name)
     assert set(answer) == {"workload", "wait_ms", "query_ms", "pid"}
     assert answer["query_ms"] > 0 if name != "nodb" else answer["query_ms"] == 0
-    timing = f"wait;dur={answer['wait_ms']:.3f}, query;dur={answer['query_ms']:.3f}"
-    assert response["Server-Timing"] == timing
+    wait, hold, query = response["Server-Timing"].split(", ")
+    assert (wait, query) == (f"wait;dur={answer['wait_ms']:.3f}", f"query;dur={answer['query_ms']:.3f}")
+    assert (float(hold.removeprefix("hold;dur=")) > answer["query_ms"]) == (name != "nodb")
     assert response["X-Robots-Tag"] == "noindex, nofollow"
     assert reverse(name) == f"/{name}/"
 
@@ -106,6 +107,21 @@ def test_it_answers_with_its_name_its_times_and_its_process(client: Client, name
 def test_it_counts_the_query_but_not_the_thinking(client: Client) -> None:
     answer = client.get("/hold/?query_ms=5&think_ms=200").json()
     assert 5 <= answer["query_ms"] < 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_tells_by_server_timing_whether_the_slot_is_held_while_it_thinks(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_work_ms = []
+    for mode in ("request", "transaction"):
+        connection.close()
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "POOL_MODE", mode)
+        answer = client.get("/think/?query_ms=1&think_ms=200")
+        hold_ms = float(answer["Server-Timing"].split("hold;dur=")[1].split(",")[0])
+        without_work_ms.append(hold_ms - answer.json()["query_ms"])
+    connection.close()
+    assert without_work_ms[1] < 200 <= without_work_ms[0]
 
 
 @pytest.mark.django_db
