@@ -9,10 +9,7 @@ from typing import Any
 import gevent
 import pytest
 from django.db import IntegrityError, InterfaceError, ProgrammingError, connections, transaction
-from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.backends.signals import connection_created
-from django.test.utils import CaptureQueriesContext
-from django.utils.connection import ConnectionProxy
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
 
@@ -35,11 +32,6 @@ LASTING = {  # what makes a session more than a connection
 
 def one_slot(site: Site, **options: Any) -> Database:
     return site.database(**{"MAX_CONNS": 1, "POOL_TIMEOUT": 25, "POOL_MODE": "transaction", **options})
-
-
-def raw_of(db: Database) -> Any:
-    """The driver's connection, as code outside of Django asks for it."""
-    return db.connection.connection
 
 
 def is_free(db: Database) -> bool:
@@ -190,44 +182,6 @@ def test_a_large_result_keeps_its_slot_until_it_is_closed(site: Site) -> None:
 
 
 @patched
-def test_who_takes_the_drivers_connection_keeps_the_slot_until_the_request_ends(site: Site) -> None:
-    db = one_slot(site)
-    assert raw_of(db) is None  # nobody has asked for one yet
-    uses(db)
-    assert is_free(db)
-    raw = raw_of(db)
-    uses(db)
-    assert not is_free(db)
-    with raw.cursor() as cursor:
-        cursor.execute("SELECT 3")
-        assert cursor.fetchone() == (3,)
-    db.end_request()
-    assert is_free(db)
-    assert raw_of(db) is None
-    with db.connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        cursor.connection.cursor().close()
-        assert not is_free(db)
-    db.connection.close()
-    assert is_free(db)
-    uses(db)
-    raw = ConnectionProxy(connections, db.alias).connection  # as `from django.db import connection` is one
-    assert raw is not None
-    uses(db)
-    assert not is_free(db)
-    db.end_request()
-    assert is_free(db)
-
-
-@patched
-def test_django_itself_may_ask_for_the_drivers_connection(site: Site) -> None:
-    db = one_slot(site)
-    with db.connection.schema_editor() as editor:
-        editor.execute("SELECT %s::int", [1])  # composed on the client's side with psycopg 3's connection
-    assert is_free(db)
-
-
-@patched
 def test_an_old_cursor_refuses_after_the_request(site: Site) -> None:
     db = one_slot(site)
     executed, fresh, closed = (db.connection.cursor() for _ in range(3))
@@ -238,41 +192,6 @@ def test_an_old_cursor_refuses_after_the_request(site: Site) -> None:
         with pytest.raises(InterfaceError):
             cursor.execute("SELECT 1")
     assert is_free(db)
-
-
-@threaded
-def test_the_drivers_own_methods_work_between_statements(site: Site) -> None:
-    db = one_slot(site)
-    with CaptureQueriesContext(db.connection) as captured:
-        for _ in range(2):
-            with db.connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-                if is_psycopg3:
-                    with cursor.copy("COPY (SELECT 5) TO STDOUT") as copy:
-                        assert b"".join(map(bytes, copy)) == b"5\n"
-                else:
-                    import io
-
-                    into = io.StringIO()
-                    cursor.copy_expert("COPY (SELECT 5) TO STDOUT", into)
-                    assert into.getvalue() == "5\n"
-                assert not is_free(db)
-            assert is_free(db)
-    assert "SELECT 1" in captured.captured_queries[0]["sql"]
-
-
-@threaded
-def test_mogrify_leaves_the_rows_that_are_not_read_yet(site: Site) -> None:
-    db = one_slot(site)
-    with db.connection.cursor() as cursor:
-        for _ in range(2):
-            assert cursor.mogrify("SELECT %s", ["x"]) in ("SELECT 'x'", b"SELECT 'x'")
-            cursor.execute("SELECT 1")
-            assert cursor.mogrify("%s", ["x"]) in ("'x'", b"'x'")
-            assert is_free(db)
-            assert cursor.fetchone() == (1,)
-    with pytest.raises(InterfaceError):
-        cursor.mogrify("%s", ["x"])
 
 
 @patched
@@ -397,13 +316,3 @@ def test_lastval_is_for_the_statement_that_drew_it(site: Site) -> None:
             assert cursor.fetchone() == (1,)
         cursor.execute(f"INSERT INTO {table} DEFAULT VALUES RETURNING id")
         assert (cursor.fetchone(), is_free(db)) == ((2,), True)
-
-
-@patched
-def test_the_drivers_cursor_is_gone_with_its_statement(site: Site) -> None:
-    db = one_slot(site)
-    with db.connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        assert cursor.cursor.fetchall() == [(1,)]
-        with pytest.raises(AttributeError, match="ask connection.cursor"):
-            cursor.cursor.execute("SELECT 1")
