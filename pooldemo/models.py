@@ -52,6 +52,7 @@ class Sweep(models.Model):
         encoder=StrictEncoder, default=list, blank=True, help_text="sizes of each repeat; empty: all in each"
     )
     poisson = models.BooleanField(default=False, help_text="arrivals at random, not evenly spaced")
+    search = models.BooleanField(default=False, help_text="for the highest rate that meets the SLO")
     splits = models.JSONField(
         encoder=StrictEncoder, default=list, blank=True, help_text="numbers of workers; empty: one alone"
     )
@@ -75,7 +76,7 @@ class Trial(models.Model):
     """One stack at one size under one load for a fixed time; `error` tells why it failed, and is empty when it ran."""
 
     sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="trials")
-    stack = models.CharField(max_length=40)
+    stack = models.CharField(max_length=200)
     size = models.PositiveIntegerField()
     repeat = models.PositiveIntegerField()
     workers = models.PositiveIntegerField(default=1)
@@ -114,6 +115,7 @@ class Trial(models.Model):
     load_before = models.FloatField(null=True, blank=True)
     probe_max_ms = models.FloatField(null=True, blank=True)
     late_p95_ms = models.FloatField(null=True, blank=True, help_text="how late requests of an open loop were sent")
+    steps = models.JSONField(encoder=StrictEncoder, default=list, blank=True, help_text="rates that a search tried")
     target_rps = models.FloatField(null=True, blank=True)
     little_residual = models.FloatField(null=True, blank=True)
     started_at = models.CharField(max_length=40, blank=True)

@@ -35,6 +35,8 @@ def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
 
 
 def exit_code(verdict: Verdict) -> int:
+    if verdict.slo is not None and verdict.slo.state == "missed":
+        return SLO_MISSED
     if verdict.shape == "invalid" or (verdict.slo is not None and verdict.slo.state == "undecided"):
         return INVALID
-    return SLO_MISSED if verdict.slo is not None and verdict.slo.state == "missed" else 0
+    return 0

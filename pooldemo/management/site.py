@@ -52,8 +52,8 @@ def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
         raise Unfit("--url and --locustfile both say what users ask for: give one of them")
     if (plan.urls or plan.locustfile) and "workload" in given:
         raise Unfit("--workload is for our own pages: leave it out beside --url or --locustfile")
-    if plan.locustfile and plan.rate is not None:
-        raise Unfit("--locustfile says when its users ask: leave out --arrivals and --rate, or give --url")
+    if plan.locustfile and (plan.rate is not None or plan.search):
+        raise Unfit("--locustfile says when its users ask: leave out --arrivals, or give --url")
     for url in plan.urls:
         if not url.startswith("/") or not url.isprintable() or " " in url:
             raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x'")

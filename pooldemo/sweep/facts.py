@@ -41,7 +41,8 @@ class Plan:
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections; `splits` are the numbers of
     workers where several are measured, and `workers` then the largest. `rate` is that of
     an open loop, in requests a second, at random (`poisson`) or evenly spaced, with `users` under way at most; None: a
-    closed loop, each user asks again when it is answered.
+    closed loop, each user asks again when it is answered. `search`: each trial looks for the highest rate, at random,
+    that meets the SLO.
     `urls` are asked for in turn in place of a workload, or `locustfile` says what users do. `wsgi` is what gunicorn
     serves, where that is not what the project's settings say. `host` is the address of a site that runs already.
     `processes` counts Locust's. `hold` sleeps `ms` in PostgreSQL and thinks another `think_ms` inside its
@@ -70,6 +71,7 @@ class Plan:
     blocks: tuple[tuple[int, ...], ...] = ()
     splits: tuple[int, ...] = ()
     poisson: bool = False
+    search: bool = False
     urls: tuple[str, ...] = ()
     locustfile: str = ""
     wsgi: str = ""
@@ -113,6 +115,17 @@ class TrialPlan:
     size: int
     repeat: int
     workers: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rate that a search tried, in requests a second (None: a closed loop), what of it was carried, and what kept it
+    from meeting the SLO: a clause's metric, `rate` where answers fell behind, `generator` where Locust did; empty: it
+    met it."""
+
+    rate: float | None
+    rps: float
+    missed: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,9 @@ class TrialResult:
     efficiencies of the most and the least busy worker differ. `waits` are the server's connections by what they did,
     on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the
     slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the
-    rate asked for, `late_p95_ms` how late its requests were sent. `little_residual` is |users - rps x (response +
+    rate asked for, `late_p95_ms` how late its requests were sent. `steps` are what a search
+    tried: the closed loop, then rates, rising; the trial shows the highest that met the SLO, and 0 `rps` where none
+    did. `little_residual` is |users - rps x (response +
     pause)| / users: near 0 when every user is accounted for. `error` says why the trial failed; empty: it ran.
     Nothing else is meaningful in a failed one. `order` is its place among the trials of its sweep (from 1; 0: not
     known).
@@ -206,6 +221,7 @@ class TrialResult:
     probe_max_ms: float | None = None
     target_rps: float | None = None
     late_p95_ms: float | None = None
+    steps: tuple[Step, ...] = ()
     little_residual: float | None = None
     started_at: str = ""
     warnings: tuple[Warning_, ...] = ()
@@ -220,6 +236,7 @@ class TrialResult:
         known = _known(cls, row)
         known["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
         known["latencies"] = tuple((ms, count) for ms, count in row.get("latencies", ()))
+        known["steps"] = tuple(Step(**step) for step in row.get("steps", ()))
         for name in ("per_second", "failures_per_second"):
             known[name] = tuple(row.get(name, ()))
         return cls(**known)

@@ -19,6 +19,7 @@ MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what Pos
 MAX_SEED = 2**63 - 1  # as the rows keep it
 WARMUP_CYCLES = 1.2  # where nobody says how long to warm up
 MOST_WARMUP_S = 30.0  # whatever its cycles come to
+SEARCH_STEPS, STEP_OVERHEAD_S = 5, 1.5  # rates that a search tries in each trial at most, beside the closed loop
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
 
@@ -98,7 +99,7 @@ def check(plan: Plan) -> None:
         "seed": (plan.seed, -MAX_SEED, MAX_SEED, ""),
         "ms": (plan.ms, 0, MAX_MS, " milliseconds"),
         "think-ms": (plan.think_ms, 0, MAX_MS, " milliseconds"),
-        "rate": (1 if plan.rate is None else plan.rate, 0.1, 1_000_000, " requests a second"),
+        "arrivals": (1 if plan.rate is None else plan.rate, 0.1, 1_000_000, " requests a second"),
     }
     for option, (given, low, high, unit) in ranges.items():
         if not low <= given <= high:
@@ -106,8 +107,26 @@ def check(plan: Plan) -> None:
     check_margin(plan.margin)
     if plan.workload not in (*CHOICES, *OWN):
         raise PlanError(f"--workload {plan.workload} is unknown: known are {', '.join(CHOICES)}")
+    if plan.search and not plan.slo:
+        raise PlanError("--arrivals max searches for the highest rate that meets an SLO: give one, as in --slo p95=300")
     if plan.users < plan.processes:
         raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
+
+
+def parse_arrivals(text: str, spacing: str | None) -> dict[str, Any]:
+    """`200` requests a second, or `max` to search for the most that meets the SLO, as fields of a plan. Raises
+    PlanError."""
+    if text == "max":
+        if spacing == "even":
+            raise PlanError("--arrivals max comes at random, as users do: leave out --spacing")
+        return {"search": True, "poisson": True}
+    try:
+        rate = float(text)
+    except ValueError:
+        raise PlanError(
+            f"--arrivals {text}: give requests a second, as in 200, or max for the most that meets --slo"
+        ) from None
+    return {"rate": rate, "poisson": spacing != "even"}
 
 
 def parse_workers(text: str) -> dict[str, Any]:
@@ -184,4 +203,5 @@ def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
     count = len(order(plan)) if trials is None else trials
     warmups = [warmup_s(plan, size) for sizes in plan.repeated for size in sizes]
-    return count * (sum(warmups) / len(warmups) + plan.duration_s + TRIAL_OVERHEAD_S)
+    steps = SEARCH_STEPS * (plan.warmup_s + plan.duration_s + STEP_OVERHEAD_S) if plan.search else 0.0
+    return count * (sum(warmups) / len(warmups) + plan.duration_s + TRIAL_OVERHEAD_S + steps)

@@ -77,10 +77,12 @@ def test_its_load_has_its_knee_in_the_middle_of_its_sizes_on_any_machine(cores: 
     """From what its sizes can carry, at 50 ms and a little more held, comes a knee at four slots a core."""
     asked = load(cores)
     sizes = planning.parse_sizes(asked["sizes"])
-    plan = Plan(stacks=("pooldemo",), sizes=sizes, workload="slow", ms=50, users=asked["users"], rate=asked["rate"])
+    plan = Plan(
+        stacks=("pooldemo",), sizes=sizes, workload="slow", ms=50, users=asked["users"], rate=float(asked["arrivals"])
+    )
     for held_s in (0.051, 0.064):  # quiet; beside others
         trials = [
-            TrialResult("pooldemo", size, repeat, rps=min(size / held_s, asked["rate"]), query_mean_ms=50)
+            TrialResult("pooldemo", size, repeat, rps=min(size / held_s, float(asked["arrivals"])), query_mean_ms=50)
             for size in sizes
             for repeat in (1, 2)
         ]

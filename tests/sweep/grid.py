@@ -30,7 +30,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "workers": ("1", "2"),
     "ms": ("0", "5", "2500"),  # the last is longer than the window: no request may end in it
     "think-ms": ("0", "20"),
-    "rate": ("", "0.5", "20"),
+    "arrivals": ("", "0.5", "20"),
     "processes": ("1", "2"),
     "slo": ("", "p95=300", "p50=0.001ms,errors=0%", "max=1s,errors=100%"),
     "seed": ("1", "-5", "9223372036854775807"),

@@ -10,10 +10,10 @@ from pooldemo.sweep.measure import database
 
 NODB: Case = dict.fromkeys(("workers", "repeats", "sizes", "processes"), "1") | {
     "workload": "nodb", "stack": "pooldemo", "users": "8", "warmup": "0", "report": "all",
-    "slo": "", "adaptive": "", "quiet": "", "rate": "", "seed": "1", "ms": "5", "think-ms": "0",
+    "slo": "", "adaptive": "", "quiet": "", "arrivals": "", "seed": "1", "ms": "5", "think-ms": "0",
 }  # fmt: skip
 SHORT = {
-    "sizes": ("1", "3"), "repeats": ("1",), "adaptive": ("",), "warmup": ("0", "0.3"), "rate": ("20",),
+    "sizes": ("1", "3"), "repeats": ("1",), "adaptive": ("",), "warmup": ("0", "0.3"), "arrivals": ("20",),
     "stack": ("pooldemo", "per-request"),
 }  # fmt: skip
 CHOSEN = [each for each in cases(1) if all(each[name] in values for name, values in SHORT.items())][:2]

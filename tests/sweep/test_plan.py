@@ -30,7 +30,7 @@ def test_it_says_which_size_is_wrong_and_what_is_accepted(text: str) -> None:
         ({"repeats": 0}, "--repeats 0"),
         ({"workload": "nope"}, "--workload nope"),
         ({"processes": 3, "users": 2}, "--processes 3"),
-        ({"rate": 0.0}, "--rate 0"),
+        ({"rate": 0.0}, "--arrivals 0"),
     ],
 )
 def test_it_names_the_option_that_is_out_of_range(change: dict, option: str) -> None:

@@ -7,7 +7,7 @@ from synthetic import CONDITIONS, hinge, trials_of
 
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.warnings import RULES, for_stack, for_trial
-from pooldemo.sweep.facts import Plan, TrialResult
+from pooldemo.sweep.facts import Plan, Step, TrialResult
 
 PLAN = Plan(users=64)
 HEALTHY = TrialResult(
@@ -42,6 +42,7 @@ DOUBTFUL = {
     "queueing": {"wait_mean_ms": 700.0},
     "rate-missed": {"target_rps": 100.0},
     "late-arrivals": {"late_p95_ms": 300.0},
+    "search-stopped": {"steps": (Step(None, 90.0), Step(70.0, 60.0, "generator"))},
     "unaccounted-users": {"little_residual": 0.2},
     "short-window": {"window_s": 2.0},
 }

@@ -67,7 +67,8 @@ class Command(BaseCommand):
             before = records.latest()
             plan = load(min(cpus(), MOST_CORES)) | measured
             self.say(
-                f"2/3  How many connections do {plan['rate']} requests/s need that query PostgreSQL for {MS:g} ms each?"
+                f"2/3  How many connections do {plan['arrivals']} requests/s need that query PostgreSQL for {MS:g} ms "
+                "each?"
             )
             code = self.sweep(plan)
             if code != INTERRUPTED:
@@ -137,7 +138,8 @@ def load(cores: int) -> dict[str, Any]:
         "stack": "pooldemo,geventpool",
         "workload": "slow",
         "ms": MS,
-        "rate": RATE_PER_CORE * cores,
+        "arrivals": str(RATE_PER_CORE * cores),
+        "spacing": "even",
         "users": USERS_PER_CORE * cores,
         "sizes": ",".join(str(each * cores) for each in SIZES_PER_CORE),
         "warmup": 0.5,

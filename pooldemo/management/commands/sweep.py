@@ -62,11 +62,12 @@ class Command(BaseCommand):
             "--think-ms", type=float, help=f"hold, think: time after its query (default {DEFAULT.think_ms:g})"
         )
         plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
-        rate = plan.add_mutually_exclusive_group()
-        rate.add_argument(
-            "--arrivals", type=float, help="an open loop: requests a second at random, whether answers come or not"
+        plan.add_argument(
+            "--arrivals",
+            metavar="RATE|max",
+            help="an open loop: requests a second, whether answers come or not; max: the most that meets --slo",
         )
-        rate.add_argument("--rate", type=float, help="the same, evenly spaced (default: a closed loop of the users)")
+        plan.add_argument("--spacing", choices=["random", "even"], help="between arrivals (default random)")
         plan.add_argument(
             "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
         )
@@ -184,7 +185,9 @@ class Command(BaseCommand):
         """The plan that was asked for, and what was measured of it already."""
         given = plan_options(options)
         if options["arrivals"] is not None:
-            given |= {"rate": options["arrivals"], "poisson": True}
+            given |= planning.parse_arrivals(options["arrivals"], options["spacing"])
+        elif options["spacing"] is not None:
+            raise ValueError("--spacing is that of an open loop: give --arrivals as well, as in --arrivals 200")
         if row is not None:
             if other := given.keys() - {"repeats", "sizes"}:
                 raise ValueError(

@@ -17,6 +17,7 @@ from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief, for_stack, peak_above_size
 from pooldemo.sweep.facts import Conditions, Plan, Slo, TrialResult, Verdict
 
@@ -82,6 +83,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     knee = find_knee(observed(sound), plan.margin)
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
+    if plan.search and not sound and any(trial.steps for trial in ran):
+        return _invalid(replace(judgement, slo="missed"), "slo")
     if not sound or len(ran) * 2 < len(trials):
         return _invalid(judgement, "failures")
     if all(trial.query_mean_ms == 0 for trial in sound):
@@ -99,7 +102,9 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         shape = "knee"  # below it nothing is flat: requests fail there
     objective = Objective(plan, sound)
     size = _within(judgement, objective)
-    if size is not None:
+    if plan.search:  # what each size carries is what meets the SLO
+        judgement = replace(judgement, slo="met")
+    elif size is not None:
         checks = objective.checks(size)
         judgement = replace(judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size))
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
@@ -111,6 +116,8 @@ def _failure(trials: Sequence[TrialResult]) -> str:
     """How many requests of these trials failed, and why; or why the trials did."""
     if errors := [trial.error for trial in trials if trial.error]:
         return brief(errors[0])
+    if lowest := [trial.target_rps for trial in trials if trial.steps and trial.target_rps]:
+        return f"missed the SLO at {digits(min(lowest))} requests/s still"
     messages = Counter[str]()
     for trial in trials:
         messages.update(trial.failures_by_message)
@@ -125,7 +132,7 @@ def _within(judgement: Judgement, objective: Objective) -> int | None:
     meet the SLO if none surely does; None: none fits the budget."""
     knee, plan = judgement.knee, judgement.plan
     affordable = theory.sizes_within(knee.intervals, plan.workers, judgement.budget)
-    states = {size: objective.state(size) for size in affordable}
+    states = {size: "met" if plan.search else objective.state(size) for size in affordable}
     meeting, hopeful = ([size for size in affordable if states[size] == state] for state in ("met", "undecided"))
     for sizes in (meeting, hopeful, affordable):
         if knee.size in sizes:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from pooldemo.sweep.analyse.warnings import BUSY_CPU
+from pooldemo.sweep.analyse.warnings import BUSY_CPU, generator_stopped
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 
 BUSY_MACHINE = 0.85
@@ -64,6 +64,8 @@ def find_saturation(
         return Saturation(
             "generator", f"the load generator, so this is its limit and not the server's ({used:.0%} of a core)"
         )
+    if inside and sum(generator_stopped(each) is not None for each in inside) * 2 > len(inside):
+        return Saturation("generator", "the load generator, which ended the search for a higher rate")
     if plan.rate is not None and (mean_of(at_size, "rps") or 0) >= 0.95 * plan.rate:
         return Saturation("rate", f"the demand: no more than {plan.rate:g} requests/s were asked for")
     if _reaches(inside, "worker_cpu", BUSY_CPU):

@@ -138,6 +138,8 @@ def _failing(judgement: Judgement) -> str:
 
 
 def _slo(judgement: Judgement) -> str:
+    if judgement.plan.search:
+        return f"Each carries the highest rate, at random, at which {_limits(judgement)} is met{_closed(judgement)}."
     if judgement.slo == "met":
         return ""
     clauses = [check for check in judgement.checks if check.state == judgement.slo]
@@ -148,6 +150,17 @@ def _slo(judgement: Judgement) -> str:
         return ""
     more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
     return f"Whether {_slots(judgement.size)} meets the SLO {seen} is undecided{more}."
+
+
+def _limits(judgement: Judgement) -> str:
+    return " and ".join(map(describe_limit, judgement.plan.slo))
+
+
+def _closed(judgement: Judgement) -> str:
+    """What the recommended size carries where nobody asks before the last answer: the most that it can."""
+    own = [trial for trial in judgement.trials if trial.size == judgement.size]
+    closed = [step.rps for trial in own for step in trial.steps if step.rate is None]
+    return f"; in a closed loop {judgement.size} carries {digits(fmean(closed))} whatever it takes" if closed else ""
 
 
 def _over_budget(judgement: Judgement) -> str:
@@ -171,6 +184,9 @@ def _invalid(judgement: Judgement) -> str:
         return (
             f"Requests failed at every size, so there is nothing to judge: {told}. Cure that first, then sweep again."
         )
+    if knee.reason == "slo":
+        told = "; ".join(f"{size} {why}" for size, why in judgement.failing.items())
+        return f"No measured size meets {_limits(judgement)} at any rate that was tried: {told}."
     if knee.reason == "generator":
         return (
             "The load generator ran out before the server did: this measures Locust. Give it more processes "

@@ -204,6 +204,23 @@ def late_arrivals(trial: TrialResult, plan: Plan) -> Doubt | None:
     )
 
 
+def generator_stopped(trial: TrialResult) -> float | None:
+    """The rate at which a search ended because Locust had no time left; None: it did not."""
+    missed = [step for step in trial.steps if step.missed and step.rate is not None]
+    lowest = min(missed, key=lambda step: step.rate or 0.0, default=None)
+    return lowest.rate if lowest and lowest.missed == "generator" else None
+
+
+def search_stopped(trial: TrialResult, plan: Plan) -> Doubt | None:
+    rate = generator_stopped(trial)
+    if rate is None:
+        return None
+    return Doubt(
+        ("the load generator was late at ", number(rate), " requests/s: what the server meets above is not known"),
+        f"spread it with --processes {plan.processes + 1}, or run it on another machine",
+    )
+
+
 def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
@@ -246,6 +263,7 @@ RULES: dict[str, Rule] = {
     "queueing": queueing,
     "rate-missed": rate_missed,
     "late-arrivals": late_arrivals,
+    "search-stopped": search_stopped,
     "unaccounted-users": unaccounted_users,
     "short-window": short_window,
 }

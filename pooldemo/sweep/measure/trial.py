@@ -17,6 +17,7 @@ import psutil
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
@@ -26,6 +27,7 @@ from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.running import Running
+from pooldemo.sweep.measure.search import Search
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Site, Target, TrialError
 from pooldemo.sweep.measure.timeline import Window
@@ -53,15 +55,15 @@ class Bench:
 
 
 def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
-    """Run one trial. Blocks for warm-up + window + about two seconds; whatever fails is told in the result's `error`.
+    """Run one trial. Blocks for warm-up + window + about two seconds, or for each window of a search; whatever fails is
+    told in the result's `error`.
 
     Everything it started is gone when it returns or raises (KeyboardInterrupt).
     """
-    plan = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
     began_s, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     load_before = psutil.getloadavg()[0]
     try:
-        window, before, after, seen, probe = _measure(trial, plan, stack, bench, announce)
+        result = _measure(trial, plan, stack, bench, announce)
     except (TrialError, DatabaseDown, OSError, ValueError) as error:
         return TrialResult(
             trial.stack,
@@ -71,58 +73,8 @@ def run(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Anno
             started_at=started_at,
             error=str(error) or type(error).__name__,
         )
-    overhead_s = time.monotonic() - began_s - plan.warmup_s - window.seconds
-    elapsed_s = after.clock_s - before.clock_s
-    hold_ms = _mean_hold_ms(before.holds, after.holds)
-    shares = efficiencies(before.holds, after.holds, trial.size)
-    workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
-    postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
-    known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
-    other_s = after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)
-    failures = sum(window.failures_per_second)
-    return TrialResult(
-        stack=trial.stack,
-        size=trial.size,
-        repeat=trial.repeat,
-        workers=plan.workers,
-        rps=window.rps,
-        p50_ms=window.latency.quantile_ms(0.50),
-        p95_ms=window.latency.quantile_ms(0.95),
-        p99_ms=window.latency.quantile_ms(0.99),
-        max_ms=window.latency.quantile_ms(1.0),
-        mean_ms=window.latency.mean_ms,
-        requests=window.latency.count + failures,
-        failures=failures,
-        failures_by_message=window.failures_by_message,
-        wait_p50_ms=window.wait.quantile_ms(0.50),
-        wait_p95_ms=window.wait.quantile_ms(0.95),
-        wait_mean_ms=window.wait.mean_ms,
-        hold_mean_ms=hold_ms,
-        query_mean_ms=window.query.mean_ms,
-        peak_connections=seen.peak,
-        capped=stack.capped,
-        efficiency=fmean(shares) if shares else None,
-        uneven=shares[-1] - shares[0] if len(shares) > 1 else None,
-        per_second=window.per_second,
-        failures_per_second=window.failures_per_second,
-        latencies=window.latency.pairs,
-        window_s=window.seconds,
-        overhead_s=overhead_s,
-        generator_cpu=window.generator_cpu,
-        worker_cpu=max(workers.values()) / elapsed_s if workers else None,
-        server_cpu=sum(workers.values()) / elapsed_s if workers else None,
-        postgresql_cpu=None if postgresql_s is None else postgresql_s / elapsed_s,
-        other_cpu=max(0.0, other_s / elapsed_s) if workers else None,
-        steal_cpu=max(0.0, after.steal_cpu_s - before.steal_cpu_s) / elapsed_s,
-        throttled=_throttled(before.quota, after.quota),
-        waits=seen.waits,
-        load_before=load_before,
-        probe_max_ms=probe.max_ms,
-        target_rps=plan.rate,
-        late_p95_ms=None if plan.rate is None else window.late.quantile_ms(0.95),
-        little_residual=window.little_residual(plan.users) if plan.rate is None else None,
-        started_at=started_at,
-    )
+    overhead_s = time.monotonic() - began_s - planning.warmup_s(plan, trial.size) - result.window_s
+    return replace(result, started_at=started_at, load_before=load_before, overhead_s=overhead_s)
 
 
 def try_out(plan: Plan, bench: Bench) -> None:
@@ -158,19 +110,43 @@ def window_start(now_s: float, warmup_s: float) -> int:
     return max(math.ceil(now_s), round(now_s + warmup_s))
 
 
-def _measure(
-    trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce
-) -> tuple[Window, Snapshot, Snapshot, Connections, Probe]:
+def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
     announce("starting", 1.5)
     with ExitStack() as stop:
         folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
         target = stop.enter_context(bench.target(stack, trial.size, plan))
-        load = stop.enter_context(Load(plan, target.url, folder, bench.ledger, bench.headers))
+        first = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
+        load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers))
         seen = Connections(bench.site.database_url, target.application_name)
         stop.callback(seen.close)
-        probe = Probe(target.url, target.probe_path)
         target.wait_ready()
         count = stop.enter_context(Poll(seen.look, observe.POLL_S))
+        look_on = _LookOn(trial, stack, target, seen, count, announce)
+        result = look_on.window(first, load)
+        if plan.search:
+            search = Search(plan.slo, result)
+            while (rate := search.rate) is not None:
+                step = replace(plan, rate=rate)
+                with Load(step, target.url, folder, bench.ledger, bench.headers) as load:
+                    search.tell(rate, look_on.window(step, load))
+            result = search.found
+        return replace(result, peak_connections=seen.peak)
+
+
+@dataclass(frozen=True)
+class _LookOn:
+    """Who looks on while a trial's target is under load."""
+
+    trial: TrialPlan
+    stack: Stack
+    target: Target
+    seen: Connections
+    count: Poll
+    announce: Announce
+
+    def window(self, plan: Plan, load: Load) -> TrialResult:
+        """What a window of this load shows. Blocks until the load has ended; raises TrialError."""
+        target, probe = self.target, Probe(self.target.url, self.target.probe_path)
         load.go()
         start_s = window_start(time.time() + load_start_s(plan), plan.warmup_s)
         seconds = math.ceil(plan.duration_s)
@@ -182,23 +158,74 @@ def _measure(
                 load.check()
 
         def look() -> Snapshot:
-            return observe.snapshot(dict(target.cpu_s()), seen.postmaster, target.url, target.pool)
+            return observe.snapshot(dict(target.cpu_s()), self.seen.postmaster, target.url, target.pool)
 
-        announce("warming up", start_s - time.time())
+        at = "" if plan.rate is None else f" at {digits(plan.rate)}/s"
+        self.announce(f"warming up{at}", start_s - time.time())
         wait_until(start_s)
-        announce("measuring", seconds)
+        self.announce(f"measuring{at}", seconds)
         before = look()
-        with seen.window(), Poll(probe.look, observe.PROBE_S) as ask:
+        with self.seen.window(), Poll(probe.look, observe.PROBE_S) as ask:
             wait_until(start_s + seconds)
         after = look()
-        announce("stopping", 0.5)
+        self.announce("stopping", 0.5)
         # Who is served now ends soon, and a part of that belongs to the window.
         wait_until(start_s + seconds + min(LAST_S, 1.2 * (_mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
         window = Window.cut(load.finish(), start_s, seconds)
-        for poll in (count, ask):
+        for poll in (self.count, ask):
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {poll.error}")
-        return window, before, after, seen, probe
+        return self._result(plan, window, before, after, probe)
+
+    def _result(self, plan: Plan, window: Window, before: Snapshot, after: Snapshot, probe: Probe) -> TrialResult:
+        elapsed_s = after.clock_s - before.clock_s
+        hold_ms = _mean_hold_ms(before.holds, after.holds)
+        shares = efficiencies(before.holds, after.holds, self.trial.size)
+        workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
+        postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
+        known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
+        other_s = after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)
+        failures = sum(window.failures_per_second)
+        return TrialResult(
+            stack=self.trial.stack,
+            size=self.trial.size,
+            repeat=self.trial.repeat,
+            workers=plan.workers,
+            rps=window.rps,
+            p50_ms=window.latency.quantile_ms(0.50),
+            p95_ms=window.latency.quantile_ms(0.95),
+            p99_ms=window.latency.quantile_ms(0.99),
+            max_ms=window.latency.quantile_ms(1.0),
+            mean_ms=window.latency.mean_ms,
+            requests=window.latency.count + failures,
+            failures=failures,
+            failures_by_message=window.failures_by_message,
+            wait_p50_ms=window.wait.quantile_ms(0.50),
+            wait_p95_ms=window.wait.quantile_ms(0.95),
+            wait_mean_ms=window.wait.mean_ms,
+            hold_mean_ms=hold_ms,
+            query_mean_ms=window.query.mean_ms,
+            peak_connections=self.seen.peak,
+            capped=self.stack.capped,
+            efficiency=fmean(shares) if shares else None,
+            uneven=shares[-1] - shares[0] if len(shares) > 1 else None,
+            per_second=window.per_second,
+            failures_per_second=window.failures_per_second,
+            latencies=window.latency.pairs,
+            window_s=window.seconds,
+            generator_cpu=window.generator_cpu,
+            worker_cpu=max(workers.values()) / elapsed_s if workers else None,
+            server_cpu=sum(workers.values()) / elapsed_s if workers else None,
+            postgresql_cpu=None if postgresql_s is None else postgresql_s / elapsed_s,
+            other_cpu=max(0.0, other_s / elapsed_s) if workers else None,
+            steal_cpu=max(0.0, after.steal_cpu_s - before.steal_cpu_s) / elapsed_s,
+            throttled=_throttled(before.quota, after.quota),
+            waits=self.seen.waits,
+            probe_max_ms=probe.max_ms,
+            target_rps=plan.rate,
+            late_p95_ms=None if plan.rate is None else window.late.quantile_ms(0.95),
+            little_residual=window.little_residual(plan.users) if plan.rate is None else None,
+        )
 
 
 def efficiencies(before: Holds | None, after: Holds | None, size: int) -> list[float]:

@@ -21,7 +21,7 @@ from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import OWN, SizeResult, SweepResult, TrialResult, Verdict
+from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import figures, heatmap
 
 CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "waits", "warnings")
@@ -274,6 +274,14 @@ def _html_table(stack: str, rows: Sequence[Row]) -> str:
     )
 
 
+def _loop(plan: Plan) -> str:
+    if plan.search:
+        return "open loop, at the highest rate that meets the SLO"
+    if plan.rate is None:
+        return "closed loop"
+    return f"open loop, {plan.rate:g} requests/s {'at random' if plan.poisson else 'evenly spaced'}"
+
+
 def _title(sweep: SweepResult) -> str:
     plan = sweep.plan
     number = f"Sweep {sweep.id}" if sweep.id is not None else "Sweep"
@@ -286,8 +294,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     plan, conditions = sweep.plan, sweep.conditions
     yield (
         "load",
-        f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{plan.users} users, "
-        + (f"open loop, {plan.rate:g} requests/s" if plan.rate is not None else "closed loop"),
+        f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{plan.users} users, " + _loop(plan),
     )
     yield (
         "trials",

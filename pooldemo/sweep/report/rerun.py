@@ -6,7 +6,7 @@ from dataclasses import fields
 from pooldemo.sweep.analyse import slo
 from pooldemo.sweep.facts import OWN, Plan
 
-FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms"}
+FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms", "rate": "arrivals"}
 """Options that are not named like their field."""
 
 
@@ -29,10 +29,14 @@ def command(plan: Plan) -> str:
             continue
         if each.name == "workers" and plan.splits:
             value = plan.splits
-        flag = "arrivals" if each.name == "rate" and plan.poisson else FLAGS.get(each.name, each.name)
-        words.append(f"--{flag}")
+        if each.name == "search":
+            words += ["--arrivals", "max"]
+            continue
+        words.append(f"--{FLAGS.get(each.name, each.name)}")
         if not isinstance(value, bool):
             words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))
+        if each.name == "rate" and not plan.poisson:
+            words += ["--spacing", "even"]
     return shlex.join(words)
 
 

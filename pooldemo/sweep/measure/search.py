@@ -1,0 +1,76 @@
+"""The search of a trial for the highest rate of arrivals that meets the SLO: which rate to try next. Pure.
+
+A closed loop tells what the server carries at most; the rate lies below that. It is halved towards from both sides,
+until it is known to a few percent: what one window of a few seconds shows is no surer than that, and repeats say how
+sure it is.
+"""
+
+import math
+from dataclasses import replace
+
+from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
+from pooldemo.sweep.analyse.slo import failed_share
+from pooldemo.sweep.analyse.warnings import BUSY_CPU
+from pooldemo.sweep.facts import Limit, Step, TrialResult
+from pooldemo.sweep.plan import SEARCH_STEPS
+
+FIRST = 0.8
+"""What is tried first, of what the closed loop carried: most SLOs are met up to somewhere above."""
+
+FINE = 0.03
+"""The search ends where the lowest rate that missed the SLO lies so little above the highest that met it."""
+
+BEHIND = 0.95
+"""Less than this share of the rate carried: the server falls behind, and a longer window would miss any limit."""
+
+
+class Search:
+    """What has been tried, from the `closed` loop on; ask `rate` for the next, `tell` what it showed."""
+
+    def __init__(self, slo: tuple[Limit, ...], closed: TrialResult) -> None:
+        self._slo, self._closed = slo, closed
+        self._steps = [Step(None, closed.rps, missed_by(slo, closed))]
+        self._met, self._missed = 0.0, closed.rps
+        self._best: TrialResult | None = None
+        self._last = closed
+
+    @property
+    def rate(self) -> float | None:
+        """The rate to try next, in requests a second; None: enough is known."""
+        tried = len(self._steps) - 1
+        if tried == SEARCH_STEPS or self._missed - self._met <= FINE * self._missed:
+            return None
+        if not tried:
+            return FIRST * self._closed.rps
+        return (self._met + self._missed) / 2
+
+    def tell(self, rate: float, result: TrialResult) -> None:
+        """What the window at `rate` showed."""
+        missed = missed_by(self._slo, result, rate)
+        self._steps.append(Step(rate, result.rps, missed))
+        if missed:
+            self._missed, self._last = rate, result
+        else:
+            self._met, self._best = rate, result
+
+    @property
+    def found(self) -> TrialResult:
+        """The window at the highest rate that met the SLO; where none did the lowest tried, that carried nothing."""
+        steps = tuple(sorted(self._steps, key=lambda step: step.rate or 0.0))
+        return replace(self._best or replace(self._last, rps=0.0), steps=steps)
+
+
+def missed_by(slo: tuple[Limit, ...], seen: TrialResult, rate: float | None = None) -> str:
+    """What kept a window from meeting the SLO, as `Step` has it. As it was seen: repeats tell how sure that is."""
+    if (seen.generator_cpu or 0.0) >= BUSY_CPU:
+        return "generator"
+    for limit in slo:
+        metric = f"{limit.metric}_ms"
+        found = quantile_ms([seen], metric, failures_count=True) if metric in SHARES else failed_share([seen])
+        if found is None or found > limit.at_most:
+            return limit.metric
+    if rate is not None and seen.window_s:
+        chance = 2 * math.sqrt(rate / seen.window_s)  # of so many arrivals at random
+        if seen.rps < BEHIND * rate - chance:
+            return "rate"
+    return ""
