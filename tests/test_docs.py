@@ -15,7 +15,7 @@ from django.core.management import get_commands, load_command_class
 
 from pooldemo.monitor.metrics import exposition
 from pooldemo.pool.options import ROWS
-from pooldemo.sweep.report.formats import to_lines
+from pooldemo.sweep.report.lines import to_lines
 from project.environment import POOL_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent

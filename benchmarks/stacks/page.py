@@ -13,7 +13,7 @@ from benchmarks.stacks.bursts import told
 from benchmarks.stacks.load import LOADS, SIZE, disturbed, rows
 from benchmarks.sweeps import Load
 from pooldemo.sweep import stacks
-from pooldemo.sweep.report.formats import to_lines
+from pooldemo.sweep.report.lines import to_lines
 from pooldemo.sweep.stacks.stack import ROOT
 
 DATA, PAGE = ROOT / "docs" / "data" / "stacks.json", ROOT / "docs" / "stacks.md"

@@ -10,7 +10,7 @@ from benchmarks import markdown
 from benchmarks.sweeps import Load
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.theory import bound
-from pooldemo.sweep.report.formats import to_lines
+from pooldemo.sweep.report.lines import to_lines
 from pooldemo.sweep.stacks.stack import ROOT
 from pooldemo.sweep.workloads import WORKLOADS
 

@@ -4,13 +4,16 @@ from argparse import ArgumentParser, _ArgumentGroup
 
 from django.core.management.base import CommandError
 
+from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.facts import SweepResult, Verdict
+from pooldemo.sweep.report import comparison
 from pooldemo.sweep.report.formats import FORMATS
 from pooldemo.sweep.report.output import Reports, write_reports
 from pooldemo.sweep.report.terminal import Terminal
 
 REPORTS: Reports = {each.name: each.write for each in FORMATS.values()}
 SLO_MISSED, REFUSED, INVALID, INTERRUPTED = 1, 2, 3, 130
+WORSE = SLO_MISSED
 
 
 def add_reports(parser: ArgumentParser) -> _ArgumentGroup:
@@ -29,8 +32,13 @@ def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
     """
     terminal.tables(sweep)
     terminal.verdicts(sweep.verdicts)
+    found = compare_sides(sweep)
+    for line in comparison.lines_of(found) if found else ():
+        terminal.console.print(line, markup=False)
     if lost := write_reports(reports, sweep):
         raise CommandError(lost, returncode=REFUSED)
+    if found:
+        return WORSE if found.is_worse else 0 if found.is_known else INVALID
     return exit_code(sweep.verdicts[0]) if sweep.verdicts else INVALID
 
 

@@ -17,6 +17,7 @@ MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a
 MAX_USERS = 10_000
 MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what PostgreSQL takes
 MAX_SEED = 2**63 - 1  # as the rows keep it
+VARIANT = "@"  # stands in the name of a stack that is another one at a commit, or with other settings
 WARMUP_CYCLES = 1.2  # where nobody says how long to warm up
 MOST_WARMUP_S = 30.0  # whatever its cycles come to
 SEARCH_STEPS, STEP_OVERHEAD_S = 5, 1.5  # rates that a search tries in each trial at most, beside the closed loop
@@ -84,6 +85,26 @@ def with_blocks(plan: Plan, blocks: Collection[tuple[int, ...]]) -> Plan:
     """The plan with further repeats, of these sizes."""
     every = (*plan.repeated, *blocks)
     return replace(plan, sizes=tuple(sorted({*plan.sizes, *chain(*blocks)})), repeats=len(every), blocks=every)
+
+
+def against(stacks: Collection[str], label: str) -> tuple[str, ...]:
+    """Each stack, and itself at the commit or with the settings that `label` says."""
+    return tuple(name for stack in stacks for name in (stack, f"{stack}{VARIANT}{label}"))
+
+
+def base(stack: str) -> str:
+    """The stack that it is a variant of: itself, where it is none."""
+    return stack.partition(VARIANT)[0]
+
+
+def label(stack: str) -> str:
+    """The commit or the settings of a variant; empty where it is none."""
+    return stack.partition(VARIANT)[2]
+
+
+def pairs(stacks: Collection[str]) -> dict[str, str]:
+    """Each variant among the stacks, A, with what it is a variant of, B."""
+    return {stack: base(stack) for stack in stacks if label(stack) and base(stack) in stacks}
 
 
 def check(plan: Plan) -> None:

@@ -10,7 +10,8 @@ from django.core.management import CommandError, call_command
 from synthetic import CONDITIONS, hinge, trials_of
 
 from pooldemo import records
-from pooldemo.sweep.analyse.compare import Moved, NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
+from pooldemo.sweep.analyse.comparison import Moved
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo

@@ -2,7 +2,8 @@
 
 This is where the sweep, which knows no Django, meets the rows. Exit codes: 0 a verdict; 1 the SLO is missed; 2 bad
 arguments, or nothing that could be started or written; 3 an invalid measurement, or an SLO that nobody can decide; 130
-interrupted, with what was measured saved. Of several stacks the first one named decides.
+interrupted, with what was measured saved. Of several stacks the first one named decides; of `--against` the comparison:
+1 what is here is worse, 3 nobody can tell.
 """
 
 from pooldemo.management.extras import sweep as needed  # noqa: F401  before what it brings
@@ -21,6 +22,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import keeping, models, records
+from pooldemo.management import checkout
 from pooldemo.management import site as sites
 from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
@@ -91,6 +93,9 @@ class Command(BaseCommand):
         )
         plan.add_argument(
             "--until-sure", type=float, metavar="MINUTES", help="repeat what decides until it is decided, for so long"
+        )
+        plan.add_argument(
+            "--against", metavar="COMMIT|NAME=VALUE", help="measure that beside what is here, and compare the two"
         )
         plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
         plan.add_argument(
@@ -171,7 +176,11 @@ class Command(BaseCommand):
                 plan, done = self._plan(row, options)
                 if over(plan, done, options):
                     return finish(terminal, judged(done), reports)
-            with process.Ledger(RUN_FOLDER) as ledger, sites.admitted(options) as headers:
+            with (
+                process.Ledger(RUN_FOLDER) as ledger,
+                sites.admitted(options) as headers,
+                checkout.checked_out(plan.stacks),
+            ):
                 bench = Bench(site, ledger, headers)
                 with restored(plan.host, site.pool) if plan.host else nullcontext():
                     if (site.settings or plan.host) and not done.trials:
@@ -214,6 +223,10 @@ class Command(BaseCommand):
             given["warmup_cycles"] = planning.WARMUP_CYCLES
         plan = replace(DEFAULT, **given)
         plan = sites.planned(plan, given, options["remote"])
+        if options["against"] is not None:
+            if plan.host:
+                raise ValueError("--against starts servers of its own: leave out --host")
+            plan = replace(plan, stacks=planning.against(plan.stacks, checkout.label(options["against"])))
         if plan.adaptive:
             plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
         return plan, SweepResult(plan, Conditions(), status=models.Sweep.Status.RUNNING)

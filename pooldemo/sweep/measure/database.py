@@ -6,7 +6,7 @@ The sweep's connections are its own, in autocommit, named `sweep-observer`; they
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,17 @@ def libpq_url(database_url: str) -> str:
     return _with_query(database_url, lambda name: not name.isupper() and name != "pool")
 
 
-def server_url(database_url: str) -> str:
-    """A DATABASE_URL for a server whose size a trial sets: without what is bound to another size."""
-    return _with_query(database_url, lambda name: name not in ("MAX_CONNS", "REUSE_CONNS", "MIN_CONNS"))
+def server_url(database_url: str, options: Mapping[str, str] | None = None) -> str:
+    """A DATABASE_URL for a server whose size a trial sets: without what is bound to another size, and with `options` of
+    the pool."""
+    replaced = {"MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", *(options or ())}
+    return _with_query(database_url, lambda name: name not in replaced, options or {})
 
 
-def _with_query(database_url: str, wanted: Callable[[str], bool]) -> str:
+def _with_query(database_url: str, wanted: Callable[[str], bool], more: Mapping[str, str] | None = None) -> str:
     parts = urlsplit(database_url)
     query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if wanted(name)]
+    query += (more or {}).items()
     # libpq reads %20 and no plus: the folder of a socket may have a space in its name.
     return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query, quote_via=quote), ""))
 

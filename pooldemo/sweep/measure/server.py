@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pooldemo.sweep.measure import database, observe
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.target import Site, TrialError
+from pooldemo.sweep.plan import base
 from pooldemo.sweep.stacks.stack import ROOT, Stack
 
 READY_S = 30.0
@@ -48,7 +50,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.pool = site.pool if stack.pool_path else None
         self.probe_path = site.probe_path
-        self.application_name = (name or f"sweep-{stack.name}-{size}-{os.getpid()}")[:63]  # libpq's limit
+        own = base(stack.name)
+        self.application_name = (name or f"sweep-{own}-{size}-{os.getpid()}")[:63]  # libpq's limit
         self._stop = contextlib.ExitStack()
         folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
         self._settings_read = folder / "settings-read"
@@ -70,7 +73,7 @@ class Server:
             env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED} | {
                 "MAX_CONNS": str(size),
                 "WEB_CONCURRENCY": str(workers),
-                "POOL_STACK": stack.name if stack.database else "pooldemo",
+                "POOL_STACK": own if stack.database else "pooldemo",
                 "PGAPPNAME": self.application_name,
                 "PYTHONUNBUFFERED": "1",
             }
@@ -78,14 +81,15 @@ class Server:
                 env |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "POOLDEMO_SETTINGS": site.settings}
                 env["POOLDEMO_SETTINGS_READ"] = str(self._settings_read)
                 env |= {"POOLDEMO_LOG_ERRORS": "1"} if told else {}
-                env |= {"POOL_STACK": ""} if stack.name == site.stack else {}
+                env |= {"POOL_STACK": ""} if own == site.stack else {}
+                env["POOLDEMO_OPTIONS"] = json.dumps(dict(stack.options))
             else:
-                env["DATABASE_URL"] = database.server_url(database_url)
+                env["DATABASE_URL"] = database.server_url(database_url, stack.options)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]
             log = folder / "server.log"
             # SIGINT is gunicorn's quick way out: nobody asks any more, and the gentle one takes a second.
-            self._child = Child(f"{stack.name} server", command, ledger, log, env, ROOT, signal.SIGINT)
+            self._child = Child(f"{stack.name} server", command, ledger, log, env, stack.root, signal.SIGINT)
             self._stop.callback(self._child.stop)
         except BaseException:
             self._stop.close()

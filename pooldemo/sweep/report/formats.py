@@ -1,7 +1,7 @@
 """A sweep for other programs and other people: JSON, CSV, Markdown for a pull request, one HTML file that needs
 nothing. Pure.
 
-Each function takes a `SweepResult` and returns the whole text; the command writes it. All four say the same numbers,
+Each function takes a `SweepResult` and returns the whole text; the command writes it. All say the same numbers,
 three significant digits where people read and all of them where programs do.
 """
 
@@ -9,22 +9,21 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from string import Template
-from typing import Any
 
-from pooldemo.sweep.analyse.compare import Comparison
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult, Verdict
-from pooldemo.sweep.report import figures, heatmap
+from pooldemo.sweep.report import figures, heatmap, junit
+from pooldemo.sweep.report.lines import to_lines
 
-CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "waits", "warnings")
+CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "steps", "waits", "warnings")
 """Fields of a trial that are no single value; `warnings` comes back as codes."""
 
 SHAPES = {
@@ -40,17 +39,6 @@ def to_json(sweep: SweepResult) -> str:
     return to_lines(document_of(sweep))
 
 
-def to_lines(document: Mapping[str, Any]) -> str:
-    """`document` as JSON, each key and each element of a list on a line of its own: a trial is a line."""
-
-    def text(value: object) -> str:
-        if isinstance(value, list | tuple) and value:
-            return "[\n" + ",\n".join(f"  {json.dumps(each, allow_nan=False)}" for each in value) + "\n ]"
-        return json.dumps(value, allow_nan=False)
-
-    return "{\n" + ",\n".join(f" {json.dumps(key)}: {text(value)}" for key, value in document.items()) + "\n}\n"
-
-
 def to_list(sweeps: Sequence[SweepResult]) -> str:
     """What `sweep --list --json` writes: for each sweep its number, status, load, plan and verdicts."""
     rows = [
@@ -60,21 +48,6 @@ def to_list(sweeps: Sequence[SweepResult]) -> str:
         for each in sweeps
     ]
     return json.dumps(rows, indent=1, allow_nan=False) + "\n"
-
-
-def to_comparison(found: Comparison, before: SweepResult, after: SweepResult) -> str:
-    """What `compare --json` writes: whether B is worse, and all that was compared."""
-    document = {
-        "format": "pooldemo-compare/1",
-        "before": {"id": before.id, "started_at": before.started_at},
-        "after": {"id": after.id, "started_at": after.started_at},
-        "worse": found.is_worse,
-        "known": found.is_known,
-        "differences": list(found.differences),
-        "changes": [asdict(change) for change in found.changes],
-        "verdicts": [asdict(moved) for moved in found.moved],
-    }
-    return to_lines(document)
 
 
 def to_csv(sweep: SweepResult) -> str:
@@ -141,6 +114,7 @@ FORMATS = {
         Format("csv", "a row for each trial", "text/csv", to_csv),
         Format("html", "one offline page with the curve", "text/html", to_html),
         Format("markdown", "a table for a pull request", "text/markdown", to_markdown),
+        Format("junit", "verdict, SLO and comparison as tests, for CI", "application/xml", junit.of_sweep),
     )
 }
 

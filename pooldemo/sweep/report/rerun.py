@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import fields
 
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse import slo
 from pooldemo.sweep.facts import OWN, Plan
 
@@ -32,12 +33,22 @@ def command(plan: Plan) -> str:
         if each.name == "search":
             words += ["--arrivals", "max"]
             continue
+        if each.name == "stacks":
+            words += _of_stacks(plan)
+            continue
         words.append(f"--{FLAGS.get(each.name, each.name)}")
         if not isinstance(value, bool):
             words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))
         if each.name == "rate" and not plan.poisson:
             words += ["--spacing", "even"]
     return shlex.join(words)
+
+
+def _of_stacks(plan: Plan) -> list[str]:
+    """A variant is named by what it is against; its stack stands beside it."""
+    own = [stack for stack in plan.stacks if not planning.label(stack)]
+    labels = {planning.label(stack) for stack in plan.stacks} - {""}
+    return ["--stack", ",".join(own), *(word for label in sorted(labels) for word in ("--against", label))]
 
 
 def _typed(value: object) -> str:

@@ -1,17 +1,19 @@
 """The servers that a sweep can compare. Each module of this folder with a `STACK` is one; adding one is adding a file.
 
 `stack.py` says what a stack is; `green.py` is shared by those that bring no gevent support of their own, `peer.py` by
-the applications of peers/; `settings.py` puts any Django project on a stack.
+the applications of peers/; `settings.py` puts any Django project on a stack, `variant.py` makes one of another commit.
 """
 
 import importlib
 import pkgutil
 
+from pooldemo.sweep.plan import base
 from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
+from pooldemo.sweep.stacks.variant import made
 
 __all__ = ["DatabaseConfig", "Stack", "database", "get", "names"]
 
-_SHARED = ("stack", "green", "peer", "settings")
+_SHARED = ("stack", "green", "peer", "settings", "variant")
 
 
 def names() -> list[str]:
@@ -21,14 +23,14 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Stack:
-    """The stack of that name.
+    """The stack of that name, or a variant of it.
 
     Raises ValueError that lists the known ones.
     """
-    if name not in names():
+    if base(name) not in names():
         raise ValueError(f"unknown stack {name!r}: known are {', '.join(names())}")
-    stack: Stack = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").STACK
-    return stack
+    stack: Stack = importlib.import_module(f"{__name__}.{base(name).replace('-', '_')}").STACK
+    return stack if name == base(name) else made(stack, name)
 
 
 def database(name: str, config: DatabaseConfig) -> DatabaseConfig:

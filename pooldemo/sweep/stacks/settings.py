@@ -4,6 +4,7 @@ A server of a sweep finds this module by DJANGO_SETTINGS_MODULE, the project's o
 measured on any stack without a line of its settings being changed. POOL_STACK empty: the pool that it has, resized.
 """
 
+import json
 import os
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +37,10 @@ def resized(config: dict[str, Any], size: int) -> dict[str, Any]:
 
 def _default() -> dict[str, Any]:
     config = _theirs.DATABASES["default"]
+    config = {
+        **config,
+        "OPTIONS": {**config.get("OPTIONS", {}), **json.loads(os.environ.get("POOLDEMO_OPTIONS", "{}"))},
+    }
     if not (stack := os.environ["POOL_STACK"]):
         return resized(config, int(os.environ["MAX_CONNS"]))
     options = {name: value for name, value in config.get("OPTIONS", {}).items() if name != "pool"}

@@ -52,7 +52,7 @@ class Stack:
     MAX_CONNS, WEB_CONCURRENCY, POOL_STACK and PGAPPNAME besides, and DATABASE_URL where the project reads it.
     `database` turns the site's `DATABASES` entry into this stack's (None: another application). `venv` is the folder of
     the environment that it runs in (None: this one), `modules` what that must be able to import, `programs` what must
-    be on the PATH,
+    be on the PATH, `root` the folder that it runs in, `options` what our pool has in place of the project's own ones,
     `remedy` the command that brings what is missing. `capped`: it has a knob for MAX_CONNS, so more connections than
     that are a broken promise. `pool_path` answers the pool's counters (None: it has none); `ready_path` answers 200
     as soon as it serves; `workloads` are those it can do.
@@ -64,6 +64,8 @@ class Stack:
     env: Mapping[str, str] = field(default_factory=dict)
     database: Callable[[DatabaseConfig], DatabaseConfig] | None = None
     venv: str | None = None
+    root: Path = ROOT
+    options: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     remedy: str = "make environment"

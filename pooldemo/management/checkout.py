@@ -1,0 +1,53 @@
+"""What `sweep --against` compares with: settings, or a commit in a folder of its own for as long as the sweep lasts."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from pooldemo.management.site import Unfit
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.stacks.variant import checkout, is_settings, settings_of
+
+DIGITS = 12
+
+
+def label(text: str) -> str:
+    """What the name of a stack says of it: the settings, or the commit. Raises ValueError, in a sentence."""
+    if is_settings(text):
+        return ",".join(f"{name}={value}" for name, value in settings_of(text).items())
+    found = _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
+    if found.returncode:
+        said = found.stderr.decode(errors="replace").strip() or "git knows no such commit"
+        raise ValueError(f"--against {text}: {said}; give a commit (main, HEAD~1) or settings (POOL_MODE=transaction)")
+    return found.stdout.decode()[:DIGITS]
+
+
+@contextmanager
+def checked_out(stacks: Collection[str]) -> Iterator[None]:
+    """The commits of these stacks stand in their folders until the block ends. Raises Unfit."""
+    variants = [name for name in stacks if planning.label(name) and not is_settings(planning.label(name))]
+    folders = {checkout(name): planning.label(name) for name in variants}
+    try:
+        for folder, commit in folders.items():
+            shutil.rmtree(folder, ignore_errors=True)  # of a sweep that was killed
+            archive = _git("archive", "--format=tar", commit)  # the folder of this project, where it is not all
+            if archive.returncode:
+                raise Unfit(f"the commit {commit} cannot be had: {archive.stderr.decode(errors='replace').strip()}")
+            with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+                files.extractall(folder, filter="data")
+        yield
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Raises Unfit where there is no git."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    except OSError as error:
+        raise Unfit(f"--against a commit needs git: {error}") from error

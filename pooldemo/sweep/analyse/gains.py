@@ -1,0 +1,143 @@
+"""How much a metric gained from A to B, and how sure that is: two fits of two sweeps, or one fit of one. Pure."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import NamedTuple
+
+from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_blocks, observed
+from pooldemo.sweep.analyse.comparison import Change
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, student_t
+from pooldemo.sweep.facts import TrialResult
+
+METRICS = {"rps": 1, "p95_ms": -1}
+"""What is compared, and the sign of better."""
+
+NOISIER = 0.99
+"""How sure it must be that B's repeats scatter more than A's: noise alone makes one verdict in some invalid."""
+
+LEAST_ERROR = 0.001
+"""Nobody knows a difference better than this, however often it was measured."""
+
+
+class _Gain(NamedTuple):
+    """What a metric was and is, on the scale of logarithms, and the error of what was gained, with its freedom."""
+
+    before: float
+    after: float
+    error: float
+    freedom: float
+
+
+class Pair:
+    """The fits of one stack in both sweeps, for each metric that both have."""
+
+    def __init__(self, stack: str, before: Sequence[TrialResult], after: Sequence[TrialResult]) -> None:
+        self.stack = stack
+        old, new = ([each for each in trials if each.stack == stack] for trials in (before, after))
+        self.fits: dict[str, tuple[Fit, Fit]] = {}
+        for metric in METRICS:
+            fits = [_fit(observed(own, metric), metric) for own in (old, new)]
+            if fits[0] and fits[1]:
+                self.fits[metric] = fits[0], fits[1]
+
+    def sizes(self, metric: str) -> list[int]:
+        old, new = self.fits[metric]
+        return sorted(old.effects.keys() & new.effects.keys())
+
+    def gain(self, metric: str, weights: dict[int, float]) -> _Gain:
+        """Of a mean over sizes, with weights that sum to 1. Its error is infinite where nothing was repeated."""
+        old, new = self.fits[metric]
+        values = [fit.contrast(weights).value for fit in (old, new)]
+        if not (old.freedom and new.freedom):
+            return _Gain(values[0], values[1], math.inf, 1.0)
+        (error, freedom), (other, others) = (fit.error(weights) for fit in (old, new))
+        total = error**2 + other**2
+        return _Gain(values[0], values[1], math.sqrt(total), total**2 / (error**4 / freedom + other**4 / others))
+
+    @property
+    def is_noisier(self) -> bool:
+        """B's repeats scatter more than A's, beyond chance (Fisher's z of two variances)."""
+        if "rps" not in self.fits or not all(fit.freedom for fit in self.fits["rps"]):
+            return True
+        old, new = self.fits["rps"]
+        error = math.sqrt((1 / old.freedom + 1 / new.freedom) / 2)
+        return math.log(new.noise / old.noise) > NormalDist().inv_cdf(NOISIER) * error
+
+
+class Sides(Pair):
+    """A and B of one run: one fit over the trials of both, in the repeats that they share."""
+
+    def __init__(self, stack: str, before: Sequence[TrialResult], after: Sequence[TrialResult]) -> None:
+        super().__init__(stack, before, after)
+        sides = [[each for each in trials if each.stack == stack] for trials in (before, after)]
+        self._both = {metric: _fit(_beside(sides, metric), metric) for metric in self.fits}
+
+    def gain(self, metric: str, weights: dict[int, float]) -> _Gain:
+        old, new = ({_cell(size, side): weight for size, weight in weights.items()} for side in (0, 1))
+        fit = self._both[metric]
+        if fit is None:
+            return super().gain(metric, weights)
+        change = fit.contrast(new | {cell: -weight for cell, weight in old.items()})
+        error = max(change.error, LEAST_ERROR) if fit.freedom else math.inf
+        return _Gain(fit.contrast(old).value, fit.contrast(new).value, error, max(1, fit.freedom))
+
+
+def _fit(observations: Sequence[Observation], metric: str) -> Fit | None:
+    """Of latencies outliers are a part."""
+    return fit_blocks(observations)[0] if metric == "rps" else fit_all(observations)
+
+
+def _cell(size: int, side: int) -> int:
+    """A number for a size of A or B, that grows as the size does: so may the noise."""
+    return 1000 * size + side
+
+
+def _beside(sides: Sequence[Sequence[TrialResult]], metric: str) -> list[Observation]:
+    """The trials of both as those of one stack, at their places in the repeats that they share."""
+    numbered = [
+        replace(trial, stack="", size=_cell(trial.size, side)) for side, own in enumerate(sides) for trial in own
+    ]
+    return observed(numbered, metric)
+
+
+def changes_of(pairs: Sequence[Pair], margin: float) -> Iterator[Change]:
+    whole = [(pair, metric) for pair in pairs for metric in pair.fits if len(pair.sizes(metric)) > 1]
+    single = [(pair, metric, size) for pair in pairs for metric in pair.fits for size in pair.sizes(metric)]
+    doubt = (1 - CONFIDENCE) / (2 if whole else 1)
+    for pair, metric in whole:
+        sizes = pair.sizes(metric)
+        yield _change(pair, metric, None, dict.fromkeys(sizes, 1 / len(sizes)), 1 - doubt / len(whole), margin)
+    for pair, metric, size in single:
+        yield _change(pair, metric, size, {size: 1.0}, 1 - doubt / len(single), margin)
+
+
+def _change(
+    pair: Pair, metric: str, size: int | None, weights: dict[int, float], probability: float, margin: float
+) -> Change:
+    found = pair.gain(metric, weights)
+    gain = found.after - found.before
+    half = student_t(probability, found.freedom) * found.error if math.isfinite(found.error) else math.inf
+    shown = "same" if abs(gain) - half <= margin else "better" if gain * METRICS[metric] > 0 else "worse"
+    kind = shown if math.isfinite(half) else "unknown"
+    low, high = (math.expm1(gain + way * half) if half < 700 else None for way in (-1, 1))
+    return Change(
+        pair.stack, size, metric, math.exp(found.before), math.exp(found.after), math.expm1(gain), low, high, kind
+    )
+
+
+def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
+    """The smallest loss of throughput, relative, that is found with 95% confidence wherever it is; None: none is."""
+    told = [pair for pair in pairs if "rps" in pair.fits]
+    metrics = sum(len(pair.fits) for pair in pairs if len(pair.sizes("rps")) > 1)
+    least = 0.0
+    for pair in told:
+        sizes = pair.sizes("rps")
+        found = pair.gain("rps", dict.fromkeys(sizes, 1 / len(sizes)))
+        if not math.isfinite(found.error):
+            return None
+        doubt = (1 - CONFIDENCE) / (2 * metrics if metrics else sum(len(each.fits) for each in pairs))
+        sure = student_t(1 - doubt, found.freedom) + student_t(CONFIDENCE, found.freedom)
+        least = max(least, margin + sure * found.error)
+    return -math.expm1(-least) if told else None

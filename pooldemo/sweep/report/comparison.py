@@ -1,0 +1,77 @@
+"""A comparison as text: lines for people, annotations for GitHub's CI, JSON. Pure."""
+
+from dataclasses import asdict
+
+from pooldemo.sweep.analyse.comparison import Change, Comparison
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report.lines import to_lines
+
+MARKS = {"better": "+", "worse": "-", "lost": "-", "same": "=", "unknown": "?"}
+UNITS = {"rps": "requests/s", "p95_ms": "ms p95", "failures": "of the requests failed"}
+
+
+def to_json(found: Comparison, before: SweepResult, after: SweepResult) -> str:
+    """What `compare --json` writes: whether B is worse, and all that was compared."""
+    document = {
+        "format": "pooldemo-compare/1",
+        "before": {"id": before.id, "started_at": before.started_at},
+        "after": {"id": after.id, "started_at": after.started_at},
+        "worse": found.is_worse,
+        "known": found.is_known,
+        "differences": list(found.differences),
+        "changes": [asdict(change) for change in found.changes],
+        "verdicts": [asdict(moved) for moved in found.moved],
+    }
+    return to_lines(document)
+
+
+def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
+    """The comparison as lines of text: conditions, changes, verdicts, a sum."""
+    lines = [f"differs: {each}" for each in found.differences]
+    shown = [change for change in found.changes if everything or change.kind not in ("same", "unknown")]
+    lines += [_line(change) for change in shown]
+    lines += [
+        f"{'- ' if each.is_worse else ''}verdict: {each.stack}: {each.before} -> {each.after}" for each in found.moved
+    ]
+    kinds = [change.kind for change in found.changes]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in MARKS if kind in kinds)
+    said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
+    return [*lines, f"{said}: {len(kinds)} comparisons at 95% confidence for all together: {counts}{_finds(found)}"]
+
+
+def _finds(found: Comparison) -> str:
+    """How small a loss A and B of one run would have shown, and what would show the one that is asked about."""
+    if found.wanted is None:
+        return ""
+    least = "no loss" if found.finds is None else f"a loss of {100 * found.finds:.2g}%"
+    more = f"; for one of {100 * found.wanted:g}%: {found.needs}" if found.needs else ""
+    return f"; {least} is found in 95% of such runs{more}"
+
+
+def annotations_of(found: Comparison) -> list[str]:
+    """The comparison as workflow commands of GitHub's CI: an error for what is worse, a notice of the sum."""
+    *_, total = lines_of(found)
+    said = [("error", line) for line in worse_of(found)] + [("notice", total)]
+    return [f"::{kind} title=sweep::{text.replace('%', '%25')}" for kind, text in said]
+
+
+def worse_of(found: Comparison) -> list[str]:
+    """What is worse in B, a line each."""
+    worse = [_line(change) for change in found.changes if change.is_worse]
+    worse += [f"verdict: {each.stack}: {each.before} -> {each.after}" for each in found.moved if each.is_worse]
+    return [line.removeprefix("- ") for line in worse]
+
+
+def _line(change: Change) -> str:
+    at = "at all sizes" if change.size is None else f"at {change.size}"
+    if change.kind == "lost":
+        return f"- {change.stack} {at}: lost, A carried {digits(change.before)} requests/s there"
+    values = [f"{each:.2%}" if change.metric == "failures" else digits(each) for each in (change.before, change.after)]
+    uncertain = (
+        f", {change.low:+.1%} to {change.high:+.1%}" if change.low is not None and change.high is not None else ""
+    )
+    return (
+        f"{MARKS[change.kind]} {change.stack} {at}: {' -> '.join(values)} {UNITS[change.metric]} "
+        f"({change.ratio:+.1%}{uncertain})"
+    )

@@ -1,0 +1,146 @@
+"""`sweep --against`: A and B in one run. Equal sides are not called worse, a loss is found, a commit is what it was."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from django.core.management import CommandError, call_command
+from synthetic import CONDITIONS
+
+from benchmarks.verdicts.truth import NOISES, Noise, hinge, side_by_side
+from pooldemo.management import checkout
+from pooldemo.management.showing import show
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.compare import compare_sides
+from pooldemo.sweep.analyse.document import document_of, judged
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.measure.database import server_url
+from pooldemo.sweep.report import comparison, rerun
+from pooldemo.sweep.report.terminal import Terminal
+from pooldemo.sweep.stacks import variant
+
+A, B = "pooldemo@1a2b3c", "pooldemo"
+SIZES = (1, 2, 4, 8, 16)
+
+
+def sides(loss: float = 0.0, seed: int = 0, noise: Noise = NOISES["normal"], repeats: int = 3) -> SweepResult:
+    """A run in which B carries less than A."""
+    chance, trials = random.Random(seed), []
+    run = side_by_side(hinge(8), lambda size: hinge(8)(size) * (1 - loss), SIZES, seed, noise, repeats)
+    for order, (side, size, block, _, rps) in enumerate(run, start=1):
+        ms = 300 * hinge(8)(size) / rps * math.exp(chance.gauss(0, 0.02))
+        trials.append(TrialResult(A if side == "a" else B, size, block, order=order, rps=rps, p95_ms=ms, requests=1000))
+    return judged(SweepResult(Plan(stacks=(B, A), sizes=SIZES, repeats=repeats), CONDITIONS, tuple(trials)))
+
+
+def found(*arguments: Any, **options: Any) -> Any:
+    return compare_sides(sides(*arguments, **options))
+
+
+@pytest.mark.parametrize("noise", ["blocks and drift", "normal", "following"])
+def test_it_calls_equal_sides_worse_in_5_percent_of_the_runs_at_most(noise: str) -> None:
+    assert sum(found(seed=seed, noise=NOISES[noise]).is_worse for seed in range(40)) <= 3
+
+
+@pytest.mark.parametrize("noise", ["blocks and drift", "normal"])
+def test_it_finds_a_loss_of_5_percent_in_95_percent_of_the_runs(noise: str) -> None:
+    assert sum(found(0.05, seed, NOISES[noise]).is_worse for seed in range(40)) >= 38
+
+
+def test_it_says_that_it_cannot_tell_where_a_loss_would_be_missed_and_with_how_many_repeats_it_could() -> None:
+    unsure = found(noise=NOISES["noisy"])
+    assert (unsure.is_worse, unsure.is_known) == (False, False)
+    assert unsure.finds > 0.05
+    assert 4 <= int(unsure.needs.removeprefix("--repeats ")) <= 20
+    *_, total = comparison.lines_of(unsure)
+    assert total.startswith("nobody can tell: ")
+    assert total.endswith(f"for one of 5%: {unsure.needs}")
+    sure = found(noise=NOISES["noisy"], repeats=int(unsure.needs.removeprefix("--repeats ")))
+    assert (sure.is_known, sure.needs) == (True, "")
+    assert not found(repeats=1).is_known
+
+
+def test_it_ends_with_what_the_comparison_says(capsys: pytest.CaptureFixture[str]) -> None:
+    codes = [show(Terminal(sys.stdout), sides(loss, noise=NOISES[noise]), {}) for loss, noise in
+             ((0.0, "blocks"), (0.1, "blocks"), (0.0, "noisy"))]  # fmt: skip
+    assert codes == [0, 1, 3]
+    text = capsys.readouterr().out
+    assert "- pooldemo at all sizes: " in text
+    assert "B is worse: " in text
+
+
+def test_it_is_kept_in_the_document_and_compared_again_from_there(tmp_path: Path) -> None:
+    path, tests = tmp_path / "sweep.json", tmp_path / "junit.xml"
+    path.write_text(json.dumps(document_of(sides(0.1))))
+    with pytest.raises(SystemExit) as ended:
+        call_command("compare", str(path), "--junit", str(tests))
+    assert ended.value.code == 1
+    suite = ET.parse(tests).getroot()
+    assert int(suite.get("failures", "0")) == len(suite.findall("testcase/failure")) > 0
+    assert any(case.get("name") == "pooldemo at all sizes" for case in suite)
+    path.write_text(json.dumps(document_of(sides(noise=NOISES["blocks"]))))
+    call_command("compare", str(path), "--junit", str(tests))
+    assert (ET.parse(tests).getroot().get("failures"), ET.parse(tests).getroot().get("errors")) == ("0", "0")
+    path.write_text(json.dumps(document_of(replace(sides(), plan=Plan(stacks=(B,))))))
+    with pytest.raises(CommandError, match="compared nothing: name a second sweep"):
+        call_command("compare", str(path))
+
+
+def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() -> None:
+    made = stacks.get("pooldemo@RESET=always,FEATURE=on")
+    assert (made.env, made.options) == ({"RESET": "always", "FEATURE": "on"}, {"RESET": "always"})
+    assert made.database == stacks.get("pooldemo").database
+    url = server_url("postgres://me@/site?RESET=never&sslmode=disable", made.options)
+    assert url.endswith("?sslmode=disable&RESET=always")
+    plan = Plan(stacks=planning.against(("pooldemo", "geventpool"), "RESET=always"))
+    assert planning.pairs(plan.stacks) == {"pooldemo@RESET=always": "pooldemo", "geventpool@RESET=always": "geventpool"}
+    assert "--stack pooldemo,geventpool --against RESET=always" in rerun.command(plan)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("MAX_CONNS=9", "is what a trial sets by itself"),
+        ("POOL_MOD=request", "did you mean POOL_MODE"),
+        ("POOL_MODE=sometimes", "POOL_MODE"),
+        ("RESET=always,now", "'now' is no setting"),
+    ],
+)
+def test_it_refuses_settings_that_would_compare_nothing(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match="--against ") as refused:
+        checkout.label(text)
+    assert said in str(refused.value)
+
+
+def test_a_commit_stands_in_a_folder_of_its_own_while_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        own = ("-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *own, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    project = tmp_path / "project"
+    project.mkdir()
+    git("init", "-q")
+    (project / "manage.py").write_text("before")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    (project / "manage.py").write_text("after")
+    for module in (checkout, variant):
+        monkeypatch.setattr(module, "ROOT", project)
+    monkeypatch.setattr(variant, "CHECKOUTS", tmp_path / "against")
+    commit = checkout.label("HEAD")
+    stack = stacks.get(f"pooldemo@{commit}")
+    with checkout.checked_out(["pooldemo", stack.name]):
+        assert (stack.root / "manage.py").read_text() == "before", "of this project, not of the whole repository"
+    assert not stack.root.exists()
+    with pytest.raises(ValueError, match="git knows no such commit; give a commit"):
+        checkout.label("nowhere")
