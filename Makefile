@@ -88,7 +88,7 @@ ON_DJANGO = tests/postgresql tests/monitor tests/admin $(wildcard tests/demo/tes
 test-django61: $(DJANGO61) ## run the backend's and the site's tests on Django 6.1 and psycopg 3: make test-django61 PYTHON=python3.13
 	@.venv-django61/bin/python -m pytest -n auto $(ON_DJANGO) $(ARGS)
 
-test-django: $(DEVELOP) ## run Django's own tests on our ENGINE beside Django's (ARGS=--all: its whole suite)
+test-django: $(DEVELOP) ## run Django's own tests on our ENGINE; what fails there, on Django's too (ARGS=--all: its whole suite)
 	@trap : INT; $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)
 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)

@@ -3,6 +3,7 @@ leaves last, unless a user asked for it or another process uses it."""
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,22 @@ hypothesis_settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse where all is required and something is lacking; and let tests press Ctrl-C.
+    """Refuse where all is required and something is lacking; and let tests press Ctrl-C and close terminals.
 
-    A shell starts what it puts into the background with Ctrl-C ignored, and every child inherits that: tests that
-    press it would wait for ever.
+    A shell starts what it puts into the background with Ctrl-C ignored, nohup ignores a closed terminal, and every
+    child inherits that: tests that do either would wait for ever.
     """
     # Half a second for each user that a test makes. Other processes read the number from the password, so they know it.
     PBKDF2PasswordHasher.iterations = 1
     # The tests start hundreds of processes: each would compile this checkout anew where the machine's habit is so.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):  # which has been asked already
         lacking.refuse()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,9 +26,8 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=600, check=False)
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "1")])
-def test_it_leaves_them_out_and_says_in_one_line_how_to_have_them(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments)
+def test_it_leaves_them_out_and_says_in_one_line_how_to_have_them() -> None:
+    done = run("-n", "1")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("apt-get install chromium") == 1
     assert " skipped" in done.stdout

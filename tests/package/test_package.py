@@ -22,6 +22,8 @@ from .conftest import CELERY, Project, make_project
 Make = Callable[[str], Project]
 Install = Callable[[str], Path]
 TYPED = Path(__file__).with_name("typed_project.py")
+EVERYTHING = "psycopg2,gevent,sweep,metrics + celery"  # as the README says it, and what a project may have beside it
+OTHERS = "psycopg,gevent,metrics,opentelemetry,embedded"  # none of these brings what another one is for
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_its_engine_is_all_that_a_project_needs(project_on: Make, extras: str) -
     assert "Ran 2 tests" in project.run("manage.py", "test")
 
 
-@pytest.mark.parametrize("extras", ["gevent,psycopg2", "gevent,psycopg"])
+@pytest.mark.parametrize("extras", [EVERYTHING, OTHERS])
 def test_gunicorn_serves_a_project_on_it(project_on: Make, extras: str) -> None:
     """Six requests at once on two connections, the cap kept, with greenlets and with threads."""
     project = project_on(extras)
@@ -88,7 +90,7 @@ def test_gunicorn_serves_a_project_on_it(project_on: Make, extras: str) -> None:
 
 def test_celerys_gevent_pool_runs_a_projects_tasks_on_it(project_on: Make) -> None:
     """Six tasks at once on two connections: each is done, the cap is kept, and the slots come back between tasks."""
-    project = project_on("gevent,psycopg2 + celery")
+    project = project_on(EVERYTHING)
     (project.folder / "theirs" / "tasks.py").write_text(CELERY)
     (project.folder / "queue").mkdir()
     project.run("manage.py", "migrate", "--verbosity", "0")
@@ -132,13 +134,11 @@ def read(url: str) -> str:
     ("extras", "modules"),
     [
         ("sweep", "pooldemo.sweep.measure.run pooldemo.sweep.report.terminal pooldemo.sweep.report.formats"),
-        ("psycopg2,metrics", "pooldemo.monitor.metrics"),  # of a pool, which has a driver
-        ("gevent", "gevent psycogreen gunicorn.workers.ggevent"),
-        ("psycopg2,opentelemetry", "pooldemo.monitor.instruments"),
-        ("embedded", "pooldemo.embedded"),
+        (OTHERS, "gevent psycogreen gunicorn.workers.ggevent pooldemo.monitor.metrics"),
+        (OTHERS, "pooldemo.monitor.instruments pooldemo.embedded"),
     ],
 )
-def test_each_extra_alone_brings_what_it_is_for(install: Install, tmp_path: Path, extras: str, modules: str) -> None:
+def test_each_extra_brings_what_it_is_for(install: Install, tmp_path: Path, extras: str, modules: str) -> None:
     script = f"import importlib; [importlib.import_module(name) for name in {modules.split()}]"
     done = subprocess.run([install(extras), "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on
 
 
 def test_a_project_sees_and_lists_its_sweeps_with_all_extras(project_on: Make) -> None:
-    project = project_on("psycopg2,gevent,sweep,metrics,embedded")
+    project = project_on(EVERYTHING)
     project.set('INSTALLED_APPS += ["pooldemo"]')
     project.run("manage.py", "migrate", "--verbosity", "0")
     assert "no sweep is kept yet" in project.run("manage.py", "sweep", "--list")
