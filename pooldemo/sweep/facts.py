@@ -300,9 +300,9 @@ class Verdict:
     `shape` is one of SHAPES. `max_conns` is the size to use, per worker (None: none can be named), `rps` its mean
     throughput with the 95% interval `rps_low` .. `rps_high`, `plateau` the sizes that carry as much. `because` is the
     sentence that a newcomer reads, `cause` what ran out first, or why it is invalid, as a code (empty: it does not
-    show), `saturated` the same in words, `copy` the line to copy (`export MAX_CONNS=8`; empty when there is none).
-    `slo` is None where none was asked for, `checks` are its clauses. `needs` are the options with which a sweep that
-    is invalid, or undecided, would find its answer (`--repeats 7`; empty where no option does).
+    show), `saturated` the same in words, `copy` the line to copy, for a shell or for settings
+    (empty: none). `slo` is None where none was asked for, `checks` are its clauses. `needs` are the options with which
+    a sweep that is invalid, or undecided, would find its answer (`--repeats 7`; empty where no option does).
     """
 
     stack: str

@@ -15,6 +15,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import compare_sweeps
 from pooldemo.sweep.analyse.document import document_of, judged
 from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.analyse.verdict_text import copy_with_workers
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page
 from pooldemo.sweep.report.terminal import Terminal
@@ -51,6 +52,8 @@ def test_it_names_the_split_that_carries_the_most_where_workers_are_what_runs_ou
     assert (verdict.workers, verdict.max_conns, verdict.shape) == (4, 4, "knee")
     assert verdict.because.startswith("The cheapest split is 4 workers x 4 slots (16 connections, 1")
     assert verdict.copy == "export WEB_CONCURRENCY=4 MAX_CONNS=4"
+    assert copy_with_workers("OPTIONS = 4", 2) == "OPTIONS = 4  # with 2 workers"
+    assert copy_with_workers("OPTIONS = 4  # the best so far", 2) == "OPTIONS = 4  # the best so far, with 2 workers"
     assert "1 x 4 carries 75% less (" in verdict.because
 
 

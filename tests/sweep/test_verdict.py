@@ -155,6 +155,20 @@ def test_it_gives_the_interval_the_neighbours_and_the_line_to_copy():
     assert "32 gives no more" in verdict.because
 
 
+@pytest.mark.parametrize(
+    ("stack", "line"),
+    [
+        ("pooldemo", 'DATABASES["default"]["OPTIONS"]["MAX_CONNS"] = 2'),
+        ("psycopg-pool", 'DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2}'),
+    ],
+)
+def test_it_gives_the_line_for_the_settings_where_a_projects_own_pages_were_asked(stack, line):
+    plan = replace(PLAN, workload="urls", stacks=(stack,))
+    trials = [replace(trial, stack=stack) for trial in trials_of(hinge(2), sizes=(1, 2, 4, 8), noise=0.01)]
+    (verdict,) = judge(plan, trials, CONDITIONS)
+    assert (verdict.shape, verdict.copy) == ("knee", line)
+
+
 def test_it_speaks_of_the_average_where_the_next_size_was_lucky():
     verdict = verdict_of(hinge(8), sizes=(4, 8, 16, 32), seed=367)
     assert (verdict.shape, verdict.max_conns) == ("knee", 8)

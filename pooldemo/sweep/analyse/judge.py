@@ -40,7 +40,7 @@ def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions:
     verdicts = [judge_stack(stack, plan.at(workers), own[workers], conditions) for workers in plan.splits]
     found = split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
     verdict = next(each for each in verdicts if each.workers == found.workers)
-    copy = verdict.copy.replace("export ", f"export WEB_CONCURRENCY={found.workers} ")
+    copy = verdict_text.copy_with_workers(verdict.copy, found.workers)
     return replace(verdict, because=f"{found.text} {verdict.because}".strip(), copy=copy)
 
 

@@ -13,6 +13,7 @@ from pooldemo.sweep.analyse.saturation import is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
+from pooldemo.sweep.facts import OWN
 
 
 def because(judgement: Judgement) -> str:
@@ -26,12 +27,24 @@ def because(judgement: Judgement) -> str:
 
 
 def copy(judgement: Judgement) -> str:
-    """The line to paste into a shell; empty when no size can be named."""
+    """The line to paste, into a shell or into a project's settings; empty when no size can be named."""
     if judgement.size is None or judgement.shape == "invalid":
         return ""
-    return f"export MAX_CONNS={judgement.size}" + (
-        "  # the best so far, not yet the knee" if judgement.shape == "rising" else ""
-    )
+    line = f"export MAX_CONNS={judgement.size}"
+    if judgement.plan.workload in OWN:  # whether such a project reads its environment nobody knows
+        options = 'DATABASES["default"]["OPTIONS"]'
+        line = f'{options}["MAX_CONNS"] = {judgement.size}'
+        if {trial.stack for trial in judgement.trials} == {"psycopg-pool"}:
+            least = min(4, judgement.size)  # psycopg_pool's own default, where there is room for it
+            line = f'{options}["pool"] = {{"min_size": {least}, "max_size": {judgement.size}}}'
+    return line + ("  # the best so far, not yet the knee" if judgement.shape == "rising" else "")
+
+
+def copy_with_workers(line: str, workers: int) -> str:
+    """The line where so many workers were chosen as well."""
+    if line.startswith("export "):
+        return line.replace("export ", f"export WEB_CONCURRENCY={workers} ")
+    return f"{line}{', with' if '#' in line else '  # with'} {workers} workers" if line else ""
 
 
 def needs(judgement: Judgement) -> str:

@@ -68,7 +68,7 @@ def to_markdown(sweep: SweepResult) -> str:
     for verdict in sweep.verdicts:
         parts.append(f"**{verdict.stack}**: {SHAPES[verdict.shape]}. {verdict.because}")
         if verdict.copy:
-            parts.append(f"```sh\n{verdict.copy}\n```")
+            parts.append(f"```\n{verdict.copy}\n```")
         parts += [f"> **{warning.code}**: {warning.cause}. Cure: {warning.cure}" for warning in verdict.warnings]
     for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
         if rows := rows_of(view, stack):
