@@ -250,11 +250,11 @@ def waiting(pool: Pool, count: int) -> None:
 
 def queue(pool: Pool, count: int, **checkout: Any) -> list[Holding]:
     """So many that came and had to wait, in this order; who may not wait long may have given up since."""
-    line = []
-    for number in range(1, count + 1):
-        asked = pool.get_stats()["requests_num"] + 1
-        line.append(Holding(pool, name=f"waiter-{number}", **checkout))
-        eventually(lambda asked=asked: pool.get_stats()["requests_num"] == asked, f"one more waiting in {pool!r}")
+    asked = pool.get_stats()["requests_num"]
+    line: list[Holding] = []
+    while len(line) < count:
+        line.append(Holding(pool, name=f"waiter-{len(line) + 1}", **checkout))
+        eventually(lambda: pool.get_stats()["requests_num"] == asked + len(line), f"one more waiting in {pool!r}")
     return line
 
 
