@@ -23,7 +23,7 @@ def answers() -> dict[str, Any]:
     from pooldemo.pool import NAMES, Options
     from pooldemo.sweep import judge, plan, stacks
     from pooldemo.sweep.facts import Plan
-    from pooldemo.sweep.report import figures, files, formats, sweep_page
+    from pooldemo.sweep.report import figures, files, formats
 
     sweep = files.read("slow.json")
     plan.check(replace(Plan(), workload="nap", stacks=("nap",)))
@@ -40,7 +40,7 @@ def answers() -> dict[str, Any]:
         "the options": [options.max_naps, "MAX_NAPS" in NAMES],
         "the margin": [Plan().margin, judge(json.loads(Path("slow.json").read_text()))["sweep"]["margin"]],
         "the formats": formats.FORMATS["haiku"].write(sweep),
-        "the figures": ["Naps" in formats.to_html(sweep), "nap" in sweep_page.data(sweep)["figures"]],
+        "the figures": ["Naps" in formats.FORMATS["html"].write(sweep), "nap" in figures.figures_of(sweep)],
         "Prometheus and OpenTelemetry": [b"db_client_connection_naps" in exposition([]), metric("naps")],
         "Locust": locust(),  # last: it patches the process
     }

@@ -27,7 +27,7 @@ ADDED = {  # a place in a file, and the one entry that stands before it afterwar
         'Format("haiku", "three lines", "text/plain", lambda sweep: "no pool is like it\\n"),\n',
     ),
     "pooldemo/sweep/report/figures.py": (
-        "    for place, stack in enumerate(sweep.plan.stacks):\n        if stack in stacks",
+        '    found |= {"latency": latency(sweep)}',
         '    found["nap"] = replace(throughput(sweep), title="Naps")\n',
     ),
     "pooldemo/monitor/conventions.py": (

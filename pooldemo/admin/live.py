@@ -18,8 +18,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.crypto import constant_time_compare
 
+from pooldemo.admin.drawing import drawn
+from pooldemo.admin.live_figures import figures_of
 from pooldemo.monitor import server_connections, snapshots
 from pooldemo.monitor.overview import overview
+from pooldemo.monitor.situation import situation
 
 COOKIE = SALT = "pooldemo_live"
 PASS_S = 12 * 3600
@@ -44,8 +47,8 @@ def page(admin: ModelAdmin) -> View:
 
     def shown(_request: HttpRequest) -> HttpResponse:
         # Rendered without the request: its user and its messages are in the database.
-        context = {"title": "Live pool", "site_title": "pooldemo", "media": admin.media, **look()}
-        return HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", context))
+        about = {"title": "Live pool", "site_title": "pooldemo", "is_nav_sidebar_enabled": False, "media": admin.media}
+        return HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look()))
 
     ask = admin.admin_site.admin_view(admitted)
 
@@ -74,7 +77,13 @@ def look() -> dict[str, Any]:
     workers = snapshots.collect()
     pools = overview({"workers": workers, "sum": snapshots.total(workers)})
     seen = _comparer.compare(server_connections.take(pools.application_name), pools)
-    return {"pools": pools, "census": seen.counted, "compared": seen}
+    return {
+        "pools": pools,
+        "census": seen.counted,
+        "compared": seen,
+        "situation": situation(pools, seen.counted),
+        "figures": drawn(dict(figures_of(snapshots.past())), wide=False),
+    }
 
 
 def has_pass(request: HttpRequest) -> bool:

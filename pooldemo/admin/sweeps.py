@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
+from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,17 +18,21 @@ from django.utils.safestring import SafeString, mark_safe
 
 from pooldemo import records
 from pooldemo.admin import live
+from pooldemo.admin.drawing import drawn
 from pooldemo.models import Sweep, Trial
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SHAPES
-from pooldemo.sweep.report import formats, sweep_page
-from pooldemo.sweep.report.figures import Figure, figures_of, load_of, overlay, sweep_sparkline
+from pooldemo.sweep.report import answer, formats, rerun, sweep_page, tables
+from pooldemo.sweep.report.figures import figures_of, load_of, sweep_sparkline
+from pooldemo.sweep.report.moment import moment
+from pooldemo.sweep.report.overlay import MOST, overlay
 
 # What the small curves of a list need; the rest of a trial is ten times as large.
 CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "workers", "rps", "error")
-MAX_COMPARED = 6  # lines that colour and shape still tell apart
+MAX_COMPARED = MOST
 
 
 class StackFilter(admin.SimpleListFilter):
@@ -49,7 +54,7 @@ class ShapeFilter(admin.SimpleListFilter):
     title = parameter_name = "shape"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(shape, formats.SHAPES[shape]) for shape in SHAPES]
+        return [(shape, tables.SHAPES[shape]) for shape in SHAPES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
         return queryset.filter(verdicts__contains=[{"shape": self.value()}]) if self.value() else queryset
@@ -73,14 +78,16 @@ class SweepAdmin(Measured):
 
     editable = ("notes",)
     fieldsets = ((None, {"fields": ("notes",)}),)
-    list_display = ("number", "load", "curve", "verdict", "status", "started_at")
+    list_display = ("number", "load", "curve", "verdict", "status", "started")
     list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
     list_per_page = 50
     search_fields = ("notes",)
     actions = ("compare",)
 
-    class Media:
-        css = {"all": ("pooldemo/admin.css",)}
+    @property
+    def media(self) -> Media:
+        """Our own alone: one text field needs none of the admin's scripts."""
+        return Media(css={"all": ("pooldemo/admin.css",)})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sweep]:
         """Every page begins here, so none shows as running what nobody runs."""
@@ -111,6 +118,10 @@ class SweepAdmin(Measured):
             "", '<div class="small-curve">{}<span>{}</span></div>',
             ((mark_safe(sweep_sparkline(facts, stack)), stack) for stack in sweep.stacks),  # noqa: S308  ours, escaped
         )  # fmt: skip
+
+    @admin.display(description="started", ordering="started_at")
+    def started(self, sweep: Sweep) -> str:
+        return moment(sweep.started_at)
 
     @admin.display(description="load", ordering="workload")
     def load(self, sweep: Sweep) -> str:
@@ -164,21 +175,23 @@ class SweepAdmin(Measured):
             sweep = records.result(row)
             asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}
             sweep, refusal = sweep_page.judged_by(sweep, **asked)
-            done, planned = sweep_page.progress(sweep)
+            done, planned = len(sweep.trials), len(planning.order(sweep.plan))
             shown = {
-                "title": load_of(sweep),
+                "is_nav_sidebar_enabled": False,
+                "title": f"Sweep {sweep.id}: {load_of(sweep)}",
                 "subtitle": None,
                 "sweep": sweep,
-                "started_at": row.started_at,
+                "started_at": moment(row.started_at),
+                "headline": answer.headline(sweep),
                 "done": done,
                 "planned": planned,
                 "cards": sweep_page.cards(sweep),
                 "figures": drawn(figures_of(sweep)),
-                "data": sweep_page.data(sweep),
-                "tables": sweep_page.tables(sweep),
-                "failed": sweep_page.failed(sweep),
-                "again": sweep_page.again_command(sweep),
-                "conditions": list(formats.conditions_of(sweep)),
+                "play": sweep_page.bound_to_play(sweep),
+                "tables": sweep_page.tables_of(sweep),
+                "failed": tables.reasons_of_failure(sweep),
+                "again": rerun.again(sweep),
+                "conditions": list(tables.conditions_of(sweep)),
                 "reports": formats.FORMATS,
                 "anew": any(asked.values()) and not refusal,
                 "refusal": refusal,
@@ -195,7 +208,7 @@ class SweepAdmin(Measured):
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         found = formats.FORMATS[kind]
-        name = f'attachment; filename="sweep-{number}.{kind}"'
+        name = f'attachment; filename="sweep-{number}.{found.file_suffix}"'
         return HttpResponse(
             found.write(records.result(row)),
             content_type=f"{found.media_type}; charset=utf-8",
@@ -225,7 +238,6 @@ class SweepAdmin(Measured):
                 "title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared",
                 "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
                 "figures": drawn({"overlay": overlay(sweeps)}),
-                "data": sweep_page.overlay_data(sweeps),
                 "change": change,
                 "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
                 "differ": differ,
@@ -287,8 +299,3 @@ class TrialAdmin(Measured):
     @admin.display(description="warnings")
     def doubts(self, trial: Trial) -> str:
         return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
-
-
-def drawn(figures: dict[str, Figure]) -> list[tuple[str, SafeString]]:
-    """Each figure's name and its SVG, which has escaped whatever it shows."""
-    return [(name, mark_safe(figure.svg)) for name, figure in figures.items()]  # noqa: S308

@@ -5,18 +5,19 @@ The first page must be there while the pool is exhausted and while PostgreSQL is
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pooldemo.monitor.readiness import Question
 from pooldemo.sweep.facts import SweepResult
-from pooldemo.sweep.report import figures, sweep_page
+from pooldemo.sweep.report import answer, figures, sweep_page
 
-# The document of `sweep --json`, without what makes it long. Columns and keys have the same names (models.py).
+# The document of `sweep --json`. Columns and keys have the same names (models.py).
 SQL = """
     SELECT json_build_object(
         'sweep', to_jsonb(sweep) - 'verdicts',
         'verdicts', sweep.verdicts,
         'trials', (
-            SELECT coalesce(json_agg(to_jsonb(trial) - '{latencies,per_second}'::text[] ORDER BY id), '[]')
+            SELECT coalesce(json_agg(to_jsonb(trial) - 'per_second' ORDER BY id), '[]')
             FROM pooldemo_trial AS trial WHERE trial.sweep_id = sweep.id
         )
     )::text
@@ -33,6 +34,7 @@ class LastSweep:
     sweep: SweepResult | None = None
     cards: tuple[sweep_page.Card, ...] = ()
     curve: str = ""
+    headline: str = ""
     trouble: str = ""
 
 
@@ -41,5 +43,11 @@ def last_sweep() -> LastSweep:
     rows, trouble = _question.answer()
     if trouble or not rows:
         return LastSweep(trouble=trouble)
-    sweep = SweepResult.from_dict(json.loads(rows[0][0]))
-    return LastSweep(sweep, tuple(sweep_page.cards(sweep)), figures.throughput(sweep).svg)
+    return _told(rows[0][0])
+
+
+@lru_cache(maxsize=1)
+def _told(document: str) -> LastSweep:
+    sweep = SweepResult.from_dict(json.loads(document))
+    figure = figures.throughput(sweep.chosen)
+    return LastSweep(sweep, tuple(sweep_page.cards(sweep)), figure.svg + figure.narrow, answer.headline(sweep))

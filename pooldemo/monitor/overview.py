@@ -64,6 +64,17 @@ class View:
 
 
 @dataclass(frozen=True)
+class Holders:
+    """Those who hold a slot with the same statement: how many, for how long the first of them, in which workers."""
+
+    statement: str
+    count: int
+    longest_s: float
+    name: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Overview:
     """Every worker, their sum, the last minute, who holds a slot longest: {name, held_s, statement, pid, pool}, and the
     `views`, those first that held slots longest without work."""
@@ -75,10 +86,23 @@ class Overview:
     application_name: str = ""
     views: tuple[View, ...] = ()
 
+    @property
+    def grouped(self) -> tuple[Holders, ...]:
+        """The holders by what they do, those first that hold longest."""
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for each in self.holders:
+            groups.setdefault(each["statement"], []).append(each)
+        return tuple(
+            Holders(
+                statement, len(same), same[0]["held_s"], same[0]["name"], tuple(sorted({each["pid"] for each in same}))
+            )
+            for statement, same in groups.items()
+        )
+
 
 def overview(pool: Mapping[str, Any]) -> Overview:
     """What the answer of `/pool/` says."""
-    workers = tuple(_pool(each) for each in pool["workers"])
+    workers = tuple(pool_of(each) for each in pool["workers"])
     names = {each.get("application_name", "") for each in pool["workers"]}
     return Overview(
         workers, _sum(workers), tuple(_times(pool["sum"])), tuple(pool["sum"]["holders"]),
@@ -86,7 +110,8 @@ def overview(pool: Mapping[str, Any]) -> Overview:
     )  # fmt: skip
 
 
-def _pool(snapshot: Mapping[str, Any]) -> Pool:
+def pool_of(snapshot: Mapping[str, Any]) -> Pool:
+    """One worker's snapshot in those numbers."""
     stats = [pool["stats"] for pool in snapshot["pools"].values()]
 
     def added(name: str) -> int:

@@ -16,7 +16,10 @@ from pooldemo.monitor.snapshots import INTERVAL_S
 from pooldemo.postgresql.unpooled import APPLICATION_NAME
 
 SQL = f"""
-    SELECT application_name, count(*)
+    SELECT application_name, count(*),
+        count(*) FILTER (WHERE state = 'active' AND wait_event IS NULL),
+        count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Lock'),
+        count(*) FILTER (WHERE state LIKE 'idle in transaction%')
     FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
     GROUP BY application_name
@@ -28,12 +31,16 @@ _question = Question(SQL)
 @dataclass(frozen=True)
 class Census:
     """`connections` of one name (None: PostgreSQL does not answer, `trouble` says why), and of `others` to the same
-    database."""
+    database. Of the own ones so many are `running` on a CPU (None: not known), `locked`, or `thinking` inside a
+    transaction."""
 
     connections: int | None
     others: int = 0
     trouble: str = ""
     age_s: float = 0.0
+    running: int | None = None
+    locked: int = 0
+    thinking: int = 0
 
 
 def take(application_name: str) -> Census:
@@ -41,9 +48,10 @@ def take(application_name: str) -> Census:
     rows, trouble = _question.answer()
     if trouble:
         return Census(None, trouble=trouble)
-    counts = dict(rows)
-    own = counts.pop(application_name, 0)
-    return Census(own, sum(counts.values()), age_s=_question.age_s)
+    counts = {name: numbers for name, *numbers in rows}
+    own, running, locked, thinking = counts.pop(application_name, (0, 0, 0, 0))
+    others = sum(each[0] for each in counts.values())
+    return Census(own, others, "", _question.age_s, running, locked, thinking)
 
 
 @dataclass(frozen=True)

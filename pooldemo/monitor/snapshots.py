@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from pooldemo.monitor.history import SUFFIX, Diary, Moment, read
 from pooldemo.monitor.last_minute import Counts, Recent
 from pooldemo.pool import OptionError, Pool
 from pooldemo.postgresql import pools
@@ -32,6 +33,7 @@ HOLDERS = 20  # the longest ones of a pool; a list of all would grow with MAX_CO
 
 Snapshot = dict[str, Any]
 
+_diary = Diary()
 _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it the time
 
 
@@ -75,10 +77,11 @@ def take() -> Snapshot:
 
 
 def publish(folder: Path) -> None:
-    """Write this process's snapshot, whole or not at all."""
-    part = folder / f"{os.getpid()}.part"
-    part.write_text(json.dumps(take()))
+    """Write this process's snapshot, whole or not at all, and add it to its past."""
+    part, snapshot = folder / f"{os.getpid()}.part", take()
+    part.write_text(json.dumps(snapshot))
     part.replace(folder / f"{os.getpid()}.json")
+    _diary.note(folder / f"{os.getpid()}.{SUFFIX}", snapshot)
     for pool in pools():
         _recent.setdefault(pool.name, Recent()).note(time.time(), _counts(pool))
 
@@ -149,7 +152,7 @@ def start_publishing(folder: Path) -> threading.Thread:
 
 def forget(folder: Path, pid: int) -> None:
     """Remove what a worker that has ended left behind."""
-    for suffix in ("json", "part"):
+    for suffix in ("json", "part", SUFFIX):
         (folder / f"{pid}.{suffix}").unlink(missing_ok=True)
 
 
@@ -160,6 +163,12 @@ def collect() -> list[Snapshot]:
     for snapshot in found.values():
         snapshot["age_s"] = round(max(0.0, now_s - snapshot["at_s"]), 3)
     return [found[pid] for pid in sorted(found)]
+
+
+def past() -> list[Moment]:
+    """The last ten minutes of all workers together, oldest first; empty where nobody publishes."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return read(Path(folder), time.time()) if folder else []
 
 
 def total(snapshots: Iterable[Snapshot]) -> dict[str, Any]:

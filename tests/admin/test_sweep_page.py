@@ -16,6 +16,7 @@ from django.urls import reverse
 from pooldemo import models, records
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
+from pooldemo.sweep.report import figures
 
 
 def page(client: Client, row: models.Sweep) -> str:
@@ -25,7 +26,7 @@ def page(client: Client, row: models.Sweep) -> str:
 
 
 def data_of(html: str) -> dict:
-    found = re.search(r'<script id="figure-data" type="application/json">(.*?)</script>', html, re.DOTALL)
+    found = re.search(r'<script id="play-data" type="application/json">(.*?)</script>', html, re.DOTALL)
     assert found
     return json.loads(found[1])
 
@@ -47,33 +48,27 @@ class Forbidden(HTMLParser):
 
 def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client, row: models.Sweep) -> None:
     html = page(admin_client, row)
+    assert "<h2>Use MAX_CONNS=2: 130 requests/s, p95 261 ms; PostgreSQL&#x27;s CPU is full</h2>" in html
     for verdict in row.verdicts:
         assert verdict["because"].split(".")[0] in html
-    assert html.index('class="verdict') < html.index('<svg class="chart"') < html.index('class="numbers"')
+    assert html.index('class="answer') < html.index('<svg class="chart"') < html.index('class="numbers"')
 
 
-def test_it_draws_each_figure_without_a_script_and_gives_the_script_the_same_points(
-    admin_client: Client, row: models.Sweep, measured: SweepResult
-) -> None:
+def test_it_draws_each_figure_without_a_script(admin_client: Client, row: models.Sweep, measured: SweepResult) -> None:
     html = page(admin_client, row)
-    data = data_of(html)
-    names = ["throughput", "connections", "latency-0", "latency-1"]
-    assert list(data["figures"]) == names
+    names = ["throughput", "latency", "tradeoff", "connections"]
     assert re.findall(r'data-figure="([^"]+)"', html) == names
-    assert html.count('<svg class="chart"') == len(names)
-    assert len(data["trials"]) == len(measured.trials)
-    for series in data["figures"]["throughput"]["series"]:
-        if not series["dashed"]:
-            for point in series["points"]:
-                assert point["hint"] in html
+    assert html.count('<svg class="chart"') == 1
+    assert html.count('<svg class="chart narrow"') == len(names)
+    for trial in measured.trials:
+        assert f"{trial.stack} at {trial.size}, repeat {trial.repeat}: " in html
+    for point in (point for line in figures.throughput(measured).series for point in line.points):
+        assert point.hint in html
 
 
 def test_it_puts_the_doubts_beside_the_points_they_are_about(admin_client: Client, row: models.Sweep) -> None:
-    html = page(admin_client, row)
-    series = {each["name"]: each for each in data_of(html)["figures"]["throughput"]["series"]}
-    doubts = {point["x"]: point["doubt"] for point in series["geventpool"]["points"]}
-    assert any("peak-above-size" in doubt for doubt in doubts.values())
-    assert "in doubt: " in html
+    hints = re.findall(r"<title>(geventpool at [^<]*)</title>", page(admin_client, row))
+    assert [each for each in hints if "in doubt: peak-above-size" in each]
 
 
 def test_it_has_nothing_that_the_security_policy_refuses(admin_client: Client, row: models.Sweep) -> None:
@@ -90,7 +85,7 @@ def test_it_has_nothing_that_the_security_policy_refuses(admin_client: Client, r
 
 
 def test_it_gives_the_numbers_to_play_with(admin_client: Client, row: models.Sweep) -> None:
-    play = data_of(page(admin_client, row))["play"]
+    play = data_of(page(admin_client, row))
     assert (play["users"], play["workers"], play["rate"]) == (row.users, row.workers, row.rate)
     assert {size for size, _ in play["holds"]} == set(row.sizes)
 
@@ -131,15 +126,15 @@ def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: 
     running = replace(measured, status="running", trials=measured.trials[:ended], verdicts=())
     with records.Turn():
         html = page(admin_client, records.store(running))
-    assert f"is running: {ended} of {len(measured.trials)} trials have ended" in html
-    assert "No verdict yet" in html
+    assert f"Measuring: {ended} of {len(measured.trials)} trials have ended" in html
+    assert "The verdict is drawn when the last trial has ended" in html
     assert ("Nothing was measured yet" in html) == (not ended)
 
 
 def test_it_calls_a_sweep_interrupted_that_nobody_runs(admin_client: Client, db: None, measured: SweepResult) -> None:
     row = records.store(replace(measured, status="running", trials=measured.trials[:5], verdicts=()))
     html = page(admin_client, row)
-    assert "is running" not in html
+    assert "Running" not in html
     assert 'data-status="interrupted"' in html
     assert f"nothing of it runs. Go on with <code>python manage.py sweep --resume {row.pk}</code>" in html
     row.refresh_from_db()
@@ -176,6 +171,7 @@ def test_it_tells_why_every_trial_failed(admin_client: Client, db: None, measure
     broken = replace(measured, status="failed", trials=trials)
     row = records.store(replace(broken, verdicts=judge(broken.plan, broken.trials, broken.conditions)))
     html = page(admin_client, row)
+    assert "<h2>No answer: every trial failed</h2>" in html
     assert html.count("no server came up</summary>") == 1
     assert f"{len(broken.trials)} of {len(broken.trials)} trials failed" in html
     assert '<svg class="chart"' not in html

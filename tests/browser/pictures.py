@@ -52,7 +52,7 @@ def test_pages(browser: Any, site: Site, stored: list[int], scheme: str) -> None
 
     visit = Visit(browser, site.url, color_scheme=scheme)
     page = visit.log_in(f"{SWEEPS}{stored[-1]}/change/")
-    page.wait_for_selector("[data-figure=throughput] canvas")
+    page.wait_for_selector("[data-figure=throughput] svg[tabindex]")
     take(IMAGES / f"sweep-{scheme}.png")
     page.goto(f"{site.url}{SWEEPS}live/")
     with ThreadPoolExecutor(24) as users:

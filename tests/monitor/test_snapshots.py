@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,9 +74,9 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> N
     folder = tmp_path / "snapshots"
     folder.mkdir()
     snapshots.publish(folder)
-    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.json"]
+    assert {path.name for path in folder.iterdir()} == {f"{os.getpid()}.json", f"{os.getpid()}.past"}
     (folder / f"{os.getpid()}.json").unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     thread = snapshots.start_publishing(folder)
     thread.join(10)
     assert not thread.is_alive()

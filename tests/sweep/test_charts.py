@@ -11,8 +11,9 @@ from synthetic import CONDITIONS, hinge, power, trials_of
 
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
-from pooldemo.sweep.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, nice_ticks, sparkline
-from pooldemo.sweep.report.figures import connections, latency, sweep_sparkline, throughput
+from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
+from pooldemo.sweep.report.charts import sparkline
+from pooldemo.sweep.report.figures import connections, latency, look_of, sweep_sparkline, throughput, tradeoff
 
 HINGE = hinge(16)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,10 +28,17 @@ def _sweep(curve=HINGE, stacks=("pooldemo", "geventpool"), **options):
 
 CHARTS = {
     "throughput": lambda sweep: throughput(sweep).svg,
-    "latency": lambda sweep: latency(sweep, "pooldemo").svg,
+    "throughput-narrow": lambda sweep: throughput(sweep).narrow,
+    "latency": lambda sweep: latency(sweep).svg,
+    "tradeoff": lambda sweep: tradeoff(sweep).narrow,
     "connections": lambda sweep: connections(sweep).svg,
+    "connections-narrow": lambda sweep: connections(sweep).narrow,
     "sparkline": lambda sweep: sweep_sparkline(sweep, "pooldemo"),
 }
+
+
+def throughput_chart(sweep):
+    return throughput(sweep).svg
 
 
 def _texts(svg):
@@ -47,36 +55,74 @@ def test_it_is_a_picture_with_a_name_and_without_script_style_or_reference(draw)
         assert not {name for name in each.attrib if name == "style" or name.startswith("on") or "href" in name}
 
 
-@pytest.mark.parametrize("draw", list(CHARTS.values())[:3], ids=list(CHARTS)[:3])
+@pytest.mark.parametrize("draw", list(CHARTS.values())[:-1], ids=list(CHARTS)[:-1])
 def test_it_starts_its_axis_at_zero_and_names_its_units(draw):
     texts = _texts(draw(_sweep()))
     assert "0" in texts
-    assert {"requests/s", "milliseconds", "connections"} & set(texts)
-    assert "MAX_CONNS of one worker" in texts
+    assert {"requests/s", "milliseconds", "p95, milliseconds", "connections"} & set(texts)
+    assert {"MAX_CONNS of one worker", "requests/s"} & set(texts)
 
 
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 def test_it_has_only_the_texts_colour_and_colours_for_colour_blind_eyes(draw):
     fills = set(re.findall(r'(?:fill|stroke)="([^"]+)"', draw(_sweep())))
-    assert fills <= {"none", "currentColor", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"}
+    assert fills <= {"none", "currentColor", *COLOURS}
+
+
+def _luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (each / 12.92 if each <= 0.03928 else ((each + 0.055) / 1.055) ** 2.4 for each in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
+@pytest.mark.parametrize("colour", COLOURS)
+def test_its_colours_stand_out_from_a_light_and_a_dark_page(colour, page):
+    """3 to 1, which WCAG asks of what is drawn; text has the page's own colour."""
+    dark, light = sorted((_luminance(colour), _luminance(page)))
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+@pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+def test_it_writes_in_the_texts_own_colour_alone(draw):
+    assert {each.get("fill") for each in ET.fromstring(draw(_sweep())).iter(f"{SVG}text")} <= {None}
+
+
+def test_it_gives_a_stack_one_colour_and_shape_whatever_stands_beside_it():
+    colour = COLOURS[look_of("geventpool") % len(COLOURS)]
+    for sweep in (_sweep(), _sweep(stacks=("geventpool", "upool"))):
+        for draw in (throughput, latency, tradeoff):
+            line = next(each for each in draw(sweep).series if each.name == "geventpool")
+            assert line.look == look_of("geventpool")
+        assert colour in sweep_sparkline(sweep, "geventpool")
+    assert len({marker(0, 0, look) for look in range(36)}) == 36
 
 
 def test_it_labels_each_line_and_marks_the_size_to_use():
-    texts = _texts(throughput(_sweep()).svg)
+    texts = _texts(throughput_chart(_sweep()))
     assert {"pooldemo", "geventpool", "bound", "MAX_CONNS=16"} <= set(texts)
-    assert "still rising" in _texts(throughput(_sweep(power(1))).svg)
+    assert {"MAX_CONNS=64, the best so far", "still rising"} <= set(_texts(throughput_chart(_sweep(power(1)))))
+
+
+def test_it_says_on_the_chart_what_ended_the_rise():
+    """Not "rising" over a line that is flat because all users are served at once."""
+    plan = Plan(stacks=("pooldemo",), users=16)
+    trials = trials_of(hinge(16), hold_mean_ms=100.0, p95_ms=200.0)
+    texts = _texts(throughput_chart(SweepResult(plan, CONDITIONS, tuple(trials), judge(plan, trials, CONDITIONS))))
+    assert "your 16 users are served at once" in texts
+    assert "still rising" not in texts
 
 
 def test_it_gives_each_stack_a_marker_of_its_own_shape():
-    root = ET.fromstring(throughput(_sweep()).svg)
-    groups = list(root.iter(f"{SVG}g"))
+    root = ET.fromstring(throughput_chart(_sweep()))
+    groups = [each for each in root.iter(f"{SVG}g") if each.get("class") == "point"]
     shapes = {group.find(f"{SVG}title").text.split()[0]: group[-1].tag for group in groups}
     assert shapes["pooldemo"] != shapes["geventpool"]
 
 
 def test_it_shows_the_interval_of_repeats_and_none_for_a_single_one():
-    assert re.search(r"pooldemo at 16: 1\d\d requests/s \(1\d\d to 1\d\d\)", throughput(_sweep()).svg)
-    once = throughput(_sweep(repeats=1)).svg
+    assert re.search(r"pooldemo at 16: 1\d\d requests/s \(1\d\d to 1\d\d\)", throughput_chart(_sweep()))
+    once = throughput_chart(_sweep(repeats=1))
     assert "(one repeat)" in once
     assert "inf" not in once
 
@@ -96,17 +142,17 @@ def test_it_stays_inside_its_frame(draw, options):
 
 
 def test_it_cuts_the_bound_where_it_leaves_the_picture():
-    root = ET.fromstring(throughput(_sweep()).svg)
+    root = ET.fromstring(throughput_chart(_sweep()))
     dashed = next(each for each in root.iter(f"{SVG}polyline") if each.get("stroke-dasharray"))
     points = [tuple(map(float, pair.split(","))) for pair in dashed.get("points").split()]
-    assert all(TOP <= y <= HEIGHT and LEFT <= x <= WIDTH - RIGHT for x, y in points)
-    assert points[-1][1] == TOP
+    assert all(WIDE.top <= y <= WIDE.height and WIDE.left <= x <= WIDE.end for x, y in points)
+    assert points[-1][1] == WIDE.top
 
 
 def test_it_says_that_nothing_was_measured():
     empty = SweepResult(Plan(), CONDITIONS)
-    assert "nothing measured yet" in throughput(empty).svg
-    assert "nothing measured yet" in connections(empty).svg
+    assert "nothing measured yet" in throughput_chart(empty)
+    assert "nothing measured yet" in connections(empty).narrow
     assert sparkline([]) == ""
 
 

@@ -89,7 +89,7 @@ def test_it_ends_with_a_document_whatever_the_trials_show(tenth: int) -> None:
         sweep = any_sweep(seed)
         assert SweepResult.from_dict(strict(formats.to_json(sweep))) == sweep, seed
         assert strict(formats.to_list([sweep]))[0]["verdicts"] is not None
-        for make in (formats.to_csv, formats.to_html, formats.to_markdown):
+        for make in (formats.FORMATS["csv"].write, formats.FORMATS["html"].write, formats.FORMATS["markdown"].write):
             text = make(sweep)
             assert not any(bad in text for bad in ('"inf', '"nan', ",inf", ",nan", ">inf", ">nan", " inf ", " nan ")), (
                 seed

@@ -1,6 +1,7 @@
 """The reports say the same numbers, in the shape that was promised, and need nothing from outside."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -13,7 +14,9 @@ from synthetic import CONDITIONS, hinge, trials_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_
-from pooldemo.sweep.report.formats import FORMATS, rows_of, to_csv, to_html, to_json, to_markdown
+from pooldemo.sweep.report.formats import FORMATS, to_csv, to_json, to_markdown
+from pooldemo.sweep.report.html_report import to_html
+from pooldemo.sweep.report.tables import rows_of
 from pooldemo.sweep.report.terminal import Terminal
 
 
@@ -96,6 +99,17 @@ def test_it_writes_one_html_file_that_needs_no_network_and_no_script():
 def test_it_escapes_what_others_have_written():
     assert "<other>" not in to_html(SWEEP)
     assert "&lt;other&gt;" in to_html(SWEEP)
+
+
+@pytest.mark.parametrize("write", [to_html, to_markdown])
+def test_it_says_why_all_failed_and_the_command_to_repeat_it(write):
+    plan = Plan(users=8, sizes=(1, 2))
+    trials = tuple(TrialResult("pooldemo", size, 1, error="no module named 'mysite'") for size in plan.sizes)
+    sweep = SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS), id=7, status="failed")
+    text = html.unescape(write(sweep))
+    assert "No answer: every trial failed" in text
+    assert "no module named 'mysite'" in text
+    assert "python manage.py sweep --stack pooldemo --sizes 1,2 --workload slow --users 8" in text
 
 
 def test_it_shows_the_same_throughput_in_every_table():

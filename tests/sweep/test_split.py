@@ -96,19 +96,19 @@ def test_every_report_shows_each_number_of_workers():
     made = document_of(sweep)
     assert judge(json.loads(json.dumps(made))) == made
     assert [(each["workers"], each["size"]) for each in made["sizes"]][3:6] == [(1, 8), (2, 1), (2, 2)]
-    markdown, html = formats.to_markdown(sweep), formats.to_html(sweep)
+    markdown, html = formats.to_markdown(sweep), formats.FORMATS["html"].write(sweep)
     for workers in (1, 2, 4):
         assert f"pooldemo x {workers} workers" in markdown
         assert f"pooldemo x {workers} workers" in html
     assert markdown.count("| **4** |") == 1
     throughput, p95 = heatmap.maps(sweep)
     assert (len(throughput.values), throughput.chosen, p95.values[2, 4]) == (12, (4, 4), 25.0)
-    assert html.count(heatmap.svg(throughput)) == 1
+    assert html.count(throughput.svg) == 1
     stream = io.StringIO()
     Terminal(stream).tables(sweep)
     assert "2 workers, all repeats together" in stream.getvalue()
     assert "--workers 1,2,4" in rerun.command(sweep.plan)
-    assert [table.stack for table in sweep_page.tables(sweep)] == [f"pooldemo x {n} workers" for n in (1, 2, 4)]
+    assert [table.stack for table in sweep_page.tables_of(sweep)] == [f"pooldemo x {n} workers" for n in (1, 2, 4)]
 
 
 def test_it_compares_each_number_of_workers_with_itself():

@@ -1,4 +1,4 @@
-/* A sweep's page beside its figures: the bound to play with, a button at each command, and a look for new trials. */
+/* A sweep's page beside its figures: the bound to play with, and a button at each command. */
 "use strict";
 
 (function () {
@@ -8,69 +8,72 @@
   // -- play with the bound ------------------------------------------------------------------------------------------
 
   const form = document.getElementById("play");
-  const figures = window.pooldemoFigures;
-  const chart = () => figures.charts.throughput;
-  const play = figures && figures.data.play;
+  const NAMES = ["users", "workers", "think_ms", "hold_ms"];
 
-  function number(name) {
-    const value = form.elements[name].valueAsNumber;
-    const lowest = Number(form.elements[name].min);
-    return Number.isFinite(value) && value >= lowest ? value : null;
+  function round(value) {
+    return Number(value.toPrecision(3)).toLocaleString("en");
   }
 
   /* min(U / (Z + S), N / S), as in sweep/analyse/theory.py: the bound and what sets it. */
-  function bound(size, now, holdMs) {
+  function bound(size, now, holdMs, rate) {
     const holdS = holdMs / 1000;
     const found = [
       { rps: now.users / (now.think_ms / 1000 + holdS), by: "the users" },
       { rps: (size * now.workers) / holdS, by: "the slots" },
     ];
-    if (play.rate !== null) found.push({ rps: play.rate, by: "the rate asked for" });
+    if (rate !== null) found.push({ rps: rate, by: "the rate asked for" });
     return found.reduce((least, each) => (each.rps < least.rps ? each : least));
   }
 
-  function redraw() {
-    if (!chart()) return;
-    const now = {};
-    for (const name of ["users", "workers", "think_ms", "hold_ms"]) {
-      now[name] = number(name);
-      if (now[name] === null) return;
-    }
-    const measured = now.hold_ms === play.hold_ms && play.holds.length > 1;
-    const sizes = chart().figure.x_axis.ticks;
-    const [first, last] = [Math.min(...sizes), Math.max(...sizes)];
-    const steps = Array.from({ length: 61 }, (_, step) => first * (last / first) ** (step / 60));
-    const points = measured
-      ? play.holds.map(([x, holdMs]) => ({ x, y: bound(x, now, holdMs).rps }))
-      : steps.map((x) => ({ x, y: bound(x, now, now.hold_ms).rps }));
-    const dataset = chart().data.datasets.find((each) => each.series && each.series.name === "bound");
-    const drawn = points.map((point) => ({ ...point, low: null, high: null, hint: "", doubt: "" }));
-    if (dataset) {
-      dataset.data = drawn;
-    } else {
-      const quiet = getComputedStyle(document.documentElement).getPropertyValue("--body-quiet-color").trim();
-      chart().data.datasets.push({
-        label: "bound", series: { name: "bound", dashed: true, mark: null }, data: drawn, borderColor: quiet,
-        borderDash: [5, 5], borderWidth: 1.5, pointStyle: "line", pointRadius: 0, pointHitRadius: 0,
-      });
-    }
-    chart().update("none");
-    const full = (now.users * now.hold_ms) / (now.think_ms + now.hold_ms) / now.workers;
-    const most = bound(Infinity, now, now.hold_ms);
-    form.querySelector("output").textContent =
-      `At a hold of ${figures.round(now.hold_ms)} ms the bound rises up to ${figures.round(full)} slots per worker; ` +
-      `from there ${most.by} set it: ${figures.round(most.rps)} requests/s.`;
+  /* The points of the bound in a chart's own coordinates, cut where they leave it at the top. */
+  function path(svg, curve) {
+    const scale = JSON.parse(svg.dataset.scale);
+    const along = (x) => (scale.log
+      ? Math.log2(x / scale.x[0]) / Math.log2(scale.x[1] / scale.x[0])
+      : (x - scale.x[0]) / (scale.x[1] - scale.x[0]));
+    const steps = Array.from({ length: 61 }, (_, step) => (scale.log
+      ? scale.x[0] * (scale.x[1] / scale.x[0]) ** (step / 60)
+      : scale.x[0] + ((scale.x[1] - scale.x[0]) * step) / 60));
+    return steps.map((x) => [x, curve(x)]).filter(([x, y]) => x > 0 && y <= scale.top).map(([x, y]) => {
+      const left = scale.left + along(x) * (scale.right - scale.left);
+      return `${left.toFixed(1)},${(scale.base - (y / scale.top) * (scale.base - scale.ceiling)).toFixed(1)}`;
+    }).join(" ");
   }
 
-  if (form && chart()) {
-    for (const name of ["users", "workers", "think_ms", "hold_ms"]) form.elements[name].defaultValue = play[name];
+  function play() {
+    const start = JSON.parse(document.getElementById("play-data").textContent);
+    const lines = [...document.querySelectorAll("[data-figure=throughput] .theory[data-name=bound]")];
+    if (!lines.length) return;
+    const measured = lines.map((line) => line.getAttribute("points"));
+
+    function redraw() {
+      const now = {};
+      for (const name of NAMES) {
+        const [value, lowest] = [form.elements[name].valueAsNumber, Number(form.elements[name].min)];
+        if (!(value >= lowest)) return;
+        now[name] = value;
+      }
+      const same = NAMES.every((name) => now[name] === start[name]);
+      lines.forEach((line, place) => {
+        const curve = (x) => bound(x, now, now.hold_ms, start.rate).rps;
+        line.setAttribute("points", same ? measured[place] : path(line.ownerSVGElement, curve));
+      });
+      const full = (now.users * now.hold_ms) / (now.think_ms + now.hold_ms) / now.workers;
+      const most = bound(Infinity, now, now.hold_ms, start.rate);
+      form.querySelector("output").textContent =
+        `At a hold of ${round(now.hold_ms)} ms the bound rises up to ${round(full)} slots per worker; ` +
+        `from there ${most.by} set it: ${round(most.rps)} requests/s.`;
+    }
+
+    for (const name of NAMES) form.elements[name].value = form.elements[name].defaultValue = start[name];
     form.hidden = false;
     form.addEventListener("input", redraw);
     form.addEventListener("reset", () => setTimeout(redraw));
     form.addEventListener("submit", (event) => event.preventDefault());
-    window.pooldemoPlay = redraw;
     redraw();
   }
+
+  if (form) play();
 
   // -- commands to copy ---------------------------------------------------------------------------------------------
 
@@ -88,21 +91,4 @@
       line.after(button);
     });
   }
-
-  // -- a sweep that is running --------------------------------------------------------------------------------------
-
-  const notes = document.getElementById("id_notes");
-
-  async function look() {
-    if (!document.hidden) {
-      const answer = await fetch(window.location.href).catch(() => null);
-      const now = answer && answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("sweep");
-      const writing = notes && (notes.value !== notes.defaultValue || document.activeElement === notes);
-      const changed = now && (now.dataset.done !== page.dataset.done || now.dataset.status !== page.dataset.status);
-      if (changed && !writing) window.location.reload();
-    }
-    setTimeout(look, 5000);
-  }
-
-  if (page.dataset.status === "running") setTimeout(look, 5000);
 })();

@@ -1,33 +1,45 @@
 """Rows in, SVG out: line charts, bars and sparklines that need no script, no style sheet and no library. Pure.
 
-What is drawn says itself what it is: axes start at zero and carry their unit, lines are labelled where they end,
-markers differ in shape as well as in colour (Okabe and Ito 2008: distinct to colour-blind eyes), a touch on a marker
-shows its numbers, and `<title>` and `<desc>` say it to a screen reader. Text, axes and grid are in `currentColor`, so
-that a page's dark mode is the chart's. Only presentation attributes are used: they are allowed where a content
-security policy forbids inline styles. What a sweep's charts show is in `sweep.figures`; here nobody has heard of a
-pool.
+What is drawn says itself what it is: axes start at zero and carry their unit, lines are named where they end, markers
+differ in shape as well as in colour, a touch on a marker shows its numbers, and `<title>` and `<desc>` say it to a
+screen reader. A page's script goes from marker to marker by the keyboard; it draws nothing. What a sweep's charts show
+is in `figures.py`; here nobody has heard of a pool.
 """
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, without yellow and black, which a white or a black page would hide."""
-
-WIDTH, HEIGHT = 720, 392
-LEFT, RIGHT, TOP, BOTTOM = 64, 132, 72, 52
-LINE_HEIGHT = 15
-FAINT, QUIET = 0.13, 0.68
-
-Scale = Callable[[float], float]
+from pooldemo.sweep.report.canvas import (
+    FAINT,
+    LINE_HEIGHT,
+    QUIET,
+    WIDE,
+    Frame,
+    Scale,
+    colour_of,
+    figure,
+    is_logarithmic,
+    linear,
+    marker,
+    n,
+    nice_ticks,
+    rule,
+    svg,
+    text,
+    width_of,
+    x_scale,
+)
+from pooldemo.sweep.report.legend import Name, column, places, swatch, with_legend
 
 
 @dataclass(frozen=True)
 class Point:
     """A value at `x`, the range in which the true one lies (None: not known), and the words of its tooltip; a `doubt`
-    puts an exclamation mark beside it. `text` is the value as printed, where its range has a say in that."""
+    puts an exclamation mark beside it. `text` is the value as printed, where its range has a say in that, `name` is
+    written beside the point."""
 
     x: float
     y: float
@@ -36,27 +48,31 @@ class Point:
     hint: str = ""
     doubt: str = ""
     text: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line with its name. `mark` is the x of the point to ring, with `mark_label` above it; `dashed`: theory, not
-    data.
+    """A line with its name. `mark` is the x of the point to ring, with `mark_label` and `mark_reason` above it;
+    `dashed`: theory, not data; `stepped`: counts, which hold until the next one; `dots` are single measurements.
 
-    `colour` is a place in COLOURS (None: the text's own), which is a marker's shape as well.
+    `look` is its colour and the shape of its markers (None: the text's own colour, no markers).
     """
 
     name: str
     points: tuple[Point, ...]
-    colour: int | None = 0
+    look: int | None = 0
     dashed: bool = False
     mark: float | None = None
     mark_label: str = ""
+    mark_reason: str = ""
+    dots: tuple[Point, ...] = ()
+    stepped: bool = False
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures, in words with the unit, and for x: which values get a tick."""
+    """What an axis measures, in words with the unit, and for x: which values get a tick (none: round ones from 0)."""
 
     label: str
     ticks: tuple[float, ...] = ()
@@ -72,7 +88,9 @@ class Bar:
     seen: tuple[float | None, ...]
 
 
-def line_chart(title: str, description: str, series: Sequence[Series], x_axis: Axis, y_axis: Axis) -> str:
+def line_chart(
+    title: str, description: str, series: Sequence[Series], x_axis: Axis, y_axis: Axis, frame: Frame = WIDE
+) -> str:
     """Lines over a common x, both axes from zero; x is logarithmic (base 2) when its ticks span a factor of 8 or more.
 
     Dashed lines leave the picture at the top when they are far above the data. Without a point it says so.
@@ -80,45 +98,55 @@ def line_chart(title: str, description: str, series: Sequence[Series], x_axis: A
     drawn = [each for each in series if each.points]
     solid = [point for each in drawn if not each.dashed for point in each.points]
     if not solid:
-        return _svg(
-            title, description, _text(WIDTH / 2, HEIGHT / 2, "nothing measured yet", anchor="middle", opacity=QUIET)
-        )
-    ticks = x_axis.ticks or tuple(sorted({point.x for point in solid}))
+        return _empty(title, description, frame)
+    ticks = x_axis.ticks or nice_ticks(max(point.x for point in solid))
     tops = [point.high if point.high is not None else point.y for point in solid]
     y_ticks = nice_ticks(1.06 * max(tops))
-    x, y = _x_scale(ticks), _linear(0, y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    parts = [*_frame(y_axis, y_ticks, y), *_x_ticks(ticks, x, x_axis)]
+    frame = with_legend(frame, [Name(each.name, each.look) for each in drawn])
+    x, y = x_scale(ticks, frame), linear(0, y_ticks[-1], frame.base, frame.top)
+    parts = [*_grid(y_axis, y_ticks, y, frame), *_x_ticks(ticks, x, x_axis, frame)]
     for each in sorted(drawn, key=lambda one: not one.dashed):
         parts += _line(each, x, y, y_ticks[-1])
-    parts += _marks(drawn, x, y)
-    parts += _end_labels(drawn, x, y, y_ticks[-1])
-    return _svg(title, description, *parts)
+    parts += _marks(drawn, x, y, frame)
+    parts += _legend(drawn, frame) if frame.legend else _end_labels(drawn, x, y, y_ticks[-1], frame)
+    # For the script that moves a line: what the ends of both axes are.
+    scale = {"x": [min(ticks), max(ticks)], "log": is_logarithmic(ticks), "top": y_ticks[-1]}
+    scale |= {"left": x(min(ticks)), "right": x(max(ticks)), "base": frame.base, "ceiling": frame.top}
+    return svg(title, description, frame, *parts, attributes=f' data-scale="{escape(json.dumps(scale))}"')
 
 
 def bar_chart(
-    title: str, description: str, names: Sequence[str], bars: Sequence[Bar], x_label: str, y_axis: Axis, allowed: str
+    title: str,
+    description: str,
+    names: Sequence[Name],
+    bars: Sequence[Bar],
+    x_label: str,
+    y_axis: Axis,
+    allowed: str,
+    frame: Frame = WIDE,
 ) -> str:
     """Groups of bars, each inside the outline of what is `allowed`; what sticks out is more than was allowed, its
     number bold."""
     values = [value for bar in bars for value in (bar.allowed, *bar.seen) if value is not None]
     if not values:
-        return _svg(
-            title, description, _text(WIDTH / 2, HEIGHT / 2, "nothing measured yet", anchor="middle", opacity=QUIET)
-        )
+        return _empty(title, description, frame)
+    every = [*names, Name(allowed, None)]
+    frame = with_legend(frame, every)
     y_ticks = nice_ticks(1.06 * max(values))
-    y = _linear(0, y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    room = (WIDTH - LEFT - RIGHT) / len(bars)
-    parts = _frame(y_axis, y_ticks, y)
+    y = linear(0, y_ticks[-1], frame.base, frame.top)
+    room = (frame.end - frame.left) / len(bars)
+    parts = _grid(y_axis, y_ticks, y, frame)
     for place, bar in enumerate(bars):
-        parts += _bars(bar, LEFT + room * place, room, y)
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_label, anchor="middle", opacity=QUIET))
-    parts += _legend(names, allowed)
-    return _svg(title, description, *parts)
+        parts += _bars(bar, names, frame.left + room * place, room, y)
+    parts.append(text((frame.left + frame.end) / 2, frame.base + 40, x_label, anchor="middle", opacity=QUIET))
+    for name, left, top in places(every, frame) if frame.legend else column(every, frame):
+        parts += swatch(name, left, top)
+    return svg(title, description, frame, *parts)
 
 
-def sparkline(values: Sequence[float], mark: int | None = None, label: str = "") -> str:
-    """A line the size of a word, from zero, with a dot on the `mark`th value (from 0); for the rows of a list."""
-    width, height, pad = 96, 24, 4
+def sparkline(values: Sequence[float], mark: int | None = None, label: str = "", look: int = 0) -> str:
+    """A line the size of a word, from zero, with a ring around the `mark`th value (from 0); for the rows of a list."""
+    width, height, pad = 96, 24, 5
     if not values:
         return ""
     top = max(values) or 1
@@ -126,94 +154,94 @@ def sparkline(values: Sequence[float], mark: int | None = None, label: str = "")
     points = [
         (pad + step * place, height - pad - (height - 2 * pad) * value / top) for place, value in enumerate(values)
     ]
-    path = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+    path = " ".join(f"{n(x)},{n(y)}" for x, y in points)
     dot = ""
     if mark is not None:
         x, y = points[mark]
-        dot = f'<circle cx="{_n(x)}" cy="{_n(y)}" r="3.2" fill="{COLOURS[1]}"/>'
+        dot = f'<circle cx="{n(x)}" cy="{n(y)}" r="3.4" fill="{colour_of(look)}"/>'
     return (
         f'<svg class="sparkline" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>'
-        f'<polyline points="{path}" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6" stroke-linejoin="round" '
+        f'<polyline points="{path}" fill="none" stroke="{colour_of(look)}" stroke-width="1.6" stroke-linejoin="round" '
         f'stroke-linecap="round"/>{dot}</svg>'
     )
-
-
-def nice_ticks(top: float, wanted: int = 5) -> tuple[float, ...]:
-    """Round values from 0 to at least `top`, about `wanted` steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if top <= 0:
-        return (0, 1)
-    raw = top / wanted
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    return tuple(round(step * place, 12) for place in range(math.ceil(top / step - 1e-9) + 1))
-
-
-# -- scales --------------------------------------------------------------------------------------------------------
-
-
-def _linear(low: float, high: float, start: float, end: float) -> Scale:
-    span = (high - low) or 1
-    return lambda value: start + (value - low) / span * (end - start)
-
-
-def _x_scale(ticks: Sequence[float]) -> Scale:
-    low, high = min(ticks), max(ticks)
-    left, right = LEFT + 14, WIDTH - RIGHT - 10
-    if low > 0 and high / low >= 8:
-        scale = _linear(math.log2(low), math.log2(high), left, right)
-        return lambda value: scale(math.log2(value))
-    return _linear(0, high, LEFT, right)
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _frame(y_axis: Axis, ticks: Sequence[float], y: Scale) -> list[str]:
+def _empty(title: str, description: str, frame: Frame) -> str:
+    words = text(frame.width / 2, frame.height / 2, "nothing measured yet", anchor="middle", opacity=QUIET)
+    return svg(title, description, frame, words)
+
+
+def _grid(y_axis: Axis, ticks: Sequence[float], y: Scale, frame: Frame) -> list[str]:
     """Horizontal grid with its numbers, the base line, and what y is, above it, where nobody has to turn the head."""
-    parts = [_text(LEFT, TOP - 14, y_axis.label, opacity=QUIET)]
+    parts = [text(12, frame.top - 14, y_axis.label, opacity=QUIET)]
     for tick in ticks:
-        opacity = FAINT if tick else 0.6
-        parts.append(_rule(LEFT, y(tick), WIDTH - RIGHT, y(tick), opacity))
-        parts.append(_text(LEFT - 8, y(tick) + 4, _figure(tick), anchor="end", opacity=QUIET))
+        parts.append(rule(frame.left, y(tick), frame.end, y(tick), FAINT if tick else 0.6))
+        parts.append(text(frame.left - 8, y(tick) + 4, figure(tick), anchor="end", opacity=QUIET))
     return parts
 
 
-def _x_ticks(ticks: Sequence[float], x: Scale, axis: Axis) -> Iterator[str]:
-    base, last = HEIGHT - BOTTOM, -math.inf
+def _x_ticks(ticks: Sequence[float], x: Scale, axis: Axis, frame: Frame) -> Iterator[str]:
+    last = -math.inf
     for tick in ticks:
-        yield _rule(x(tick), base, x(tick), base + 4, 0.6)
-        if x(tick) - last >= 10 + 7 * len(_figure(tick)):
-            yield _text(x(tick), base + 18, _figure(tick), anchor="middle", opacity=QUIET)
+        yield rule(x(tick), frame.base, x(tick), frame.base + 4, 0.6)
+        if x(tick) - last >= 10 + 7 * len(figure(tick)):
+            yield text(x(tick), frame.base + 18, figure(tick), anchor="middle", opacity=QUIET)
             last = x(tick)
-    yield _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, axis.label, anchor="middle", opacity=QUIET)
+    yield text((frame.left + frame.end) / 2, frame.base + 38, axis.label, anchor="middle", opacity=QUIET)
 
 
 def _line(series: Series, x: Scale, y: Scale, top: float) -> Iterator[str]:
-    colour = _colour(series.colour)
-    points = [(point.x, point.y) for point in sorted(series.points, key=lambda each: each.x)]
+    colour = colour_of(series.look)
+    points = [(point.x, point.y) for point in series.points]
     inside = _cut(points, top)
-    path = " ".join(f"{_n(x(px))},{_n(y(py))}" for px, py in inside)
-    dashes = ' stroke-dasharray="5 5" stroke-opacity="0.6"' if series.dashed else ""
+    if series.stepped:
+        inside = [
+            corner for at, (px, py) in enumerate(inside) for corner in ((px, inside[max(0, at - 1)][1]), (px, py))
+        ]
+    path = " ".join(f"{n(x(px))},{n(y(py))}" for px, py in inside)
+    dashes = ' stroke-dasharray="5 5" stroke-opacity="0.7"' if series.dashed else ""
     width = 1.5 if series.dashed else 2.2
-    yield (
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round" '
-        f'stroke-linecap="round"{dashes}/>'
+    kind = f' class="theory" data-name="{escape(series.name)}"' if series.dashed else ""
+    drawn = (
+        f'<polyline{kind} points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" '
+        f'stroke-linejoin="round" stroke-linecap="round"{dashes}/>'
     )
-    if series.dashed:
+    if series.dashed or series.stepped:
+        yield drawn
         return
+    yield f'<g class="series" data-name="{escape(series.name)}">{drawn}'
+    for dot in series.dots:
+        yield (
+            f'<circle cx="{n(x(dot.x))}" cy="{n(y(min(top, dot.y)))}" r="2.2" fill="{colour}" fill-opacity="0.45">'
+            f"<title>{escape(dot.hint)}</title></circle>"
+        )
+    last = -math.inf  # names that would stand on each other are left out, but for the marked one
     for point in series.points:
-        whisker = ""
-        if point.low is not None and point.high is not None:
-            px, low, high = x(point.x), y(max(0.0, point.low)), y(min(top, point.high))
-            whisker = (
-                f'<path d="M{_n(px)} {_n(low)}V{_n(high)}M{_n(px - 4)} {_n(low)}h8M{_n(px - 4)} {_n(high)}h8" '
-                f'stroke="{colour}" stroke-width="1.4" stroke-opacity="0.75" fill="none"/>'
-            )
-        words = f"{point.hint}; in doubt: {point.doubt}" if point.doubt else point.hint
-        hint = f"<title>{escape(words)}</title>" if words else ""
-        doubt = _text(x(point.x) + 7, y(point.y) - 6, "!", colour=colour, weight="700", size=14) if point.doubt else ""
-        yield f"<g>{hint}{whisker}{doubt}{_marker(x(point.x), y(point.y), series.colour or 0, colour)}</g>"
+        px = x(point.x)
+        named = abs(px - last) > 18 and (series.mark is None or point.x == series.mark or abs(px - x(series.mark)) > 18)
+        last = px if named else last
+        yield _point(point if named else replace(point, name=""), series.look, px, y, top)
+    yield "</g>"
+
+
+def _point(point: Point, look: int | None, px: float, y: Scale, top: float) -> str:
+    whisker, colour = "", colour_of(look)
+    if point.low is not None and point.high is not None:
+        low, high = y(max(0.0, point.low)), y(min(top, point.high))
+        whisker = (
+            f'<path d="M{n(px)} {n(low)}V{n(high)}M{n(px - 4)} {n(low)}h8M{n(px - 4)} {n(high)}h8" '
+            f'stroke="{colour}" stroke-width="1.4" stroke-opacity="0.75" fill="none"/>'
+        )
+    words = f"{point.hint}; in doubt: {point.doubt}" if point.doubt else point.hint
+    hint = f"<title>{escape(words)}</title>" if words else ""
+    py = y(point.y)
+    doubt = text(px + 7, py - 6, "!", weight="700", size=14) if point.doubt else ""
+    name = text(px + 8, py + 15, point.name, opacity=QUIET, size=11) if point.name else ""
+    return f'<g class="point">{hint}{whisker}{doubt}{name}{marker(px, py, look)}</g>'
 
 
 def _cut(points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
@@ -231,156 +259,95 @@ def _cut(points: Sequence[tuple[float, float]], top: float) -> list[tuple[float,
     return inside
 
 
-def _marks(series: Sequence[Series], x: Scale, y: Scale) -> Iterator[str]:
-    """A ring around each recommended point, and a thin line up to its label: one label for a place, on two floors if
-    need be."""
-    places: dict[tuple[float, str], list[tuple[Point, str]]] = {}
+def _marks(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
+    """A ring around each recommended point, and a thin line up to its label: one label for a place, with its reason
+    where there is one place alone, else on two floors if need be."""
+    marked: dict[tuple[float, str], list[tuple[Point, Series]]] = {}
     for each in series:
         for point in each.points:
             if point.x == each.mark:
-                places.setdefault((point.x, each.mark_label), []).append((point, _colour(each.colour)))
-    last = -math.inf
-    floor = 0
-    for (mark, label), rings in sorted(places.items()):
-        px, half = x(mark), 3.8 * len(label)
-        floor = 1 - floor if px - half < last + 8 else 0
-        last = px + half
-        for point, colour in rings:
+                marked.setdefault((point.x, each.mark_label), []).append((point, each))
+    last, floor = -math.inf, 0
+    for (mark, label), rings in sorted(marked.items()):
+        px = x(mark)
+        for point, each in rings:
             yield (
-                f'<circle cx="{_n(px)}" cy="{_n(y(point.y))}" r="9" fill="none" stroke="{colour}" stroke-width="2"/>'
+                f'<circle cx="{n(px)}" cy="{n(y(point.y))}" r="9" fill="none" stroke="{colour_of(each.look)}" '
+                'stroke-width="2"/>'
             )
+        if not label:
+            continue
         highest = min(y(point.y) for point, _ in rings)
         yield (
-            f'<line x1="{_n(px)}" y1="{_n(TOP - 8)}" x2="{_n(px)}" y2="{_n(highest - 12)}" stroke="currentColor" '
+            f'<line x1="{n(px)}" y1="{n(frame.top - 8)}" x2="{n(px)}" y2="{n(highest - 12)}" stroke="currentColor" '
             f'stroke-width="1.2" stroke-opacity="0.45" stroke-dasharray="2 3"/>'
         )
-        colour = rings[0][1] if len(rings) == 1 else "currentColor"
-        centre = min(max(px, LEFT + 96 + half), WIDTH - half - 4)
-        yield _text(centre, TOP - 14 - LINE_HEIGHT * floor, label, anchor="middle", colour=colour, weight="600")
+        reason = rings[0][1].mark_reason if len(marked) == 1 else ""
+        half = width_of(max(label, reason, key=len)) / 2
+        floor = 1 - floor if px - half < last + 8 else 0
+        last = px + half
+        centre = min(max(px, frame.left + 40 + half), frame.width - half - 4)
+        top = frame.top - 14 - LINE_HEIGHT * floor
+        if reason:
+            yield text(centre, top - LINE_HEIGHT, label, anchor="middle", weight="600")
+            yield text(centre, top, reason, anchor="middle", opacity=QUIET)
+        else:
+            yield text(centre, top, label, anchor="middle", weight="600")
 
 
-def _end_labels(series: Sequence[Series], x: Scale, y: Scale, top: float) -> Iterator[str]:
-    """Each name where its line ends, pushed apart until none covers another."""
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def _end_labels(series: Sequence[Series], x: Scale, y: Scale, top: float, frame: Frame) -> Iterator[str]:
+    """Each name where its line ends, with its marker, pushed apart until none covers another."""
     ends = []
     for each in series:
-        inside = _cut([(point.x, point.y) for point in sorted(each.points, key=lambda one: one.x)], top)
+        inside = _cut([(point.x, point.y) for point in each.points], top)
         if inside:
             ends.append((y(inside[-1][1]), x(inside[-1][0]), each))
     ends.sort(key=lambda end: end[0])
-    floor = TOP + 2.0
-    places: list[float] = []
+    floor = frame.top + 2.0
+    middles: list[float] = []
     for wanted, _, _ in ends:
-        places.append(max(wanted, floor))
-        floor = places[-1] + LINE_HEIGHT
-    ceiling = HEIGHT - BOTTOM - 4.0
-    for place in reversed(range(len(places))):
-        places[place] = min(places[place], ceiling)
-        ceiling = places[place] - LINE_HEIGHT
-    for (_, end_x, each), middle in zip(ends, places, strict=True):
-        at = WIDTH - RIGHT + 6 if end_x > WIDTH - RIGHT - 40 else end_x + 12
-        yield _text(at, middle + 4, each.name, colour=_colour(each.colour), weight="400" if each.dashed else "600")
+        middles.append(max(wanted, floor))
+        floor = middles[-1] + LINE_HEIGHT
+    ceiling = frame.base - 4.0
+    for place in reversed(range(len(middles))):
+        middles[place] = min(middles[place], ceiling)
+        ceiling = middles[place] - LINE_HEIGHT
+    for (_, _, each), middle in zip(ends, middles, strict=True):
+        yield from swatch(Name(each.name, None if each.dashed else each.look), frame.end + 8, middle + 4)
 
 
-def _bars(bar: Bar, left: float, room: float, y: Scale) -> Iterator[str]:
+def _legend(series: Iterable[Series], frame: Frame) -> Iterator[str]:
+    names = [Name(each.name, None if each.dashed else each.look) for each in series]
+    for name, left, top in places(names, frame):
+        yield from swatch(name, left, top)
+
+
+def _bars(bar: Bar, names: Sequence[Name], left: float, room: float, y: Scale) -> Iterator[str]:
     base = y(0)
     gap = min(10.0, room * 0.14)
     width = min(64.0, room - 2 * gap)
     start = left + (room - width) / 2
     each_width = width / max(1, len(bar.seen))
-    for place, value in enumerate(bar.seen):
+    for place, (name, value) in enumerate(zip(names, bar.seen, strict=True)):
         if value is None:
             continue
-        colour = _colour(place)
         px, py = start + each_width * place, y(value)
+        hint = f"{name.words} at {bar.label}: {figure(value)} seen, {figure(bar.allowed)} allowed"
         yield (
-            f"<g><title>{escape(bar.label)}: {_figure(value)} seen, {_figure(bar.allowed)} allowed</title>"
-            f'<rect x="{_n(px + 1)}" y="{_n(py)}" width="{_n(each_width - 2)}" height="{_n(base - py)}" rx="1.5" '
-            f'fill="{colour}"/></g>'
+            f'<g class="point"><title>{escape(hint)}</title>'
+            f'<rect x="{n(px + 0.5)}" y="{n(py)}" width="{n(max(1.0, each_width - 1))}" height="{n(base - py)}" '
+            f'rx="1.5" fill="{colour_of(name.look)}"/></g>'
         )
-        label = _figure(value)
+        label = figure(value)
         if each_width >= 6.4 * len(label):
             weight = "700" if value > bar.allowed else "400"
-            yield _text(px + each_width / 2, py - 5, label, anchor="middle", weight=weight, size=10.5)
+            yield text(px + each_width / 2, py - 5, label, anchor="middle", weight=weight, size=10.5)
     top = y(bar.allowed)
     yield (
-        f'<path d="M{_n(start - 3)} {_n(base)}V{_n(top)}H{_n(start + width + 3)}V{_n(base)}" fill="none" '
+        f'<path d="M{n(start - 3)} {n(base)}V{n(top)}H{n(start + width + 3)}V{n(base)}" fill="none" '
         f'stroke="currentColor" stroke-width="1.3" stroke-dasharray="4 3" stroke-opacity="0.65"/>'
     )
-    yield _text(left + room / 2, base + 18, bar.label, anchor="middle", opacity=QUIET)
-
-
-def _legend(names: Sequence[str], allowed: str) -> Iterator[str]:
-    left, top = WIDTH - RIGHT + 12, TOP + 8
-    for place, name in enumerate(names):
-        at = top + place * (LINE_HEIGHT + 5)
-        yield f'<rect x="{left}" y="{at - 9}" width="11" height="11" rx="1.5" fill="{_colour(place)}"/>'
-        yield _text(left + 17, at + 1, name, colour=_colour(place), weight="600")
-    at = top + len(names) * (LINE_HEIGHT + 5)
-    yield (
-        f'<path d="M{left} {at + 2}v-11h11v11" fill="none" stroke="currentColor" stroke-width="1.3" '
-        f'stroke-dasharray="4 3" stroke-opacity="0.65"/>'
-    )
-    yield _text(left + 17, at + 1, allowed, opacity=QUIET)
-
-
-def _marker(x: float, y: float, shape: int, colour: str) -> str:
-    """Six shapes of about the same weight, by the place of the colour."""
-    shapes = (
-        f'<circle cx="{_n(x)}" cy="{_n(y)}" r="4.2" fill="{colour}"/>',
-        f'<rect x="{_n(x - 3.8)}" y="{_n(y - 3.8)}" width="7.6" height="7.6" fill="{colour}"/>',
-        f'<path d="M{_n(x)} {_n(y - 5)}l4.8 8.6h-9.6z" fill="{colour}"/>',
-        f'<path d="M{_n(x)} {_n(y - 5.4)}l5.4 5.4l-5.4 5.4l-5.4 -5.4z" fill="{colour}"/>',
-        f'<path d="M{_n(x)} {_n(y + 5)}l4.8 -8.6h-9.6z" fill="{colour}"/>',
-        f'<path d="M{_n(x - 4)} {_n(y - 4)}l8 8m0 -8l-8 8" stroke="{colour}" stroke-width="2.4" fill="none"/>',
-    )
-    return shapes[shape % len(shapes)]
-
-
-# -- the smallest parts --------------------------------------------------------------------------------------------
-
-
-def _svg(title: str, description: str, *parts: str) -> str:
-    heading = _text(16, 24, title, weight="650", size=15)
-    return (
-        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, -apple-system, Segoe UI, Roboto, sans-serif" '
-        f'font-size="12" fill="currentColor" color="currentColor"><title>{escape(title)}</title>'
-        f"<desc>{escape(description)}</desc>{heading}{''.join(parts)}</svg>"
-    )
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    anchor: str = "start",
-    colour: str = "currentColor",
-    opacity: float = 1,
-    weight: str = "400",
-    size: float = 12,
-) -> str:
-    return (
-        f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" fill="{colour}" fill-opacity="{opacity:g}" '
-        f'font-weight="{weight}" font-size="{size:g}">{escape(text)}</text>'
-    )
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, opacity: float) -> str:
-    return (
-        f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" stroke="currentColor" '
-        f'stroke-opacity="{opacity:g}"/>'
-    )
-
-
-def _colour(place: int | None) -> str:
-    return "currentColor" if place is None else COLOURS[place % len(COLOURS)]
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.10g}"
-
-
-def _n(value: float) -> str:
-    """A coordinate to a tenth of a unit, which nobody can see the rest of."""
-    return f"{value:.1f}".removesuffix(".0")
+    yield text(left + room / 2, base + 18, bar.label, anchor="middle", opacity=QUIET)

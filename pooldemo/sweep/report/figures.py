@@ -1,86 +1,121 @@
-"""The charts of a sweep: throughput, latency and connections against size. From facts to `charts`, nothing else.
+"""The charts of a sweep: throughput, latency, one against the other, connections. From facts to `charts`, nothing else.
 Pure.
 
-A figure holds what is to be seen; `svg` draws it, and a page's script draws the same points on a canvas.
+A figure holds what is to be seen, and draws itself as SVG: wide, and narrow for a phone.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import theory
 from pooldemo.sweep.analyse.blocks import levels
-from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
-from pooldemo.sweep.analyse.saturation import hold_of, mean_of
+from pooldemo.sweep.analyse.saturation import hold_of
+from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
-from pooldemo.sweep.report import charts
+from pooldemo.sweep.report import answer, charts, heatmap
+from pooldemo.sweep.report.canvas import NARROW, WIDE, Frame
 from pooldemo.sweep.report.charts import Axis, Bar, Point, Series
+from pooldemo.sweep.report.legend import Name
 from pooldemo.sweep.workloads import has_length
 
 SIZE = "MAX_CONNS of one worker"
+KNOWN_BEST = ("pooldemo", "geventpool", "psycopg-pool", "upool", "queuepool", "persistent")
+"""Stacks that stand beside each other most often: their colours differ."""
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Lines over the pool's size."""
+class Figure:
+    """Something to draw: `title` in the picture, `description` for those who do not see it."""
 
     title: str
     description: str
+
+    @cached_property
+    def svg(self) -> str:
+        return self.draw(WIDE)
+
+    @cached_property
+    def narrow(self) -> str:
+        return self.draw(NARROW)
+
+    def draw(self, frame: Frame) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Lines(Figure):
+    """Lines over a common x."""
+
     series: tuple[Series, ...]
     x_axis: Axis
     y_axis: Axis
 
-    @property
-    def svg(self) -> str:
-        return charts.line_chart(self.title, self.description, self.series, self.x_axis, self.y_axis)
+    def draw(self, frame: Frame) -> str:
+        return charts.line_chart(self.title, self.description, self.series, self.x_axis, self.y_axis, frame)
 
 
 @dataclass(frozen=True)
-class Bars:
+class Bars(Figure):
     """A bar of each stack for each size, inside what it is allowed."""
 
-    title: str
-    description: str
-    names: tuple[str, ...]
+    names: tuple[Name, ...]
     bars: tuple[Bar, ...]
     x_axis: Axis
     y_axis: Axis
 
-    @property
-    def svg(self) -> str:
+    def draw(self, frame: Frame) -> str:
         return charts.bar_chart(
-            self.title, self.description, self.names, self.bars, self.x_axis.label, self.y_axis, "allowed"
+            self.title, self.description, self.names, self.bars, self.x_axis.label, self.y_axis, "allowed", frame
         )
 
 
-Figure = Lines | Bars
+Shown = Figure | heatmap.HeatMap
+
+
+def look_of(stack: str) -> int:
+    """The colour and shape of a stack: the same in every chart, list and report."""
+    if planning.label(stack):  # a variant, beside its own
+        return look_of(planning.base(stack)) + 3
+    known = [*KNOWN_BEST, *(name for name in stacks.names() if name not in KNOWN_BEST)]
+    return known.index(stack) if stack in known else len(known) + sum(stack.encode())
 
 
 def throughput(sweep: SweepResult) -> Lines:
-    """Requests a second against size: a line for each stack with its 95% intervals, the bound dashed, the sizes to
-    use ringed."""
-    series = _all_throughput(sweep)
+    """Requests a second against size: a line for each stack with its 95% intervals, a dot for each trial, the bound
+    dashed, the sizes to use ringed."""
+    series = [throughput_line(stack, sweep) for stack in sweep.plan.stacks]
     if bound := _bound(sweep):
         series.append(bound)
     title = f"Throughput against pool size: {load_of(sweep)}"
-    return Lines(title, _described(series), tuple(series), _sizes(sweep.trials), Axis("requests/s"))
+    return Lines(title, described(series), tuple(series), size_axis(sweep.trials), Axis("requests/s"))
 
 
-def latency(sweep: SweepResult, stack: str) -> Lines:
-    """p50, p95 and p99 of the successes against size, the hold below them, and the limits of the SLO as dashed
-    lines."""
-    rows = (("p99", "p99_ms", 1), ("p95", "p95_ms", 4), ("p50", "p50_ms", 0), ("hold", "hold_mean_ms", 2))
-    series = [_latency(name, field, colour, _of(sweep.trials, stack)) for name, field, colour in rows]
-    sizes = _sizes(sweep.trials)
+def latency(sweep: SweepResult) -> Lines:
+    """The p95 of the successes of every stack against size, on one scale: a whisker from p50 to p99 at each point, the
+    limits of the SLO dashed."""
+    series = [_latency(stack, sweep) for stack in sweep.plan.stacks]
+    sizes = size_axis(sweep.trials)
     ends = (min(sizes.ticks), max(sizes.ticks)) if sizes.ticks else ()
     for limit in sweep.plan.slo:
         if limit.metric != "errors":
             points = tuple(Point(x, limit.at_most) for x in ends)
             series.append(Series(f"SLO {limit.metric}", points, None, dashed=True))
-    title = f"Latency of {stack}: {load_of(sweep)}"
-    return Lines(title, _described(series), tuple(series), sizes, Axis("milliseconds"))
+    title = "Latency against pool size: p95, and p50 to p99 as its whisker"
+    return Lines(title, described(series, "ms"), tuple(series), sizes, Axis("milliseconds"))
+
+
+def tradeoff(sweep: SweepResult) -> Lines:
+    """p95 against throughput: a point for each size, joined as sizes rise. Right and low is better."""
+    series = [_tradeoff(stack, sweep) for stack in sweep.plan.stacks]
+    words = "; ".join(point.hint for each in series for point in each.points)
+    title = "What a size costs: p95 against throughput, a point for each size"
+    return Lines(title, words, tuple(series), Axis("requests/s"), Axis("p95, milliseconds"))
 
 
 def connections(sweep: SweepResult) -> Bars:
@@ -91,37 +126,24 @@ def connections(sweep: SweepResult) -> Bars:
         seen = tuple(_peak(sweep.trials, stack, size) for stack in sweep.plan.stacks)
         if any(value is not None for value in seen):
             bars.append(Bar(str(size), size * sweep.plan.workers, seen))
-    described = "; ".join(
-        f"at {bar.label}: {bar.allowed:g} allowed, seen {', '.join(map(str, bar.seen))}" for bar in bars
-    )
+    words = "; ".join(f"at {bar.label}: {bar.allowed:g} allowed, seen {', '.join(map(str, bar.seen))}" for bar in bars)
     title = "Connections that PostgreSQL saw"
-    return Bars(title, described, sweep.plan.stacks, tuple(bars), Axis(SIZE), Axis("connections"))
+    names = tuple(Name(stack, look_of(stack)) for stack in sweep.plan.stacks)
+    return Bars(title, words, names, tuple(bars), Axis(SIZE), Axis("connections"))
 
 
-def overlay(sweeps: Sequence[SweepResult]) -> Lines:
-    """The throughput of several sweeps in one figure, a line for each stack of each; the bounds are left out."""
-    lines = [(sweep, line) for sweep in sweeps for line in _all_throughput(sweep.chosen)]
-    series = [
-        replace(line, name=f"{sweep.id} {line.name}", colour=place, mark_label=f"{sweep.id}: {line.mark_label}")
-        for place, (sweep, line) in enumerate(lines)
-    ]
-    loads = {load_of(sweep) for sweep in sweeps}
-    title = f"Throughput of {len(sweeps)} sweeps" + (f": {loads.pop()}" if len(loads) == 1 else "")
-    trials = [trial for sweep in sweeps for trial in sweep.trials]
-    return Lines(title, _described(series), tuple(series), _sizes(trials), Axis("requests/s"))
-
-
-def figures_of(sweep: SweepResult) -> dict[str, Figure]:
-    """The figures of a sweep by name, the most important first; none when no trial succeeded. A new one is a line here:
-    the page and the HTML report draw them all."""
+def figures_of(sweep: SweepResult) -> dict[str, Shown]:
+    """Those of its page and of its report; none when no trial succeeded. Of several numbers of workers the maps show
+    all, the rest that which the first verdict names. A new one is a line here: page and report draw them all."""
+    found: dict[str, Shown] = {f"map-{place}": each for place, each in enumerate(heatmap.maps(sweep))}
     sweep = sweep.chosen
-    stacks = {trial.stack for trial in sweep.trials if not trial.error}
-    if not stacks:
-        return {}
-    found: dict[str, Figure] = {"throughput": throughput(sweep), "connections": connections(sweep)}
-    for place, stack in enumerate(sweep.plan.stacks):
-        if stack in stacks:
-            found[f"latency-{place}"] = latency(sweep, stack)
+    if not any(not trial.error for trial in sweep.trials):
+        return found
+    found |= {"throughput": throughput(sweep)}
+    found |= {"latency": latency(sweep)}
+    found |= {"tradeoff": tradeoff(sweep)}
+    if any(trial.peak_connections is not None for trial in sweep.trials):
+        found |= {"connections": connections(sweep)}
     return found
 
 
@@ -134,7 +156,7 @@ def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     sizes = list(means)
     mark = sizes.index(verdict.max_conns) if verdict and verdict.max_conns in means else None
     label = f"{stack}: " + ", ".join(f"{size}: {each.text}" for size, each in found.items())
-    return charts.sparkline(list(means.values()), mark, f"{label} requests/s")
+    return charts.sparkline(list(means.values()), mark, f"{label} requests/s", look_of(stack))
 
 
 def load_of(sweep: SweepResult) -> str:
@@ -146,24 +168,27 @@ def load_of(sweep: SweepResult) -> str:
     return f"{plan.asked}{timed}, {plan.users} users{workers}"
 
 
-def _all_throughput(sweep: SweepResult) -> list[Series]:
-    return [
-        _throughput(stack, place, sweep.trials, _verdict(sweep, stack)) for place, stack in enumerate(sweep.plan.stacks)
-    ]
-
-
-def _throughput(stack: str, place: int, trials: Sequence[TrialResult], verdict: Verdict | None) -> Series:
-    points = []
-    for size, found in levels(_of(trials, stack)).items():
+def throughput_line(stack: str, sweep: SweepResult) -> Series:
+    """The line of one stack in the chart of its throughput."""
+    verdict = _verdict(sweep, stack)
+    points, own = [], _of(sweep.trials, stack)
+    for size, found in levels(own).items():
         known = math.isfinite(found.high)
         spread = f" ({digits(found.low)} to {digits(found.high)})" if known else " (one repeat)"
         hint = f"{stack} at {size}: {found.text} requests/s{spread}"
         low, high = (found.low, found.high) if known else (None, None)
-        points.append(Point(size, found.mean, low, high, hint, _doubt(stack, size, trials), found.text))
-    mark = verdict.max_conns if verdict else None
-    # A rise that goes on has a best size so far, but none to use: that one is ringed without the line to copy.
-    label = f"MAX_CONNS={mark}" if verdict and verdict.shape != "rising" else "still rising"
-    return Series(stack, tuple(points), place, mark=mark, mark_label=label)
+        points.append(Point(size, found.mean, low, high, hint, _doubt(stack, size, sweep.trials), found.text))
+    line = Series(stack, tuple(points), look_of(stack), dots=tuple(Point(t.size, t.rps, hint=_dot(t)) for t in own))
+    if verdict is None or verdict.max_conns is None:
+        return line
+    label, reason = f"MAX_CONNS={verdict.max_conns}", answer.reason(sweep.plan, verdict)
+    if verdict.shape == "rising":
+        label, reason = f"{label}, the best so far", reason or "still rising"
+    return replace(line, mark=verdict.max_conns, mark_label=label, mark_reason=reason)
+
+
+def _dot(trial: TrialResult) -> str:
+    return f"{trial.stack} at {trial.size}, repeat {trial.repeat}: {digits(trial.rps)} requests/s"
 
 
 def _bound(sweep: SweepResult) -> Series | None:
@@ -184,17 +209,25 @@ def _bound(sweep: SweepResult) -> Series | None:
     return None
 
 
-def _latency(name: str, field: str, colour: int, trials: Sequence[TrialResult]) -> Series:
+def _latency(stack: str, sweep: SweepResult) -> Series:
     points = []
-    for size in sorted({trial.size for trial in trials}):
-        repeats = [trial for trial in trials if trial.size == size]
-        mean = quantile_ms(repeats, field) if field in SHARES else mean_of(repeats, field)
-        if mean is None:
+    for each in sizes_of_stack(_of(sweep.trials, stack)):
+        if each.p95_ms is not None:
+            words = f"p50 {digits(each.p50_ms)}, p95 {digits(each.p95_ms)}, p99 {digits(each.p99_ms)} ms"
+            points.append(Point(each.size, each.p95_ms, each.p50_ms, each.p99_ms, f"{stack} at {each.size}: {words}"))
+    verdict = _verdict(sweep, stack)
+    return Series(stack, tuple(points), look_of(stack), mark=verdict.max_conns if verdict else None)
+
+
+def _tradeoff(stack: str, sweep: SweepResult) -> Series:
+    points, mark, verdict = [], None, _verdict(sweep, stack)
+    for each in sizes_of_stack(_of(sweep.trials, stack)):
+        if each.p95_ms is None:
             continue
-        values = [getattr(trial, field) for trial in repeats if getattr(trial, field) is not None]
-        hint = f"{name} at {size}: {digits(mean)} ms ({digits(min(values))} to {digits(max(values))})"
-        points.append(Point(size, mean, min(values), max(values), hint))
-    return Series(name, tuple(points), colour)
+        hint = f"{stack} at {each.size}: {carried(each)} requests/s, p95 {digits(each.p95_ms)} ms"
+        points.append(Point(each.rps, each.p95_ms, hint=hint, name=str(each.size)))
+        mark = each.rps if verdict and each.size == verdict.max_conns else mark
+    return Series(stack, tuple(points), look_of(stack), mark=mark)
 
 
 def _of(trials: Sequence[TrialResult], stack: str) -> list[TrialResult]:
@@ -210,7 +243,8 @@ def _verdict(sweep: SweepResult, stack: str) -> Verdict | None:
     return next((verdict for verdict in sweep.verdicts if verdict.stack == stack), None)
 
 
-def _sizes(trials: Sequence[TrialResult]) -> Axis:
+def size_axis(trials: Sequence[TrialResult]) -> Axis:
+    """The sizes of the trials that ran."""
     return Axis(SIZE, tuple(sorted({float(trial.size) for trial in trials if not trial.error})))
 
 
@@ -220,9 +254,13 @@ def _doubt(stack: str, size: int, trials: Sequence[TrialResult]) -> str:
     return ", ".join(sorted({each.code for trial in at for each in trial.warnings} - set(EXPECTED)))
 
 
-def _described(series: Sequence[Series]) -> str:
+def described(series: Sequence[Series], unit: str = "") -> str:
+    """What the lines show, in words."""
     lines = [
-        f"{each.name}: " + ", ".join(f"{point.x:g}: {point.text or digits(point.y)}" for point in each.points)
+        f"{each.name}: "
+        + ", ".join(
+            f"{point.x:g}: {point.text or digits(point.y)}{f' {unit}' if unit else ''}" for point in each.points
+        )
         for each in series
         if each.points
     ]

@@ -1,14 +1,15 @@
 """Throughput and p95 over workers and sizes: a field for each split, the one to use framed. SVG."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SizeResult, SweepResult
+from pooldemo.sweep.report.canvas import COLOURS, NARROW, WIDE, Frame, n, svg, text
 
-WIDTH, HEIGHT, LEFT, TOP = 88, 44, 96, 56
+HEIGHT = 44.0
 METRICS = {"rps": "requests/s", "p95_ms": "p95 in ms"}
 
 
@@ -22,6 +23,14 @@ class HeatMap:
     values: dict[tuple[int, int], float]
     texts: dict[tuple[int, int], str]
     chosen: tuple[int, int | None]
+
+    @cached_property
+    def svg(self) -> str:
+        return _draw(self, replace(WIDE, left=96, top=76), 88)
+
+    @cached_property
+    def narrow(self) -> str:
+        return _draw(self, replace(NARROW, left=72, top=76), (NARROW.width - 80) / len(self.sizes))
 
 
 def maps(sweep: SweepResult) -> Iterator[HeatMap]:
@@ -46,36 +55,31 @@ def _values(sizes: Sequence[SizeResult], metric: str) -> dict[tuple[int, int], f
     return {cell: value for cell, value in found.items() if value is not None}
 
 
-def svg(found: HeatMap) -> str:
+def _draw(found: HeatMap, frame: Frame, width: float) -> str:
     """The map as one SVG element, readable without colours: each field says its number."""
     most, least = max(found.values.values()), min(found.values.values())
-    width, height = LEFT + WIDTH * len(found.sizes) + 8, TOP + HEIGHT * len(found.workers) + 8
-    described = "; ".join(f"{w} x {n}: {text}" for (w, n), text in sorted(found.texts.items()))
-    parts = [
-        f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" '
-        f'font-family="system-ui, sans-serif" font-size="13" fill="currentColor">',
-        f"<title>{escape(found.title)}</title><desc>{escape(described)}</desc>",
-        f'<text x="8" y="18" font-weight="600">{escape(found.title)}</text>',
-    ]
+    most_wide = frame.left + width * len(found.sizes) + 8
+    frame = replace(frame, width=max(most_wide, 380.0), height=frame.top + HEIGHT * len(found.workers) + 8)
+    described = "; ".join(f"{w} workers with {size} slots: {said}" for (w, size), said in sorted(found.texts.items()))
+    parts = [text(frame.left, frame.top - 28, "MAX_CONNS of one worker", opacity=0.76)]
     for column, size in enumerate(found.sizes):
-        parts.append(_text(LEFT + WIDTH * (column + 0.5), TOP - 10, str(size) + (" slots" if not column else "")))
+        parts.append(text(frame.left + width * (column + 0.5), frame.top - 10, str(size), anchor="middle"))
     for row, workers in enumerate(found.workers):
-        middle = TOP + HEIGHT * (row + 0.5) + 5
-        parts.append(_text(LEFT / 2, middle, f"{workers} worker{'' if workers == 1 else 's'}"))
+        top = frame.top + HEIGHT * row
+        parts.append(text(12, top + HEIGHT / 2 + 4, f"{workers} worker{'' if workers == 1 else 's'}"))
         for column, size in enumerate(found.sizes):
             value = found.values.get((workers, size))
             if value is None:
                 continue
-            x, y = LEFT + WIDTH * column, TOP + HEIGHT * row
+            left = frame.left + width * column
             share = (value - least) / (most - least) if most > least else 1.0
-            framed = ' stroke="currentColor" stroke-width="3"' if (workers, size) == found.chosen else ""
+            chosen = (workers, size) == found.chosen
+            framed = ' stroke="currentColor" stroke-width="3"' if chosen else ""
             parts.append(
-                f'<rect x="{x + 2}" y="{y + 2}" width="{WIDTH - 4}" height="{HEIGHT - 4}" rx="3" fill="#00795a" '
-                f'fill-opacity="{0.06 + 0.44 * share:.2f}"{framed}/>'
+                f'<rect x="{n(left + 2)}" y="{n(top + 2)}" width="{n(width - 4)}" height="{n(HEIGHT - 4)}" rx="3" '
+                f'fill="{COLOURS[0]}" fill-opacity="{0.05 + 0.35 * share:.2f}"{framed}/>'
             )
-            parts.append(_text(x + WIDTH / 2, middle, found.texts[workers, size]))
-    return "".join([*parts, "</svg>"])
-
-
-def _text(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle">{escape(text)}</text>'
+            weight = "700" if chosen else "400"
+            said = found.texts[workers, size]
+            parts.append(text(left + width / 2, top + HEIGHT / 2 + 4, said, anchor="middle", weight=weight))
+    return svg(found.title, described, frame, *parts)

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse import slo
-from pooldemo.sweep.facts import OWN, Plan
+from pooldemo.sweep.facts import OWN, Plan, SweepResult
 
 FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms", "rate": "arrivals"}
 """Options that are not named like their field."""
@@ -13,6 +13,13 @@ FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "thi
 
 LEFT_OUT = ("blocks", "warmup_cycles", "splits", "poisson")
 """Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles."""
+
+
+def again(sweep: SweepResult) -> str:
+    """What to type to run it again, or to run what is missing of it."""
+    if sweep.id is not None and sweep.status == "interrupted":
+        return f"python manage.py sweep --resume {sweep.id}"
+    return command(sweep.plan)
 
 
 def command(plan: Plan) -> str:

@@ -1,13 +1,7 @@
-"""A sweep as its pages show it: verdicts in words, figures for the eye, tables for the rest. No Django, no markup but
-the figures' SVG.
-
-The same figures go to the page's script as data and into the page as SVG, so what is seen without a script is what is
-seen with one.
-"""
+"""A sweep as its page shows it: the answer, verdicts in words, tables. No Django, no markup but the figures' SVG."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -15,17 +9,21 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.saturation import hold_of
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit, parse_slo
-from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
-from pooldemo.sweep.report import figures, formats, rerun
+from pooldemo.sweep.facts import SweepResult, Verdict
+from pooldemo.sweep.report import answer, tables
+from pooldemo.sweep.report.figures import look_of
+from pooldemo.sweep.report.legend import marker_alone
 
 
 @dataclass(frozen=True)
 class Card:
-    """A verdict for the top of the page; `heading` says its shape, `checks` are (state, limit, what was seen)."""
+    """A verdict on the page: `headline` is its answer in short, `heading` says its shape, `mark` is the stack's marker
+    as SVG, `checks` are (state, limit, what was seen)."""
 
     verdict: Verdict
+    headline: str
     heading: str
+    mark: str
     checks: tuple[tuple[str, str, str], ...]
 
 
@@ -34,8 +32,8 @@ class Table:
     """The numbers of one stack: a row of cells for each size, with a word on the one that the verdict names."""
 
     stack: str
-    rows: tuple[tuple[str, formats.Row], ...]
-    headers: tuple[str, ...] = formats.HEADERS
+    rows: tuple[tuple[str, tables.Row], ...]
+    headers: tuple[str, ...] = tables.HEADERS
 
 
 def judged_by(sweep: SweepResult, margin: str, slo: str) -> tuple[SweepResult, str]:
@@ -58,14 +56,16 @@ def cards(sweep: SweepResult) -> list[Card]:
     return [
         Card(
             verdict,
-            formats.SHAPES[verdict.shape],
+            answer.of_stack(sweep, verdict),
+            tables.SHAPES[verdict.shape],
+            marker_alone(look_of(verdict.stack)),
             tuple((check.state, describe_limit(check.limit), describe_check(check)) for check in verdict.checks),
         )
         for verdict in sweep.verdicts
     ]
 
 
-def tables(sweep: SweepResult) -> list[Table]:
+def tables_of(sweep: SweepResult) -> list[Table]:
     """A table for each stack of which a trial succeeded."""
     named = {
         (verdict.stack, verdict.workers, verdict.max_conns): "best so far" if verdict.shape == "rising" else "use this"
@@ -73,71 +73,16 @@ def tables(sweep: SweepResult) -> list[Table]:
     }
     found = []
     for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
-        if rows := formats.rows_of(view, stack):
+        if rows := tables.rows_of(view, stack):
             words = tuple((named.get((stack, view.plan.workers, row.size), ""), row) for row in rows)
-            found.append(Table(formats.named(stack, view, sweep), words))
+            found.append(Table(tables.named(stack, view, sweep), words))
     return found
 
 
-def data(sweep: SweepResult) -> dict[str, Any]:
-    """What the page's script draws: `figures` as they are, a dot for each of the `trials`, and the numbers to `play`
-    with."""
-    sweep = sweep.chosen
-    return {
-        "figures": {name: asdict(figure) for name, figure in figures.figures_of(sweep).items()},
-        "trials": [
-            {"stack": sweep.plan.stacks.index(trial.stack), "x": trial.size, "y": trial.rps, "hint": hint(trial, sweep)}
-            for trial in sweep.trials
-            if not trial.error
-        ],
-        "play": _play(sweep),
-    }
-
-
-def overlay_data(sweeps: Sequence[SweepResult]) -> dict[str, Any]:
-    """The same for several sweeps in one figure."""
-    return {"figures": {"overlay": asdict(figures.overlay(sweeps))}}
-
-
-def hint(trial: TrialResult, sweep: SweepResult) -> list[str]:
-    """A trial's numbers in a few short lines."""
-    lines = [
-        f"{trial.stack} at {trial.size}, repeat {trial.repeat}: {digits(trial.rps)} requests/s",
-        f"p50 {digits(trial.p50_ms)}, p95 {digits(trial.p95_ms)}, p99 {digits(trial.p99_ms)} ms",
-    ]
-    if trial.wait_p95_ms is not None and trial.hold_mean_ms is not None:
-        lines.append(f"wait p95 {digits(trial.wait_p95_ms)}, hold {digits(trial.hold_mean_ms)} ms")
-    if trial.peak_connections is not None:
-        lines.append(f"{trial.peak_connections} connections of {trial.size * sweep.plan.workers} allowed")
-    if trial.failures:
-        lines.append(f"{trial.failures:,} requests failed")
-    return [*lines, *(f"! {warning.code}" for warning in trial.warnings)]
-
-
-def failed(sweep: SweepResult) -> list[tuple[str, list[str]]]:
-    """Why trials did not run, each reason once, and which ones: no figure shows them."""
-    reasons: dict[str, list[str]] = {}
-    for trial in sweep.trials:
-        if trial.error:
-            reasons.setdefault(trial.error, []).append(f"{trial.stack} at {trial.size}, repeat {trial.repeat}")
-    return list(reasons.items())
-
-
-def progress(sweep: SweepResult) -> tuple[int, int]:
-    """Trials that have ended, and trials there are to be."""
-    return len(sweep.trials), len(planning.order(sweep.plan))
-
-
-def again_command(sweep: SweepResult) -> str:
-    """What to type to run it again, or to run what is missing of it."""
-    if sweep.id is not None and sweep.status == "interrupted":
-        return f"python manage.py sweep --resume {sweep.id}"
-    return rerun.command(sweep.plan)
-
-
-def _play(sweep: SweepResult) -> dict[str, Any]:
+def bound_to_play(sweep: SweepResult) -> dict[str, Any]:
     """Where the bound starts from: the plan's numbers and the hold as measured at each size, of the first stack that
     tells it."""
+    sweep = sweep.chosen
     plan = sweep.plan
     holds: dict[int, float] = {}
     for stack in plan.stacks:

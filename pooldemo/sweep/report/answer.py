@@ -1,0 +1,119 @@
+"""The one sentence that a sweep is run for: which size to use, what it carries, what ended the rise. Pure.
+
+The verdict says it at length, with its reasons; here it is short enough for large type, a list's row and a chart.
+"""
+
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.saturation import is_users
+from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
+from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.facts import Plan, SizeResult, SweepResult, Verdict
+
+ENDED = {
+    "generator": "the load generator was full",
+    "hub": "a worker's core is full",
+    "quota": "the container's CPU quota ran out",
+    "steal": "the machine's host gave its CPU to others",
+    "neighbour": "another program had the CPU",
+    "postgresql-cpu": "PostgreSQL's CPU is full",
+    "machine-cpu": "the machine's CPU is full",
+    "lock": "a lock inside PostgreSQL is what is waited for",
+    "wal": "PostgreSQL's write-ahead log is what is waited for",
+    "disk": "PostgreSQL's disk is what is waited for",
+    "contention": "PostgreSQL's shared memory is what is waited for",
+    "transactions": "transactions that think are what is waited for",
+}
+"""What ended the rise, by the code of its cause."""
+
+UNKNOWN = {
+    "failures": "requests failed at every size, or most trials did",
+    "generator": "the load generator ran out before the server did",
+    "limit": "this stack opened more connections than it was allowed",
+    "sizes": "one size has no knee",
+    "repeats": "each size was measured once",
+    "noise": "repeats differ too much to tell the sizes apart",
+    "level": "it looks level, and may as well rise a little",
+}
+"""Why nobody can tell, by the code of what made a verdict invalid."""
+
+
+def headline(sweep: SweepResult) -> str:
+    """The answer of the first stack named, which is the one that was asked about; what became of the sweep if it has
+    none."""
+    if sweep.verdicts:
+        return of_stack(sweep, sweep.verdicts[0])
+    done, planned = len(sweep.trials), len(planning.order(sweep.plan))
+    if sweep.status == "running":
+        return f"Measuring: {done} of {planned} trials have ended"
+    if sweep.trials and all(trial.error for trial in sweep.trials):
+        return "No answer: every trial failed"
+    return f"No answer yet: {done} of {planned} trials have ended, then it was {sweep.status}"
+
+
+def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
+    """The same of any of its stacks."""
+    if verdict.shape == "invalid":
+        own = [trial for trial in sweep.trials if trial.stack == verdict.stack]
+        if own and all(trial.error for trial in own):
+            return "No answer: every trial failed"
+        return f"No answer: {UNKNOWN.get(verdict.cause, 'it cannot be told')}"
+    if verdict.max_conns is None:
+        return "No answer: no measured size fits the connections that PostgreSQL has"
+    use, numbers, ended = setting(verdict, sweep.plan), carries(sweep, verdict), reason(sweep.plan, verdict)
+    if verdict.shape == "flat":
+        said = f"The pool is not the bottleneck: {use} is enough, {numbers}"
+    elif verdict.shape == "knee":
+        said = f"Use {use}: {numbers}"
+    elif verdict.cause == "rate":
+        said = f"{use} is enough for {sweep.plan.rate:g} requests/s: {numbers}"
+    elif is_users(verdict.max_conns, sweep.plan.at(verdict.workers)):
+        said = f"{use} is enough for {sweep.plan.users} users: {numbers}"
+    else:
+        return f"It still rises at {use}: {numbers}; measure larger sizes" + _slo(verdict)
+    return said + (f"; {ended}" if ended and verdict.shape != "rising" else "") + _slo(verdict)
+
+
+def short(verdict: Verdict, plan: Plan) -> str:
+    """A few words for the row of a list, the size first."""
+    if verdict.max_conns is None or verdict.shape == "invalid":
+        return "no answer"
+    return f"{setting(verdict, plan)}" + {"rising": ", still rising", "flat": ", flat"}.get(verdict.shape, "")
+
+
+def setting(verdict: Verdict, plan: Plan) -> str:
+    """What to set, as one reads it: `MAX_CONNS=4`, with the number of workers where several were measured."""
+    workers = f"{verdict.workers} worker{'' if verdict.workers == 1 else 's'} with " if plan.splits else ""
+    return f"{workers}MAX_CONNS={verdict.max_conns}"
+
+
+def reason(plan: Plan, verdict: Verdict) -> str:
+    """What ended the rise, in a few words; empty where it does not show."""
+    if verdict.cause == "users":
+        return f"your {plan.users} users are served at once"
+    if verdict.cause == "rate":
+        return f"that is all of the {plan.rate:g}/s asked for"
+    return ENDED.get(verdict.cause, "")
+
+
+def carries(sweep: SweepResult, verdict: Verdict) -> str:
+    """`130 requests/s, p95 240 ms` at the size that the verdict names."""
+    found = at_size(sweep, verdict)
+    if found is None:
+        return f"{digits(verdict.rps)} requests/s"
+    return f"{carried(found)} requests/s, p95 {digits(found.p95_ms)} ms"
+
+
+def at_size(sweep: SweepResult, verdict: Verdict) -> SizeResult | None:
+    """What was measured at the size that the verdict names; None where its trials are not at hand."""
+    own = [
+        trial
+        for trial in sweep.trials
+        if (trial.stack, trial.workers) == (verdict.stack, verdict.workers) and not trial.error
+    ]
+    return next((each for each in sizes_of_stack(own) if each.size == verdict.max_conns), None)
+
+
+def _slo(verdict: Verdict) -> str:
+    if verdict.slo is None or verdict.slo.state == "met":
+        return ""
+    return f"; {verdict.slo.text} is {verdict.slo.state}"

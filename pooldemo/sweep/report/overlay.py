@@ -1,0 +1,34 @@
+"""Several sweeps in one figure, as many lines as can be told apart. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report.charts import Axis
+from pooldemo.sweep.report.figures import Lines, described, load_of, size_axis, throughput_line
+
+MOST = 6  # lines that colour and shape still tell apart
+
+
+def overlay(sweeps: Sequence[SweepResult], stacks: Collection[str] = ()) -> Lines:
+    """The throughput of several sweeps, a line for each of the `stacks` of each (empty: all), the first MOST of them.
+
+    A sweep has a colour, where one stack alone is shown; else each line has one of its own. The bounds are left out.
+    """
+    lines = [
+        (sweep, throughput_line(stack, sweep.chosen))
+        for sweep in sweeps
+        for stack in sweep.plan.stacks
+        if not stacks or stack in stacks
+    ][:MOST]
+    series = [
+        replace(
+            line, name=f"{sweep.id} {line.name}", look=place, mark_label=f"{sweep.id}: {line.mark_label}",
+            mark_reason="", dots=(),
+        )
+        for place, (sweep, line) in enumerate(lines)
+    ]  # fmt: skip
+    loads = {load_of(sweep) for sweep in sweeps}
+    title = f"Throughput of {len(sweeps)} sweeps" + (f": {loads.pop()}" if len(loads) == 1 else "")
+    trials = [trial for sweep in sweeps for trial in sweep.trials]
+    return Lines(title, described(series), tuple(series), size_axis(trials), Axis("requests/s"))

@@ -1,0 +1,63 @@
+"""The answer in one sentence: the size first, what it carries, what ended the rise; or why there is none."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from synthetic import CONDITIONS, flat, hinge, power, trials_of
+
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.facts import Limit, Plan, SweepResult, TrialResult
+from pooldemo.sweep.report.answer import headline, short
+
+
+def swept(curve: Any, users: int = 200, **fields: Any) -> SweepResult:
+    plan = Plan(stacks=("pooldemo",), users=users)
+    trials = tuple(trials_of(curve, **{"hold_mean_ms": 100.0, "p95_ms": 240.0} | fields))
+    return SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS))
+
+
+def test_it_names_the_size_the_numbers_and_what_ran_out() -> None:
+    found = swept(hinge(16), postgresql_cpu=lambda size: 0.9 * CONDITIONS.cpus if size >= 16 else 0.1)
+    assert headline(found).startswith("Use MAX_CONNS=16: 1")
+    assert headline(found).endswith("p95 240 ms; PostgreSQL's CPU is full")
+    assert short(found.verdicts[0], found.plan) == "MAX_CONNS=16"
+
+
+def test_it_says_that_the_users_are_the_end_and_not_that_it_rises() -> None:
+    said = headline(swept(hinge(16), users=16))
+    assert said.startswith("MAX_CONNS=16 is enough for 16 users: ")
+    assert "rises" not in said
+
+
+def test_it_says_that_it_still_rises_and_that_the_pool_is_not_the_bottleneck() -> None:
+    rising, level = swept(power(1)), swept(flat)
+    assert headline(rising).startswith("It still rises at MAX_CONNS=64: ")
+    assert headline(level).startswith("The pool is not the bottleneck: MAX_CONNS=1 is enough, ")
+    assert [short(each.verdicts[0], each.plan) for each in (rising, level)] == [
+        "MAX_CONNS=64, still rising",
+        "MAX_CONNS=1, flat",
+    ]
+
+
+def test_it_adds_that_the_slo_is_missed() -> None:
+    found = swept(hinge(16))
+    plan = replace(found.plan, slo=(Limit("p95", 100.0),))
+    found = replace(found, plan=plan, verdicts=judge(plan, found.trials, CONDITIONS))
+    assert headline(found).endswith("; p95=100 is missed")
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "said"),
+    [("running", 3, "Measuring: 3 of"), ("interrupted", 0, "No answer yet: 0 of"), ("failed", 0, "No answer yet: 0")],
+)
+def test_it_says_how_far_a_sweep_has_come(status: str, ended: int, said: str) -> None:
+    found = swept(hinge(16))
+    assert headline(replace(found, status=status, trials=found.trials[:ended], verdicts=())).startswith(said)
+
+
+def test_it_says_that_every_trial_failed() -> None:
+    plan = Plan(sizes=(1, 2))
+    trials = tuple(TrialResult("pooldemo", size, 1, error="it broke") for size in plan.sizes)
+    sweep = SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS), status="failed")
+    assert headline(sweep) == headline(replace(sweep, verdicts=())) == "No answer: every trial failed"
