@@ -49,7 +49,25 @@ def postgis() -> str:
     return "the test of PostGIS: there is none; to have one on Debian 12: apt-get install postgresql-15-postgis-3"
 
 
-LACKS = {"browser": browser, "fleet": environments, "postgis": postgis}  # by the fixture that needs it
+FLEET = {"haproxy": "haproxy", "pgbouncer": "pgbouncer", "prometheus": "prometheus", "promtool": "prometheus"}
+FLEET["prometheus-postgres-exporter"] = "prometheus-postgres-exporter"
+
+
+def around() -> str:
+    """What stands around the site in a fleet."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    lacks = dict.fromkeys(package for program, package in FLEET.items() if not shutil.which(program, path=path))
+    packages = " ".join(lacks)
+    return f"the tests of a fleet: to have {packages} on Debian or Ubuntu: apt-get install {packages}" if lacks else ""
+
+
+LACKS = {
+    "browser": browser,
+    "fleet": environments,
+    "postgis": postgis,
+    "fleet_of_hosts": around,
+    "promtool": around,
+}  # by the fixture that needs it
 
 
 def leave_out(items: Iterable[pytest.Item]) -> None:
@@ -64,7 +82,7 @@ def leave_out(items: Iterable[pytest.Item]) -> None:
 def refuse() -> None:
     """Raise UsageError for all that is lacking, where all is required."""
     if os.environ.get("REQUIRE_ALL"):
-        lacks = [browser(), environments() or "; ".join(filter(None, missing().values()))]
+        lacks = [browser(), around(), environments() or "; ".join(filter(None, missing().values()))]
         if any(lacks):
             raise pytest.UsageError(
                 "REQUIRE_ALL is set, and there is something missing: " + "; ".join(filter(None, lacks))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/peers/", "tests/browser/")  # a fleet of servers, a browser and its sweeps: one of each is enough
+TOGETHER = ("tests/peers/", "tests/browser/", "tests/deploy/")  # fleets of servers, a browser: one of each is enough
 FIRST = (
-    "tests/pool/test_green", "tests/peers/", "tests/package/", "tests/chaos/", "tests/browser/", "tests/project/",
-    "tests/demo/test_locust", "tests/sweep/test_sweep", "tests/postgresql/", "tests/demo/",
+    "tests/pool/test_green", "tests/peers/", "tests/deploy/", "tests/package/", "tests/chaos/", "tests/browser/",
+    "tests/project/", "tests/demo/test_locust", "tests/sweep/test_sweep", "tests/postgresql/", "tests/demo/",
 )  # fmt: skip
 
 

@@ -1,0 +1,149 @@
+"""Two hosts behind a balancer: who gets a request, what a rolling replacement costs, what Prometheus is told."""
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import yaml
+from served import ROOT, until
+
+from deploy.conftest import Fleet
+
+BOARD = ROOT / "deploy/grafana/dashboards/pooldemo.json"
+ALERTS = ROOT / "deploy/prometheus/alerts.yml"
+
+
+class Askers:
+    """Four clients that ask through the balancer until the block ends; what became of each request."""
+
+    def __init__(self, fleet: Fleet, path: str = "/write/") -> None:
+        self._fleet, self._path, self._left = fleet, path, threading.Event()
+        self.answers: Counter[bool] = Counter()
+        self.workers: Counter[int] = Counter()
+
+    def __enter__(self) -> "Askers":
+        self._threads = ThreadPoolExecutor(4)
+        for _ in range(4):
+            self._threads.submit(self._ask)
+        return self
+
+    def _ask(self) -> None:
+        while not self._left.wait(0.1):
+            answer = self._fleet.get(self._fleet.port["BALANCER"], self._path)
+            self.answers[bool(answer)] += 1
+            if answer:
+                self.workers[json.loads(answer)["pid"]] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._threads.shutdown()
+
+
+def workers(fleet: Fleet, number: int) -> list[int]:
+    """The pids of a host's workers."""
+    (gunicorn,) = psutil.Process(fleet.processes[f"web{number}"].pid).children()
+    return [each.pid for each in gunicorn.children()]
+
+
+def test_it_spreads_requests_over_the_workers_of_both_hosts(fleet_of_hosts: Fleet) -> None:
+    with Askers(fleet_of_hosts, "/slow/?ms=5") as askers:
+        until(lambda: len(askers.workers) == 4)
+    assert askers.workers.keys() == {*workers(fleet_of_hosts, 1), *workers(fleet_of_hosts, 2)}
+    assert not askers.answers[False]
+
+
+def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> None:
+    for path in ("/metrics", "/pool/", "/readyz", "/healthz"):
+        assert fleet_of_hosts.get(fleet_of_hosts.port["WEB1"], path)
+        assert not fleet_of_hosts.get(fleet_of_hosts.port["BALANCER"], path)
+
+
+def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet) -> None:
+    fleet = fleet_of_hosts
+    with Askers(fleet) as askers:
+        until(lambda: askers.answers[True] > 20)
+        for number, more in ((1, {}), (2, {"DATABASE_BY": "pgbouncer"})):
+            old = workers(fleet, number)
+            fleet.processes[f"web{number}"].terminate()
+            until(lambda: fleet.processes[f"web{number}"].poll() is not None)  # noqa: B023  called at once
+            assert fleet.processes[f"web{number}"].returncode == 0, fleet.log(f"web{number}")
+            assert not [pid for pid in old if psutil.pid_exists(pid)]
+            if number == 1:
+                with fleet.sql() as cursor:
+                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'web1'")
+                    assert cursor.fetchone() == (0,), "it left something at the server"
+            fleet.web(number, **more)
+            until(lambda: set(fleet.servers().values()) == {"UP"})
+        until(lambda: {*workers(fleet, 1), *workers(fleet, 2)} <= askers.workers.keys())
+    assert askers.answers[False] == 0, askers.answers
+
+
+def queries() -> list[str]:
+    """Those of the board, and of each alert the part that is compared."""
+    board = json.loads(BOARD.read_text())
+    shown = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    return [*shown, *(re.split(r" (?:>|==) ", rule["expr"])[0] for rule in rules)]
+
+
+def test_prometheus_answers_every_query_of_the_board_and_of_the_alerts(fleet_of_hosts: Fleet) -> None:
+    """Also when a worker was killed and another recycled: nothing is counted backwards."""
+    fleet = fleet_of_hosts
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        text = query.replace("$__rate_interval", "1m")
+        answer = json.loads(fleet.get(fleet.port["PROMETHEUS"], f"/api/v1/query?query={quote(text)}") or "{}")
+        return answer.get("data", {}).get("result", [])
+
+    killed, recycled = workers(fleet, 1)[0], workers(fleet, 2)[0]
+    psutil.Process(killed).kill()
+    psutil.Process(recycled).terminate()
+    with Askers(fleet) as askers:
+        until(lambda: killed not in workers(fleet, 1) and recycled not in workers(fleet, 2))
+        new = {*workers(fleet, 1), *workers(fleet, 2)}
+        until(lambda: new <= askers.workers.keys())
+        deadline_s = time.monotonic() + 90
+        silent = queries()
+        while silent and time.monotonic() < deadline_s:
+            time.sleep(1)
+            silent = [query for query in silent if not ask(query)]
+    assert silent == []
+    served = ask("sum(increase(db_client_connection_use_time_seconds_count[5m]))")
+    assert 0 < float(served[0]["value"][1]) < 100_000, "a counter that fell would have been taken for a new beginning"
+    assert {each["metric"]["instance"] for each in ask("up{job='pooldemo'} == 1")} == {
+        f"127.0.0.1:{fleet.port[name]}" for name in ("WEB1", "WEB2")
+    }
+    until(lambda: {each["metric"]["pid"] for each in ask("db_client_connection_max")} == {str(pid) for pid in new})
+
+
+def test_the_rules_wake_people_when_they_should_and_only_then(promtool: str) -> None:
+    command = [promtool, "test", "rules", str(ROOT / "deploy/prometheus/alerts.test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
+    tried = (ROOT / "deploy/prometheus/alerts.test.yml").read_text()
+    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
+        assert [rule["alert"] for rule in group["rules"] if f"alertname: {rule['alert']}\n" not in tried] == []
+
+
+def test_the_board_has_a_place_for_each_panel_and_the_provisioned_source() -> None:
+    board = json.loads(BOARD.read_text())
+    (source,) = yaml.safe_load((ROOT / "deploy/grafana/datasources/prometheus.yml").read_text())["datasources"]
+    cells: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        across = range(place["x"], place["x"] + place["w"])
+        own = {(x, y) for x in across for y in range(place["y"], place["y"] + place["h"])}
+        assert not own & cells, panel["title"]
+        assert max(x for x, _ in own) < 24
+        cells |= own
+        for target in panel.get("targets", []):
+            assert target["datasource"]["uid"] == source["uid"]
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
