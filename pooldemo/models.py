@@ -1,6 +1,6 @@
 """What sweeps found, in rows: one Sweep, a Trial for each of its trials, saved as it ends.
 
-The columns are the facts of `pooldemo.sweep.facts` under the same names, so `records.py` only copies. Lists and
+The columns are the facts of `pooldemo.sweep.facts` under the same names, so `records/rows.py` only copies. Lists and
 histograms are JSON: they are read whole, or not at all.
 """
 

@@ -18,8 +18,9 @@ from django.db import OperationalError, connection
 from django.db.models import QuerySet
 from served import ROOT, until
 
-from pooldemo import keeping, models, records
+from pooldemo import models, records
 from pooldemo.embedded import EmbeddedPostgres
+from pooldemo.records import unsaved
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import database
 from pooldemo.sweep.measure.process import clean_up
@@ -169,18 +170,18 @@ def test_it_takes_up_what_was_measured_into_the_sweep_it_belongs_to(
 ) -> None:
     monkeypatch.setattr(connection, "close", lambda: None)  # this one is well, and in the test's transaction
     row = records.begin(Plan(), Conditions())
-    keeper = keeping.Keeper(row, Lost(), tmp_path, lambda: True, lambda text: None)  # type: ignore[arg-type]
-    with pytest.raises(keeping.Gone, match="is kept in"):
+    keeper = unsaved.Keeper(row, Lost(), tmp_path, lambda: True, lambda text: None)  # type: ignore[arg-type]
+    with pytest.raises(unsaved.Gone, match="is kept in"):
         keeper.trial(TRIAL)
     [file] = tmp_path.iterdir()
     kept = file.read_text()
     row.delete()
     other = records.begin(Plan(), Conditions())
     models.Sweep.objects.filter(pk=other.pk).update(id=json.loads(kept)["sweep"])  # the number, not the start
-    assert keeping.take_up(tmp_path) == []
+    assert unsaved.take_up(tmp_path) == []
     row = models.Sweep.objects.get(pk=json.loads(kept)["sweep"])
     file.write_text(json.dumps(json.loads(kept) | {"started_at": row.started_at.isoformat()}))
-    assert len(keeping.take_up(tmp_path)) == 1
+    assert len(unsaved.take_up(tmp_path)) == 1
     assert records.result(row).trials == (TRIAL,)
     assert list(tmp_path.iterdir()) == []
 
@@ -193,7 +194,7 @@ def test_it_leaves_the_files_of_a_running_sweep_to_that_sweep(tmp_path: Path) ->
         file.write_text(
             json.dumps({"sweep": row.pk, "started_at": row.started_at.isoformat(), "trials": [asdict(TRIAL)]})
         )
-        assert keeping.take_up(tmp_path) == []
+        assert unsaved.take_up(tmp_path) == []
         assert file.exists()
 
 
@@ -202,7 +203,7 @@ def test_it_leaves_the_files_of_a_running_sweep_to_that_sweep(tmp_path: Path) ->
 def test_a_file_that_is_not_ours_stops_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "unsaved-1-1.json").write_text(text)
     (tmp_path / "sweep-1.json").write_text(text)
-    assert keeping.take_up(tmp_path) == []
+    assert unsaved.take_up(tmp_path) == []
     assert clean_up(tmp_path) == []
 
 
@@ -229,7 +230,7 @@ def test_it_says_running_again_though_the_first_attempt_to_say_so_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = records.begin(Plan(), Conditions())
-    keeper = keeping.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
+    keeper = unsaved.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
     models.Sweep.objects.filter(pk=row.pk).update(status="interrupted")  # somebody looked
     save, failing = QuerySet.update, iter([OperationalError("the connection ended")])
 
@@ -248,11 +249,11 @@ def test_it_says_running_again_though_the_first_attempt_to_say_so_fails(
 @pytest.mark.django_db(transaction=True)
 def test_a_sweep_that_was_deleted_ends_in_a_sentence(tmp_path: Path) -> None:
     row = records.begin(Plan(), Conditions())
-    keeper = keeping.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
+    keeper = unsaved.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
     models.Sweep.objects.filter(pk=row.pk).delete()
-    with pytest.raises(keeping.Gone, match="was deleted while it ran"):
+    with pytest.raises(unsaved.Gone, match="was deleted while it ran"):
         keeper.trial(TRIAL)
-    with pytest.raises(keeping.Gone, match="was deleted while it ran"):
+    with pytest.raises(unsaved.Gone, match="was deleted while it ran"):
         keeper.end("done", ())
 
 

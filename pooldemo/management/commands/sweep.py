@@ -21,11 +21,12 @@ from typing import IO, Any, cast
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
-from pooldemo import keeping, models, records
+from pooldemo import models, records
 from pooldemo.management import checkout
 from pooldemo.management import site as sites
 from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
+from pooldemo.records import unsaved
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.document import judged
@@ -263,7 +264,7 @@ class Command(BaseCommand):
             return bool(signals)
 
         run = Run(plan, conditions, bench, done.trials, stopping, announce, until_s)
-        keeper = keeping.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
+        keeper = unsaved.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
         records.start(row, plan)
         status = models.Sweep.Status.INTERRUPTED
         try:
@@ -281,12 +282,12 @@ class Command(BaseCommand):
                     status = models.Sweep.Status.FAILED
         except KeyboardInterrupt:  # told twice: whatever was started is gone
             terminal.say("stopped; the trials that had ended are saved")
-        except (keeping.Gone, records.Busy) as error:
+        except (unsaved.Gone, records.Busy) as error:
             terminal.say(f"! {error}", "red")
         verdicts = run.verdicts()
         try:
             keeper.end(status, verdicts)
-        except (keeping.Gone, records.Busy) as error:
+        except (unsaved.Gone, records.Busy) as error:
             if status != models.Sweep.Status.INTERRUPTED:
                 terminal.say(f"! {error}", "red")
             status = models.Sweep.Status.INTERRUPTED
@@ -334,7 +335,7 @@ def look_back(terminal: Terminal) -> None:
     """End and save what sweeps that are no more have left behind."""
     for stray in process.clean_up(RUN_FOLDER):
         terminal.say(f"stopped what an earlier sweep left running: {stray}")
-    for saved in keeping.take_up(RUN_FOLDER):
+    for saved in unsaved.take_up(RUN_FOLDER):
         terminal.say(saved)
 
 

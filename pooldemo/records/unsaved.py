@@ -13,7 +13,9 @@ from pathlib import Path
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from pooldemo import models, records
+from pooldemo import models
+from pooldemo.records import rows
+from pooldemo.records.turn import Busy, Turn, settle
 from pooldemo.sweep.facts import Plan, TrialResult, Verdict
 
 PATIENCE_S = 60.0  # a restart after a crash replays the log
@@ -31,7 +33,7 @@ class Keeper:
     def __init__(
         self,
         row: models.Sweep,
-        turn: records.Turn,
+        turn: Turn,
         folder: Path,
         stopping: Callable[[], bool],
         say: Callable[[str], None],
@@ -48,10 +50,10 @@ class Keeper:
         self._write(lambda: None)
 
     def plan(self, plan: Plan) -> None:
-        self._write(lambda: records.change_plan(self._row, plan))
+        self._write(lambda: rows.change_plan(self._row, plan))
 
     def end(self, status: str, verdicts: Iterable[Verdict]) -> None:
-        self._write(lambda: records.end(self._row, status, verdicts))
+        self._write(lambda: rows.end(self._row, status, verdicts))
 
     def _write(self, change: Callable[[], None]) -> None:
         deadline_s, kept = None, ""
@@ -84,10 +86,10 @@ class Keeper:
             if self._taken_anew:
                 models.Sweep.objects.filter(pk=self._row.pk).update(status=models.Sweep.Status.RUNNING)
                 self._taken_anew = False
-        except records.Busy as error:
+        except Busy as error:
             busy = error
         while self._unsaved:
-            records.save_trial(self._row, self._unsaved[0])
+            rows.save_trial(self._row, self._unsaved[0])
             self._unsaved.pop(0)
         self._file.unlink(missing_ok=True)
         if busy:
@@ -113,7 +115,7 @@ def take_up(folder: Path) -> list[str]:
 
     A sweep that runs saves its own.
     """
-    records.settle()
+    settle()
     told = []
     for path in sorted(folder.glob("unsaved-*.json")):
         try:
@@ -125,7 +127,7 @@ def take_up(folder: Path) -> list[str]:
         if row is None or row.status == models.Sweep.Status.RUNNING:
             continue  # of another database, or deleted; or it lives
         for trial in trials:
-            records.save_trial(row, trial)
+            rows.save_trial(row, trial)
         path.unlink(missing_ok=True)
         told.append(f"sweep {row.pk}: {len(trials)} trials that PostgreSQL could not take then are saved now")
     return told

@@ -1,0 +1,23 @@
+"""The sweeps that are kept: rows of facts and facts of rows, whose turn it is to sweep, and what was not saved yet."""
+
+from pooldemo.records.rows import (
+    NoSuchSweep,
+    begin,
+    change_plan,
+    curve,
+    end,
+    get,
+    latest,
+    listing,
+    read,
+    result,
+    save_trial,
+    start,
+    store,
+)
+from pooldemo.records.turn import SWEEP_LOCK, Busy, Turn, settle
+
+__all__ = [
+    "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "begin", "change_plan", "curve", "end", "get", "latest", "listing",
+    "read", "result", "save_trial", "settle", "start", "store",
+]  # fmt: skip

@@ -1,0 +1,95 @@
+"""Whose turn it is: one sweep at a time runs on a database, and a row says `running` only while its sweep does.
+
+The truth is PostgreSQL's advisory lock, which ends with the process that holds it, however that ends: `Turn` holds it,
+and `settle` makes the rows follow it.
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from django.db import Error, connection, transaction
+
+from pooldemo import models
+from pooldemo.postgresql.unpooled import plain_connection
+
+SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
+PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE
+# The lock lives as long as this session. One whose machine lost its power must not keep it for TCP's two hours, and an
+# administrator's limit for idle sessions must not end it. Settings that this server does not know are left out.
+SESSION = {
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "idle_session_timeout": "0",
+}
+
+
+class Busy(Exception):
+    """Another sweep runs on this database."""
+
+
+def settle() -> None:
+    """Call interrupted what a row calls running and nobody runs. Whoever shows sweeps does this first.
+
+    It takes the lock beside others who settle, so no sweep begins or goes on between the look and the UPDATE.
+    """
+    running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING)
+    if not running.exists():
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [SWEEP_LOCK])
+        if cursor.fetchone()[0]:
+            running.update(status=models.Sweep.Status.INTERRUPTED)
+
+
+class Turn:
+    """The right to run the one sweep of this database, from `with` to its end. Raises Busy when another has it.
+
+    It is held on a connection of its own, past the pool: what becomes of the sweep's other connections leaves it alone.
+    """
+
+    def __init__(self) -> None:
+        self._connection = plain_connection()
+
+    def __enter__(self) -> Self:
+        self._take()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._connection.close()
+
+    def keep(self) -> bool:
+        """Make sure that it is still ours; whether it had to be taken anew, because PostgreSQL was restarted.
+
+        Raises Busy when another sweep was quicker, DatabaseError when PostgreSQL does not answer.
+        """
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except Error:
+            self._take()
+            return True
+        return False
+
+    def _take(self) -> None:
+        self._connection.close()
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
+                " JOIN pg_settings USING (name)", [list(SESSION), list(SESSION.values())],
+            )  # fmt: skip
+            deadline_s = time.monotonic() + PATIENCE_S
+            while True:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
+                if cursor.fetchone()[0]:
+                    return
+                if time.monotonic() > deadline_s:
+                    break
+                time.sleep(0.05)
+        self._connection.close()
+        other = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING).first()
+        number = f" ({other.pk})" if other else ""
+        raise Busy(
+            f"another sweep{number} is running on this database, and two would measure each other: wait for its end"
+        )
