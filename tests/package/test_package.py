@@ -190,7 +190,9 @@ def sweeps_its_own_pages(project: Project) -> None:
     with project.served("-k", "gevent") as port:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             assert answer.read() == b"0 2", "two slots, as its settings say"
-        assert "PostgreSQL counts" in project.run("manage.py", "pool", "--url", f"http://127.0.0.1:{port}")
+        shown = project.run("manage.py", "pool", "--url", f"http://127.0.0.1:{port}")
+        assert "PostgreSQL counts" in shown
+        assert "add 'pooldemo.postgresql.UnavailableMiddleware' to MIDDLEWARE" in shown
         own = ("--host", f"http://127.0.0.1:{port}", "--locustfile", "theirs.py", "--sizes", "3", "--json", "own.json")
         said = project.type("manage.py", "sweep", *own, *small)
         (trial,) = json.loads((project.folder / "own.json").read_text())["trials"]

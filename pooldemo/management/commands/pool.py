@@ -25,12 +25,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pooldemo.monitor import server_connections, views
-from pooldemo.monitor.overview import Overview, Pool, overview
+from pooldemo.monitor.overview import NO_VIEW, Overview, Pool, overview
 
 URL = "http://127.0.0.1:8000"
 PATIENCE_S = 5.0
 NOT_RUNNING = 2
 HOLDERS = 8
+WHICH_VIEW = "Which view it is, a middleware knows: add 'pooldemo.postgresql.UnavailableMiddleware' to MIDDLEWARE."
 
 Look = tuple[Overview, server_connections.Comparison]
 
@@ -161,7 +162,11 @@ def picture(seen: Look) -> Group:
     for view in pools.views:
         views.add_row(view.name, f"{view.held_s:.1f}", f"{view.idle_s:.1f} s, {view.idle_percent}%", view.refused)
     now = holders if pools.holders else "Nobody holds one."
-    return Group(workers, "", _counted(compared), "", times, "", now, "", views if pools.views else "")
+    nameless = [view.name for view in pools.views] == [NO_VIEW]
+    return Group(
+        workers, "", _counted(compared), "", times, "", now, "",
+        views if pools.views else "", Text(WHICH_VIEW, style="dim") if nameless else "",
+    )  # fmt: skip
 
 
 def line(seen: Look) -> str:
