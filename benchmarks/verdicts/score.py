@@ -1,9 +1,9 @@
 """What the analysis says of each made-up sweep, beside its truth. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from benchmarks.verdicts.truth import CURVES, GRIDS, NOISES, POWERS, Curve, hinge, side_by_side, sweep
+from benchmarks.verdicts.truth import CURVES, GRIDS, NOISES, POWERS, Curve, Noise, hinge, side_by_side, sweep
 from pooldemo.sweep.analyse.blocks import fit_blocks
 from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.knee import find_knee
@@ -37,9 +37,9 @@ class Beside(NamedTuple):
     known: bool
 
 
-def verdicts(sweeps: int) -> Iterator[Said]:
+def verdicts(sweeps: int, noises: Mapping[str, Noise] = NOISES) -> Iterator[Said]:
     """Every curve on every grid under every noise, so often."""
-    for noise, made in NOISES.items():
+    for noise, made in noises.items():
         for curve, carries in CURVES.items():
             for grid, sizes in GRIDS.items():
                 best = max(map(carries, sizes))

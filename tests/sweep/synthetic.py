@@ -2,34 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.verdicts.truth import POWERS, Curve
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Verdict
 
-POWERS = (1, 2, 4, 8, 16, 32, 64)
-DENSE = (4, 8, 12, 16, 20, 24, 32, 48, 64)
-EVEN = tuple(range(2, 33, 2))
 CONDITIONS = Conditions(cpus=2, max_connections=1000, reserved_connections=3)
-
-Curve = Callable[[int], float]
-
-
-def hinge(knee: float) -> Curve:
-    return lambda size: 10 * min(size, knee)
-
-
-def power(exponent: float) -> Curve:
-    return lambda size: 10 * size**exponent
-
-
-def droop(knee: float, exponent: float) -> Curve:
-    return lambda size: 10 * min(size, knee) * min(1, knee / size) ** exponent
-
-
-def flat(_size: int) -> float:
-    return 100
 
 
 def trials_of(

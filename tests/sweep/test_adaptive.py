@@ -1,8 +1,9 @@
 """The next sizes close in on the knee, and end."""
 
 import pytest
-from synthetic import CONDITIONS, flat, hinge, power, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import flat, hinge, power
 from pooldemo.sweep.analyse.judge import weigh
 from pooldemo.sweep.facts import Conditions, Plan
 from pooldemo.sweep.measure.adaptive import coarse_sizes, next_sizes

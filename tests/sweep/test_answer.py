@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import CONDITIONS, flat, hinge, power, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import flat, hinge, power
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult, TrialResult
 from pooldemo.sweep.report.answer import headline, short

@@ -7,8 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import CONDITIONS, hinge, power, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import hinge, power
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
-from synthetic import CONDITIONS, hinge, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import hinge
 from pooldemo import records
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.comparison import Moved

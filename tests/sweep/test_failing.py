@@ -1,6 +1,8 @@
 """Sizes whose requests fail are not judged, and stay in the story."""
 
-from synthetic import hinge, power, verdict_of
+from synthetic import verdict_of
+
+from benchmarks.verdicts.truth import hinge, power
 
 
 def failing(*sizes, share=0.2):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from jsonschema import Draft202012Validator
-from synthetic import CONDITIONS, droop, hinge, power, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import droop, hinge, power
 from pooldemo.sweep import judge
 from pooldemo.sweep.analyse import schema
 from pooldemo.sweep.analyse.document import SCHEMA, document_of, judged, read_document

@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from synthetic import POWERS, hinge, trials_of
+from synthetic import trials_of
 
+from benchmarks.verdicts.truth import POWERS, hinge
 from pooldemo.sweep.analyse.latency import quantile_ms
 from pooldemo.sweep.analyse.objective import Objective, least_requests
 from pooldemo.sweep.analyse.slo import parse_slo

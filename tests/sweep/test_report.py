@@ -9,8 +9,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from synthetic import CONDITIONS, hinge, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import hinge
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_

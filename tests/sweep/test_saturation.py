@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from synthetic import CONDITIONS, flat, verdict_of
+from synthetic import CONDITIONS, verdict_of
+
+from benchmarks.verdicts.truth import flat
 
 MANY = {"Lock:tuple": 12.0, "Lock:transactionid": 1.0, "Timeout:PgSleep": 1.0, "idle": 30.0}
 

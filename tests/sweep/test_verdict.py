@@ -7,20 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import (
-    CONDITIONS,
-    DENSE,
-    EVEN,
-    POWERS,
-    droop,
-    flat,
-    hinge,
-    power,
-    trials_of,
-    verdict_of,
-    verdicts_of,
-)
+from synthetic import CONDITIONS, trials_of, verdict_of, verdicts_of
 
+from benchmarks.verdicts.truth import DENSE, EVEN, POWERS, droop, flat, hinge, power
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee

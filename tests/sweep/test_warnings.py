@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from synthetic import CONDITIONS, hinge, trials_of
+from synthetic import CONDITIONS, trials_of
 
+from benchmarks.verdicts.truth import hinge
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.warnings import RULES, for_stack, for_trial
 from pooldemo.sweep.facts import Plan, Step, TrialResult

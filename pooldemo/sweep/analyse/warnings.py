@@ -153,7 +153,7 @@ def uneven_workers(trial: TrialResult, _plan: Plan) -> Doubt | None:
             percent(trial.uneven),
             " more of the time than another's, while requests waited",
         ),
-        "a connection stays with the worker that accepted it: drive it with more --users, or with --workers 1",
+        "a connection stays with the worker that accepted it: gunicorn --reuse-port, or more --users, spread them",
     )
 
 
