@@ -124,7 +124,7 @@ class Site:
         try:
             self.process.wait(PATIENCE_S)
         finally:
-            _, left = psutil.wait_procs(family, timeout=30)
+            _, left = psutil.wait_procs(family, timeout=PATIENCE_S)
             for process in left:
                 process.kill()
             self.process.wait()

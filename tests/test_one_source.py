@@ -54,7 +54,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (copy / STACK).write_text((copy / MADE_FROM).read_text().replace('"gthread"', '"nap"'))
     env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONPATH": str(copy)}
     command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "one_of_each.py")]
-    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

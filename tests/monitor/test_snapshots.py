@@ -78,7 +78,7 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> N
     (folder / f"{os.getpid()}.json").unlink()
     shutil.rmtree(folder)
     thread = snapshots.start_publishing(folder)
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()
 
 

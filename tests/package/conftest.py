@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
-from served import ROOT, free_port, until
+from served import PATIENCE_S, ROOT, free_port, until
 from uv import find_uv_bin
 
 INSTALL_S = 600  # the index may be slow
@@ -91,7 +91,7 @@ class Project:
         """The same, however it ends."""
         env = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error::ResourceWarning", **variables}
         command = [str(self.python), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
 
     def set(self, lines: str) -> None:
         """Add `lines` to its settings."""
@@ -109,12 +109,12 @@ class Project:
                 [*command, *arguments, "theirs.wsgi"], cwd=self.folder, env=env, stdout=log, stderr=log
             )
         try:
-            until(lambda: server.poll() is not None or listens(port), 60)
+            until(lambda: server.poll() is not None or listens(port))
             assert server.poll() is None, (self.folder / "gunicorn.log").read_text()
             yield port
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(PATIENCE_S)
 
 
 def listens(port: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
-from served import ROOT, until
+from served import PATIENCE_S, ROOT, until
 
 from .conftest import CELERY, Project, make_project
 
@@ -108,12 +108,12 @@ def test_celerys_gevent_pool_runs_a_projects_tasks_on_it(project_on: Make) -> No
                 cursor.execute("SELECT name FROM things_thing")
                 return [int(name) for (name,) in cursor.fetchall()]
 
-            until(lambda: worker.poll() is not None or len(done()) == 6, 60)
+            until(lambda: worker.poll() is not None or len(done()) == 6)
             assert worker.poll() is None, (project.folder / "celery.log").read_text()
             assert max(done()) == 3, "two of the worker's, and ours"
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(PATIENCE_S)
 
 
 def test_a_typed_project_checks_with_what_is_public_here(install: Install, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_typed_project_checks_with_what_is_public_here(install: Install, tmp_p
 
 
 def read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
         text: str = answer.read().decode()
         return text
 
@@ -188,7 +188,7 @@ def sweeps_its_own_pages(project: Project) -> None:
     assert document["verdicts"][0]["because"] in done.stdout
     (project.folder / "theirs.py").write_text(LOCUSTFILE)
     with project.served("-k", "gevent") as port:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE_S) as answer:
             assert answer.read() == b"0 2", "two slots, as its settings say"
         shown = project.run("manage.py", "pool", "--url", f"http://127.0.0.1:{port}")
         assert "PostgreSQL counts" in shown
@@ -201,7 +201,7 @@ def sweeps_its_own_pages(project: Project) -> None:
         if trial["requests"] > 12:
             assert set(trial["failures_by_message"]) == {"404 Not Found at /nowhere/"}
             assert trial["requests"] > trial["failures"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE_S) as answer:
             assert answer.read() == b"0 2", "as before the sweep"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pooldemo.pool import Options, Pool
 
-from .world import FakeConnector, assert_whole, busy
+from .world import PATIENCE_S, FakeConnector, assert_whole, busy
 
 CAP = 2
 DELAYS = range(4)  # turns of the loop between the switch and the kill
@@ -89,7 +89,7 @@ class Run:
         self.served = 0
         old = greenlet.settrace(self._traced)
         try:
-            gevent.joinall([self.victim, *self.peers], timeout=20, raise_error=True)
+            gevent.joinall([self.victim, *self.peers], timeout=PATIENCE_S, raise_error=True)
         finally:
             greenlet.settrace(old)
         assert self.victim.dead

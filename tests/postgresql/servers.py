@@ -152,6 +152,6 @@ class Lookout:
         return self
 
     def __exit__(self, *_: object) -> None:
-        out = self._process.communicate("", timeout=30)[0]
+        out = self._process.communicate("", timeout=240)[0]
         seen = json.loads(out)
         self.looks, self.most, self.processes = seen["looks"], seen["most"], seen["processes"]

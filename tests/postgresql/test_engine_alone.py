@@ -51,11 +51,11 @@ else:
     def hold():
         connection.ensure_connection()
         held.set()
-        go.wait(20)
+        go.wait(120)
         connection.close()
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(20)
+    held.wait(120)
     for _ in range(2):
         response = get()
         print(response.status_code, response.headers.get("Retry-After"))
@@ -72,7 +72,7 @@ def run(url: str, what: str, middleware: list[str] | None = None, /, **more: Any
     command = [sys.executable, "-c", PROJECT, json.dumps([database, middleware or [], what], default=str)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DJANGO_"))}
     environment["PYTHONPATH"] = str(TESTS.parent)
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=TESTS)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=TESTS)
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_an_iterator_collected_in_another_threads_transaction_does_nothing_to_it
     def by_another() -> None:
         thread = threading.Thread(target=gc.collect)
         thread.start()
-        thread.join(10)
+        thread.join(120)
         assert not thread.is_alive(), "the collector hangs"
 
     for begin in BEGINNINGS:

@@ -111,7 +111,7 @@ def test_a_checkout_takes_no_longer_than_its_limit_under_threads(site: Site) -> 
     for each in threads:
         each.start()
     for each in threads:
-        each.join(20)
+        each.join(120)
     assert set(found) == set(cases), f"never came back: {set(cases) - set(found)}"
     kept(found)
 

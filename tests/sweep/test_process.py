@@ -51,13 +51,13 @@ def test_it_kills_what_does_not_want_to_end_and_all_that_this_started(ledger: Le
 def test_it_kills_what_a_child_that_has_ended_left_behind(ledger: Ledger, tmp_path: Path) -> None:
     with shell("sleep 60 & echo $! >grandchild", ledger, tmp_path) as child:
         pid = grandchild(tmp_path)
-        assert child.wait(10)
+        assert child.wait(240)
     assert gone(pid)
 
 
 def test_it_keeps_what_its_child_said_last(ledger: Ledger, tmp_path: Path) -> None:
     with shell("echo one; echo two >&2; exit 3", ledger, tmp_path) as child:
-        assert child.wait(10)
+        assert child.wait(240)
         assert (child.exit_code, child.tail(1)) == (3, "two")
 
 
@@ -108,7 +108,7 @@ def leaderless(folder: Path, **mark: str) -> tuple[int, int]:
     """A session whose leader has ended, and its one member."""
     script = "sleep 60 >/dev/null 2>&1 & echo $! >grandchild"
     with subprocess.Popen(["sh", "-c", script], cwd=folder, env=os.environ | mark, start_new_session=True) as leader:
-        leader.wait(10)
+        leader.wait(240)
     return leader.pid, grandchild(folder)
 
 
