@@ -15,14 +15,13 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from contextlib import nullcontext
-from dataclasses import fields, replace
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import models, records
-from pooldemo.management import checkout
+from pooldemo.management import checkout, sweep_options
 from pooldemo.management import site as sites
 from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
@@ -30,9 +29,8 @@ from pooldemo.records import unsaved
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.document import judged
-from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialPlan
-from pooldemo.sweep.measure import adaptive, database, process
+from pooldemo.sweep.measure import database, process
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.running import restored
 from pooldemo.sweep.measure.target import TrialError
@@ -41,10 +39,8 @@ from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
-from pooldemo.sweep.workloads import CHOICES, WORKLOADS
 
 RUN_FOLDER = ROOT / ".local" / "run"
-DEFAULT = Plan()
 
 
 class Command(BaseCommand):
@@ -53,57 +49,7 @@ class Command(BaseCommand):
     help = "Measure throughput and latency against pool size, and say which MAX_CONNS to use, and why."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The plan's options have no default here: None tells that one was not given, which --resume needs to know."""
-        plan = parser.add_argument_group("what to measure")
-        plan.add_argument("--sizes", help="MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
-        plan.add_argument("--stack", help=f"all, or some of {','.join(stacks.names())} (default pooldemo)")
-        plan.add_argument("--workload", help=f"one of {', '.join(CHOICES)} (default {DEFAULT.workload})")
-        plan.add_argument(
-            "--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g}; think 5)"
-        )
-        plan.add_argument(
-            "--think-ms", type=float, help=f"hold, think: time after its query (default {DEFAULT.think_ms:g})"
-        )
-        plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
-        plan.add_argument(
-            "--arrivals",
-            metavar="RATE|max",
-            help="an open loop: requests a second, whether answers come or not; max: the most that meets --slo",
-        )
-        plan.add_argument("--spacing", choices=["random", "even"], help="between arrivals (default random)")
-        plan.add_argument(
-            "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
-        )
-        plan.add_argument(
-            "--duration", type=float, help=f"seconds of a trial that count (default {DEFAULT.duration_s:g})"
-        )
-        plan.add_argument(
-            "--warmup",
-            type=float,
-            help=f"seconds before them (default {DEFAULT.warmup_s:g}, or until each user was served)",
-        )
-        plan.add_argument("--repeats", type=int, help=f"of each stack and size (default {DEFAULT.repeats})")
-        plan.add_argument("--seed", type=int, help=f"of the random order (default {DEFAULT.seed})")
-        plan.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%%")
-        plan.add_argument("--processes", type=int, help=f"of the load generator (default {DEFAULT.processes})")
-        plan.add_argument(
-            "--adaptive", action="store_true", default=None, help="powers of two first, then around the knee"
-        )
-        plan.add_argument(
-            "--resume", type=int, metavar="ID", help="go on with this sweep, also by --repeats 7 or --sizes +5,6"
-        )
-        plan.add_argument(
-            "--until-sure", type=float, metavar="MINUTES", help="repeat what decides until it is decided, for so long"
-        )
-        plan.add_argument(
-            "--against", metavar="COMMIT|NAME=VALUE", help="measure that beside what is here, and compare the two"
-        )
-        plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
-        plan.add_argument(
-            "--margin",
-            type=float,
-            help=f"percent that a size may carry less than the best (default {DEFAULT.margin:g})",
-        )
+        sweep_options.add(parser)
         sites.add_options(parser.add_argument_group("a project of your own"))
         out = add_reports(parser)
         out.add_argument("--dry-run", action="store_true", help="say what would be run, and for how long")
@@ -130,10 +76,13 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _list(self, terminal: Terminal, options: dict[str, Any]) -> int:
-        other = [*plan_options(options), *(name for name in ("resume", *REPORTS) if name != "json" and options[name])]
+        other = [
+            *sweep_options.given(options),
+            *(name for name in ("resume", *REPORTS) if name != "json" and options[name]),
+        ]
         if other:
             raise CommandError(
-                f"--list shows what is kept: leave out {', '.join(map(typed, other))}", returncode=REFUSED
+                f"--list shows what is kept: leave out {', '.join(map(sweep_options.typed, other))}", returncode=REFUSED
             )
         look_back(terminal)
         sweeps = records.listing()
@@ -150,7 +99,7 @@ class Command(BaseCommand):
         look_back(terminal)
         try:
             row = records.get(options["resume"]) if options["resume"] is not None else None
-            plan, done = self._plan(row, options)
+            plan, done = sweep_options.planned(row, options)
             planning.check(plan)
             reports = open_reports(options, REPORTS)
             if options["until_sure"] is not None and not 0 < options["until_sure"] <= 24 * 60:
@@ -174,7 +123,7 @@ class Command(BaseCommand):
         with records.Turn() as turn:
             if row is not None:  # another may have gone on with it until just now
                 row = records.get(row.pk)
-                plan, done = self._plan(row, options)
+                plan, done = sweep_options.planned(row, options)
                 if over(plan, done, options):
                     return finish(terminal, judged(done), reports)
             with (
@@ -190,47 +139,6 @@ class Command(BaseCommand):
                     return self._run(
                         terminal, signals, turn, row, plan, now, done, reports, bench, options["until_sure"]
                     )
-
-    def _plan(self, row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
-        """The plan that was asked for, and what was measured of it already."""
-        given = plan_options(options)
-        if options["arrivals"] is not None:
-            given |= planning.parse_arrivals(options["arrivals"], options["spacing"])
-        elif options["spacing"] is not None:
-            raise ValueError("--spacing is that of an open loop: give --arrivals as well, as in --arrivals 200")
-        if row is not None:
-            if other := given.keys() - {"repeats", "sizes"}:
-                raise ValueError(
-                    f"--resume {row.pk} takes its plan from that sweep, but for --repeats and --sizes +5,6: leave out "
-                    f"{', '.join(map(typed, sorted(other)))}"
-                )
-            done = records.result(row)
-            plan = planning.with_sizes(done.plan, given["sizes"]) if "sizes" in given else done.plan
-            return planning.with_repeats(plan, given["repeats"]) if "repeats" in given else plan, done
-        if "sizes" in given:
-            given["sizes"] = planning.parse_sizes(given["sizes"])
-        if "workers" in given:
-            given |= planning.parse_workers(given["workers"])
-        if "slo" in given:
-            given["slo"] = parse_slo(given["slo"])
-        if "stacks" in given:
-            given["stacks"] = tuple(dict.fromkeys(name.strip() for name in given["stacks"].split(",")))
-        if given.get("stacks") == ("all",):
-            given["stacks"] = tuple(stacks.names())
-        swept = WORKLOADS.get(given.get("workload", ""))
-        if swept is not None and swept.swept_ms is not None:
-            given = {"ms": swept.swept_ms, **given}
-        if "warmup_s" not in given:
-            given["warmup_cycles"] = planning.WARMUP_CYCLES
-        plan = replace(DEFAULT, **given)
-        plan = sites.planned(plan, given, options["remote"])
-        if options["against"] is not None:
-            if plan.host:
-                raise ValueError("--against starts servers of its own: leave out --host")
-            plan = replace(plan, stacks=planning.against(plan.stacks, checkout.label(options["against"])))
-        if plan.adaptive:
-            plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
-        return plan, SweepResult(plan, Conditions(), status=models.Sweep.Status.RUNNING)
 
     def _run(
         self,
@@ -337,23 +245,6 @@ def look_back(terminal: Terminal) -> None:
         terminal.say(f"stopped what an earlier sweep left running: {stray}")
     for saved in unsaved.take_up(RUN_FOLDER):
         terminal.say(saved)
-
-
-def plan_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given and are the plan's, by the names of its fields."""
-    names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s", "url": "urls"}
-    known = {each.name for each in fields(Plan)}
-    return {
-        names.get(name, name): value
-        for name, value in options.items()
-        if value is not None and names.get(name, name) in known
-    }
-
-
-def typed(name: str) -> str:
-    """A field of the plan as its option is typed."""
-    name = {"stacks": "stack", "urls": "url"}.get(name, name.removesuffix("_s"))
-    return f"--{name.replace('_', '-')}"
 
 
 def dry_run(terminal: Terminal, plan: Plan, left: list[TrialPlan]) -> None:

@@ -1,0 +1,125 @@
+"""The options of `manage.py sweep`, and the plan that they ask for."""
+
+from argparse import ArgumentParser
+from dataclasses import fields, replace
+from typing import Any
+
+from pooldemo import models, records
+from pooldemo.management import checkout
+from pooldemo.management import site as sites
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult
+from pooldemo.sweep.measure import adaptive
+from pooldemo.sweep.workloads import CHOICES, WORKLOADS
+
+DEFAULT = Plan()
+OTHERS = "".join(f"; {each.name} {each.swept_ms:g}" for each in WORKLOADS.values() if each.swept_ms is not None)
+THINKING = ", ".join(each.name for each in WORKLOADS.values() if "think_ms" in each.parameters)
+
+
+def add(parser: ArgumentParser) -> None:
+    """The plan's options have no default here: None tells that one was not given, which --resume needs to know."""
+    plan = parser.add_argument_group("what to measure")
+    plan.add_argument("--sizes", help="MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
+    plan.add_argument("--stack", help=f"all, or some of {','.join(stacks.names())} (default pooldemo)")
+    plan.add_argument("--workload", help=f"one of {', '.join(CHOICES)} (default {DEFAULT.workload})")
+    plan.add_argument("--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g}{OTHERS})")
+    plan.add_argument("--think-ms", type=float, help=f"{THINKING}: time after its query (default {DEFAULT.think_ms:g})")
+    plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
+    plan.add_argument(
+        "--arrivals",
+        metavar="RATE|max",
+        help="an open loop: requests a second, whether answers come or not; max: the most that meets --slo",
+    )
+    plan.add_argument("--spacing", choices=["random", "even"], help="between arrivals (default random)")
+    plan.add_argument(
+        "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
+    )
+    plan.add_argument("--duration", type=float, help=f"seconds of a trial that count (default {DEFAULT.duration_s:g})")
+    plan.add_argument(
+        "--warmup",
+        type=float,
+        help=f"seconds before them (default {DEFAULT.warmup_s:g}, or until each user was served)",
+    )
+    plan.add_argument("--repeats", type=int, help=f"of each stack and size (default {DEFAULT.repeats})")
+    plan.add_argument("--seed", type=int, help=f"of the random order (default {DEFAULT.seed})")
+    plan.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%%")
+    plan.add_argument("--processes", type=int, help=f"of the load generator (default {DEFAULT.processes})")
+    plan.add_argument("--adaptive", action="store_true", default=None, help="powers of two first, then around the knee")
+    plan.add_argument(
+        "--resume", type=int, metavar="ID", help="go on with this sweep, also by --repeats 7 or --sizes +5,6"
+    )
+    plan.add_argument(
+        "--until-sure", type=float, metavar="MINUTES", help="repeat what decides until it is decided, for so long"
+    )
+    plan.add_argument(
+        "--against", metavar="COMMIT|NAME=VALUE", help="measure that beside what is here, and compare the two"
+    )
+    plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
+    plan.add_argument(
+        "--margin",
+        type=float,
+        help=f"percent that a size may carry less than the best (default {DEFAULT.margin:g})",
+    )
+
+
+def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
+    """The plan that was asked for, and what was measured of it already: of `row`, the sweep to go on with. Raises
+    ValueError, in a sentence, for what cannot be."""
+    asked = given(options)
+    if options["arrivals"] is not None:
+        asked |= planning.parse_arrivals(options["arrivals"], options["spacing"])
+    elif options["spacing"] is not None:
+        raise ValueError("--spacing is that of an open loop: give --arrivals as well, as in --arrivals 200")
+    if row is not None:
+        if other := asked.keys() - {"repeats", "sizes"}:
+            raise ValueError(
+                f"--resume {row.pk} takes its plan from that sweep, but for --repeats and --sizes +5,6: leave out "
+                f"{', '.join(map(typed, sorted(other)))}"
+            )
+        done = records.result(row)
+        plan = planning.with_sizes(done.plan, asked["sizes"]) if "sizes" in asked else done.plan
+        return planning.with_repeats(plan, asked["repeats"]) if "repeats" in asked else plan, done
+    if "sizes" in asked:
+        asked["sizes"] = planning.parse_sizes(asked["sizes"])
+    if "workers" in asked:
+        asked |= planning.parse_workers(asked["workers"])
+    if "slo" in asked:
+        asked["slo"] = parse_slo(asked["slo"])
+    if "stacks" in asked:
+        asked["stacks"] = tuple(dict.fromkeys(name.strip() for name in asked["stacks"].split(",")))
+    if asked.get("stacks") == ("all",):
+        asked["stacks"] = tuple(stacks.names())
+    swept = WORKLOADS.get(asked.get("workload", ""))
+    if swept is not None and swept.swept_ms is not None:
+        asked = {"ms": swept.swept_ms, **asked}
+    if "warmup_s" not in asked:
+        asked["warmup_cycles"] = planning.WARMUP_CYCLES
+    plan = replace(DEFAULT, **asked)
+    plan = sites.planned(plan, asked, options["remote"])
+    if options["against"] is not None:
+        if plan.host:
+            raise ValueError("--against starts servers of its own: leave out --host")
+        plan = replace(plan, stacks=planning.against(plan.stacks, checkout.label(options["against"])))
+    if plan.adaptive:
+        plan = replace(plan, sizes=adaptive.coarse_sizes(max(plan.sizes)))
+    return plan, SweepResult(plan, Conditions(), status=models.Sweep.Status.RUNNING)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given and are the plan's, by the names of its fields."""
+    names = {"stack": "stacks", "duration": "duration_s", "warmup": "warmup_s", "url": "urls"}
+    known = {each.name for each in fields(Plan)}
+    return {
+        names.get(name, name): value
+        for name, value in options.items()
+        if value is not None and names.get(name, name) in known
+    }
+
+
+def typed(name: str) -> str:
+    """A field of the plan as its option is typed."""
+    name = {"stacks": "stack", "urls": "url"}.get(name, name.removesuffix("_s"))
+    return f"--{name.replace('_', '-')}"
