@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
-LONGER = {"pooldemo/pool/slots.py": 450, "locustfile.py": 480}  # Locust loads one file
+LONGER = {"locustfile.py": 480}  # Locust loads one file
 PACKAGES = ("pooldemo", "project", "peers", "benchmarks")
 ALLOWED = {"locustfile.py": ("locust", "pooldemo.sweep.workloads")}
 STANDARD_ALONE = ("pooldemo/pool/", "pooldemo/sweep/workloads.py", "locustfile.py")
@@ -105,6 +105,7 @@ WRONG_WAY = {  # a line for a module, and the arrow that import-linter then name
     "pooldemo/postgresql/base.py": ("from pooldemo import models", "pooldemo.postgresql.base -> pooldemo.models"),
     "pooldemo/models.py": ("from pooldemo.sweep import plan", "pooldemo.models -> pooldemo.sweep.plan"),
     "pooldemo/pool/slots.py": ("import gevent", "pooldemo.pool.slots -> gevent"),
+    "pooldemo/pool/report.py": ("from .slots import Slots", "pooldemo.pool.report -> pooldemo.pool.slots"),
     "pooldemo/sweep/stacks/geventpool.py": ("import django", "pooldemo.sweep.stacks.geventpool -> django"),
     "pooldemo/sweep/analyse/knee.py": (
         "from pooldemo.sweep.report import charts",

@@ -4,13 +4,12 @@ Plain Python over `open()` and `close()`: it has never heard of Django, SQL, a d
 monkey patch its locks are greenlet locks; without it, thread locks.
 """
 
-from .connector import Connector
 from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
-from .holder import Holder, Holding, Lifeline, Task, ThreadTask
 from .options import NAMES, ROWS, Options
 from .pool import Pool, start_thread
-from .report import BOUNDS_S, Histogram, Stats
-from .slot import Slot
+from .report import BOUNDS_S, Histogram, Holding, Stats
+from .server import Connector
+from .slot import Holder, Lifeline, Slot, Task, ThreadTask
 
 __all__ = [
     "BOUNDS_S", "NAMES", "ROWS", "Connector", "Histogram", "Holder", "Holding", "Lifeline", "OptionError", "Options",

@@ -1,8 +1,9 @@
 """The pool: slots, handed out in the order in which they were asked for.
 
-`slots.py` decides, under one lock; what is slow or foreign happens here, outside of it. A slot always has an owner:
-the greenlet or thread that holds it, or a `Claim`, which is how each step finds what it has to put back when it is
-stopped. From the moment a slot is given back until a waiter has it there is no switch point.
+`slots.py` and `supply.py` decide, under one lock; what is slow or foreign happens outside of it, here for who asks and
+in `upkeep.py` in the background. A slot always has an owner: the greenlet or thread that holds it, or a `Claim`, which
+is how each step finds what it has to put back when it is stopped. From the moment a slot is given back until a waiter
+has it there is no switch point.
 """
 
 import _thread
@@ -12,19 +13,17 @@ import random
 import threading
 import time
 import weakref
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
-from . import filler, fork, keeper, report
-from .connector import Connector
+from . import report
 from .errors import OptionError, PoolError, PoolFull, PoolTimeout
-from .holder import Holder, Holding, Lifeline, Task, ThreadTask
-from .later import Later
 from .options import CONNECT_LIMIT_S, Options
-from .report import BOUNDS_S, Histogram
-from .slot import Claim, Slot, Waiter
-from .slots import Slots
+from .report import Histogram, Holding
+from .server import Connector
+from .slot import Claim, Holder, Lifeline, Slot, Task, ThreadTask, Waiter
+from .supply import Supply
+from .upkeep import Upkeep
 
 _DEFAULT: Any = object()
 
@@ -53,30 +52,39 @@ class Pool:
         spread: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], None] = start_thread,
     ) -> None:
-        self.name = name
-        self.clock, self.spread, self._task, self.start = clock, spread, task, start
-        self._connect_with(connector, options or Options.read())
-        self.start_afresh()
-        fork.register(self)
+        self.name, self._task = name, task
+        self.clock, self._spread, self._start = clock, spread, start
+        self.start_afresh(connector, options or Options.read())
+        _all.add(self)  # complete by now
 
-    def _connect_with(self, connector: Connector, options: Options) -> None:
-        self.connector, self.options = connector, options
-        self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
-        self._max_uses = options.max_uses
-
-    def start_afresh(self) -> object:
-        """No connection and nobody waiting: a new pool, or an old one's copy in a forked child. Returns what it had."""
-        before = self.__dict__.get("slots"), self.__dict__.get("_local")
-        self.slots = Slots(self.options)
-        self.ended = threading.Event()  # set when it is closed: fillers and the keeper wait for it
+    def start_afresh(self, connector: Connector, options: Options) -> None:
+        """No connection and nobody waiting: a new pool, or an old one's copy in a forked child."""
+        self.slots = Supply(self.name, options)
+        self.upkeep = Upkeep(self.slots, self.clock, self._spread, self._start)
+        self._connect_with(connector, options)
         self._pid = os.getpid()
         self._local = threading.local()
-        self.later = Later(self.start)
-        self.keeper = keeper.Keeper(self)
-        return before
+        self._take, self._idle = self.slots.take, self.slots.idle  # looked up once, for speed, as these are:
+        self._waits = self.slots.stats.wait.counts
+
+    def _connect_with(self, connector: Connector, options: Options) -> None:
+        self.upkeep.connector, self.upkeep.options = connector, options
+        self._check, self._recycle = connector.check, connector.recycle  # looked up once, for speed
+        self._timeout, self._max_uses = options.pool_timeout, options.max_uses
+
+    @property
+    def connector(self) -> Connector:
+        """What makes its connections."""
+        return self.upkeep.connector
+
+    @property
+    def options(self) -> Options:
+        """What it was made, or changed, with."""
+        return self.upkeep.options
 
     @property
     def closed(self) -> bool:
+        """Whether it serves nobody any more."""
         return self.slots.closed
 
     # ---- checkout ----
@@ -90,34 +98,29 @@ class Pool:
         signal's handler, gives a new object as `ticket`: see `take_back`. `low` never takes the last slots.
         """
         if timeout is _DEFAULT:
-            timeout = self.options.pool_timeout
+            timeout = self._timeout
+        if ticket is None:
+            ticket = object()
         asked_at = self.clock()
         try:
             holder = self._local.holder
         except AttributeError:
             holder = self.here()
-        slots = self.slots
-        slot = None
         try:
-            with slots.mutex:
-                if slots.idle and not low:
-                    slot = slots.idle[-1]
-                    slot.taken_at = asked_at
-                    slot.ticket = ticket
-                    slot.low = False
-                    slot.holder = holder
-                    holder.held += 1
-                    slots.stats.asked += 1
-                    del slots.idle[-1]
+            slot = self._take(holder, ticket, asked_at) if self._idle and not low else None
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
-                slots.waits[0] += 1
+                self._waits[0] += 1
                 return slot
             return self._wait(Waiter(holder, timeout, asked_at, ticket, slot, low))
         except BaseException:
-            if slot is not None and holder is slot.holder:
-                self.discard(slot)  # who knows what state it is in
-                self._give_up(Waiter(holder, timeout, asked_at, ticket, slot))  # type: ignore[arg-type]  # for mypy it is slot.holder's
+            for slot in self._of(ticket):
+                self.upkeep.discard(slot)  # who knows what state it is in
+                self._give_up(Waiter(holder, timeout, asked_at, ticket, slot))
             raise
+
+    def _of(self, ticket: object) -> list[Slot]:
+        """The slot that is held with this ticket, if there is one."""
+        return [slot for slot in self.slots.held() if slot.ticket is ticket]
 
     def here(self) -> Holder:
         """The calling greenlet or thread as a holder; a thread-local tells when it has ended."""
@@ -137,35 +140,33 @@ class Pool:
                 "came up while the pool was deciding something: it would wait for itself"
             )
         try:
-            if self.later:
-                self.later.catch_up()
+            if self.upkeep.later:
+                self.upkeep.later.catch_up()
             if waiter.slot is None:
                 slots.join(waiter)
             else:
                 self._doubt(waiter)
-            while not self._has_working(waiter):
+            while waiter.slot is None or not (waiter.fresh or self._works(waiter)):
                 self._wait_once(waiter)
             slot = waiter.slot
             now = self.clock()
             slot.taken_at = now
-            self.keeper.start()
+            self.upkeep.keeper.start()
             slots.serve(waiter, now - waiter.asked_at)
             return slot
         except BaseException as error:
             self._give_up(waiter, error)
             raise
 
-    def _has_working(self, waiter: Waiter) -> bool:
-        """Whether the waiter's slot has a connection that works, at a look; a doubtful one goes to a filler."""
+    def _works(self, waiter: Waiter) -> bool:
+        """Whether the connection of a waiter's slot works, at a look; a doubtful one goes to a filler."""
         slot = waiter.slot
-        if slot is None or waiter.fresh:
-            return slot is not None
         if self.clock() < slot.expires_at:
             try:
                 if self._check(slot.connection):
                     return True
             except BaseException:
-                self.discard(slot)
+                self.upkeep.discard(slot)
                 raise
         self._doubt(waiter)
         return False
@@ -173,7 +174,7 @@ class Pool:
     def _doubt(self, waiter: Waiter) -> None:
         slot = waiter.slot
         if self.clock() >= slot.expires_at:
-            self.discard(slot)
+            self.upkeep.discard(slot)
         self.slots.doubt(waiter)
 
     def _wait_once(self, waiter: Waiter) -> None:
@@ -182,22 +183,23 @@ class Pool:
         if waiter.slot is None and not waiter.outcome:
             if waiter.fills:
                 waiter.fills = False
-                filler.fill(self)
+                self.upkeep.fill()
             elif slots.unready:  # who makes a slot so later on calls a filler himself
-                filler.call(self)
-            in_time = self._wait_at_gate(waiter)
+                self.upkeep.call_filler()
+            timeout = CONNECT_LIMIT_S if waiter.timeout == 0 else waiter.timeout
+            if timeout is None:
+                in_time = waiter.gate.acquire()
+            else:
+                left_s = waiter.asked_at + timeout - self.clock()
+                in_time = waiter.gate.acquire(timeout=min(max(left_s, 0.0), threading.TIMEOUT_MAX))
             if not in_time or waiter.slot is None:
                 slots.wait_ended(waiter, late=not in_time)
         if waiter.outcome:
-            raise report.refusal(self, waiter)
+            raise self._refusal(waiter).error()
 
-    def _wait_at_gate(self, waiter: Waiter) -> bool:
-        """Whether it was woken in time."""
-        timeout = CONNECT_LIMIT_S if waiter.timeout == 0 else waiter.timeout
-        if timeout is None:
-            return waiter.gate.acquire()
-        left_s = waiter.asked_at + timeout - self.clock()
-        return waiter.gate.acquire(timeout=min(max(left_s, 0.0), threading.TIMEOUT_MAX))
+    def _refusal(self, waiter: Waiter) -> report.Refusal:
+        slots = self.slots
+        return report.Refusal(waiter, slots.gauges(), self.holders(), self.options, slots.server, self.clock())
 
     def _give_up(self, waiter: Waiter, error: BaseException | None = None) -> None:
         """A checkout that ends without a connection: pass on whatever it had."""
@@ -205,10 +207,10 @@ class Pool:
         counter = "timeouts" if isinstance(error, PoolTimeout) else "refused" if isinstance(error, PoolFull) else ""
         try:
             self.slots.fail(waiter, claim, counter)
-            self.put(claim)
+            self.upkeep.put(claim)
         except BaseException:  # a signal, say; both can be repeated
             self.slots.fail(waiter, claim, counter)
-            self.put(claim)
+            self.upkeep.put(claim)
             raise
 
     # ---- checkin ----
@@ -221,40 +223,20 @@ class Pool:
         """
         holder, slots = slot.holder, self.slots
         if slot.home is not slots.home:
-            if fork.is_of_the_parent(slot.home):
+            if slot.home in _of_the_parent:
                 return
             raise ValueError(f"this slot is of another pool than {self!r}: give it back there")
-        if holder is None or isinstance(holder, Claim):
+        if not isinstance(holder, Holder):
             raise ValueError(f"this slot of {self!r} is not held: it was given back already")
-        given_back = False
         try:
             # Where a finaliser gives back in the midst of a decision, there is no time to undo anything.
             reusable = not slots.busy_here() and self._recycle(slot.connection)
             # No switch point from here on.
             now = self.clock()
             held_s = now - slot.taken_at
-            if not reusable or self._max_uses:
-                given_back = self._release(slot, holder, reusable, held_s)
-            else:
-                bucket = bisect_left(BOUNDS_S, held_s)
-                hold = slots.stats.hold
-                with slots.mutex:
-                    if slot.holder is holder and now < slot.expires_at:
-                        if not (slots.line or slots.low):
-                            if len(slots.idle) < slots.room:
-                                hold.total_s += held_s
-                                hold.counts[bucket] += 1
-                                holder.held -= 1
-                                slot.idle_since = now
-                                slot.holder = None
-                                slots.idle.append(slot)
-                                return
-                        elif slots.line and len(slots.all) <= slots.size:
-                            slots.hand_over(slot, slots.first(now), now, fresh=False)
-                            hold.total_s += held_s
-                            hold.counts[bucket] += 1
-                            return
-                given_back = self._release(slot, holder, True, held_s)
+            if reusable and not self._max_uses and slots.put_back(slot, holder, now, held_s):
+                return
+            given_back = self._release(slot, holder, reusable, held_s)
         except BaseException:
             self._release(slot, holder, False, self.clock() - slot.taken_at)
             raise
@@ -275,38 +257,14 @@ class Pool:
             if not self.slots.release(slot, holder, claim, held_s, reusable):
                 return False
             if not reusable or slot.uses >= self._max_uses > 0:
-                self.discard(slot)
-            self.put(claim)
+                self.upkeep.discard(slot)
+            self.upkeep.put(claim)
             return True
         except BaseException:
-            if claim.slot is not None and claim.slot.holder is claim:
-                self.discard(slot)
-                self.put(claim)
+            self.upkeep.discard_claimed(claim)
             raise
 
-    def put(self, claim: Claim, *, fresh: bool = False, filled: bool = False) -> None:
-        """Give a claimed slot, if it is one still, to the next waiter, or put it away. Does not switch.
-
-        `fresh`: its connection was opened or pinged just now; `filled`: it comes from a filler.
-        """
-        if self.slots.busy_here():  # in a finaliser or a signal handler, in the midst of a decision
-            self.later.add(functools.partial(self.put, claim, fresh=fresh, filled=filled))
-            return
-        while not self.slots.settle(claim, self.clock(), fresh, filled):
-            self.discard(claim.slot)
-        if self.slots.unready:
-            filler.call(self)
-
-    def discard(self, slot: Slot) -> None:
-        """Close the connection of a slot that the caller has, whole or half open. Does not switch."""
-        slot.vacate()
-        if (closed := slot.leaving) is not None:
-            slot.left_at, slot.told = self.clock(), False
-            self.connector.close(closed)
-            if self.connector.gone(closed):
-                slot.leaving = None
-
-    # ---- what happens in the background ----
+    # ---- holders that end, and others that take over ----
 
     def lifeline(self) -> Lifeline:
         """A holder for the caller's checkouts whose slots come back when the lifeline is collected: see `rebind`."""
@@ -329,15 +287,15 @@ class Pool:
     def _note_orphan(self, holder: Holder) -> None:
         """Called by the garbage collector, anywhere, perhaps in the midst of a decision: leaves the work to others."""
         if os.getpid() == self._pid:  # or else a fork has ended that thread on this side: the slots are the parent's
-            self.later.add(functools.partial(self._reap, holder))
+            self.upkeep.later.add(functools.partial(self._reap, holder))
 
     def _reap(self, holder: Holder) -> None:
         """Take back the slots of a holder that ended. Closing their connections rolls back what it began."""
         told = []
-        for slot in list(self.slots.all):
+        for slot in self.slots.held():
             if slot.holder is holder:
                 text = f"{holder.task.name} ended without giving a connection of {self!r} back: "
-                text += str(report.holding(self, slot))
+                text += str(self.upkeep.holding(slot))
                 if self._release(slot, holder, False, self.clock() - slot.taken_at):
                     self.slots.stats.orphans += 1
                     told.append(text)
@@ -355,8 +313,8 @@ class Pool:
         if type(max_conns) is not int or max_conns < least:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
         self.slots.resize(max_conns)
-        keeper.end_the_old(self)
-        filler.call(self)
+        self.upkeep.end_the_old()
+        self.upkeep.call_filler()
 
     def change(self, connector: Connector, options: Options) -> None:
         """Go on with these: who waits goes on waiting, and connections of before end, held ones when they come back.
@@ -367,29 +325,30 @@ class Pool:
         self._connect_with(connector, options)
         self.slots.configure(size, options.reuse_conns, options.min_conns, options.max_waiting)
         self.drain()
-        self.keeper.start()
-        filler.call(self)
+        self.upkeep.keeper.start()
+        self.upkeep.call_filler()
 
     def drain(self) -> None:
         """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""
         self.slots.expire_all()
-        keeper.end_the_old(self)
+        self.upkeep.end_the_old()
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, idle connections end now, held ones when they come back."""
         self.slots.close()
-        self.ended.set()
+        self.upkeep.ended.set()
         self.drain()
 
     # ---- what people ask ----
 
     def get_stats(self) -> dict[str, float]:
         """Counters since the pool was made and gauges of now, under psycopg_pool's names. Does not block."""
-        return report.stats(self)
+        return report.stats(self.slots.gauges(), self.slots.stats, self.options)
 
     def holders(self) -> list[Holding]:
         """Who holds a connection now, longest first. Does not block."""
-        return report.holders(self)
+        held = [slot for slot in self.slots.held() if slot.connection is not None]
+        return [self.upkeep.holding(slot) for slot in sorted(held, key=lambda slot: slot.taken_at)]
 
     def histograms(self) -> dict[str, Histogram]:
         """Durations of waits, of holds and of connects. Live objects: copy what must not change."""
@@ -397,4 +356,23 @@ class Pool:
         return {"wait": stats.wait, "hold": stats.hold, "connect": stats.connect}
 
     def __repr__(self) -> str:
-        return report.state(self)
+        return repr(self.slots)
+
+
+# ---- a forked child: it has empty pools of its own, and never touches its parent's connections ----
+
+_all: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+_of_the_parent: dict[object, Any] = {}  # kept for ever: collecting them would say goodbye on sockets that it still uses
+
+
+def _forget_after_fork() -> None:
+    for pool in list(_all):
+        slots = pool.slots
+        _of_the_parent[slots.home] = slots, pool._local
+        pool.start_afresh(pool.connector, pool.options)
+        for slot in slots.all:  # or the end of this side's copy of a thread would be taken for the end of a holder
+            slot.holder = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

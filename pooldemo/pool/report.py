@@ -4,16 +4,13 @@ import logging
 import traceback
 import warnings
 from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from .errors import PoolClosed, PoolError, PoolFull, PoolTimeout
-from .holder import Holder, Holding
-from .options import CONNECT_LIMIT_S
-
-if TYPE_CHECKING:
-    from .pool import Pool
-    from .slot import Slot, Waiter
+from .options import CONNECT_LIMIT_S, Options
+from .server import Server
+from .slot import Holder, Slot, Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +60,59 @@ class Stats:
     connect: Histogram = field(default_factory=Histogram)
 
 
-def stats(pool: "Pool") -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What there is of each kind in a pool at one moment."""
+
+    name: str
+    closed: bool
+    size: int
+    opened: int
+    idle: int
+    waiting: int
+    filling: int  # slots in the hands of fillers
+    leaving: int  # closed here, and not yet at the server
+
+    @property
+    def in_use(self) -> int:
+        return self.opened - self.idle
+
+    def __str__(self) -> str:
+        """`<Pool default: 3/5 in use, 2 idle, 0 waiting>`"""
+        name = f"{self.name} (closed)" if self.closed else self.name
+        return f"<Pool {name}: {self.in_use}/{self.size} in use, {self.idle} idle, {self.waiting} waiting>"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One held slot, as told to people: who holds it, for how many seconds, and the last statement's first words."""
+
+    name: str
+    held_s: float
+    statement: str
+    stack: Callable[[], str]
+    keeps: str = ""
+
+    @classmethod
+    def of(cls, slot: Slot, statement: str, now: float) -> "Holding":
+        """That of a slot; without a name when it was given back just now."""
+        holder, held_s = slot.holder, now - slot.taken_at
+        if not isinstance(holder, Holder):
+            return cls("", held_s, statement, str)
+        return cls(holder.task.name, held_s, statement, holder.task.stack, holder.task.keeps)
+
+    def __str__(self) -> str:
+        return f"{self.name} for {self.held_s:.1f} s" + (f" ({self.statement})" if self.statement else "")
+
+
+def stats(gauges: Gauges, counted: Stats, options: Options) -> dict[str, float]:
     """Counters since the pool was made and gauges of now, under psycopg_pool's names and a few of our own."""
-    slots, counted = pool.slots, pool.slots.stats
     return {
-        "pool_min": pool.options.min_conns,
-        "pool_max": slots.size,
-        "pool_size": slots.opened,
-        "pool_available": len(slots.idle),
-        "requests_waiting": slots.waiting,
+        "pool_min": options.min_conns,
+        "pool_max": gauges.size,
+        "pool_size": gauges.opened,
+        "pool_available": gauges.idle,
+        "requests_waiting": gauges.waiting,
         "requests_num": counted.asked,
         "requests_queued": counted.queued,
         "requests_wait_ms": counted.wait.total_s * 1000,
@@ -90,104 +131,71 @@ def stats(pool: "Pool") -> dict[str, float]:
     }
 
 
-def holders(pool: "Pool") -> list[Holding]:
-    """Who holds a connection now, longest first."""
-    held = [slot for slot in list(pool.slots.all) if isinstance(slot.holder, Holder) and slot.connection is not None]
-    return [holding(pool, slot) for slot in sorted(held, key=lambda slot: slot.taken_at)]
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a waiter gets no slot, as it is told: the pool at that moment, and who holds its slots, longest first."""
 
+    waiter: Waiter
+    gauges: Gauges
+    held: Sequence[Holding]
+    options: Options
+    server: Server
+    now: float
 
-def holding(pool: "Pool", slot: "Slot") -> Holding:
-    """One held slot; without a name when it was given back just now."""
-    holder, connection = slot.holder, slot.connection
-    statement = pool.connector.statement(connection) if connection is not None else ""
-    held_s = pool.clock() - slot.taken_at
-    if not isinstance(holder, Holder):
-        return Holding("", held_s, statement, str)
-    return Holding(holder.task.name, held_s, statement, holder.task.stack, holder.task.keeps)
+    def error(self) -> Exception:
+        """What is raised."""
+        waiter, gauges = self.waiter, self.gauges
+        outcome = waiter.outcome
+        if isinstance(outcome, Exception):
+            return outcome
+        error: PoolError
+        if outcome == "closed":
+            error = PoolClosed(f"the pool {gauges.name!r} is closed")
+        elif outcome == "closed meanwhile":
+            error = PoolClosed(f"the pool {gauges.name!r} was closed while waiting for a connection")
+        elif outcome == "full":
+            error = PoolFull(self._because(f"refused, MAX_WAITING={self.options.max_waiting} wait already"))
+        elif outcome == "shed":
+            waited_s = self.now - waiter.asked_at
+            what = f"refused after {waited_s:.1f} s, OVERLOAD='shed': the line stands, and newer ones go first"
+            error = PoolFull(self._because(what))
+            error.reason = "shed"
+        elif outcome == "itself":
+            what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
+            what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
+            error = PoolFull(self._because(what))
+        else:
+            error = PoolTimeout(self._timed_out())
+        error.__cause__ = self.server.failure
+        return error
 
+    def _because(self, what: str, waiting: int = 0) -> str:
+        """What happened, the numbers, and who holds the connections longest."""
+        gauges = self.gauges
+        connecting = f" ({gauges.filling} connecting)" if gauges.filling else ""
+        if gauges.leaving:
+            connecting += f" ({gauges.leaving} closed here and not yet at the server)"
+        text = f"{what}: {gauges.in_use}/{gauges.size} in use{connecting}, {gauges.waiting + waiting} waiting"
+        return f"{text}; held longest by {', '.join(map(str, self.held[:3]))}" if self.held else text
 
-def _because(pool: "Pool", what: str, waiting: int = 0) -> str:
-    """An error's text: what happened, the numbers, and who holds the connections longest."""
-    slots, held = pool.slots, holders(pool)
-    connecting = f" ({slots.filling} connecting)" if slots.filling else ""
-    if leaving := sum(slot.leaving is not None and slot.connection is None for slot in list(slots.unready)):
-        connecting += f" ({leaving} closed here and not yet at the server)"
-    text = f"{what}: {slots.in_use}/{slots.size} in use{connecting}, {slots.waiting + waiting} waiting"
-    return f"{text}; held longest by {', '.join(map(str, held[:3]))}" if held else text
-
-
-def _timed_out(pool: "Pool", waiter: "Waiter") -> str:
-    """The text of a PoolTimeout: also whether the server is down, and the rule for who keeps connections too long."""
-    timeout, now, server = waiter.timeout, pool.clock(), pool.slots.server
-    if not timeout and waiter.outcome == "late":
-        what = f"POOL_TIMEOUT=0 waits for no slot, and connecting took longer than {CONNECT_LIMIT_S:g} s"
-    elif not timeout:
-        what = "no free connection, and POOL_TIMEOUT=0 says not to wait"
-    elif waiter.outcome == "late":
-        what = f"no connection within {timeout} s"
-    else:
-        what = f"no connection within {now - waiter.asked_at:.1f} s"
-    if server.failure is not None:
-        what += f"; connecting failed ({str(server.failure).strip()})"
-        if waiter.outcome == "down" and timeout:
-            what += f" for {now - server.since:.1f} s now, longer than a quarter of the {timeout:g} s allowed"
-    text = _because(pool, what, waiting=1 if timeout else 0)
-    kept = [each.keeps for each in holders(pool) if each.keeps] if timeout else []
-    return f"{text}. {len(kept)} of {pool.slots.size} are held by threads: {kept[0]}" if kept else text
-
-
-def refusal(pool: "Pool", waiter: "Waiter") -> Exception:
-    """What a waiter without a slot is told."""
-    outcome, failure = waiter.outcome, pool.slots.server.failure
-    if isinstance(outcome, Exception):
-        return outcome
-    error: PoolError
-    if outcome == "closed":
-        error = PoolClosed(f"the pool {pool.name!r} is closed")
-    elif outcome == "closed meanwhile":
-        error = PoolClosed(f"the pool {pool.name!r} was closed while waiting for a connection")
-    elif outcome == "full":
-        what = f"refused, MAX_WAITING={pool.options.max_waiting} wait already"
-        error = PoolFull(_because(pool, what))
-    elif outcome == "shed":
-        waited_s = pool.clock() - waiter.asked_at
-        what = f"refused after {waited_s:.1f} s, OVERLOAD='shed': the line stands, and newer ones go first"
-        error = PoolFull(_because(pool, what))
-        error.reason = "shed"
-    elif outcome == "itself":
-        what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
-        what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
-        error = PoolFull(_because(pool, what))
-    else:
-        error = PoolTimeout(_timed_out(pool, waiter))
-    error.__cause__ = failure
-    return error
-
-
-def state(pool: "Pool") -> str:
-    """`<Pool default: 3/5 in use, 2 idle, 0 waiting>`"""
-    slots = pool.slots
-    name = f"{pool.name} (closed)" if slots.closed else pool.name
-    return f"<Pool {name}: {slots.in_use}/{slots.size} in use, {len(slots.idle)} idle, {slots.waiting} waiting>"
-
-
-def tell_of_refusal(pool: "Pool", error: Exception) -> None:
-    """Log, once a second at most, that a server takes no more connections; those that there are go on serving."""
-    server, now = pool.slots.server, pool.clock()
-    if now - server.told_at >= 1:
-        server.told_at = now
-        log(f"{pool!r} goes on with the connections that it has: the server takes no more ({str(error).strip()})")
-
-
-def tell_of_leaving(pool: "Pool", slot: "Slot", leaving: Any) -> None:
-    """Log that a server does not let go of a closed connection, and what can be done."""
-    statement = pool.connector.statement(leaving)
-    log(
-        f"{pool!r} closed a connection {pool.clock() - slot.left_at:.0f} s ago, and its server process still runs"
-        + (f" ({statement})" if statement else " (it was connecting)")
-        + ". Its slot waits, or there would be more than MAX_CONNS. Look for it in pg_stat_activity, and end it with "
-        "pg_terminate_backend(pid)"
-    )
+    def _timed_out(self) -> str:
+        """The text of a PoolTimeout: also whether the server is down, and the rule for who keeps connections long."""
+        waiter, server, timeout = self.waiter, self.server, self.waiter.timeout
+        if not timeout and waiter.outcome == "late":
+            what = f"POOL_TIMEOUT=0 waits for no slot, and connecting took longer than {CONNECT_LIMIT_S:g} s"
+        elif not timeout:
+            what = "no free connection, and POOL_TIMEOUT=0 says not to wait"
+        elif waiter.outcome == "late":
+            what = f"no connection within {timeout} s"
+        else:
+            what = f"no connection within {self.now - waiter.asked_at:.1f} s"
+        if server.failure is not None:
+            what += f"; connecting failed ({str(server.failure).strip()})"
+            if waiter.outcome == "down" and timeout:
+                what += f" for {self.now - server.since:.1f} s now, longer than a quarter of the {timeout:g} s allowed"
+        text = self._because(what, waiting=1 if timeout else 0)
+        kept = [each.keeps for each in self.held if each.keeps] if timeout else []
+        return f"{text}. {len(kept)} of {self.gauges.size} are held by threads: {kept[0]}" if kept else text
 
 
 def tell(text: str, category: type[Warning]) -> None:

@@ -1,4 +1,4 @@
-"""The slots of a pool and the line of those who wait for one: every decision, each a method under one lock.
+"""The slots of a pool, who holds them, and who waits for one: every decision, each a method under one lock.
 
 Nothing here blocks, logs, formats, or calls what others wrote. Two rules keep the decisions whole, whatever happens:
 
@@ -10,19 +10,13 @@ Nothing here blocks, logs, formats, or calls what others wrote. Two rules keep t
 """
 
 import _thread
-import weakref
-from collections import OrderedDict
-from typing import Any
+from bisect import bisect_left
 
-from .holder import Holder
-from .later import Work
+from .line import Line, Reserve
 from .options import Options
-from .overload import Overload, Reserve
-from .report import Stats
+from .report import BOUNDS_S, Gauges, Stats
 from .server import Server
-from .slot import Claim, Slot, Waiter
-
-SHORTEST_PAUSE_S = 0.001  # between two looks whether a closed connection is gone from the server
+from .slot import Claim, Holder, Slot, Waiter
 
 
 class Slots:
@@ -32,29 +26,23 @@ class Slots:
     `resize` downwards until the surplus has come back. While anybody waits, `idle` is empty.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, name: str, options: Options) -> None:
+        self.name = name
         # A thread's lock also under the monkey patch: it costs half, and nobody switches while he has it.
         self.mutex = _thread.RLock()
         self.busy_here = self.mutex._is_owned  # type: ignore[attr-defined]  # threading.Condition asks it, too
         self.home = object()
         self.size = size = options.max_conns
         self.closed = False
-        self.generation = 0  # raised by `expire_all`: what was connecting meanwhile is old when it arrives
         self.all = [Slot(self.home) for _ in range(size)]
         self.idle: list[Slot] = []  # last in, first out: those that nobody needs grow old at the front
         self.unready = list(self.all)  # without a connection, or with a doubtful one: a filler's work
-        self.line: OrderedDict[Waiter, None] = OrderedDict()  # first in, first out; O(1) to leave from anywhere
-        self.low: OrderedDict[Waiter, None] = OrderedDict()  # of low priority: join the line when slots are to spare
-        self.overload = Overload() if options.overload == "shed" else None
-        self._reserve = Reserve()
         self.filling = 0  # slots in the hands of fillers
-        self.called: weakref.ref[Work] | None = None  # the filler that was started and has not come yet
-        self.ahead = True  # connect ahead: not after a failure until the keeper's next round
-        self.usher: object | None = None  # the filler that waits for the server: there is one at most
         self.server = Server()
         self.stats = Stats()
-        self.waits = self.stats.wait.counts  # the fast path's: looked up once
-        self._keep_idle, self._min_open = options.reuse_conns, options.min_conns
+        self.line = Line(options, self.stats)
+        self._reserve = Reserve()
+        self._keep_idle = options.reuse_conns
         self._max_waiting = options.max_waiting
         self._set_room()
 
@@ -66,26 +54,60 @@ class Slots:
     @property
     def waiting(self) -> int:
         """Waiters for whom no connection is on its way."""
-        return max(len(self.line) - self.filling, 0) + len(self.low)
+        return max(len(self.line.normal) - self.filling, 0) + len(self.line.low)
 
     @property
     def in_use(self) -> int:
         """Slots in somebody's hands."""
         return self.opened - len(self.idle)
 
+    def gauges(self) -> Gauges:
+        """Its numbers of now. Without the lock: each is right, and together they may be a moment apart."""
+        leaving = sum(slot.leaving is not None and slot.connection is None for slot in list(self.unready))
+        return Gauges(
+            self.name, self.closed, self.size, self.opened, len(self.idle), self.waiting, self.filling, leaving
+        )
+
+    def __repr__(self) -> str:
+        return str(self.gauges())
+
+    def held(self) -> list[Slot]:
+        """The slots that are held. Without the lock."""
+        return [slot for slot in list(self.all) if isinstance(slot.holder, Holder)]
+
     # ---- waiters ----
+
+    def take(self, holder: Holder, ticket: object, now: float) -> Slot | None:
+        """Count a checkout, and give it a slot that is idle; None, and not counted: there is none.
+
+        Who is stopped here may have got one, which its ticket tells.
+        """
+        with self.mutex:
+            if not self.idle:
+                return None
+            slot = self.idle[-1]
+            slot.taken_at = now
+            slot.ticket = ticket
+            slot.low = False
+            slot.holder = holder
+            holder.held += 1
+            self.stats.asked += 1
+            del self.idle[-1]
+            return slot
 
     def join(self, waiter: Waiter) -> None:
         """Give a waiter a slot that is idle, or a place in the line, or an `outcome` that says why neither."""
         with self.mutex:
-            if self.overload is not None:
-                self._shed(waiter.asked_at)
-            waiting = len(self.line) - self.filling - len(self.unready)  # for others' slots; the rest for connections
-            left_alone = self.server.is_left_alone(waiter.asked_at)
+            line = self.line
+            if line.overload is not None:
+                line.look(waiter.asked_at)
+            waiting = len(line.normal) - self.filling - len(self.unready)  # for others' slots; the rest for connections
+            server = self.server
+            left_alone = server.failure is not None and server.is_left_alone(waiter.asked_at)
             has_all = waiter.holder.held >= len(self.all)
-            ahead = max(waiting, 0) + len(self.low) if waiter.low else waiting  # low priority waits behind all
+            ahead = max(waiting, 0) + len(line.low) if waiter.low else waiting  # low priority waits behind all
+            lower = waiter.low and (bool(line.normal) or self.to_spare <= 0)
             reserve = self._reserve
-            lower = waiter.low and (bool(self.line) or self.size - self.in_use <= reserve.at(self.size, self.stats))
             if waiting >= 0 and not waiter.low and self.stats.asked_low:
                 reserve = reserve.raised(self.size, self.stats, self.all)
             # No call from here on: what a finaliser puts among the idle now would never be seen.
@@ -94,13 +116,8 @@ class Slots:
             waiter.over = False
             if self.closed:
                 waiter.outcome = "closed"
-            elif self.idle and not lower:
-                slot = self.idle[-1]
-                slot.ticket, slot.low = waiter.ticket, waiter.low
-                slot.holder = waiter.holder
-                waiter.holder.held += 1
-                waiter.slot = slot
-                del self.idle[-1]
+            elif self.idle and not lower and self._seat(waiter):
+                pass
             elif waiter.timeout == 0 and (waiting >= 0 or left_alone or lower):
                 waiter.outcome = "at once"
             elif self._max_waiting and ahead >= self._max_waiting:
@@ -109,33 +126,28 @@ class Slots:
                 waiter.outcome = "itself"
             elif lower:
                 self.stats.queued += 1
-                self.low[waiter] = None
+                line.low[waiter] = None
             else:
                 self.stats.queued += waiting >= 0
                 self._reserve = reserve
-                self.line[waiter] = None
+                line.normal[waiter] = None
 
-    def first(self, now: float) -> Waiter:
-        """Whose turn it is in the line, which is not empty. Under the lock."""
-        if self.overload is None:
-            return next(iter(self.line))
-        self._shed(now)
-        return next(reversed(self.line) if self.overload.stands else iter(self.line))
+    def _seat(self, waiter: Waiter) -> bool:
+        """Make a waiter the holder of an idle slot, unless a finaliser has taken the last one just now."""
+        if not self.idle:
+            return False
+        slot = self.idle[-1]
+        slot.ticket, slot.low = waiter.ticket, waiter.low
+        slot.holder = waiter.holder
+        waiter.holder.held += 1
+        waiter.slot = slot
+        del self.idle[-1]
+        return True
 
-    def _shed(self, now: float) -> None:
-        """Look whether the line stands, and refuse who has waited too long in it, but for the last one."""
-        overload: Any = self.overload
-        overload.look(self.line, now)
-        while len(self.line) > 1 and (waiter := overload.hopeless(self.line, now)):
-            self.stats.shed += 1
-            self.turn_away(waiter, "shed")
-
-    def admit_low(self, freed: int = 0) -> None:
-        """Let the first of low priority into the line if slots are to spare; `freed` come back now. Under the lock."""
-        if self.low and not self.line and self.size - self.in_use + freed > self._reserve.at(self.size, self.stats):
-            waiter = next(iter(self.low))
-            del self.low[waiter]
-            self.line[waiter] = None
+    @property
+    def to_spare(self) -> int:
+        """Free slots beyond those that low priority leaves to the others."""
+        return self.size - self.in_use - self._reserve.at(self.size, self.stats)
 
     def doubt(self, waiter: Waiter) -> None:
         """Put a waiter's slot among the unready, for a filler to look after. It gets another, or waits as the first."""
@@ -146,18 +158,12 @@ class Slots:
             waiter.holder.held -= 1
             slot.holder = None
             self.unready += (slot,)
-            if self.idle:
-                slot = self.idle[-1]
-                slot.ticket, slot.low = waiter.ticket, waiter.low
-                slot.holder = waiter.holder
-                waiter.holder.held += 1
-                waiter.slot = slot
-                del self.idle[-1]
+            if self._seat(waiter):
+                pass
             elif self.closed:
                 waiter.outcome = "closed meanwhile"
             else:
-                self.line[waiter] = None
-                self.line.move_to_end(waiter, last=False)
+                self.line.push_front(waiter)
 
     def wait_ended(self, waiter: Waiter, late: bool) -> None:
         """A waiter was woken, or it is `late`. It may have been served just before."""
@@ -168,26 +174,22 @@ class Slots:
                     waiter.gate.acquire()
             if late and waiter.slot is None and not waiter.outcome:
                 waiter.outcome = "late"
-                if waiter in self.line:
-                    del self.line[waiter]
-                else:
-                    del self.low[waiter]
-            self.admit_low()
+                self.line.leave(waiter)
+            self.line.admit_low(self.to_spare)
 
     def serve(self, waiter: Waiter, wait_s: float) -> None:
         """Count a waiter as served."""
+        bucket, wait = bisect_left(BOUNDS_S, wait_s), self.stats.wait
         with self.mutex:
-            self.stats.wait.add(wait_s)
+            wait.counts[bucket] += 1
+            wait.total_s += wait_s
             waiter.over = True
 
     def fail(self, waiter: Waiter, claim: Claim, counter: str = "") -> None:
         """A checkout that ends without a connection: count it, and claim what it had."""
         with self.mutex:
             slot = waiter.slot
-            if waiter in self.line:
-                del self.line[waiter]
-            elif waiter in self.low:
-                del self.low[waiter]
+            self.line.leave(waiter)
             if slot is not None and slot.holder is waiter.holder:
                 slot.holder = claim
                 claim.slot = slot
@@ -199,15 +201,38 @@ class Slots:
                 self.stats.timeouts += counter == "timeouts"
                 self.stats.refused += counter == "refused"
 
-    def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
-        """End a wait in the line. Under the lock."""
-        waiter.outcome = outcome
-        del (self.line if waiter in self.line else self.low)[waiter]
-        if not waiter.woken:
-            waiter.woken = True
-            waiter.gate.release()
+    def turn_away(self, holder: Holder, error: Exception) -> None:
+        """End a holder's wait in the line, if it waits there, with an error."""
+        with self.mutex:
+            for waiter in self.line.everybody():
+                if waiter.holder is holder:
+                    self.line.turn_away(waiter, error)
 
     # ---- slots that come back ----
+
+    def put_back(self, slot: Slot, holder: Holder, now: float, held_s: float) -> bool:
+        """Give a whole connection to the next waiter, or put it away: the checkin of most. False: nothing was done."""
+        bucket, hold = bisect_left(BOUNDS_S, held_s), self.stats.hold
+        with self.mutex:
+            line = self.line
+            if slot.holder is not holder or now >= slot.expires_at:
+                return False
+            if line.normal:
+                if len(self.all) > self.size:
+                    return False
+                self.hand_over(slot, line.first(now), now, fresh=False)
+                hold.total_s += held_s
+                hold.counts[bucket] += 1
+                return True
+            if line.low or len(self.idle) >= self.room:
+                return False
+            hold.total_s += held_s
+            hold.counts[bucket] += 1
+            holder.held -= 1
+            slot.idle_since = now
+            slot.holder = None
+            self.idle.append(slot)
+            return True
 
     def release(self, slot: Slot, holder: Holder, claim: Claim, held_s: float, reusable: bool) -> bool:
         """Claim a slot from its holder, unless another was quicker. Whether it may be given out as it is."""
@@ -228,10 +253,11 @@ class Slots:
             slot = claim.slot
             if slot is None or slot.holder is not claim:
                 return True
-            self.admit_low(freed=1)
+            line = self.line
+            line.admit_low(self.to_spare + 1)  # this one is about to be
             self._set_room()
             surplus = self.opened > self.size
-            waiter = self.first(now) if self.line else None
+            waiter = line.first(now) if line.normal else None
             full = len(self.idle) >= self.room
             if slot.connection is None:
                 slot.holder = None
@@ -248,7 +274,7 @@ class Slots:
                 self.idle.append(slot)
             else:
                 self.hand_over(slot, waiter, now, fresh)
-            self.admit_low()
+            line.admit_low(self.to_spare)
             return True
 
     def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool) -> None:
@@ -263,168 +289,12 @@ class Slots:
         waiter.holder.held += 1
         waiter.slot = slot
         waiter.fresh = fresh
-        del self.line[waiter]
+        del self.line.normal[waiter]
         if not waiter.woken:  # twice is as good as once
             waiter.woken = True
             waiter.gate.release()
 
-    # ---- fillers ----
-
-    def wants_filler(self) -> bool:
-        """Whether there is work for one more filler. Under the lock."""
-        if self.closed or not self.unready:
-            return False
-        if any(slot.connection is not None for slot in self.unready):
-            return True  # a doubtful connection is asked whether anybody waits or not, and that is no connect
-        if len(self.line) <= self.filling and (self.opened >= self._min_open or not self.ahead):
-            return False
-        if self.filling >= self.server.limit:
-            return False
-        return self.usher is None or (self.server.failure is None and any(s.leaving is None for s in self.unready))
-
-    def call_filler(self, work: Work) -> bool:
-        """Whether a filler is to be started now, to do `work`. One at a time: each that comes calls the next."""
-        with self.mutex:
-            if (self.called is not None and self.called() is not None) or not self.wants_filler():
-                return False
-            self.called = weakref.ref(work)  # dead when it was stopped before it could come
-            return True
-
-    def claim_unready(self, filler: Claim, now: float) -> float:
-        """Let a filler claim a slot; one without a connection rather than one that a server still counts.
-
-        Returns 0, with a slot or, when there is nothing to do, without one; or seconds after which to ask again: the
-        server is to be left alone so long, or every slot's last connection may still be there.
-        """
-        with self.mutex:
-            self.called = None
-            if self.usher is filler:
-                self.usher = None
-            if not self.wants_filler():
-                return 0.0
-            pause_s = self.server.probe_at - now if self.server.failure is not None else 0.0
-            self._drop_surplus()
-            clean = [slot for slot in self.unready if slot.leaving is None]
-            doubtful = [slot for slot in clean if slot.connection is not None]
-            if not doubtful and (pause_s > 0 or not clean):
-                self.usher = filler
-                return max(pause_s, SHORTEST_PAUSE_S)
-            slot = (doubtful or clean)[0]
-            filler.slot = slot
-            slot.holder = filler
-            self.filling += 1
-            self.unready.remove(slot)
-            return 0.0
-
-    def dismiss(self, filler: Claim) -> None:
-        """A filler ends, whatever it was doing."""
-        with self.mutex:
-            if self.usher is filler:
-                self.usher = None
-
-    def ask_to_fill(self) -> None:
-        """No filler can be started: let the first waiter fill a slot itself."""
-        with self.mutex:
-            self.called = None
-            waiter = next(iter(self.line), None)
-            if waiter is not None:
-                waiter.fills = True
-                if not waiter.woken:
-                    waiter.woken = True
-                    waiter.gate.release()
-
-    def depart(self, slot: Slot, connection: Any) -> None:
-        """Its closed connection is gone from the server."""
-        with self.mutex:
-            if slot.leaving is connection:
-                slot.leaving = None
-                self._drop_surplus()
-
-    def connected(self, filler: Claim, connection: Any, generation: int, expires_at: float, took_s: float) -> None:
-        """A filler's slot has a connection now."""
-        with self.mutex:
-            slot = filler.slot
-            self.stats.connect.add(took_s)
-            self.server.answered(self.size)
-            slot.expires_at = expires_at if generation == self.generation else float("-inf")
-            slot.uses = 0
-            slot.connection, slot.leaving, self.ahead = connection, None, True
-
-    def failed(self, filler: Claim, error: Exception, transient: bool, full: bool, now: float, spread: float) -> bool:
-        """A filler could not connect: tell the first waiter, or, if it may pass, those who have waited long enough.
-
-        While a `full` server's connections are in use, they will come back. Whether anybody was told or waits.
-        """
-        with self.mutex:
-            slot, anybody = filler.slot, bool(self.line)
-            self.ahead = False
-            if slot is not None and slot.holder is filler:
-                self.filling -= 1
-                slot.holder = None
-                self.unready.append(slot)
-            if transient:
-                self.server.failed(error, now, spread)
-                for waiter in [*self.line, *self.low]:
-                    if not (full and self.opened > self.filling) and self.server.is_hopeless(waiter.timeout, now):
-                        self.turn_away(waiter, "down")
-            elif self.line:
-                self.turn_away(next(iter(self.line)), error)
-            return anybody
-
-    # ---- the whole pool ----
-
-    def claim_old(self, claim: Claim, now: float, max_idle: float) -> bool:
-        """Claim a connection that nobody uses and that must end: it is too old, or one too many."""
-        with self.mutex:
-            self._set_room()
-            spare = self.opened > self._min_open
-            surplus = len(self.idle) > self.room
-            for slot in list(self.idle):
-                too_idle = max_idle and now - slot.idle_since >= max_idle and spare
-                if slot.holder is None and (surplus or too_idle or now >= slot.expires_at):
-                    claim.slot = slot
-                    slot.holder = claim
-                    self.idle.remove(slot)
-                    return True
-            for slot in list(self.unready):
-                if slot.connection is not None and now >= slot.expires_at:
-                    claim.slot = slot
-                    slot.holder = claim
-                    self.unready.remove(slot)
-                    return True
-            return False
-
-    def resize(self, size: int) -> None:
-        """Set the size. The surplus goes as it comes back."""
-        with self.mutex:
-            self.size = size
-            new = [Slot(self.home) for _ in range(size - len(self.all))]
-            self.all += new
-            self.unready += new
-            self._drop_surplus()
-            self._set_room()
-            self.admit_low()
-
-    def configure(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
-        """Set what `__init__` did; who waits goes on."""
-        with self.mutex:
-            self._keep_idle, self._min_open, self._max_waiting = keep_idle, min_open, max_waiting
-            self.resize(size)
-
-    def expire_all(self) -> None:
-        """Make every connection of now old."""
-        with self.mutex:
-            self.generation += 1
-            for slot in self.all:
-                slot.expires_at = float("-inf")
-
-    def close(self) -> None:
-        """From now on nobody is served and nothing idles; who waits is told."""
-        with self.mutex:
-            self.closed = True
-            self._set_room()
-            for waiter in [*self.line, *self.low]:
-                self.turn_away(waiter, "closed meanwhile")
+    # ---- whatever it is ----
 
     def rebind(self, slot: Slot, holder: Holder) -> None:
         """Make another the holder of a held slot."""

@@ -68,18 +68,60 @@ def make_driver_green() -> None:
 
 
 def _wait(connection: Any) -> None:
-    """psycogreen's wait callback. Who is stopped in it leaves the socket to the session, for psycopg2 closes the
+    """psycopg2's wait callback. Who is stopped in it leaves the socket to the session, for psycopg2 closes the
     connection at once, and its query, or its login, goes on."""
-    from psycogreen.gevent import gevent_wait_callback
-
+    session = getattr(connection, "_pool", None)  # None: not one of a pool
+    readable = getattr(session, "readable", None)  # None: it is not open yet
     try:
+        if readable is not None:
+            poll = connection.poll
+            while (state := poll()) == _POLL_READ:
+                readable.wait()
+            if state == _POLL_OK:
+                return
+        from psycogreen.gevent import gevent_wait_callback
+
         gevent_wait_callback(connection)
     except BaseException:
-        note = getattr(getattr(connection, "_pool", None), "note_socket", None)  # None: not one of a pool
+        note = getattr(session, "note_socket", None)
         if note is not None:
             with contextlib.suppress(OSError, connection.InterfaceError):  # it is closed already
                 note(connection.fileno())
         raise
+
+
+_POLL_OK, _POLL_READ = 0, 1  # psycopg2's
+
+
+class Readable:
+    """Waits until a socket can be read, with one watcher of gevent's loop: to make one each time costs more than that.
+
+    For a socket in which one greenlet waits at a time, of whatever native thread.
+    """
+
+    __slots__ = ("_descriptor", "_get_hub", "_hub", "_watcher")
+
+    def __init__(self, descriptor: int) -> None:
+        import gevent
+
+        self._descriptor, self._get_hub = descriptor, gevent.get_hub
+        self._hub = self._watcher = None
+
+    def wait(self) -> None:
+        """Let others run until there is something to read, or the other side has gone."""
+        hub: Any = self._get_hub()
+        if hub is not self._hub:
+            self.close()
+            self._watcher = hub.loop.io(self._descriptor, 1)
+            self._hub = hub
+        hub.wait(self._watcher)
+
+    def close(self) -> None:
+        """Give the watcher back; nobody may wait."""
+        watcher: Any = self._watcher
+        self._hub = self._watcher = None
+        if watcher is not None:
+            watcher.close()
 
 
 class TimeLimit(Exception):

@@ -275,6 +275,8 @@ class PostgresSession(Session):
     def opened(self) -> None:
         *plain, string_types, binary_types = self._settings_now()
         self._settings = (*plain, dict(string_types), dict(binary_types))
+        if green.is_patched():
+            self.readable = green.Readable(self.raw.fileno())
         super().opened()
 
     def discard_all(self) -> None:
@@ -316,6 +318,8 @@ class PostgresSession(Session):
             raise
 
     def finish(self) -> None:
+        if self.readable is not None:
+            self.readable.close()
         ext.connection.close(self.raw)
 
 

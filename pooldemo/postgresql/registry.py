@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.pool import Holder, Options, Pool, PoolError, PoolTimeout, Slot
+from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
@@ -45,10 +45,10 @@ class ConnectionPool(Pool):
         self._told_at, self._untold = float("-inf"), 0  # the log line of a failed checkout, and those without one
         self.copies: weakref.WeakSet[Any] = weakref.WeakSet()  # wrappers with settings of their own that use it
 
-    def start_afresh(self) -> object:
+    def start_afresh(self, *args: Any) -> None:
         """The pool's, and nothing used yet."""
         self.usage = Usage()
-        return super().start_afresh()
+        super().start_afresh(*args)
 
     @property
     def isolation_level(self) -> Any:
@@ -59,25 +59,30 @@ class ConnectionPool(Pool):
         """Nothing to do: the first checkout opens."""
 
     def getconn(self, ticket: object = None) -> Any:
-        """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error."""
+        """A connection, as `checkout` gives a slot. Raises PoolTimeout, PoolFull, PoolClosed, or the driver's error.
+
+        Who is stopped in here, by a signal's handler for instance, has none.
+        """
+        ticket = ticket or object()
         limit, asked_at = current(), self.clock()
         try:
             slot = self._checkout_within(limit, ticket) if limit else self.checkout(ticket=ticket, low=is_low())
-        except (errors.DeadlineExceeded, errors.ClientGone) as error:
-            self.note_end(error)
+            session: Session = slot.connection
+            session.begin_checkout(self, slot)
+            for listener in listeners:
+                listener("wait", self.name, self.clock() - asked_at)
+            return session.raw
+        except BaseException as error:
+            self.take_back(ticket)
+            if isinstance(error, errors.DeadlineExceeded | errors.ClientGone):
+                self.note_end(error)
+            elif isinstance(error, PoolError):
+                self.usage.add_refusal(error.reason)
+                self._tell(error)
+                raise errors.as_django(error) from error.__cause__
+            elif isinstance(error, self._postgres.errors):
+                self._tell(error)
             raise
-        except PoolError as error:
-            self.usage.add_refusal(error.reason)
-            self._tell(error)
-            raise errors.as_django(error) from error.__cause__
-        except self._postgres.errors as error:
-            self._tell(error)
-            raise
-        session: Session = slot.connection
-        session.begin_checkout(self, slot)
-        for listener in listeners:
-            listener("wait", self.name, self.clock() - asked_at)
-        return session.raw
 
     def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
         """A checkout that ends when the limit does. Raises DeadlineExceeded and ClientGone as well."""
@@ -87,7 +92,7 @@ class ConnectionPool(Pool):
             timeout = None if left_s == math.inf else max(round(left_s, 3), 0.001)
         holder = self.here()
         try:
-            with limit.ending(lambda: self._turn_away(holder, limit.refusal(f"waiting: {self!r}"))):
+            with limit.ending(lambda: self.slots.turn_away(holder, limit.refusal(f"waiting: {self!r}"))):
                 return self.checkout(timeout, ticket, is_low())
         except PoolTimeout as error:
             if limit.is_over():
@@ -106,13 +111,6 @@ class ConnectionPool(Pool):
             "clients_gone": self._ended[errors.ClientGone],
         }
         return super().get_stats() | ended
-
-    def _turn_away(self, holder: Holder, error: Exception) -> None:
-        """End a holder's wait in the line, if it waits there: its checkout raises `error`. From whatever greenlet."""
-        with self.slots.mutex:
-            for waiter in [*self.slots.line, *self.slots.low]:
-                if waiter.holder is holder:
-                    self.slots.turn_away(waiter, error)
 
     def _tell(self, error: Exception) -> None:
         """Log a checkout that failed: a line a second at most, with how many were not told."""
@@ -136,8 +134,12 @@ class ConnectionPool(Pool):
             raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
         slot, session.slot = session.slot, None
         if slot.connection is session:
-            held_s, worked_s = self.clock() - slot.taken_at, session.worked_s
-            self.checkin(slot)
+            ticket, held_s, worked_s = slot.ticket, self.clock() - slot.taken_at, session.worked_s
+            try:
+                self.checkin(slot)
+            except BaseException:
+                self.take_back(ticket)  # who is stopped before it began cannot ask for it again
+                raise
             self.usage.add_hold(held_s, worked_s)
             for listener in listeners:
                 listener("hold", self.name, held_s)
@@ -205,7 +207,7 @@ def pool_for(wrapper: Database) -> ConnectionPool:
         pool.configured |= configured
         if not configured:
             pool.copies.add(wrapper)
-            weakref.finalize(wrapper, pool.start, partial(_close_unused, alias)).atexit = False
+            weakref.finalize(wrapper, pool.upkeep.start, partial(_close_unused, alias)).atexit = False
     _close_unused(alias, wrapper)
     return pool
 

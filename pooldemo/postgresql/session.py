@@ -37,7 +37,8 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "cancel", "dirty",
-        "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "slot", "statement",
+        "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "readable",
+        "slot", "statement",
         "worked_s",
     )  # fmt: skip
 
@@ -61,6 +62,7 @@ class Session:
         self._half_open: dict[int, int] = {}  # sockets of connects that were not finished: inode -> our descriptor
         self.leaving: Any = None  # what the server may still have of it, once it is closed
         self._look: Any = None
+        self.readable: Any = None  # waits for its socket; None: as whoever waits for any
         self._reported: tuple[Any, ...] = ()
         self._settings: tuple[Any, ...] = ()
 
@@ -203,7 +205,7 @@ class Session:
 
     def looks_alive(self) -> bool:
         """Whether the socket is silent. Something to read is a goodbye, or a message of TLS. 0.5 us."""
-        return not self.is_closed() and not self._look(0)
+        return not self.raw.closed and not self._look(0)
 
     # ---- its checkout ----
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from pooldemo.pool import PoolClosed, PoolFull, PoolTimeout
-from pooldemo.pool.holder import Holder
+from pooldemo.pool.slot import Holder
 
 from .world import GREEN, Holding, Refused, assert_whole, busy, make, until_quiet
 
@@ -120,7 +120,7 @@ class PoolMachine(RuleBasedStateMachine):
         capacity, connector = self.pool.slots, self.connector
         with self.pool.slots.mutex:
             slots, idle, empty = list(capacity.all), list(capacity.idle), list(capacity.unready)
-            waiting = len(capacity.line)
+            waiting = len(capacity.line.normal)
             held = [slot for slot in slots if isinstance(slot.holder, Holder)]
         assert connector.connecting + len(connector.opened) <= len(slots), (connector.connecting, connector.opened)
         assert 0 <= connector.connecting + len(held) + len(idle) <= len(slots)

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 from pooldemo.pool import PoolError, PoolTimeout, Slot
-from pooldemo.pool.holder import Holder
+from pooldemo.pool.slot import Holder
 
 from .world import GREEN, FakeConnector, Refused, Worker, assert_whole, busy, eventually, make
 
@@ -79,7 +79,7 @@ class Round:
         pool, connector = self.pool, self.connector
         capacity = pool.slots
         with pool.slots.mutex:
-            slots, idle, waiting = len(capacity.all), len(capacity.idle), len(capacity.line)
+            slots, idle, waiting = len(capacity.all), len(capacity.idle), len(capacity.line.normal)
             used = connector.counted()
         if used > slots or not 0 <= idle <= slots:
             self.broken.append(f"{used} connections, {idle} idle, in {slots} slots")

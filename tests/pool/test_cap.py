@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pooldemo.pool import OptionError, PoolTimeout, keeper
+from pooldemo.pool import OptionError, PoolTimeout
 
 from .world import (
     GREEN,
@@ -330,6 +330,6 @@ def test_it_ends_no_more_connections_than_it_must_when_it_shrinks():
         pool.resize(3)
     assert len(connector.opened) == 3
     connector.lingering.clear()
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert_whole(pool, connector)
     assert connector.peak == 4

@@ -58,10 +58,10 @@ def test_what_connects_meanwhile_is_of_before():
 def test_the_keeper_does_what_the_new_options_ask_for():
     pool, connector = make(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    assert not pool.keeper.running
+    assert not pool.upkeep.keeper.running
     pool.change(connector, Options.read(MAX_CONNS=2, MIN_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0.2))
     eventually(lambda: len(connector.opened) == 2)
-    assert pool.keeper.running
+    assert pool.upkeep.keeper.running
     pool.change(connector, Options.read(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0))
-    eventually(lambda: not pool.keeper.running)
+    eventually(lambda: not pool.upkeep.keeper.running)
     assert_whole(pool, connector)

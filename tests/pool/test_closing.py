@@ -58,7 +58,7 @@ def test_it_closes_a_doubtful_connection_when_closed():
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
     connector.dead.add(1)
-    pool.start = lambda work: None  # no filler comes to ask it
+    pool.upkeep.start = lambda work: None  # no filler comes to ask it
     with pytest.raises(PoolTimeout):
         pool.checkout(timeout=0.001)
     assert connector.opened == {1}

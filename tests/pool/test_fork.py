@@ -92,7 +92,7 @@ threads = [threading.Thread(target=hold) for _ in range(2)]
 for thread in threads: thread.start()
 held.wait()
 def look():
-    gc.collect(); pool.later.catch_up(); pool.checkin(pool.checkout(1)); pool.later.catch_up()
+    gc.collect(); pool.upkeep.later.catch_up(); pool.checkin(pool.checkout(1)); pool.upkeep.later.catch_up()
 in_child(look); end.set()
 for thread in threads: thread.join()
 print(pool)
@@ -107,7 +107,7 @@ def test_it_takes_nothing_from_a_thread_that_a_fork_has_ended(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)  # the child, before the pool has heard of the fork
     lifeline = pool._local.lifeline
     lifeline.__del__()
-    pool.later.catch_up()
+    pool.upkeep.later.catch_up()
     assert connector.opened == {1}
     monkeypatch.undo()
     pool.checkin(slot)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldemo.pool import PoolTimeout, report
+from pooldemo.pool import PoolTimeout
 
 from .world import Clock, Holding, assert_whole, eventually, full, make, queue, until_quiet
 
@@ -52,5 +52,5 @@ def test_it_tells_in_the_log_that_the_server_is_full_once_a_second_at_most(caplo
     pool, _connector = make(clock=clock)
     for seconds, told in ((0, 1), (0.6, 1), (0.6, 2), (0.6, 2)):
         clock.now += seconds
-        report.tell_of_refusal(pool, full())
+        pool.upkeep._tell_of_full_server(full())
         assert len(caplog.messages) == told

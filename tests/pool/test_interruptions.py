@@ -10,7 +10,7 @@ from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo.pool
 from pooldemo.pool import Pool, PoolClosed, Slot
-from pooldemo.pool.later import Later
+from pooldemo.pool.upkeep import Later
 
 from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
 
@@ -31,7 +31,7 @@ class Scene:
         if not waiters:
             self.holder.give_back()
         self.line = [Holding(self.pool) for _ in range(waiters)]
-        eventually(lambda: len(self.pool.slots.line) == waiters)
+        eventually(lambda: len(self.pool.slots.line.normal) == waiters)
         for each in self.line:
             each.gate.open()  # gives back as soon as it is served
 
@@ -58,7 +58,7 @@ class Scene:
         """For what another gives back."""
 
         def give_back() -> None:
-            eventually(lambda: len(self.pool.slots.line) != 1)
+            eventually(lambda: len(self.pool.slots.line.normal) != 1)
             self.holder.gate.open()
 
         Worker(give_back)
@@ -73,15 +73,15 @@ class Scene:
         """What an ended holder kept, after a first try was stopped or not."""
         Worker(self._forget).result()
         try:
-            eventually(lambda: self.pool.later)
-            self.pool.later.catch_up()
+            eventually(lambda: self.pool.upkeep.later)
+            self.pool.upkeep.later.catch_up()
         except Signal:
-            eventually(lambda: self.pool.later or self.pool.slots.stats.orphans)
-            self.pool.later.catch_up()
+            eventually(lambda: self.pool.upkeep.later or self.pool.slots.stats.orphans)
+            self.pool.upkeep.later.catch_up()
             raise
 
     def _forget(self) -> None:
-        self.pool.later = Later(lambda work: None)
+        self.pool.upkeep.later = Later(lambda work: None)
         self.pool.checkout()
 
     def finalise(self) -> None:

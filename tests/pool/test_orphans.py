@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from pooldemo.pool.later import Later
+from pooldemo.pool.upkeep import Later
 
 from .world import GREEN, Gate, Worker, assert_whole, eventually, make, queue, taken
 
@@ -63,12 +63,12 @@ def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
 def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder():
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    pool.later = Later(lambda work: None)
+    pool.upkeep.later = Later(lambda work: None)
     slot = Worker(pool.checkout).result()
-    eventually(lambda: gc.collect() or pool.later)
+    eventually(lambda: gc.collect() or pool.upkeep.later)
     pool.checkin(slot)
     again = pool.checkout()
-    pool.later.catch_up()
+    pool.upkeep.later.catch_up()
     assert again.connection == 1
     assert pool.get_stats()["holders_lost"] == 0
     pool.checkin(again)
@@ -80,13 +80,13 @@ def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda hook: told.append(hook.exc_value))
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    pool.later = Later(lambda work: None)  # so that it is left to whoever comes along
+    pool.upkeep.later = Later(lambda work: None)  # so that it is left to whoever comes along
 
     def forget():
         pool.checkout()
 
     Worker(forget, name="forgetful").result()
-    eventually(lambda: gc.collect() or pool.later)
+    eventually(lambda: gc.collect() or pool.upkeep.later)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pool.checkin(pool.checkout(timeout=1))
@@ -121,7 +121,7 @@ def test_it_loses_no_slot_whatever_happens_in_a_log_handler(monkeypatch, emit, b
     logger.addHandler(handler)
     pool, connector = make(MAX_CONNS=4, MAX_IDLE=0, MAX_LIFETIME=0)
     if by == "who asks":
-        pool.later = Later(lambda work: None)
+        pool.upkeep.later = Later(lambda work: None)
 
     def forget():
         pool.checkout()
@@ -139,7 +139,7 @@ def test_it_loses_no_slot_whatever_happens_in_a_log_handler(monkeypatch, emit, b
 
     try:
         Worker(forget, name="forgetful").result()
-        eventually(lambda: gc.collect() is None or pool.later or not pool.holders())
+        eventually(lambda: gc.collect() is None or pool.upkeep.later or not pool.holders())
         pool.checkin(ask())
         eventually(lambda: pool.get_stats()["holders_lost"] == 3)
         with taken(pool):

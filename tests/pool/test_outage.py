@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pooldemo.pool import PoolError, PoolTimeout, filler, keeper, report
+from pooldemo.pool import PoolError, PoolTimeout
 
 from .world import (
     Clock,
@@ -54,7 +54,7 @@ def test_it_tells_who_waits_after_a_quarter_of_the_time():
         raise busy()
 
     connector.on_connect = connect
-    pool.slots.server.failed(busy(), pool.clock() - 15, 0.0)
+    pool.slots.server.failed(busy(), pool.upkeep.clock() - 15, 0.0)
     with pytest.raises(PoolTimeout, match=r"starting up\) for .* s now, longer than a quarter of the 60 s") as told:
         pool.checkout(timeout=60)
     assert isinstance(told.value.__cause__, Refused)
@@ -66,7 +66,7 @@ def test_it_connects_one_two_four_at_once_when_the_server_is_back():
     pool, connector = make(MAX_CONNS=8, POOL_TIMEOUT=None)
     gates = [Gate() for _ in range(9)]
     connector.on_connect = lambda number: gates[number - 1].wait()
-    pool.slots.server.failed(busy(), pool.clock(), 0.0)
+    pool.slots.server.failed(busy(), pool.upkeep.clock(), 0.0)
     line = [Holding(pool) for _ in range(8)]
     connected = 0
     for at_once in (1, 2, 4):
@@ -116,7 +116,7 @@ def test_it_looks_for_as_long_as_it_takes_the_server_to_let_go():
         looks.append(connection)
         return len(looks) > 3000
 
-    pool.ended = Impatient()
+    pool.upkeep.ended = Impatient()
     with taken(pool) as (holder,):
         connector.dirty.add(1)
         connector.gone = gone
@@ -243,7 +243,7 @@ def test_it_waits_until_a_server_lets_go_however_long_and_tells_once(caplog):
     clock.now += 3600
     eventually(lambda: caplog.records)
     until_quiet(pool)
-    assert "(1 closed here and not yet at the server)" in str(report.refusal(pool, next(iter(pool.slots.line))))
+    assert "(1 closed here and not yet at the server)" in str(pool._refusal(next(iter(pool.slots.line.normal))).error())
     pool.checkin(held)
     assert waiter.has_it().connection == 1
     late = Holding(pool)
@@ -267,11 +267,11 @@ def test_it_has_one_filler_ask_though_many_wait():
     pool, connector = make(MAX_CONNS=4, POOL_TIMEOUT=None)
     gate = Gate()
     connector.on_connect = gate.wait
-    pool.slots.server.failed(busy(), pool.clock() - 60, 0.0)
+    pool.slots.server.failed(busy(), pool.upkeep.clock() - 60, 0.0)
     line = [Holding(pool) for _ in range(4)]
     gate.has(1)
     for _ in range(20):
-        filler.call(pool)
+        pool.upkeep.call_filler()
     until_quiet(pool)
     assert gate.parked == 1
     gate.open()
@@ -293,7 +293,7 @@ def test_it_tells_nobody_before_a_quarter_of_the_time():
     server = pool.slots.server
     for second in range(1, 6):
         eventually(lambda second=second: len(connector.firsts) >= second and server.probe_at > clock.now)
-        assert pool.slots.line, f"told after {clock.now - 1000} s"
+        assert pool.slots.line.normal, f"told after {clock.now - 1000} s"
         clock.now += 1
     with pytest.raises(PoolTimeout, match="longer than a quarter of the 20 s"):
         waiter.worker.result()
@@ -313,7 +313,7 @@ def test_it_connects_ahead_no_sooner_than_at_the_next_round_after_a_failure(capl
     until_quiet(pool, lambda: len(connector.firsts))
     before = len(connector.firsts)
     assert before <= 2, "by who connected first, and in the first round"
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     eventually(lambda: len(connector.firsts) > before)
     until_quiet(pool, lambda: len(connector.firsts))
     assert len(connector.firsts) == before + 1
@@ -344,7 +344,7 @@ def test_it_calls_another_filler_when_one_was_stopped_before_it_came():
     waiter = Holding(pool)
     eventually(lambda: works)
     works.clear()  # as a greenlet that is killed before its first turn drops what it was to do
-    eventually(lambda: (filler.call(pool), works)[1])
+    eventually(lambda: (pool.upkeep.call_filler(), works)[1])
     works.pop(0)()
     waiter.give_back()
     assert_whole(pool, connector)
@@ -353,9 +353,9 @@ def test_it_calls_another_filler_when_one_was_stopped_before_it_came():
 def test_it_starts_its_housekeeping_again_when_it_was_stopped_before_it_came():
     works = []
     pool, _ = make(MAX_CONNS=1, start=works.append)
-    pool.keeper.start()
-    assert pool.keeper.running
+    pool.upkeep.keeper.start()
+    assert pool.upkeep.keeper.running
     works.clear()
-    eventually(lambda: not pool.keeper.running)
-    pool.keeper.start()
+    eventually(lambda: not pool.upkeep.keeper.running)
+    pool.upkeep.keeper.start()
     assert len(works) == 1

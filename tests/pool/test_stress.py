@@ -10,7 +10,7 @@ from .stress import stress
 
 def test_it_keeps_every_promise_under_a_random_load(capsys):
     seed = int(os.environ.get("POOL_STRESS_SEED") or random.SystemRandom().randrange(10**6))
-    logger = logging.getLogger("pooldemo.pool.keeper")
+    logger = logging.getLogger("pooldemo.pool.upkeep")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:

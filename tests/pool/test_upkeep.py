@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 
-from pooldemo.pool import Slot, keeper
+from pooldemo.pool import Slot
+from pooldemo.pool.upkeep import Keeper
 
 from .world import (
     GREEN,
@@ -25,7 +26,7 @@ from .world import (
 @pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Housekeeping is what the test does: the pool's own rounds come when the machine lets them."""
-    monkeypatch.setattr(keeper.Keeper, "start", lambda self: None)
+    monkeypatch.setattr(Keeper, "start", lambda self: None)
 
 
 def settled(connector: FakeConnector, count: int) -> None:
@@ -51,7 +52,7 @@ def test_it_opens_min_conns_ahead_and_keeps_them_open():
 def test_it_opens_no_connection_ahead_without_min_conns(by_hand):
     pool, connector = make(MAX_CONNS=5, MAX_IDLE=0.2)
     pool.checkin(pool.checkout())
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert connector.opened == {1}
 
 
@@ -83,7 +84,7 @@ def test_it_gives_what_was_opened_ahead_to_who_waits():
     holder = Holding(pool).has_it()
     gate.has(1)
     waiter = Holding(pool)
-    eventually(lambda: pool.slots.line)
+    eventually(lambda: pool.slots.line.normal)
     gate.open()
     assert waiter.has_it().connection == 2
     waiter.give_back()
@@ -129,7 +130,7 @@ def test_it_spreads_lifetimes_so_that_connections_do_not_end_together(by_hand):
         pass
     for now, closed in [(1090, []), (1092, [3]), (1094, [3]), (1096, [3, 2]), (1099, [3, 2]), (1100, [3, 2, 1])]:
         clock.now = now
-        keeper.look_after(pool, {})
+        pool.upkeep.look_after({})
         assert connector.closed == closed
 
 
@@ -146,7 +147,7 @@ def test_it_keeps_connections_for_ever_without_max_lifetime(by_hand):
     pool, _connector = make(MAX_CONNS=1, MAX_LIFETIME=0, MAX_IDLE=0, clock=clock)
     pool.checkin(pool.checkout())
     clock.now += 1e9
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert pool.checkout().connection == 1
 
 
@@ -156,7 +157,7 @@ def test_it_ends_connections_past_max_idle_but_for_min_conns():
         assert len(connector.opened) == 4
     settled(connector, 2)
     for _ in range(3):
-        keeper.look_after(pool, {})
+        pool.upkeep.look_after({})
     assert len(connector.opened) == 2
     assert next(connector.numbers) == 5, "what MIN_CONNS keeps is not opened again and again"
     assert_whole(pool, connector)
@@ -170,10 +171,10 @@ def test_it_ends_the_one_first_that_idled_longest(by_hand):
         clock.now += 1
         pool.checkin(slot)
     clock.now += 8
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert connector.closed == [1]
     clock.now += 1
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert connector.closed == [1, 2]
 
 
@@ -182,7 +183,7 @@ def test_it_keeps_idle_connections_without_max_idle(by_hand):
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
     pool.checkin(pool.checkout())
     clock.now += 1e9
-    keeper.look_after(pool, {})
+    pool.upkeep.look_after({})
     assert connector.opened == {1}
 
 
@@ -221,19 +222,19 @@ def test_it_warns_once_of_each_slot_held_beyond_leak_threshold_with_the_holders_
     told: dict[Slot, float] = {}
     slot = pool.checkout()
     clock.now += 9
-    keeper.look_after(pool, told)
+    pool.upkeep.look_after(told)
     clock.now += 1
     with pytest.warns(
         ResourceWarning, match=r"(?s)LEAK_THRESHOLD=10 s by the slow one for 10.0 s.*view: time.sleep\(60\)"
     ):
-        keeper.look_after(pool, told)
+        pool.upkeep.look_after(told)
     clock.now += 5
-    keeper.look_after(pool, told)
+    pool.upkeep.look_after(told)
     pool.checkin(slot)
     slot = pool.checkout()
     clock.now += 20
     with pytest.warns(ResourceWarning, match="held longer"):
-        keeper.look_after(pool, told)
+        pool.upkeep.look_after(told)
 
 
 def test_it_finds_a_threads_stack():
@@ -247,15 +248,15 @@ def test_it_finds_a_threads_stack():
 def test_it_needs_no_housekeeping_when_no_option_asks_for_it():
     pool, _ = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     pool.checkin(pool.checkout())
-    assert not pool.keeper.running
+    assert not pool.upkeep.keeper.running
 
 
 def test_it_ends_its_housekeeping_when_closed():
     pool, _ = make(MAX_CONNS=1, MAX_IDLE=600)
     pool.checkin(pool.checkout())
-    assert pool.keeper.running
+    assert pool.upkeep.keeper.running
     pool.close()
-    eventually(lambda: not pool.keeper.running)
+    eventually(lambda: not pool.upkeep.keeper.running)
 
 
 def test_it_goes_on_with_its_housekeeping_after_a_surprise(caplog):
@@ -273,14 +274,14 @@ def test_it_goes_on_with_its_housekeeping_after_a_surprise(caplog):
     connector.close = close
     eventually(lambda: "failed in one round" in caplog.text)
     connector.close = real
-    assert pool.keeper.running
+    assert pool.upkeep.keeper.running
 
 
 def test_it_can_be_collected_while_its_housekeeping_sleeps():
     pool, _connector = make(MAX_CONNS=1, MAX_IDLE=0.05)
     pool.checkin(pool.checkout())
     gone = weakref.ref(pool)
-    keeper = pool.keeper
+    keeper = pool.upkeep.keeper
     assert keeper.running
     del pool
     eventually(lambda: gc.collect() or gone() is None)

@@ -267,7 +267,7 @@ def assert_whole(pool: Pool, connector: FakeConnector) -> None:
     eventually(lambda: all(slot.connection is None for slot in slots.unready), "each doubtful one was asked")
     eventually(lambda: not slots.filling, pool)
     stats = pool.get_stats()
-    assert stats["requests_waiting"] == len(slots.line) == 0
+    assert stats["requests_waiting"] == len(slots.line.normal) == 0
     places = [*slots.unready, *slots.idle]
     assert len(places) == len(set(map(id, places))) == len(slots.all) == slots.size, (places, slots.all)
     assert sorted(slot.connection for slot in slots.idle) == sorted(connector.opened)

@@ -330,3 +330,23 @@ def test_what_leaks_under_gevent_does_not_under_threads(site: Site) -> None:
     assert (db.ask("SHOW search_path") != "leaked", db.ask()) == (True, pid)
     site.terminate(pid)
     assert db.ask() != pid
+
+
+@threaded
+def test_it_begins_a_connection_as_django_does(site: Site) -> None:
+    """What it spells out to save time: each attribute that Django's own connect() leaves, it leaves as well."""
+    connection: Any = site.database(MAX_CONNS=1).connection
+
+    def attributes(plain: bool) -> dict[str, Any]:
+        connection.ensure_connection()
+        connection.close()
+        type(connection)._plain = plain
+        connection.needs_rollback = connection.errors_occurred = True
+        connection.savepoint_ids = connection.run_on_commit = connection.atomic_blocks = ["left"]
+        connection.ensure_connection()
+        found = {**vars(connection)}
+        connection.close()
+        return {name: found[name] for name in found if name not in ("connection", "close_at", "_checkout")}
+
+    site.finally_do(lambda: delattr(type(connection), "_plain"))
+    assert attributes(plain=True) == attributes(plain=False)

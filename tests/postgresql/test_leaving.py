@@ -143,7 +143,7 @@ def test_it_lives_within_what_a_full_server_gives(site: Site) -> None:
         waiters = [gevent.spawn(db.ask, "SELECT 1") for _ in range(3)]
         site.wait_until(lambda: db.pool.slots.server.failure)
         pool = db.pool
-        pool.clock = lambda: time.monotonic() + 60 / 4  # longer is no server waited for that is down
+        pool.upkeep.clock = lambda: time.monotonic() + 60 / 4  # longer is no server waited for that is down
         refused = pool.get_stats()["connections_errors"]
         site.wait_until(lambda: pool.get_stats()["connections_errors"] > refused + 1)
     assert [waiter.get() for waiter in waiters] == [1, 1, 1]

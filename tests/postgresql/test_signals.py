@@ -26,14 +26,34 @@ def test_no_slot_is_lost_wherever_a_signal_comes_up_while_connecting(site: Site)
     assert interrupt_everywhere(db, warm=False) > 30
 
 
-def interrupt_everywhere(db: Database, warm: bool) -> int:
+@threaded
+def test_no_slot_is_lost_of_who_asks_the_pool_itself(site: Site) -> None:
+    db = site.database(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+    mine: list[Any] = []
+
+    def ask() -> None:
+        mine[:] = (None,)
+        mine[0] = db.pool.getconn()
+        db.pool.putconn(mine[0])
+        mine[0] = None
+
+    def give_back() -> None:
+        """As a `finally` does."""
+        if mine[0] is not None and mine[0]._pool.slot is not None:
+            db.pool.putconn(mine[0])
+
+    assert interrupt_everywhere(db, warm=True, request=ask, end=give_back) > 15
+
+
+def interrupt_everywhere(db: Database, warm: bool, request: Any = None, end: Any = None) -> int:
     """Run a request again and again, interrupted at one place after the other; says how many places there were."""
     connection: Any = db.connection
 
-    def request() -> None:
+    def ordinary() -> None:
         connection.ensure_connection()
         connection.close()
 
+    request, end = request or ordinary, end or connection.close
     nth = 0
     while True:
         nth += 1
@@ -43,7 +63,7 @@ def interrupt_everywhere(db: Database, warm: bool) -> int:
             db.pool.drain()
         run = Interrupted(request, nth, raise_signal, WHERE)
         assert run.error is None or isinstance(run.error, Signal), f"at place {nth}: {run.error!r}"
-        connection.close()
+        end()
         assert not db.pool.holders(), f"at place {nth}"
         if not run.reached:
             return nth

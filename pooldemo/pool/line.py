@@ -1,6 +1,4 @@
-"""What is done where there is too much: who is served when the line stands, and what low priority leaves to others.
-
-Whether it stands is CoDel's question, and adaptive LIFO an answer.
+"""The line of those who wait for a slot: first in, first out, low priority behind all, and overload shed if asked.
 
 A line that is never empty and whose first waiter has always waited for long only delays everybody, and the first are
 those whose clients have given up. While it stands the newest is served, who is still waited for, and who has waited too
@@ -11,9 +9,9 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from .holder import Holder
+from .options import Options
 from .report import Stats
-from .slot import Slot, Waiter
+from .slot import Holder, Slot, Waiter
 
 INTERVAL_S = 0.1  # over which the least wait is taken
 _STANDS_S = 0.05  # a least wait above this: the line stands
@@ -21,8 +19,69 @@ _HOPELESS_S = 0.5  # who has waited for longer in a line that stands is refused
 _OTHERS = 100  # checkouts of the others, of which low priority may keep about one waiting
 
 
+class Line:
+    """Who waits. Under the pool's lock; the order is the dictionary's, which anybody leaves in constant time.
+
+    `normal`: those who are served, the first of them first. `low`: of low priority, who join them when slots are to
+    spare. A waiter is in one of them, or in neither.
+    """
+
+    def __init__(self, options: Options, stats: Stats) -> None:
+        self.normal: OrderedDict[Waiter, None] = OrderedDict()
+        self.low: OrderedDict[Waiter, None] = OrderedDict()
+        self.overload = Overload() if options.overload == "shed" else None
+        self._stats = stats
+
+    def first(self, now: float) -> Waiter:
+        """Whose turn it is, where anybody waits."""
+        if self.overload is None:
+            return next(iter(self.normal))
+        self.look(now)
+        return next(reversed(self.normal) if self.overload.stands else iter(self.normal))
+
+    def look(self, now: float) -> None:
+        """See whether it stands, and refuse who has waited too long in it, but for the last one."""
+        if self.overload is None:
+            return
+        self.overload.look(self.normal, now)
+        while len(self.normal) > 1 and (waiter := self.overload.hopeless(self.normal, now)):
+            self._stats.shed += 1
+            self.turn_away(waiter, "shed")
+
+    def admit_low(self, spare: int) -> None:
+        """Let the first of low priority join the others if slots are to spare."""
+        if self.low and not self.normal and spare > 0:
+            waiter = next(iter(self.low))
+            del self.low[waiter]
+            self.normal[waiter] = None
+
+    def push_front(self, waiter: Waiter) -> None:
+        """Whose slot turned out to be doubtful waits as the first."""
+        self.normal[waiter] = None
+        self.normal.move_to_end(waiter, last=False)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Wait no longer, if it did."""
+        if waiter in self.normal:
+            del self.normal[waiter]
+        elif waiter in self.low:
+            del self.low[waiter]
+
+    def everybody(self) -> list[Waiter]:
+        """All who wait."""
+        return [*self.normal, *self.low]
+
+    def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
+        """End a wait in the line."""
+        waiter.outcome = outcome
+        del (self.normal if waiter in self.normal else self.low)[waiter]
+        if not waiter.woken:
+            waiter.woken = True
+            waiter.gate.release()
+
+
 class Overload:
-    """Looks at the line whenever somebody joins or leaves it. Under the pool's lock; calls nothing."""
+    """Whether the line stands: CoDel's question. Looks at it whenever somebody joins or leaves; calls nothing."""
 
     __slots__ = ("_ends_at", "_least_s", "stands")
 
