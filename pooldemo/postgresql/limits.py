@@ -24,6 +24,7 @@ from .errors import ClientGone, DeadlineExceeded
 logger = logging.getLogger("pooldemo.postgresql")
 
 _FEW = 64  # alarms, before those that were put off are taken out
+PENDING = "what was sent before"  # the step that waits for it: a pipeline's statements, the rows of a COPY
 _ANSWER_S = 0.5  # in which a server that was asked to cancel a query must have done so; else its connection is closed
 
 
@@ -86,16 +87,19 @@ class Limit:
         """Do `work(...)` on a session, and end it at the server when it must be. `step` is what it is called; empty:
         the session's statement. Blocks no longer than the limit, under plain threads than the server takes to answer.
 
-        Raises DeadlineExceeded, ClientGone, or what `work` raises.
+        Raises DeadlineExceeded, ClientGone, or what `work` raises. `step` PENDING is begun even where it is over: else
+        the connection could not be used again.
         """
-        if self.is_over():
-            raise self._ended(session, f"about to execute {step or session.first_words()}")
+        if step != PENDING and self.is_over():
+            raise self._ended(session, "about to execute ", step)
         cancel = _Cancel(session)
         session.cancel = cancel
         limit_s = None if self.ends_at == math.inf else max(self.left_s(), 0) + _ANSWER_S
         try:
             try:
                 self._stops.append(cancel.ask)
+                if self.gone:
+                    cancel.ask()
                 if limit_s is not None:
                     cancel.alarm = _alarms.set(self.ends_at, cancel.ask)
                 with green.time_limit(limit_s):
@@ -106,19 +110,17 @@ class Limit:
                 with contextlib.suppress(ValueError):
                     self._stops.remove(cancel.ask)
         except green.TimeLimit:
-            raise self._ended(
-                session, f"executing {step or session.first_words()}; the server did not answer"
-            ) from None
+            raise self._ended(session, "executing ", step, "; the server did not answer") from None
         except session.errors as error:
             if cancel.done is None:
                 raise
-            raise self._ended(session, f"executing {step or session.first_words()}; ended at the server") from error
+            raise self._ended(session, "executing ", step, "; ended at the server") from error
         if cancel.done is not None:  # what came too late was done all the same, or is on this server alone
-            raise self._ended(session, f"executing {step or session.first_words()}, which may have been done")
+            raise self._ended(session, "executing ", step, ", which may have been done")
         return result
 
-    def _ended(self, session: Any, doing: str) -> DeadlineExceeded | ClientGone:
-        error = self.refusal(doing)
+    def _ended(self, session: Any, doing: str, step: str, outcome: str = "") -> DeadlineExceeded | ClientGone:
+        error = self.refusal(f"{doing}{session.first_words() if step in ('', PENDING) else step}{outcome}")
         if session.pool is not None:
             session.pool.note_end(error)
         return error

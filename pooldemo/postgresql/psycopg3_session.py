@@ -16,6 +16,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from . import green
+from .limits import PENDING
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -34,7 +35,10 @@ _STATEMENTS = frozenset({
 })  # fmt: skip
 
 # Bounded by a limit, as statements are: what the application waits for, never the end of a transaction that failed.
-_LIMITED = {"_commit_gen", "_fetch_gen", "_stream_fetchone_gen", "_read_gen"}
+_LIMITED = {
+    "_commit_gen": "COMMIT", "_fetch_gen": "", "_scroll_gen": "", "_stream_fetchone_gen": "", "_read_gen": "",
+    "copy_to": "", "copy_end": PENDING, "_sync_gen": PENDING, "_exit_gen": PENDING,  # of executemany() as well
+}  # fmt: skip
 
 _REPORTED = [name.encode() for name in REPORTED]
 _CANCEL_S = 5.0  # to tell the server to cancel; its connection is given up long before
@@ -87,8 +91,7 @@ class PooledConnection(psycopg.Connection[Any]):
                 session.dirty = True
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
-            step = "COMMIT" if name == "_commit_gen" else "" if name in _LIMITED else None
-            return session.call(step, super().wait, gen, *args, **kwargs)
+            return session.call(_LIMITED.get(name), super().wait, gen, *args, **kwargs)
         seen = gen.gi_frame.f_locals
         cursor = seen["self"]
         session.add_cursor(cursor)

@@ -84,6 +84,15 @@ def leaves(tag: str | None, found: int) -> int:
     return ENDS if word == "LOAD" else SUSPECT
 
 
+# Django releases a savepoint to which it has rolled back.
+_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT|RELEASE)\b[^;]{0,100};?\s*\Z", re.IGNORECASE)
+
+
+def is_rollback(text: str) -> bool:
+    """Whether a statement is a rollback and nothing else, to the beginning or to a savepoint, or the end of one."""
+    return _ROLLBACK.match(text) is not None
+
+
 def first_words(statement: str, length: int = 60) -> str:
     """The beginning of a statement on one line, for messages."""
     words = " ".join(statement[: 4 * length].split())

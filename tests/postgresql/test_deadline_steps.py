@@ -1,0 +1,67 @@
+"""A deadline in whatever the driver does: what was sent ahead ends with it, and a savepoint is rolled back after it."""
+
+from functools import partial
+
+import pytest
+from django.db import transaction
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from pooldemo.postgresql import DeadlineExceeded, deadline
+from pooldemo.postgresql.limits import current
+
+from .elsewhere import patched
+from .site import Database, Site
+from .test_limits import exceeded, patiently, running
+
+
+@patched
+def test_what_was_sent_ahead_ends_with_its_deadline(site: Site) -> None:
+    """psycopg 3 sends all of executemany's statements, a pipeline's, and a COPY's rows, and waits only afterwards."""
+    patiently(site)
+    db, table = site.database(MAX_CONNS=1), site.name("rows")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+    db.ask(f"CREATE TABLE {table} (id int, slow text DEFAULT pg_sleep(600))")
+
+    def executes_many() -> None:
+        with db.connection.cursor() as cursor:
+            cursor.executemany("SELECT pg_sleep(%s)", [[600]] * 3)
+
+    def copies() -> None:
+        with db.connection.cursor() as cursor, cursor.copy(f"COPY {table} (id) FROM STDIN") as copy:
+            copy.write_row((1,))
+
+    def pipes() -> None:
+        db.connection.ensure_connection()
+        with db.connection.connection.pipeline(), db.connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(600)")
+
+    for work in (executes_many, copies, pipes) if is_psycopg3 else (executes_many,):
+        assert "ended at the server" in exceeded("executing", work)
+        assert running(site, db) == 0
+        db.end_request()
+        assert db.ask("SELECT 7") == 7
+    assert db.ask(f"SELECT count(*) FROM {table}") == 0
+
+
+@patched
+def test_a_savepoint_is_rolled_back_after_a_deadline(site: Site) -> None:
+    for mode in ("request", "transaction"):
+        db, table = site.database(MAX_CONNS=1, POOL_MODE=mode), site.name(f"saved_{mode}")
+        site.finally_do(partial(site.database(pool=False).ask, f"DROP TABLE {table}"))
+        db.ask(f"CREATE TABLE {table} AS SELECT 1 AS id")
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {table} VALUES (2)")
+            with pytest.raises(DeadlineExceeded):
+                works_too_long(db, f"INSERT INTO {table} VALUES (4)")
+            cursor.execute(f"INSERT INTO {table} VALUES (8)")
+        assert db.ask(f"SELECT sum(id) FROM {table}") == 11
+
+
+@deadline(600)
+def works_too_long(db: Database, sql: str) -> None:
+    limit = current()
+    assert limit is not None
+    with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+        cursor.execute(sql)
+        limit.set(0)
+        cursor.execute("SELECT 1")
