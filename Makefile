@@ -14,7 +14,8 @@ RUNTIME = $(VENV)/.runtime-$(HERE)
 DEVELOP = $(VENV)/.develop-$(HERE)
 
 # Without a Python that runs, the stamps lie.
-$(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-*)
+STUCK := $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-* 2>/dev/null || echo yes)
+$(if $(STUCK),$(error $(VENV) belongs to another user, whose Python you may not run: work in a copy of your own, cp -r . ~/pooldemo))
 
 .DEFAULT_GOAL = help
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' Makefile)
@@ -33,7 +34,7 @@ $(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/envi
 
 # The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it. `trap :` lets this line
 # run after Ctrl-C, and unlike `trap ''` leaves the signal to the command.
-AFTERWARDS = code=$$?; [ -n "$$DATABASE_URL" ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
+AFTERWARDS = code=$$?; [ -n "$$DATABASE_URL" ] || [ ! -d .local ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
 
 demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the verdict, a login for the admin (3 minutes)
 	@$(PY) manage.py demo $(ARGS)

@@ -85,7 +85,8 @@ def main() -> None:
         reason = refusal.sentence(error, settings.DATABASES["default"], url)
         if reason is None or "--traceback" in sys.argv:
             raise
-        sys.exit(refused(reason))
+        ended = settings.EMBEDDED.ended() if settings.EMBEDDED is not None else ""
+        sys.exit(refused(f"PostgreSQL ended meanwhile. {ended}".strip() if ended else reason))
 
 
 def refused(reason: str) -> int:

@@ -29,6 +29,7 @@ REFUSALS = (
         "it takes {user} only from the account of that name: name your own, or a host",
     ),
     ("no pg_hba.conf entry", "its pg_hba.conf lets {user} not in from here: add a line there, or try sslmode=require"),
+    ("invalid response to SSL", "what listens on {host} port {port} is no PostgreSQL: mend host and port"),
     ("does not support SSL", "it speaks no TLS: leave out sslmode, or say sslmode=disable"),
     ("is not permitted to log in", "it does not let {user} log in: ALTER ROLE {user} LOGIN"),
     ("too many c", "all its connections are taken: end some, or raise its max_connections"),

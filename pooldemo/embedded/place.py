@@ -95,4 +95,7 @@ def make_local(local: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise EmbeddedError(f"{local} cannot be made ({error.strerror}): make its folder yours to write") from error
+        raise EmbeddedError(
+            f"{local} cannot be made ({error.strerror}): make its folder yours (chown -R), or work in a copy of it: "
+            "cp -r . ~/pooldemo"
+        ) from error

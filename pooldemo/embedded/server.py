@@ -163,6 +163,10 @@ class EmbeddedPostgres:
         version = str(self._cluster.major() or "none yet")
         return Status(process.pid if process else None, version, self.url, self.place.data, tuple(users))
 
+    def ended(self) -> str:
+        """Why it ended by itself, with what to type; empty while it runs, and where its log tells nothing known."""
+        return "" if self._postmaster.process() else cure(self._log_tail())
+
     def programs(self) -> Binaries:
         """The programs that fit the data. Raises EmbeddedError with the remedies when there are none."""
         return choose(self._programs(), self.place.account, self._cluster.major(), self._far)

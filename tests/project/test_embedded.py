@@ -303,6 +303,7 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
         ('FATAL:  could not extend file "base/1/2": No space left on device', "make room (df -h"),
         ("FATAL:  could not map anonymous shared memory: Cannot allocate memory", "docker run --shm-size=256m"),
         ("FATAL:  could not create semaphores: No space left on device", "sysctl kernel.sem"),
+        ("FATAL:  could not resize shared memory segment: No space left on device", "docker run --shm-size=256m"),
         ("HINT:  Is another postmaster already running on port 5432?", "another server has its socket"),
         ("initdb: error: could not create directory: Permission denied", "make it yours (chown)"),
     ],
@@ -310,6 +311,14 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
 def test_it_says_what_postgresql_means_when_it_cannot_start(said: str, means: str) -> None:
     assert means.lower() in cure(said).lower()
     assert cure("LOG:  something else") == ""
+
+
+def test_it_says_why_it_ended_by_itself(open_folder: Path) -> None:
+    server = server_in(open_folder / "ended")
+    assert server.ended() == ""
+    server.place.data.mkdir(parents=True)
+    server.log.write_text('FATAL:  could not write to file "pg_wal/xlogtemp.1": No space left on device\n')
+    assert server.ended().startswith("The disk is full: make room")
 
 
 def test_it_says_in_words_that_the_disk_is_full(
