@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Django's command line for this site. Has the embedded PostgreSQL running before a command that needs it begins."""
 
+from __future__ import annotations  # an older Python must come as far as `enter_environment`
+
 import io
 import os
 import sys
