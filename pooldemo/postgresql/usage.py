@@ -45,13 +45,11 @@ class Usage:
 
     def add_hold(self, held_s: float, worked_s: float) -> None:
         """The present view gave a slot back. Neither blocks nor switches."""
-        self._noted.append((current_view(), "", held_s, worked_s))
-        if len(self._noted) > _MOST_UNREAD:
-            self._add_up()
+        self._note("", held_s, worked_s)
 
     def add_refusal(self, reason: str) -> None:
-        """The present view got no slot, or its work had to end."""
-        self._noted.append((current_view(), reason, 0.0, 0.0))
+        """The present view got no slot, or its work had to end. Neither blocks nor switches."""
+        self._note(reason, 0.0, 0.0)
 
     def views(self) -> dict[str, dict[str, Any]]:
         """By each view's name `{"holds", "held_s", "idle_s", "refusals": {reason: number}}`, since the pool was made.
@@ -60,6 +58,11 @@ class Usage:
         """
         self._add_up()
         return {name: {**view, "refusals": dict(view["refusals"])} for name, view in list(self._views.items())}
+
+    def _note(self, reason: str, held_s: float, worked_s: float) -> None:
+        self._noted.append((current_view(), reason, held_s, worked_s))
+        if len(self._noted) > _MOST_UNREAD:
+            self._add_up()
 
     def _add_up(self) -> None:
         if not self._adding.acquire(blocking=False):  # another is about it, or this very thread, below

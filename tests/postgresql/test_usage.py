@@ -102,9 +102,12 @@ def test_it_adds_up_what_nobody_reads() -> None:
     set_view("page")
     for _ in range(3000):
         used.add_hold(2.0, 0.5)
+        assert len(used._noted) <= 1000
+    for _ in range(3000):
+        used.add_refusal("full")
+        assert len(used._noted) <= 1000
     set_view("")
-    assert len(used._noted) <= 1001
-    assert used.views() == {"page": {"holds": 3000, "held_s": 6000.0, "idle_s": 4500.0, "refusals": {}}}
+    assert used.views() == {"page": {"holds": 3000, "held_s": 6000.0, "idle_s": 4500.0, "refusals": {"full": 3000}}}
 
 
 def test_a_note_from_within_the_sum_is_kept_for_the_next_one() -> None:
