@@ -48,7 +48,7 @@ def lanes() -> str:
     return (
         f"The p99 of {len(beside.seconds)} requests at a tenth of the capacity: alone {high.p99_ms:.1f} ms, beside low "
         f"priority at twice the capacity {beside.p99_ms:.1f} ms, {beside.p99_ms / high.p99_ms:.2f} of it. Low priority "
-        f"carried {100 * flood.carried:.0f}% of what the slots can carry."
+        f"had {100 * flood.answered:.0f}% of what the slots can carry."
     )
 
 
@@ -74,7 +74,14 @@ def served() -> str:
 def gone() -> str:
     from benchmarks.overload import limits
 
-    head = ("stack", "others/s alone", "beside those who hang up", "", "queries seen", "ran on, ms: p50 / p99 / most")
+    head = (
+        "stack",
+        "others/s alone",
+        "beside those who hang up",
+        "of that",
+        "queries seen",
+        "ran on, ms: p50 / p99 / most",
+    )
     return table(head, [limits.gone(stack, 8.0) for stack in ("pooldemo", "geventpool")])
 
 

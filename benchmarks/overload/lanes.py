@@ -64,6 +64,11 @@ class Lane:
             self.seconds.append(time.monotonic() - due_s)
 
     @property
+    def answered(self) -> float:
+        """The share of what the slots can carry that was answered, however late."""
+        return len(self.seconds) * self.hold_s / self.window_s / SLOTS
+
+    @property
     def carried(self) -> float:
         """The share of what the slots can carry that was answered while somebody still waited for it."""
         good = sum(each <= PATIENCE_S for each in self.seconds)

@@ -17,6 +17,10 @@ from pooldemo.sweep.facts import SweepResult
 from .visitor import PASSWORD, Visit
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
+MODES = ("pooldemo", "pooldemo-transaction")
+SWEPT = {  # the sweeps in it that have pictures, and the stacks that they compare
+    "slow": ("pooldemo", "geventpool"), "cpu": ("pooldemo", "geventpool"), "think": MODES,
+}  # fmt: skip
 # Without a sandbox, which root has none of; and without asking its maker's hosts for anything.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

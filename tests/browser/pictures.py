@@ -17,7 +17,7 @@ from pooldemo.sweep.facts import SweepResult
 from pooldemo.sweep.report.figures import figures_of
 from pooldemo.sweep.report.formats import to_json
 
-from .conftest import DATA, read_sweep
+from .conftest import DATA, SWEPT, read_sweep
 from .visitor import Visit
 
 IMAGES = DATA.parent / "images"
@@ -34,7 +34,7 @@ def curves(name: str, sweep: SweepResult) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["slow", "cpu"])
+@pytest.mark.parametrize("name", SWEPT)
 def test_curves(name: str) -> None:
     IMAGES.mkdir(exist_ok=True)
     sweep = read_sweep(name)

@@ -7,11 +7,11 @@ import pytest
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import SweepResult
 
-from .conftest import read_sweep
+from .conftest import SWEPT, read_sweep
 from .pictures import IMAGES, curves
 
 
-@pytest.fixture(params=["slow", "cpu"])
+@pytest.fixture(params=SWEPT)
 def stored_sweep(request: Any) -> tuple[str, SweepResult]:
     return request.param, read_sweep(request.param)
 
@@ -19,7 +19,7 @@ def stored_sweep(request: Any) -> tuple[str, SweepResult]:
 def test_its_data_loads_and_is_whole(stored_sweep: tuple[str, SweepResult]) -> None:
     name, sweep = stored_sweep
     plan = sweep.plan
-    assert (plan.workload, plan.stacks, sweep.status) == (name, ("pooldemo", "geventpool"), "done")
+    assert (plan.workload, plan.stacks, sweep.status) == (name, SWEPT[name], "done")
     assert len(sweep.trials) == len(plan.stacks) * len(plan.sizes) * plan.repeats
     assert all(trial.requests for trial in sweep.trials if not trial.error)
     assert sweep.conditions.commit

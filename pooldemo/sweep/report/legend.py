@@ -27,9 +27,9 @@ def swatch(name: Name, left: float, top: float) -> Iterator[str]:
 
 
 def with_legend(frame: Frame, names: Sequence[Name]) -> Frame:
-    """A narrow frame grows by the rows that its names take below."""
+    """A narrow frame grows by the rows that its names take below, a wide one leaves room for the longest of them."""
     if not frame.legend:
-        return frame
+        return replace(frame, right=max([frame.right, *(32 + width_of(name.words) for name in names)]))
     room = LINE_HEIGHT * len(_rows(names, frame)) + 8
     return replace(frame, height=frame.height + room, bottom=frame.bottom + room)
 
