@@ -7,7 +7,8 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts.truth import hinge
 from pooldemo.sweep.analyse.judge import judge
-from pooldemo.sweep.analyse.warnings import RULES, for_stack, for_trial
+from pooldemo.sweep.analyse.rules import RULES
+from pooldemo.sweep.analyse.warnings import for_stack, for_trial
 from pooldemo.sweep.facts import Plan, Step, TrialResult
 
 PLAN = Plan(users=64)

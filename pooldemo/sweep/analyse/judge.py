@@ -15,10 +15,11 @@ from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.analyse.objective import Objective, state_of
+from pooldemo.sweep.analyse.rules import peak_above_size
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.analyse.warnings import brief, for_stack, peak_above_size
+from pooldemo.sweep.analyse.warnings import brief, for_stack
 from pooldemo.sweep.facts import Conditions, Plan, Slo, TrialResult, Verdict
 
 FAILED_SHARE = 0.01

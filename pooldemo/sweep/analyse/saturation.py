@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from pooldemo.sweep.analyse.warnings import BUSY_CPU, generator_stopped
+from pooldemo.sweep.analyse.rules import BUSY_CPU, generator_stopped
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 
 BUSY_MACHINE = 0.85

@@ -1,24 +1,18 @@
 """Suspicion as data: what makes a trial's number doubtful, and what to do about it. Pure.
 
-Each rule looks at one trial and says what makes it doubtful, or nothing. `for_stack` gathers that for the verdict: a
-line for each code, with the sizes it happened at and the range of its numbers there. Nothing here changes a number or
-a verdict; `verdict` decides what it refuses to judge, and `verdict_text.needs` says with which options it would not.
+`rules` has the reasons. `for_stack` gathers what they say for the verdict: a line for each code, with the sizes it
+happened at and the range of its numbers there; and what only repeats, or the whole sweep, can show. Nothing here
+changes a number or a verdict; `judge` decides what it refuses to judge, and `verdict_text.needs` says with which
+options it would not.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pooldemo.sweep.analyse.blocks import fit_blocks, observed
-from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent, ranged, sentence
-from pooldemo.sweep.analyse.slo import failed_share
-from pooldemo.sweep.analyse.statistics import digits, first_against_second_half
+from pooldemo.sweep.analyse.doubt import number, ranged, sentence
+from pooldemo.sweep.analyse.rules import RULES
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
-
-BUSY_CPU = 0.9
-"""Cores from which one process counts as saturated: Locust's own threshold for its generator."""
-
-SKEW = 0.10
-"""The second half of a window may differ from the first by this before the warm-up counts as too short."""
 
 UNSTABLE = 0.10
 """Relative standard deviation of the repeats of a size from which they count as unstable."""
@@ -26,248 +20,9 @@ UNSTABLE = 0.10
 DRIFT = 0.10
 """From here on it is said by how much the slowest repeat as a whole lies below the fastest."""
 
-OTHER_CPU = 0.25
-"""Cores that anything else may use during a window."""
-
-STOLEN = 0.1
-"""Cores that the machine's host may give to others."""
-
-THROTTLED = 0.1
-"""Share of the periods in which a container's quota may run out."""
-
-LATE_MS = 10.0
-"""How late a request of an open loop may be sent, where that is not more than 5% of its response."""
-
-UNEVEN = 0.15
-"""By how much the efficiencies of two workers may differ while requests wait."""
-
-UNACCOUNTED = 0.05
-"""Share of the users that Little's law may miss."""
-
-HIDDEN_BY_QUEUE = 3.0
-"""Wait in units of hold from which a latency tells of the queue and not of the query."""
-
 EXPECTED = ("queueing", "rate-missed", "late-arrivals", "users-below-slots")
 """Codes that every sweep earns, as it should: at small sizes requests queue and miss the rate, at large ones slots stay
 empty."""
-
-Rule = Callable[[TrialResult, Plan], Doubt | None]
-
-
-def failures(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if not trial.failures:
-        return None
-    worst = max(trial.failures_by_message.items(), key=lambda each: each[1], default=("", 0))[0]
-    share = failed_share([trial])
-    told = (" requests failed (", Number(share, f"{100 * share:.2g}%"), ")") if share else (" requests failed",)
-    return Doubt(
-        (count(trial.failures), *told, f": {worst}" if worst else ""),
-        "only successes are counted, and failing fast makes room for them: cure the failures first",
-    )
-
-
-def generator_saturated(trial: TrialResult, plan: Plan) -> Doubt | None:
-    if trial.generator_cpu is None or trial.generator_cpu < BUSY_CPU:
-        return None
-    return Doubt(
-        ("the load generator used ", percent(trial.generator_cpu), " of a core: it was measured, not the server"),
-        f"spread it with --processes {plan.processes + 1}, or run it on another machine",
-    )
-
-
-def hub_blocked(trial: TrialResult, plan: Plan) -> Doubt | None:
-    if trial.worker_cpu is None or trial.worker_cpu < BUSY_CPU:
-        return None
-    return Doubt(
-        (
-            "a worker used ",
-            percent(trial.worker_cpu),
-            " of a core: its one thread runs all greenlets and has no time left",
-        ),
-        f"no pool size helps here; add workers (--workers {plan.workers + 1}) or do less in Python",
-    )
-
-
-def warmup_skew(trial: TrialResult, plan: Plan) -> Doubt | None:
-    total = sum(trial.per_second)
-    skew = first_against_second_half(trial.per_second)
-    # Chance alone moves the halves by 2/sqrt(total) (Poisson); equal requests come in waves, and so do counts.
-    wave = min(trial.size * plan.workers, plan.users)
-    by_chance = (6 * math.sqrt(total) + 2 * wave) / total if total else math.inf
-    if abs(skew) <= max(SKEW, by_chance):
-        return None
-    return Doubt(
-        (
-            "the second half of the window answered ",
-            percent(abs(skew)),
-            f" {'more' if skew > 0 else 'less'} than the first",
-        ),
-        f"not yet steady: warm up longer (--warmup {2 * max(plan.warmup_s, 1):g})",
-    )
-
-
-def peak_above_size(trial: TrialResult, plan: Plan) -> Doubt | None:
-    allowed = trial.size * plan.workers
-    if not trial.capped or trial.peak_connections is None or trial.peak_connections <= allowed:
-        return None
-    return Doubt(
-        ("PostgreSQL saw ", count(trial.peak_connections), " connections where ", count(allowed), " are allowed"),
-        "this stack does not keep its limit: its size is a wish, and it is not comparable with one that does",
-    )
-
-
-def other_load(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if trial.other_cpu is None or trial.other_cpu < OTHER_CPU:
-        return None
-    return Doubt(
-        ("something else on the machine used ", cores(trial.other_cpu), " cores meanwhile"),
-        "stop it and sweep again; top shows what it is",
-    )
-
-
-def stolen(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if trial.steal_cpu is None or trial.steal_cpu < STOLEN:
-        return None
-    return Doubt(
-        ("the host of this machine gave ", cores(trial.steal_cpu), " of its cores to others meanwhile"),
-        "sweep when its other guests are quiet, or on a machine of its own",
-    )
-
-
-def throttled(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if not trial.throttled or trial.throttled < THROTTLED:
-        return None
-    return Doubt(
-        ("the container's CPU quota ran out in ", percent(trial.throttled), " of its periods"),
-        "give it more CPU (docker run --cpus), or read the verdict as that of this quota",
-    )
-
-
-def uneven_workers(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    waited = trial.wait_mean_ms and trial.wait_mean_ms > 0.1 * (trial.hold_mean_ms or 0.0)
-    if not trial.uneven or trial.uneven < UNEVEN or not waited:
-        return None
-    return Doubt(
-        (
-            "one worker's slots were held ",
-            percent(trial.uneven),
-            " more of the time than another's, while requests waited",
-        ),
-        "a connection stays with the worker that accepted it: gunicorn --reuse-port, or more --users, spread them",
-    )
-
-
-def users_below_slots(trial: TrialResult, plan: Plan) -> Doubt | None:
-    slots = trial.size * plan.workers
-    if plan.users >= slots:
-        return None
-    return Doubt(
-        (f"{plan.users} users cannot fill ", count(slots), " slots"),
-        f"slots beyond the users stay empty whatever the pool does: --users {2 * slots}",
-    )
-
-
-def queueing(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if not trial.wait_mean_ms or not trial.hold_mean_ms or trial.wait_mean_ms < HIDDEN_BY_QUEUE * trial.hold_mean_ms:
-        return None
-    return Doubt(
-        (
-            "requests waited ",
-            number(trial.wait_mean_ms),
-            " ms for a slot that they held ",
-            number(trial.hold_mean_ms),
-            " ms",
-        ),
-        "the latencies tell of the queue, not of the query: look at query_ms, or drive it with fewer --users",
-    )
-
-
-def rate_missed(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if trial.target_rps is None or trial.rps >= 0.95 * trial.target_rps:
-        return None
-    return Doubt(
-        (number(trial.rps), f" of the {digits(trial.target_rps)} requests/s that were asked for were answered"),
-        "the server or the users ran out; raise --users to tell which, or lower the rate",
-    )
-
-
-def late_arrivals(trial: TrialResult, plan: Plan) -> Doubt | None:
-    if not trial.late_p95_ms or trial.late_p95_ms < max(LATE_MS, 0.05 * (trial.p95_ms or 0.0)):
-        return None
-    return Doubt(
-        (
-            "requests were sent ",
-            number(trial.late_p95_ms),
-            f" ms late (p95): all {plan.users} users waited for answers",
-        ),
-        "their response times count from when they were due; more --users keep more of them under way",
-    )
-
-
-def generator_stopped(trial: TrialResult) -> float | None:
-    """The rate at which a search ended because Locust had no time left; None: it did not."""
-    missed = [step for step in trial.steps if step.missed and step.rate is not None]
-    lowest = min(missed, key=lambda step: step.rate or 0.0, default=None)
-    return lowest.rate if lowest and lowest.missed == "generator" else None
-
-
-def search_stopped(trial: TrialResult, plan: Plan) -> Doubt | None:
-    rate = generator_stopped(trial)
-    if rate is None:
-        return None
-    return Doubt(
-        ("the load generator was late at ", number(rate), " requests/s: what the server meets above is not known"),
-        f"spread it with --processes {plan.processes + 1}, or run it on another machine",
-    )
-
-
-def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
-    if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
-        return None
-    if plan.locustfile:  # its users may pause as long as they like
-        return None
-    if short_window(trial, plan):
-        return None
-    return Doubt(
-        ("throughput x response time accounts for all but ", percent(trial.little_residual), " of the users"),
-        "users lose time outside their requests: the generator is slow, or the window too short for the response",
-    )
-
-
-def short_window(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if not trial.mean_ms or not trial.window_s or trial.window_s * 1000 >= 5 * trial.mean_ms:
-        return None
-    return Doubt(
-        (
-            "the window of ",
-            Number(trial.window_s, f"{trial.window_s:g}"),
-            " s is shorter than five responses of ",
-            number(trial.mean_ms),
-            " ms",
-        ),
-        f"measure longer: --duration {math.ceil(trial.mean_ms / 100):g}",
-    )
-
-
-RULES: dict[str, Rule] = {
-    "failures": failures,
-    "generator-saturated": generator_saturated,
-    "hub-blocked": hub_blocked,
-    "warmup-skew": warmup_skew,
-    "peak-above-size": peak_above_size,
-    "other-load": other_load,
-    "stolen": stolen,
-    "throttled": throttled,
-    "uneven-workers": uneven_workers,
-    "users-below-slots": users_below_slots,
-    "queueing": queueing,
-    "rate-missed": rate_missed,
-    "late-arrivals": late_arrivals,
-    "search-stopped": search_stopped,
-    "unaccounted-users": unaccounted_users,
-    "short-window": short_window,
-}
-"""Every rule by its code. A code is a promise to programs: it does not change."""
 
 
 def for_trial(trial: TrialResult, plan: Plan) -> tuple[Warning_, ...]:

@@ -9,8 +9,8 @@ import math
 from dataclasses import replace
 
 from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
+from pooldemo.sweep.analyse.rules import BUSY_CPU
 from pooldemo.sweep.analyse.slo import failed_share
-from pooldemo.sweep.analyse.warnings import BUSY_CPU
 from pooldemo.sweep.facts import Limit, Step, TrialResult
 from pooldemo.sweep.plan import SEARCH_STEPS
 
