@@ -20,7 +20,7 @@ MAX_SEED = 2**63 - 1  # as the rows keep it
 VARIANT = "@"  # stands in the name of a stack that is another one at a commit, or with other settings
 WARMUP_CYCLES = 1.2  # where nobody says how long to warm up
 MOST_WARMUP_S = 30.0  # whatever its cycles come to
-SEARCH_STEPS, STEP_OVERHEAD_S = 5, 1.5  # rates that a search tries in each trial at most, beside the closed loop
+SEARCH_STEPS, STEP_OVERHEAD_S = 6, 1.5  # rates that a search tries in each trial at most, beside the closed loop
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
 

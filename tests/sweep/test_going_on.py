@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 
 from pooldemo import records
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialPlan, TrialResult
+from pooldemo.sweep.analyse.compare import compare_sides
+from pooldemo.sweep.facts import Conditions, Limit, Plan, SweepResult, TrialPlan, TrialResult
 from pooldemo.sweep.measure.run import Run
 
 PLAN = Plan(sizes=(1, 2, 4, 8, 16), repeats=3, users=1000, duration_s=1, warmup_s=0)
@@ -120,6 +121,21 @@ def test_it_repeats_what_decides_an_slo(run: Callable[..., Run]) -> None:
     (verdict,) = sweep.verdicts()
     assert verdict.slo is not None
     assert verdict.slo.state == "met"
+
+
+def test_it_repeats_until_it_can_tell_whether_b_is_worse(run: Callable[..., Run]) -> None:
+    plan = replace(PLAN, stacks=("pooldemo", "pooldemo@main"), sizes=(4, 16))
+    chance = random.Random(1)
+
+    def made(trial: TrialPlan, _: int) -> float:
+        return (100 if trial.size == 4 else 40) * chance.gauss(1, 0.03)  # sizes that nobody confuses
+
+    sweep = run(plan, made, until_s=time.monotonic() + 1e6)
+    list(sweep)
+    found = compare_sides(SweepResult(sweep.plan, sweep.conditions, tuple(sweep.results), sweep.verdicts()))
+    assert found is not None
+    assert sweep.plan.repeats > 3
+    assert found.is_known or found.is_worse
 
 
 def test_it_repeats_nothing_when_the_time_is_over(run: Callable[..., Run]) -> None:

@@ -47,6 +47,16 @@ def test_it_carries_nothing_where_no_rate_meets_the_slo() -> None:
     assert min(step.rate for step in seen.steps if step.rate) == seen.target_rps
 
 
+def test_it_asks_twice_where_a_miss_may_be_luck() -> None:
+    search, tried = Search(parse_slo("p95=60"), window(200, 200)), []
+    accidents = iter((150.0, 70.0))
+    while (rate := search.rate) is not None:
+        tried.append(rate)
+        search.tell(rate, window(rate, next(accidents, 200.0)))
+    assert tried[:3] == [160, 80, 80]
+    assert search.found.rps > 130
+
+
 def test_it_says_where_the_generator_was_late() -> None:
     seen = found(200, generator=150.0)
     assert seen.rps < 150

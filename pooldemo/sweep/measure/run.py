@@ -12,7 +12,8 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import judge, warnings
 from pooldemo.sweep.analyse.analysis import Judgement
-from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.analyse.compare import compare_sides
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.measure import adaptive
 from pooldemo.sweep.measure import trial as trials
 
@@ -27,7 +28,7 @@ class Run:
     """The trials of `plan` that are not `done` yet; iterate to run them. `stopping` is asked before each.
 
     An adaptive plan grows when its trials are through, and any plan does until `until_s` (of the monotonic clock) while
-    its verdicts cannot be told: look at `plan` again after each result.
+    its verdicts, or whether B is worse than A, cannot be told: look at `plan` again after each result.
     """
 
     def __init__(
@@ -98,6 +99,9 @@ class Run:
         if self._until_s is None:
             return False
         sizes = {size for judgement in self._judgements() for size in adaptive.deciding_sizes(judgement)}
+        sides = compare_sides(SweepResult(self.plan, self.conditions, tuple(self.results), self.verdicts()))
+        if sides and not sides.is_worse and not sides.is_known:
+            sizes.update(self.plan.sizes)
         needed_s = planning.total_s(self.plan, len(sizes) * len(self.plan.stacks))
         if not sizes or time.monotonic() + needed_s > self._until_s:
             return False

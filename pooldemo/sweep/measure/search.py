@@ -2,7 +2,7 @@
 
 A closed loop tells what the server carries at most; the rate lies below that. It is halved towards from both sides,
 until it is known to a few percent: what one window of a few seconds shows is no surer than that, and repeats say how
-sure it is.
+sure it is. A miss far below what the closed loop carried is asked for a second time.
 """
 
 import math
@@ -31,6 +31,7 @@ class Search:
         self._slo, self._closed = slo, closed
         self._steps = [Step(None, closed.rps, missed_by(slo, closed))]
         self._met, self._missed = 0.0, closed.rps
+        self._again: set[float] = set()
         self._best: TrialResult | None = None
         self._last = closed
 
@@ -42,16 +43,22 @@ class Search:
             return None
         if not tried:
             return FIRST * self._closed.rps
+        if (last := self._steps[-1].rate) is not None and self._met < last < self._missed:
+            return last
         return (self._met + self._missed) / 2
 
     def tell(self, rate: float, result: TrialResult) -> None:
         """What the window at `rate` showed."""
         missed = missed_by(self._slo, result, rate)
         self._steps.append(Step(rate, result.rps, missed))
-        if missed:
-            self._missed, self._last = rate, result
-        else:
+        if not missed:
             self._met, self._best = rate, result
+            return
+        self._last = result
+        if rate < FIRST * self._closed.rps and rate not in self._again:
+            self._again.add(rate)  # far below what it carries a miss may be luck, and would cost half of the rates
+        else:
+            self._missed = rate
 
     @property
     def found(self) -> TrialResult:
