@@ -76,6 +76,16 @@ def test_it_puts_a_split_that_meets_the_slo_before_one_that_carries_more():
     assert (verdict.workers, verdict.slo.state) == (2, "met")
 
 
+def test_it_shows_each_trial_with_its_own_workers() -> None:
+    sweep, out = sweep_of(hub, peak_connections=lambda workers, size: workers * size), io.StringIO()
+    terminal = Terminal(out)
+    for each in sweep.trials:
+        terminal.trial(each, sweep.plan, each.order, len(sweep.trials))
+    lines = [line for line in out.getvalue().splitlines() if "size 2 x   4 " in line]
+    assert len(lines) == 3
+    assert all("connections   8 of 8" in line for line in lines), "not of the 16 that four workers may open"
+
+
 def test_it_says_when_nobody_can_tell():
     verdict = sweep_of(hub, noise=0.3).verdicts[0]
     assert (verdict.shape, verdict.max_conns) == ("invalid", None)

@@ -97,12 +97,14 @@ class Terminal:
 
     def announce(self, trial: TrialPlan, what: str, seconds: float, left_s: float) -> None:
         """What a trial does now, for how long, and how many seconds remain of the whole sweep."""
-        text = f"{trial.stack} size {trial.size} #{trial.repeat}: {what}"
+        split = f"{trial.workers} x " if trial.workers > 1 else ""
+        text = f"{trial.stack} size {split}{trial.size} #{trial.repeat}: {what}"
         self._progress.reset(self._bar, total=max(seconds, 0.1), description=text, left_s=left_s)
 
     def trial(self, result: TrialResult, plan: Plan, number: int, of: int) -> None:
         """A trial that ended, as a row of a table that grows."""
-        head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {result.size:>3}  "
+        split = f"{result.workers} x " if plan.splits else ""
+        head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {split}{result.size:>3}  "
         if result.error:
             self._failed(head, result.error)
             return
@@ -113,7 +115,8 @@ class Terminal:
             f"p99 {digits(result.p99_ms):>5} ms",
         ]
         if result.peak_connections is not None:
-            cells.append(f"connections {result.peak_connections:>3} of {_allowed(result, plan):<3}")
+            allowed = _allowed(result, plan.at(result.workers) if plan.splits else plan)
+            cells.append(f"connections {result.peak_connections:>3} of {allowed:<3}")
         if result.efficiency is not None:
             cells.append(f"efficiency {result.efficiency:.2f}")
         cells += [f"[{warning.code}]" for warning in result.warnings]
