@@ -7,6 +7,7 @@ a project sets on one, or keeps of it, ends with the checkout.
 
 import contextlib
 import threading
+from _thread import get_ident
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -55,10 +56,48 @@ def _closed() -> Any:
 _CLOSED = _closed()
 
 
+class _Lock:
+    """A lock that who has it may take again: psycopg's own is not one.
+
+    The collector closes a server cursor wherever it is, in the midst of a call of the same connection too, and psycopg
+    waits there for ever for the lock that its own thread has.
+    """
+
+    __slots__ = ("_idents", "_lock", "locked")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idents: list[int] = []  # who has it, or waits for it; as often as he took it
+        self.locked = self._lock.locked
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        is_new = me not in self._idents
+        self._idents.append(me)
+        if is_new:
+            try:
+                self._lock.acquire()
+            except BaseException:
+                self._idents.remove(me)
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        me = get_ident()
+        try:
+            if self._idents.count(me) == 1:
+                self._lock.release()
+        finally:
+            self._idents.remove(me)  # last: what comes up before would wait for itself
+
+
 class PooledConnection(psycopg.Connection[Any]):
     """psycopg's connection for one checkout. `_pool` is its session for as long as that lasts."""
 
     _pool: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lock = _Lock()
 
     @classmethod
     def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -89,6 +128,9 @@ class PooledConnection(psycopg.Connection[Any]):
         if name not in _STATEMENTS:
             if name not in _QUIET:
                 session.dirty = True
+            elif name == "_close_gen" and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                gen.close()  # the server has another call's statement: its cursor goes with its transaction
+                return None
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
             return session.call(_LIMITED.get(name), super().wait, gen, *args, **kwargs)

@@ -1,4 +1,5 @@
-"""A random load over one pool, from a seed: tiny deadlines, kills, deaths, refused connects, leaks, resize and drain.
+"""A random load over one pool, from a seed: tiny deadlines, kills, deaths, refused connects, leaks, resize and drain,
+slow logins, connects that are stopped, and a server that goes on counting what was closed.
 
 Every connect and every request looks at the invariants; at the end the counts of both sides must agree.
 """
@@ -44,6 +45,7 @@ class Round:
         )
         self.least = max(1, self.pool.options.min_conns)
         self.patience = dice.choice([0.0, 0.02, 0.2])  # how often something goes wrong
+        self.trouble = dice.choice([0.0, 0.1, 0.3])  # how often a login is slow, stopped, or counted for longer
         self.connector.on_connect = self._connect
         self.connector.on_check = self._look
         self.connector.on_ping = self._check
@@ -58,6 +60,8 @@ class Round:
         for worker in [*crowd, meddler]:
             worker.result()
         pool, counts = self.pool, self.counts
+        self.connector.lingers.clear()
+        self.connector.lingering.clear()
         assert not self.broken, self.broken[:3]
         eventually(lambda: pool.get_stats()["holders_lost"] == counts["leaked"], f"leaks come back: {counts}")
         # New connections may be on their way for MIN_CONNS; whatever is idle is let go, and then all must be there.
@@ -92,6 +96,14 @@ class Round:
 
     def _connect(self, number: int) -> None:
         self.look()
+        if self.dice.random() < self.trouble:
+            self.connector.lingers.add(number)
+        if self.dice.random() < self.trouble:
+            time.sleep(self.dice.choice([0.005, 0.02]))
+            self._count("slow logins")
+        if self.dice.random() < self.trouble / 4:
+            self._count("stopped connects")
+            raise Killed
         self._switch()
         chance = self.dice.random()
         if chance < self.patience:
@@ -160,6 +172,8 @@ class Round:
         """Resizes, drains, and, where one can, kills; until the crowd has gone home."""
         dice = random.Random(seed)
         while any(not worker.done for worker in self.running):
+            if self.connector.lingering and dice.random() < 0.3:
+                self.connector.lingering.clear()
             chance = dice.random()
             if chance < 0.2:
                 self.pool.resize(dice.randint(self.least, 10))

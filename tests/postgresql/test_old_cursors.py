@@ -318,3 +318,40 @@ def test_an_iterator_collected_in_mid_query_does_nothing_to_it(site: Site) -> No
         finally:
             gc.enable()
     assert rows(site, table) == len(BEGINNINGS)
+
+
+class Collecting(dict[str, Any]):
+    """Parameters that let the collector run while they are put into their statement, which is in the driver's call."""
+
+    def __getitem__(self, name: str) -> Any:
+        gc.collect()
+        return super().__getitem__(name)
+
+
+def leave_a_server_cursor(db: Database) -> None:
+    """In a cycle, with rows at the server."""
+
+    def rows() -> Iterator[Any]:
+        with db.connection.chunked_cursor() as cursor:
+            cursor.execute(MANY)
+            yield from cursor
+
+    left: list[Any] = [rows()]
+    next(left[0])
+    left.append(left)
+
+
+@threaded
+def test_a_server_cursor_that_is_collected_in_a_call_of_its_own_thread_hangs_nobody(site: Site) -> None:
+    """psycopg 3 by itself waits for ever for the lock that its own thread has."""
+    db = site.database(MAX_CONNS=1)
+    gc.disable()
+    site.finally_do(gc.enable)
+    with transaction.atomic(using=db.alias):
+        leave_a_server_cursor(db)
+        with db.connection.cursor() as cursor:
+            cursor.execute("SELECT %(number)s", Collecting(number=1))
+            assert cursor.fetchone() == (1,)
+            cursor.execute("SELECT count(*) FROM pg_cursors")
+            assert cursor.fetchone() == (0,)
+    assert db.ask("SELECT 2") == 2
