@@ -67,6 +67,7 @@ class Sweep(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("run_sweep", "Can start and stop sweeps on this machine"),)
 
     def __str__(self) -> str:
         return f"sweep {self.pk}: {self.workload}, {', '.join(self.stacks)}"

@@ -17,8 +17,9 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from pooldemo import records
-from pooldemo.admin import live
+from pooldemo.admin import live, runs
 from pooldemo.admin.drawing import drawn
+from pooldemo.admin.run_pages import RunPages, about_progress, may_run
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
@@ -162,6 +163,7 @@ class SweepAdmin(Measured):
             path("live/", live.page(self), name="pooldemo_live"),
             path("live/state/", live.state(self), name="pooldemo_live_state"),
             path("<int:number>/sweep.<str:kind>", inside(self.report_view), name="pooldemo_sweep_report"),
+            *RunPages(self).urls(),
             *super().get_urls(),
         ]
 
@@ -185,6 +187,10 @@ class SweepAdmin(Measured):
                 "headline": answer.headline(sweep),
                 "done": done,
                 "planned": planned,
+                "may_run": may_run(request),
+                "previous": records.previous(row),
+                "said": _last_word(request, row),
+                **about_progress(request, row),
                 "cards": sweep_page.cards(sweep),
                 "figures": drawn(figures_of(sweep)),
                 "play": sweep_page.bound_to_play(sweep),
@@ -244,6 +250,12 @@ class SweepAdmin(Measured):
                 "media": self.media,
             },
         )
+
+
+def _last_word(request: HttpRequest, row: Sweep) -> str:
+    """What the command said last of this sweep, where it was started from a page and did not end well."""
+    last = runs.last() if may_run(request) and row.status in (Sweep.Status.INTERRUPTED, Sweep.Status.FAILED) else None
+    return last.said.splitlines()[-1] if last and last.number == row.pk and last.said else ""
 
 
 @admin.register(Trial)

@@ -86,6 +86,13 @@ def read(name: str) -> SweepResult:
     return files.read(name)
 
 
+def previous(sweep: models.Sweep) -> int | None:
+    """The number of the last sweep before it that asked for the same load; None: there is none."""
+    load = ("workload", "ms", "think_ms", "users", "workers", "rate", "urls", "locustfile")
+    same = models.Sweep.objects.filter(pk__lt=sweep.pk, **{name: getattr(sweep, name) for name in load})
+    return same.exclude(verdicts=[]).values_list("pk", flat=True).first()
+
+
 def result(sweep: models.Sweep) -> SweepResult:
     """A row and its trials as facts, in the order in which they ran."""
     names = [each.name for each in fields(TrialResult)]

@@ -126,9 +126,10 @@ def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: 
     running = replace(measured, status="running", trials=measured.trials[:ended], verdicts=())
     with records.Turn():
         html = page(admin_client, records.store(running))
-    assert f"Measuring: {ended} of {len(measured.trials)} trials have ended" in html
-    assert "The verdict is drawn when the last trial has ended" in html
-    assert ("Nothing was measured yet" in html) == (not ended)
+    assert f"{ended} of {len(measured.trials)} trials, about " in html
+    assert "Measuring: the answer comes with the last trial" in html
+    assert html.count('class="running"') == 1
+    assert html.count('class="waiting"') == len(measured.trials) - ended - 1
 
 
 def test_it_calls_a_sweep_interrupted_that_nobody_runs(admin_client: Client, db: None, measured: SweepResult) -> None:

@@ -215,3 +215,27 @@ def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) 
         assert inks
         for ink in inks:
             assert max(map(int, re.findall(r"\d+", ink)[:3])) < 128, "dark ink, whatever the screen's colours are"
+
+
+def test_it_starts_watches_stops_and_resumes_a_sweep(visit: Visit) -> None:
+    page = visit.go(f"{SWEEPS}run/")
+    page.fill("[name=sizes]", "x")
+    page.click("#check")
+    page.wait_for_selector("#estimate.missed:has-text('no pool size')")
+    asked = {"ms": "5", "users": "2", "sizes": "1,2", "duration": "1", "warmup": "0", "repeats": "2"}
+    for name, value in asked.items():
+        page.fill(f"[name={name}]", value)
+    page.click("#check")
+    page.wait_for_selector("#estimate.met:has-text('4 trials, about ')")
+    page.click("button:text-is('Start')")
+    page.wait_for_url("**/change/")
+    page.wait_for_selector("progress")
+    page.click("button:text-is('Stop')")
+    page.wait_for_selector("#sweep[data-status=interrupted]")
+    page.click("button:text-is('Go on with it')")
+    page.wait_for_selector("#sweep[data-status=running]")
+    page.fill("#id_notes", "typed meanwhile")
+    page.wait_for_selector("#progress :text('It has ended')")
+    assert page.input_value("#id_notes") == "typed meanwhile", "nothing typed is lost"
+    page.click("text=Show what it found")
+    page.wait_for_selector("#sweep[data-status=done] [data-figure=throughput]")

@@ -50,7 +50,11 @@ def test_it_adds_that_the_slo_is_missed() -> None:
 
 @pytest.mark.parametrize(
     ("status", "ended", "said"),
-    [("running", 3, "Measuring: 3 of"), ("interrupted", 0, "No answer yet: 0 of"), ("failed", 0, "No answer yet: 0")],
+    [
+        ("running", 3, "Measuring: the answer"),
+        ("interrupted", 0, "No answer yet: 0 of"),
+        ("failed", 0, "No answer yet: 0 of"),
+    ],
 )
 def test_it_says_how_far_a_sweep_has_come(status: str, ended: int, said: str) -> None:
     found = swept(hinge(16))

@@ -44,7 +44,7 @@ def headline(sweep: SweepResult) -> str:
         return of_stack(sweep, sweep.verdicts[0])
     done, planned = len(sweep.trials), len(planning.order(sweep.plan))
     if sweep.status == "running":
-        return f"Measuring: {done} of {planned} trials have ended"
+        return "Measuring: the answer comes with the last trial"
     if sweep.trials and all(trial.error for trial in sweep.trials):
         return "No answer: every trial failed"
     return f"No answer yet: {done} of {planned} trials have ended, then it was {sweep.status}"
