@@ -65,7 +65,8 @@ MIDDLEWARE = [
     "pooldemo.postgresql.DeadlineMiddleware",
     "pooldemo.demo.middleware.PooldemoMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -78,6 +79,7 @@ WSGI_APPLICATION = "project.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(__file__).parent / "templates"],  # the answers of this site to 400, 403, 404, 500, 503
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -111,6 +113,11 @@ USE_I18N = False
 USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "project.static_files.HashedNames"},
+}
+DATETIME_FORMAT = "Y-m-d H:i e"  # as everywhere: sweep/report/moment.py
 
 
 def _not_refused(record: logging.LogRecord) -> bool:

@@ -1,5 +1,6 @@
 """The pages that start, watch and stop a sweep, for those who may: a permission of its own, from this machine alone."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ class RunPages:
     def form(self, request: HttpRequest) -> HttpResponse:
         """What to measure: the command's own options, filled with another sweep's (`?again=7`) or with none."""
         self._admit(request)
-        given = request.GET
+        given: Mapping[str, str] = request.GET.dict()
         again = given.get("again", "")
         if again.isdecimal() and (row := Sweep.objects.filter(pk=again).first()):
             given = typed_plan(records.result(row).plan)

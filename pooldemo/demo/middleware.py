@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from pooldemo.admin import live
-from pooldemo.demo.views import DIRECT
+from pooldemo.demo import people
+from pooldemo.demo.views import DIRECT, WORKLOAD_PATHS
 from pooldemo.monitor.views import readiness, unavailable_answer
 from pooldemo.postgresql.limits import current
 from pooldemo.postgresql.unavailable import Unavailable, unavailable
@@ -37,6 +38,9 @@ class PooldemoMiddleware:
             if limit is not None and response.status_code == 200 and limit.is_over():  # nobody waits for it any more
                 error = limit.refusal("the workload was working")
                 response = unavailable_answer(Unavailable(type(error).__name__, str(error), 1))
+            if request.path_info in WORKLOAD_PATHS and people.wants_page(request):
+                response = people.page(request, response)
+                response.headers.setdefault("Content-Security-Policy", POLICY)
             response.headers["Content-Length"] = str(len(response.content))  # else gunicorn sends it in chunks
             return response
         response = self.get_response(request)
@@ -62,4 +66,7 @@ class PooldemoMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A view behind this middleware failed: answer 503 if it only came at a bad time."""
         reason = unavailable(exception)
-        return None if reason is None else unavailable_answer(reason)
+        if reason is None:
+            return None
+        answer = unavailable_answer(reason)
+        return people.page(request, answer) if people.wants_page(request) else answer

@@ -132,9 +132,10 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "pooldemo/index.html", context)
 
 
+WORKLOAD_PATHS = {f"/{workload.name}/": workload for workload in WORKLOADS.values()}
 # Answered before the site's middleware (middleware.py): none of them has a user, a session or a message.
 DIRECT: dict[str, View] = {
-    **{f"/{workload.name}/": workload_view(workload) for workload in WORKLOADS.values()},
+    **{path: workload_view(workload) for path, workload in WORKLOAD_PATHS.items()},
     "/pool/": views.pool,
     "/metrics": views.metrics,
     "/healthz": views.healthz,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -61,6 +62,7 @@ def test_it_is_for_those_who_may_run_sweeps_and_sit_at_this_machine(viewer: Clie
     assert viewer.get(RUN).status_code == 403
     assert viewer.post(START, {"sizes": "1"}).status_code == 403
     assert runner.get(RUN).status_code == 200
+    elsewhere: Any
     for elsewhere in ({"REMOTE_ADDR": "192.0.2.7"}, {"REMOTE_ADDR": ""}, {"HTTP_X_FORWARDED_FOR": "192.0.2.7"}):
         assert runner.get(RUN, **elsewhere).status_code == 403
         assert runner.post(START, {"sizes": "1"}, **elsewhere).status_code == 403

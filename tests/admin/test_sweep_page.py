@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from pooldemo import models, records
+from pooldemo.management.sweep_options import planned
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
 from pooldemo.sweep.report import figures
@@ -84,6 +85,18 @@ def test_it_has_nothing_that_the_security_policy_refuses(admin_client: Client, r
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
+def test_it_weighs_less_than_250_kib_and_15_requests(admin_client: Client, row: models.Sweep) -> None:
+    def weigh(path: str) -> int:
+        answer = admin_client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert answer.status_code == 200
+        return len(answer.getvalue())
+
+    path = reverse("admin:pooldemo_sweep_change", args=[row.pk])
+    files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page(admin_client, row)))
+    assert 5 < len(files) < 15
+    assert sum(map(weigh, [path, *files])) < 250 * 1024
+
+
 def test_it_gives_the_numbers_to_play_with(admin_client: Client, row: models.Sweep) -> None:
     play = data_of(page(admin_client, row))
     assert (play["users"], play["workers"], play["rate"]) == (row.users, row.workers, row.rate)
@@ -111,7 +124,7 @@ def test_its_command_to_run_it_again_is_one_that_the_command_takes(
     typed = re.findall(r'<pre class="copy">python manage.py (sweep .*?)</pre>', page(admin_client, row))[-1]
     command = load_command_class(get_commands()["sweep"], "sweep")
     options = vars(command.create_parser("manage.py", "sweep").parse_args(typed.split()[1:]))
-    assert command._plan(None, options)[0] == plan  # type: ignore[attr-defined]
+    assert planned(None, options)[0] == plan
 
 
 def test_it_offers_to_finish_an_interrupted_sweep(admin_client: Client, db: None, measured: SweepResult) -> None:

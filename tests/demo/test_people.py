@@ -1,0 +1,63 @@
+"""Answers for people: a browser gets a page, a program its JSON, and both the same status and headers."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from pooldemo.demo import people, views
+from pooldemo.monitor.views import json_answer
+from pooldemo.sweep.workloads import WORKLOADS
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_it_shows_a_browser_a_refusal_in_words_with_the_way_back(client: Client) -> None:
+    answer = client.get("/slow/?ms=soon", headers=BROWSER)
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"].startswith("text/html")
+    html = answer.content.decode()
+    assert "That is no parameter of it" in html
+    assert json.loads(client.get("/slow/?ms=soon").content)["message"].split(";")[0] in html.replace("&#x27;", "'")
+    assert 'href="/"' in html
+    assert 'href="/slow/?ms=soon"' in html
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("accept", [{}, {"Accept": "*/*"}, {"Accept": "application/json, text/html"}])
+def test_it_gives_a_program_its_json(client: Client, accept: dict[str, str]) -> None:
+    answer = client.get("/slow/?ms=soon", headers=accept)
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_it_tells_how_long_it_took_and_keeps_the_headers(rf: Any) -> None:
+    answer = json_answer({"workload": "slow", "wait_ms": 1234.5, "query_ms": 100.02, "pid": 7})
+    answer.headers["Server-Timing"] = "wait;dur=1"
+    page = people.page(rf.get("/slow/"), answer)
+    html = page.content.decode()
+    assert "<dt>1,230 ms</dt><dd>it waited for a slot</dd>" in html
+    assert (page.headers["Server-Timing"], page.headers["Vary"]) == ("wait;dur=1", "Accept")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [("/nothing/", 404, "There is no such page"), ("/admin/nothing/", 404, "There is no such page")],
+)
+def test_it_says_in_a_page_what_is_wrong(admin_client: Client, path: str, status: int, said: str) -> None:
+    answer = admin_client.get(path)
+    assert answer.status_code == status
+    assert f"<h1>{said}</h1>" in answer.content.decode()
+    assert 'href="/admin/pooldemo/sweep/"' in answer.content.decode()
+
+
+def test_it_refuses_another_sites_name_and_a_forbidden_page_in_words(client: Client, admin_client: Client) -> None:
+    refused = client.get("/", headers={"Host": "elsewhere.example"})
+    assert (refused.status_code, b"makes no sense here" in refused.content) == (400, True)
+    forbidden = admin_client.get("/admin/pooldemo/sweep/run/", REMOTE_ADDR="192.0.2.7")
+    assert (forbidden.status_code, b"You may not do that" in forbidden.content) == (403, True)
+
+
+def test_it_has_a_page_for_every_workload() -> None:
+    assert set(views.WORKLOAD_PATHS) == {f"/{name}/" for name in WORKLOADS}
