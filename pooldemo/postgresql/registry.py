@@ -132,10 +132,11 @@ class ConnectionPool(Pool):
             owner = session.pool if isinstance(session, Session) and session.slot is not None else None
             why = f"give it back to {owner!r}" if owner is not None else "it was given back already, or never lent"
             raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
-        slot, session.slot = session.slot, None
+        slot, session.slot = session.slot, None  # no call between this and `try`: see `slots.py`
+        ticket, held_s, worked_s = slot.ticket, 0.0, session.worked_s
         if slot.connection is session:
-            ticket, held_s, worked_s = slot.ticket, self.clock() - slot.taken_at, session.worked_s
             try:
+                held_s = self.clock() - slot.taken_at
                 self.checkin(slot)
             except BaseException:
                 self.take_back(ticket)  # who is stopped before it began cannot ask for it again
