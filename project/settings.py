@@ -43,6 +43,7 @@ try:
     WEB_CONCURRENCY = count(os.environ, "WEB_CONCURRENCY", default=1)  # worker processes; gunicorn reads it as well
     # Made to load the database, for whoever asks: only where nobody else can, unless switched on.
     WORKLOADS = flag(os.environ, "WORKLOADS", default=set(ALLOWED_HOSTS) <= set(LOOPBACK))
+    WEB_HOSTS = count(os.environ, "WEB_HOSTS", default=1)  # machines that serve it; postgresql/budget.py reads it too
     POOL_STACK = os.environ.get("POOL_STACK") or "pooldemo"
     EMBEDDED = None if os.environ.get("DATABASE_URL") else _embedded()
     DATABASE_URL = EMBEDDED.url if EMBEDDED else os.environ["DATABASE_URL"]

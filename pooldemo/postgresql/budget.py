@@ -1,16 +1,24 @@
-"""Do all the workers' pools together fit into what PostgreSQL accepts?"""
+"""Do the pools of all hosts together fit into what PostgreSQL, and whatever stands before it, accepts?"""
 
+import os
+import socket
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from .unpooled import plain_connection
 
+HOSTS = "WEB_HOSTS"  # machines that serve this site, with as many workers each
+NO_LIMIT = -1  # PostgreSQL's word for it
 _SQL = """
 SELECT current_setting('max_connections')::int,
        current_setting('superuser_reserved_connections')::int
-       + coalesce(current_setting('reserved_connections', true), '0')::int  -- since PostgreSQL 16
+       + coalesce(current_setting('reserved_connections', true), '0')::int,  -- since PostgreSQL 16
+       (SELECT CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END FROM pg_roles WHERE rolname = current_user),
+       (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),
+       inet_client_port()
 """
 
 
@@ -20,36 +28,77 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Budget:
-    """`workers` processes with `max_conns` slots each, against a server with `max_connections`, of which some are
-    `reserved` for its administrators."""
+    """`hosts` with `workers` processes with `max_conns` slots each, against a server with `max_connections`, of which
+    some are `reserved` for its administrators, and which may hold the role or the database to less (NO_LIMIT: not).
+
+    `between`: what we are connected to is not PostgreSQL itself but PgBouncer or another proxy: PostgreSQL's limits are
+    that one's to keep, and ours is how many clients it takes.
+    """
 
     workers: int
     max_conns: int
     max_connections: int
     reserved: int
+    hosts: int = 1
+    role_limit: int = NO_LIMIT
+    database_limit: int = NO_LIMIT
+    between: bool = False
+
+    @property
+    def processes(self) -> int:
+        return self.hosts * self.workers
 
     @property
     def wanted(self) -> int:
-        return self.workers * self.max_conns
+        return self.processes * self.max_conns
+
+    @property
+    def room(self) -> int:
+        return self._tightest()[0]
 
     @property
     def fits(self) -> bool:
-        return self.wanted <= self.max_connections - self.reserved
+        return self.between or self.wanted <= self.room
+
+    def _tightest(self) -> tuple[int, str, str]:
+        """The narrowest limit: how many, what it is called, and how it is raised."""
+        of_server = f"max_connections - reserved = {self.max_connections} - {self.reserved}"
+        limits = [(self.max_connections - self.reserved, of_server, "max_connections")]
+        for limit, whose, sql in (
+            (self.role_limit, "role", "ALTER ROLE ... CONNECTION LIMIT"),
+            (self.database_limit, "database", "ALTER DATABASE ... CONNECTION LIMIT"),
+        ):
+            if limit != NO_LIMIT:
+                limits.append((limit, f"the {whose}'s CONNECTION LIMIT = {limit}", f"it ({sql})"))
+        return min(limits, key=lambda each: each[0])
 
     def __str__(self) -> str:
-        sum_ = f"workers x MAX_CONNS = {self.workers} x {self.max_conns} = {self.wanted}"
-        line = f"{sum_} of max_connections - reserved = {self.max_connections} - {self.reserved}"
+        room, of_what, raised = self._tightest()
+        hosts, times = ("hosts x ", f"{self.hosts} x ") if self.hosts > 1 else ("", "")
+        sum_ = f"{hosts}workers x MAX_CONNS = {times}{self.workers} x {self.max_conns} = {self.wanted}"
+        if self.between:
+            return (
+                f"{sum_} connections to PgBouncer or another proxy, which must take so many clients (max_client_conn), "
+                f"and open no more than {of_what} itself"
+            )
         if self.fits:
-            return line
-        most = (self.max_connections - self.reserved) // self.workers
+            return f"{sum_} of {of_what}"
         return (
-            f"{line}: too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to {most} or less, "
-            f"run fewer workers, or raise max_connections"
+            f"{sum_} of {of_what}: too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to "
+            f"{room // self.processes} or less, run fewer workers, or raise {raised}"
         )
 
 
+def hosts() -> int:
+    """How many machines serve this site, as the environment says; 1 where it does not. Raises ValueError."""
+    given = os.environ.get(HOSTS) or "1"
+    if not given.isdecimal() or not int(given):
+        raise ValueError(f"{HOSTS}={given!r} is not accepted: give the number of hosts, from 1.")
+    return int(given)
+
+
 def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
-    """The budget of this site with so many workers, asked on a plain connection. Blocks.
+    """The budget of this site with so many workers on each host, asked on a plain connection. Blocks.
 
     Raises Unknown, and ImproperlyConfigured when an option is not accepted.
     """
@@ -58,9 +107,18 @@ def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
         raise Unknown(f"ENGINE {wrapper.settings_dict['ENGINE']!r} keeps its own count of connections")
     max_conns: int = wrapper.pool_options.max_conns  # type: ignore[attr-defined]
     try:
+        machines = hosts()
         with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
             cursor.execute(_SQL)
-            max_connections, reserved = cursor.fetchone()
-    except Error as error:
+            max_connections, reserved, role_limit, database_limit, port = cursor.fetchone()
+            between = _port(connection.connection) != port
+    except (Error, ValueError) as error:
         raise Unknown(str(error).strip()) from error
-    return Budget(workers, max_conns, max_connections, reserved)
+    return Budget(workers, max_conns, max_connections, reserved, machines, role_limit, database_limit, between)
+
+
+def _port(connection: Any) -> int | None:
+    """The port that our end has: PostgreSQL sees the same, unless somebody stands between. None: a unix socket."""
+    with closing(socket.socket(fileno=os.dup(connection.fileno()))) as ours:
+        name = ours.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else None

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from . import leftovers  # registers its own
-from .budget import Unknown, read_budget
+from .budget import Unknown, hosts, read_budget
 
 
 def ours() -> list[Any]:
@@ -78,6 +78,10 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
         text = f"WEB_CONCURRENCY={given!r} is not accepted: give the number of workers, from 1."
         return [checks.Error(text, hint="export WEB_CONCURRENCY=2", id="pooldemo.E003")]
     workers = int(given)
+    try:
+        hosts()
+    except ValueError as error:
+        return [checks.Error(str(error), hint="export WEB_HOSTS=2", id="pooldemo.E003")]
     found: list[checks.CheckMessage] = []
     for wrapper in ours():
         if wrapper.alias not in (databases or ()):
@@ -87,10 +91,12 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
         except (Unknown, ImproperlyConfigured):  # whoever asked for the database hears of it, or check_pools tells
             continue
         if not budget.fits:
-            room = budget.max_connections - budget.reserved
-            line = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['MAX_CONNS'] = {room // workers}"
-            hint = f"{line}, or where your settings read it from, as in export MAX_CONNS={room // workers}"
-            if room < workers:
-                hint = f"export WEB_CONCURRENCY={room}"
+            room, each = budget.room, budget.room // budget.processes
+            line = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['MAX_CONNS'] = {each}"
+            hint = f"{line}, or where your settings read it from, as in export MAX_CONNS={each}"
+            if not each:
+                hint = f"export WEB_CONCURRENCY={room // budget.hosts}"
+            if room < budget.hosts:
+                hint = "Fewer hosts, or a higher limit: each worker needs a connection."
             found.append(checks.Warning(f"{wrapper.alias}: {budget}.", hint=hint, id="pooldemo.W002"))
     return found

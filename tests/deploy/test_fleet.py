@@ -59,6 +59,11 @@ def test_it_spreads_requests_over_the_workers_of_both_hosts(fleet_of_hosts: Flee
     assert not askers.answers[False]
 
 
+def test_its_first_line_counts_and_knows_who_stands_between(fleet_of_hosts: Fleet) -> None:
+    until(lambda: "workers x MAX_CONNS = 2 x 4 = 8 of max_connections" in fleet_of_hosts.log("web1"))
+    until(lambda: "= 8 connections to PgBouncer or another proxy" in fleet_of_hosts.log("web2"))
+
+
 def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> None:
     for path in ("/metrics", "/pool/", "/readyz", "/healthz"):
         assert fleet_of_hosts.get(fleet_of_hosts.port["WEB1"], path)
@@ -75,6 +80,8 @@ def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet
             until(lambda: fleet.processes[f"web{number}"].poll() is not None)  # noqa: B023  called at once
             assert fleet.processes[f"web{number}"].returncode == 0, fleet.log(f"web{number}")
             assert not [pid for pid in old if psutil.pid_exists(pid)]
+            said = f"web{number} is DOWN, reason: Layer7 wrong status, code: 503"
+            assert said in fleet.log("balancer"), "it ended before the balancer looked elsewhere"
             if number == 1:
                 with fleet.sql() as cursor:
                     cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'web1'")

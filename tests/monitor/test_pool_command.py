@@ -4,10 +4,12 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
@@ -44,6 +46,17 @@ def test_it_shows_who_holds_a_connection_and_the_statement_while_the_pool_is_exh
         text = run("--url", tiny_site.url)
     assert "UPDATE pooldemo_row" in text
     assert "PostgreSQL counts 1 of these connections, the pools 1\n" in text
+
+
+@pytest.mark.django_db
+def test_it_shows_who_holds_the_servers_connections_of_whatever_site(site: Site) -> None:
+    with site.holding(), closing(psycopg2.connect(site.database_url, application_name="a stranger")):
+        text = run("--server", "--url", "http://127.0.0.1:9")  # it does not ask the site
+    rows = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    assert rows["a stranger"][-4:] == ["0", "1", "0", "1"]
+    (own,) = {each["application_name"] for each in site.get("/pool/").json["workers"]}
+    assert int(rows[own][-2]) + int(rows[own][-4]) >= 1, "in its transaction, waiting for the lock"
+    assert re.search(r"\d+ of max_connections - reserved = \d+ - \d+: \d+ are left", text)
 
 
 def test_it_says_that_the_site_is_not_running() -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.db import connections
 
 from pooldemo.postgresql import budget, checks, leftovers
 from pooldemo.postgresql.budget import Budget, Unknown, read_budget
+from pooldemo.postgresql.unpooled import plain_connection
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +135,49 @@ def test_it_counts_the_reserved_connections(max_conns: int, fits: bool) -> None:
 def test_it_says_the_sum_and_the_cure() -> None:
     assert str(Budget(2, 20, 100, 3)) == "workers x MAX_CONNS = 2 x 20 = 40 of max_connections - reserved = 100 - 3"
     assert "set MAX_CONNS to 48 or less" in str(Budget(2, 50, 100, 3))
+
+
+def test_it_multiplies_by_hosts_and_names_the_narrowest_limit() -> None:
+    assert str(Budget(2, 20, 200, 3, hosts=3)) == (
+        "hosts x workers x MAX_CONNS = 3 x 2 x 20 = 120 of max_connections - reserved = 200 - 3"
+    )
+    role = Budget(2, 20, 100, 3, role_limit=30, database_limit=50)
+    assert not role.fits
+    assert "40 of the role's CONNECTION LIMIT = 30: too many" in str(role)
+    assert "set MAX_CONNS to 15 or less, run fewer workers, or raise it (ALTER ROLE" in str(role)
+    database = Budget(2, 20, 100, 3, role_limit=60, database_limit=0)
+    assert (database.fits, database.room) == (False, 0)
+    assert Budget(2, 20, 100, 3, role_limit=40).fits
+
+
+def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:
+    pooled = Budget(4, 50, 100, 3, between=True)
+    assert pooled.fits
+    assert "200 connections to PgBouncer or another proxy, which must take so many clients" in str(pooled)
+    assert "no more than max_connections - reserved = 100 - 3" in str(pooled)
+
+
+def test_its_line_to_change_is_for_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(2, 20, 100, 3, hosts=4))
+    [warning] = checks.check_budget(databases=["default"])
+    assert (warning.hint or "").startswith("DATABASES['default']['OPTIONS']['MAX_CONNS'] = 12,")
+    monkeypatch.setenv("WEB_HOSTS", "many")
+    [error] = checks.check_budget(databases=["default"])
+    assert (error.id, "WEB_HOSTS='many'" in error.msg) == ("pooldemo.E003", True)
+
+
+@pytest.mark.django_db
+def test_it_reads_the_limit_of_the_role_and_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = connections["default"].settings_dict["NAME"]
+    monkeypatch.setenv("WEB_HOSTS", "2")
+    before = read_budget(1)
+    assert (before.hosts, before.database_limit, before.between) == (2, -1, False)
+    with closing(plain_connection()) as other, other.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 77')
+        try:
+            assert read_budget(1).database_limit == 77
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
 
 
 @pytest.mark.django_db

@@ -1,7 +1,8 @@
 """`manage.py pool`: the pools of the running site in the terminal, once or (`--watch`) every second.
 
 It reads the site's `/pool/`, which takes no slot, and asks PostgreSQL for its own count on a connection past the pool.
-Whose site answers is compared first: at the usual address it may be another project's.
+Whose site answers is compared first: at the usual address it may be another project's. `--server` asks PostgreSQL
+alone, which knows of every site that uses it.
 """
 
 from pooldemo.management.extras import metrics as needed  # noqa: F401  before what it brings
@@ -19,12 +20,13 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pooldemo.monitor import server_connections, views
+from pooldemo.monitor import server_connections, server_holders, views
 from pooldemo.monitor.overview import NO_VIEW, Overview, Pool, overview
 
 URL = "http://127.0.0.1:8000"
@@ -50,10 +52,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=URL, help=f"of the running site (default {URL})")
+        parser.add_argument(
+            "--server", action="store_true", help="ask PostgreSQL instead, who holds its connections, of any site"
+        )
         parser.add_argument("--watch", action="store_true", help="again every --interval, until Ctrl-C")
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
 
-    def handle(self, *, url: str, watch: bool, interval: float, **_: Any) -> None:
+    def handle(self, *, url: str, server: bool, watch: bool, interval: float, **_: Any) -> None:
         if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
@@ -61,7 +66,9 @@ class Command(BaseCommand):
         comparer = server_connections.Comparer()
         console = Console(file=cast(IO[str], self.stdout._out), highlight=False, soft_wrap=not sys.stdout.isatty())
         try:
-            if not watch:
+            if server:
+                self._server(console, watch, interval)
+            elif not watch:
                 console.print(picture(settled(url, comparer)))
             elif console.is_terminal:
                 self._watch(console, url, interval, comparer)
@@ -71,6 +78,18 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=NOT_RUNNING) from error
         except (KeyboardInterrupt, BrokenPipeError):
             return
+
+    def _server(self, console: Console, watch: bool, interval_s: float) -> None:
+        """Who holds the server's connections, once or again and again."""
+        while True:
+            try:
+                console.print(whole_server(server_holders.look()))
+            except Error as error:
+                raise Unreachable(f"PostgreSQL does not answer: {str(error).strip()}") from error
+            if not watch:
+                return
+            time.sleep(interval_s)
+            console.print()
 
     def _watch(self, console: Console, url: str, interval_s: float, comparer: server_connections.Comparer) -> None:
         """The picture in place; a site that goes away meanwhile is waited for."""
@@ -167,6 +186,21 @@ def picture(seen: Look) -> Group:
         workers, "", _counted(compared), "", times, "", now, "",
         views if pools.views else "", Text(WHICH_VIEW, style="dim") if nameless else "",
     )  # fmt: skip
+
+
+def whole_server(server: server_holders.Server) -> Group:
+    """A table of holders, and how many more the server takes."""
+    table = _table("application", "host", "role", "database", "active", "idle", "in transaction", "all")
+    for name in (1, 2, 3):
+        table.columns[name].justify = "left"
+    for each in server.holders:
+        numbers = map(str, (each.active, each.idle, each.in_transaction, each.total))
+        table.add_row(each.application or "-", each.host, each.role, each.database, *numbers)
+    said = (
+        f"{server.total} of max_connections - reserved = {server.max_connections} - {server.reserved}: "
+        f"{server.left} are left"
+    )
+    return Group(table, "", Text(said, style="" if server.left else "red"))
 
 
 def line(seen: Look) -> str:

@@ -1,0 +1,62 @@
+"""Who holds PostgreSQL's connections: of all sites and programs that use the server, as the server sees them."""
+
+from contextlib import closing
+from dataclasses import dataclass
+
+from django.db import DEFAULT_DB_ALIAS
+
+from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
+
+_WHO = f"""
+    SELECT application_name, coalesce(host(client_addr), 'socket'), coalesce(usename, ''), coalesce(datname, ''),
+           count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state = 'idle'),
+           count(*) FILTER (WHERE state LIKE 'idle in transaction%%'), count(*)
+    FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND application_name <> '{APPLICATION_NAME}'
+    GROUP BY 1, 2, 3, 4 ORDER BY 8 DESC, 1, 2, 3, 4
+"""  # noqa: S608  a constant of ours
+_ROOM = """
+    SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int
+           + coalesce(current_setting('reserved_connections', true), '0')::int
+"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Connections of one application, host, role and database, by what they do. `state` of others is shown to
+    superusers and members of pg_read_all_stats alone: then they are counted in `total` only."""
+
+    application: str
+    host: str
+    role: str
+    database: str
+    active: int
+    idle: int
+    in_transaction: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """All holders, the most first, and how many connections the server takes from those who are no administrators."""
+
+    holders: tuple[Holder, ...]
+    max_connections: int
+    reserved: int
+
+    @property
+    def total(self) -> int:
+        return sum(each.total for each in self.holders)
+
+    @property
+    def left(self) -> int:
+        return max(0, self.max_connections - self.reserved - self.total)
+
+
+def look(alias: str = DEFAULT_DB_ALIAS) -> Server:
+    """Ask the server of that database, past every pool, whatever ENGINE it has. Blocks; raises django.db.Error."""
+    with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
+        cursor.execute(_ROOM)
+        max_connections, reserved = cursor.fetchone()
+        cursor.execute(_WHO, ())
+        return Server(tuple(Holder(*row) for row in cursor.fetchall()), max_connections, reserved)
