@@ -110,3 +110,18 @@ def test_it_calls_the_one_definition_of_green_on_every_python_and_django_we_acce
     assert 'requires-python = ">=3.11,<3.15"' in (ROOT / "pyproject.toml").read_text()
     for line, pinned in (("django==5.2.", "requirements.txt"), ("django==6.1.", "requirements/django61.txt")):
         assert line in (ROOT / pinned).read_text()
+
+
+def test_it_never_lets_kubernetes_run_more_pods_than_the_budget_counts() -> None:
+    documents = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/site.yaml").read_text()))
+    by_kind = {each["kind"]: each for each in documents}
+    rollout = by_kind["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+    most = by_kind["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + rollout["maxSurge"]
+    assert int(by_kind["ConfigMap"]["data"]["WEB_HOSTS"]) == most
+    (web,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert web["livenessProbe"]["httpGet"]["path"] == "/healthz"  # a full pool kills no worker
+    assert web["readinessProbe"]["httpGet"]["path"].startswith("/readyz?waiting=")
+    for kind in ("Deployment", "Job"):
+        pod = by_kind[kind]["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
