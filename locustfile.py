@@ -257,6 +257,9 @@ class Timeline(Facts):
             for step in path:
                 node = node.setdefault(step, {})
             node[f"{last:g}" if isinstance(last, float) else last] = value
+        for name, facts in tree["generators"].items():
+            began_s, master_s = (tree["started_at_s"].get(each, 0.0) for each in (name, self.generator))
+            facts["ahead_ms"] = round(1000 * (began_s - master_s), 3)
         for facts in tree["seconds"].values():
             for workload, series in facts.setdefault("workloads", {}).items():
                 facts["workloads"][workload] = {"outcomes": {}, "wait_ms": {}, "query_ms": {}} | series
@@ -282,7 +285,7 @@ class Arrivals:
 
     def late_ms(self, options: Any) -> float:
         """Wait until the next request is due; how late that is, because every user was waiting for an answer."""
-        rate = float(options.arrivals) / max(1, options.processes or 1)
+        rate = float(options.arrivals) / max(1, options.processes or options.expect_workers or 1)
         begin_s = self.due_s or time.time() + random.random() / rate  # processes must not march in step
         due_s = self.due_s = begin_s + (random.expovariate(rate) if options.spacing == "random" else 1 / rate)
         time.sleep(max(0.0, due_s - time.time()))
@@ -374,7 +377,9 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     hooks.test_start.add_listener(timeline.start)
     hooks.test_start.add_listener(environment.arrivals.begin)
     hooks.test_stopping.add_listener(timeline.stop)
-    if not isinstance(runner, MasterRunner):  # a master makes no load
+    if isinstance(runner, MasterRunner):  # which makes no load
+        hooks.test_start.add_listener(lambda **_: print("the load begins", flush=True))  # a sweep waits for it
+    else:
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
     if isinstance(runner, WorkerRunner):
         hooks.report_to_master.add_listener(lambda data, **_: data.update(facts=[timeline.take(), tab.take()]))

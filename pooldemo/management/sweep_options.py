@@ -12,9 +12,11 @@ from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult
 from pooldemo.sweep.measure import adaptive
+from pooldemo.sweep.measure.load import Meeting
 from pooldemo.sweep.workloads import CHOICES, WORKLOADS
 
 DEFAULT = Plan()
+MEETING = "127.0.0.1:5557"
 OTHERS = "".join(f"; {each.name} {each.swept_ms:g}" for each in WORKLOADS.values() if each.swept_ms is not None)
 THINKING = ", ".join(each.name for each in WORKLOADS.values() if "think_ms" in each.parameters)
 
@@ -47,6 +49,12 @@ def add(parser: ArgumentParser) -> None:
     plan.add_argument("--seed", type=int, help=f"of the random order (default {DEFAULT.seed})")
     plan.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%%")
     plan.add_argument("--processes", type=int, help=f"of the load generator (default {DEFAULT.processes})")
+    plan.add_argument(
+        "--expect-workers", type=int, metavar="N", help="load generators that come from other hosts, instead"
+    )
+    plan.add_argument(
+        "--meet", default=MEETING, metavar="HOST:PORT", help=f"where they come to, of this host (default {MEETING})"
+    )
     plan.add_argument("--adaptive", action="store_true", default=None, help="powers of two first, then around the knee")
     plan.add_argument(
         "--resume", type=int, metavar="ID", help="go on with this sweep, also by --repeats 7 or --sizes +5,6"
@@ -65,10 +73,29 @@ def add(parser: ArgumentParser) -> None:
     )
 
 
+def meeting(options: dict[str, Any]) -> Meeting | None:
+    """Where load generators of other hosts come to; None: none do. Raises ValueError."""
+    if options["expect_workers"] is None:
+        return None
+    host, _, port = options["meet"].rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"--meet {options['meet']} is no address: give one of this host's, as in {MEETING}")
+    return Meeting(host, int(port))
+
+
 def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
     """The plan that was asked for, and what was measured of it already: of `row`, the sweep to go on with. Raises
     ValueError, in a sentence, for what cannot be."""
     asked = given(options)
+    if options["expect_workers"] is not None:
+        if "processes" in asked:
+            raise ValueError("--expect-workers counts generators of other hosts, --processes ours: give one of them")
+        if row is None:
+            asked["processes"] = options["expect_workers"]
+        elif row.processes != options["expect_workers"]:
+            raise ValueError(
+                f"sweep {row.pk} had {row.processes} load generators: give --expect-workers {row.processes}"
+            )
     if options["arrivals"] is not None:
         asked |= planning.parse_arrivals(options["arrivals"], options["spacing"])
     elif options["spacing"] is not None:

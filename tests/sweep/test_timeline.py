@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pooldemo.sweep.measure.timeline import Histogram, Window
+from pooldemo.sweep.measure.timeline import Histogram, Window, trouble
 
 
 def second(number: int, ok: dict[str, int], failed: int = 0) -> dict[str, Any]:
@@ -81,3 +81,34 @@ def test_it_gives_the_nearest_rank() -> None:
 def test_it_refuses_a_timeline_of_another_format() -> None:
     with pytest.raises(ValueError, match="pooldemo-timeline/1 is accepted"):
         Window.cut({"format": "other"}, 10, 3)
+
+
+def generators(**last: int) -> dict[str, Any]:
+    """A timeline's generators, each with the second from which on nothing came of it."""
+    return {
+        "generators": {
+            name: {
+                "cpu_percent": {str(number): 1.0 for number in range(100, end)},
+                "ahead_ms": 90.0,
+            }
+            for name, end in last.items()
+        }
+    }
+
+
+def test_it_names_a_generator_that_ended_meanwhile() -> None:
+    assert trouble(generators(a=111, b=108), 100, 10, 2) == "", "its last part was on the way"
+    text = trouble(generators(a=111, b=104), 100, 10, 2)
+    assert text == "the load generator b ended meanwhile: nothing came from it after second 4"
+
+
+def test_it_names_those_that_came_where_one_did_not() -> None:
+    assert trouble(generators(a=111), 100, 10, 2) == "2 load generators were expected and 1 made load: a"
+
+
+@pytest.mark.parametrize(("ahead_ms", "word"), [(4000.0, "ahead of"), (-4000.0, "behind")])
+def test_it_names_a_generator_whose_clock_is_another(ahead_ms: float, word: str) -> None:
+    document = generators(a=111, b=111)
+    document["generators"]["b"]["ahead_ms"] = ahead_ms
+    text = trouble(document, 100, 10, 2)
+    assert text.startswith(f"the clock of the load generator b is 4000 ms {word} its master's")

@@ -101,6 +101,7 @@ class Command(BaseCommand):
             row = records.get(options["resume"]) if options["resume"] is not None else None
             plan, done = sweep_options.planned(row, options)
             planning.check(plan)
+            meeting = sweep_options.meeting(options)
             reports = open_reports(options, REPORTS)
             if options["until_sure"] is not None and not 0 < options["until_sure"] <= 24 * 60:
                 raise ValueError(f"--until-sure {options['until_sure']:g} is out of range: minutes, up to 1440")
@@ -131,7 +132,9 @@ class Command(BaseCommand):
                 sites.admitted(options) as headers,
                 checkout.checked_out(plan.stacks),
             ):
-                bench = Bench(site, ledger, headers)
+                bench = Bench(site, ledger, headers, meeting)
+                if meeting:
+                    terminal.say(meeting.invitation(plan.processes))
                 with restored(plan.host, site.pool) if plan.host else nullcontext():
                     if (site.settings or plan.host) and not done.trials:
                         terminal.say("trying what the users will ask for")

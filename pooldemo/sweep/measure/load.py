@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,11 +26,30 @@ READY_S = 30.0
 THEIRS = "POOLDEMO_THEIR_LOAD"  # as in locustfile.py
 _INSTALLED = Path(__file__).with_name("locustfile.py")  # a wheel brings it; in a checkout it lies where Locust looks
 LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).resolve().parents[3] / "locustfile.py"
+BEGINS = "the load begins"  # as locustfile.py says it
+COME_S = 120.0  # for generators of other hosts
 STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
 
 
-def command(plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE) -> list[str]:
-    """Locust's command line for the load of `plan` against `url`."""
+@dataclass(frozen=True)
+class Meeting:
+    """Where Locust's master waits for workers that somebody else starts: on other hosts, or on this one."""
+
+    host: str
+    port: int
+
+    def invitation(self, count: int) -> str:
+        """What to type on those hosts. A worker ends with its trial, so it comes again for the next one."""
+        return (
+            f"waiting for {count} load generators. On their hosts, in this folder, so many times in all: while :; do "
+            f"locust -f {LOCUSTFILE.name} --worker --master-host {self.host} --master-port {self.port}; done"
+        )
+
+
+def command(
+    plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE, meeting: Meeting | None = None
+) -> list[str]:
+    """Locust's command line for the load of `plan` against `url`; with a `meeting`, its generators come to that."""
     files = (gate.__file__, locustfile, *([plan.locustfile] if plan.locustfile else ()))
     options: dict[str, object] = {
         "-f": ",".join(map(str, files)),
@@ -52,10 +72,14 @@ def command(plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE)
         options["--think-ms"] = f"{plan.think_ms:g}"
     if plan.rate is not None:
         options |= {"--arrivals": f"{plan.rate:g}", "--spacing": "random" if plan.poisson else "even"}
-    if plan.processes > 1:
+    flags = ["--headless", "--only-summary", "--reset-stats"]
+    if meeting:
+        flags.append("--master")
+        options |= {"--master-bind-host": meeting.host, "--master-bind-port": meeting.port}
+        options |= {"--expect-workers": plan.processes, "--expect-workers-max-wait": int(COME_S)}
+    elif plan.processes > 1:
         meeting_port = free_port()
         options |= {"--processes": plan.processes, "--master-bind-port": meeting_port, "--master-port": meeting_port}
-    flags = ["--headless", "--only-summary", "--reset-stats"]
     return [sys.executable, "-m", "locust", *flags, *(str(part) for pair in options.items() for part in pair)]
 
 
@@ -75,10 +99,12 @@ class Load:
         folder: Path,
         ledger: Ledger,
         headers: Mapping[str, str] | None = None,
+        meeting: Meeting | None = None,
         locustfile: Path = LOCUSTFILE,
     ) -> None:
         self._timeline = folder / "timeline.json"
-        line = command(plan, url, self._timeline, locustfile)
+        self.has_begun, self._comes_later = False, meeting is not None
+        line = command(plan, url, self._timeline, locustfile, meeting)
         env = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
         if headers:
             env["LOCUST_HEADERS"] = json.dumps(dict(headers))  # not on the command line, which everybody may read
@@ -93,7 +119,10 @@ class Load:
         return self._child.tail()
 
     def go(self) -> None:
-        """Open the gate as soon as Locust stands there: all users begin. Raises TrialError when it does not come."""
+        """Open the gate as soon as Locust stands there: all users begin. Raises TrialError when it does not come.
+
+        With a meeting, blocks until its generators have come and begun: then `has_begun`.
+        """
         deadline_s = time.monotonic() + READY_S
         while gate.WAITING not in self.said:
             self.check()
@@ -105,6 +134,10 @@ class Load:
         except BrokenPipeError:
             self._child.wait(1)
             self.check()
+        while self._comes_later and BEGINS not in self.said:
+            self.check()
+            time.sleep(0.01)
+        self.has_begun = self._comes_later
 
     def check(self) -> None:
         """Raises TrialError when it has ended before it was stopped."""

@@ -10,6 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+SILENT_S = 3  # generators send what they noted so often, and one that waits for its core misses a second
+CLOCK_MS = 1000.0  # a busy generator begins late by its clock as well
+
+
+def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators: int) -> str:
+    """Why these seconds are not those of one load of so many generators: one ended meanwhile, one never came, or one's
+    clock is another. Empty: they are."""
+    found: Mapping[str, Any] = timeline["generators"]
+    if len(found) < generators:
+        names = ", ".join(sorted(found)) or "nobody"
+        return f"{generators} load generators were expected and {len(found)} made load: {names}"
+    for name, facts in sorted(found.items()):
+        last = max(map(int, facts["cpu_percent"]), default=start_s)
+        if last < start_s + seconds - 1 - SILENT_S:
+            return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
+        if abs(ahead_ms := facts.get("ahead_ms", 0.0)) > CLOCK_MS:
+            return (
+                f"the clock of the load generator {name} is {abs(ahead_ms):.0f} ms "
+                f"{'ahead of' if ahead_ms > 0 else 'behind'} its master's: set both by one time server"
+            )
+    return ""
+
 
 @dataclass(frozen=True)
 class Histogram:

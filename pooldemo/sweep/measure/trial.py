@@ -21,7 +21,7 @@ from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
-from pooldemo.sweep.measure.load import Load
+from pooldemo.sweep.measure.load import Load, Meeting
 from pooldemo.sweep.measure.load import start_s as load_start_s
 from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
@@ -30,7 +30,7 @@ from pooldemo.sweep.measure.running import Running
 from pooldemo.sweep.measure.search import Search
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Site, Target, TrialError
-from pooldemo.sweep.measure.timeline import Window
+from pooldemo.sweep.measure.timeline import Window, trouble
 from pooldemo.sweep.stacks.stack import Stack
 
 LAST_S = 2.0  # for those who are served when the window ends
@@ -41,11 +41,13 @@ Announce = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where trials run: the project, the ledger of what was started, and the `headers` that its pages want."""
+    """Where trials run: the project, the ledger of what was started, the `headers` that its pages want, and where load
+    generators of other hosts come to (None: all are ours)."""
 
     site: Site
     ledger: Ledger
     headers: Mapping[str, str] = field(default_factory=dict)
+    meeting: Meeting | None = None
 
     def target(self, stack: Stack, size: int, plan: Plan, told: bool = False) -> Target:
         """What a trial measures, begun or found. Raises OSError when a running site does not answer."""
@@ -116,7 +118,7 @@ def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce:
         folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
         target = stop.enter_context(bench.target(stack, trial.size, plan))
         first = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
-        load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers))
+        load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers, bench.meeting))
         seen = Connections(bench.site.database_url, target.application_name)
         stop.callback(seen.close)
         target.wait_ready()
@@ -127,7 +129,7 @@ def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce:
             search = Search(plan.slo, result)
             while (rate := search.rate) is not None:
                 step = replace(plan, rate=rate)
-                with Load(step, target.url, folder, bench.ledger, bench.headers) as load:
+                with Load(step, target.url, folder, bench.ledger, bench.headers, bench.meeting) as load:
                     search.tell(rate, look_on.window(step, load))
             result = search.found
         return replace(result, peak_connections=seen.peak)
@@ -148,7 +150,7 @@ class _LookOn:
         """What a window of this load shows. Blocks until the load has ended; raises TrialError."""
         target, probe = self.target, Probe(self.target.url, self.target.probe_path)
         load.go()
-        start_s = window_start(time.time() + load_start_s(plan), plan.warmup_s)
+        start_s = window_start(time.time() + (0 if load.has_begun else load_start_s(plan)), plan.warmup_s)
         seconds = math.ceil(plan.duration_s)
 
         def wait_until(clock_s: float) -> None:
@@ -171,7 +173,10 @@ class _LookOn:
         self.announce("stopping", 0.5)
         # Who is served now ends soon, and a part of that belongs to the window.
         wait_until(start_s + seconds + min(LAST_S, 1.2 * (_mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
-        window = Window.cut(load.finish(), start_s, seconds)
+        seen = load.finish()
+        if plan.processes > 1 and (text := trouble(seen, start_s, seconds, plan.processes)):
+            raise TrialError(text)
+        window = Window.cut(seen, start_s, seconds)
         for poll in (self.count, ask):
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {poll.error}")
