@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self, cast
@@ -69,6 +70,7 @@ class Proxy:
         self._path = path
         self.ends: set[_End] = set()
         self.stalled = False
+        self.cut_at_s = 0.0  # when all connections were cut last, in seconds of the epoch
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._refuses = False
@@ -131,6 +133,7 @@ class Proxy:
     def _cut(self, reset: bool) -> None:
         for end in list(self.ends):
             end.close(reset)
+        self.cut_at_s = time.time()
 
     def _do(self, change: Callable[[], None]) -> None:
         async def run() -> None:

@@ -197,7 +197,8 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         lost, notes = _lost(scene, watch, at_work)
         during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
         failed = outcome.failures(during, until_s)
-        begun = outcome.had_begun(failed, _log(postgresql, leader), began_at_s)
+        lived_until_s = max(began_at_s, proxy.cut_at_s if proxy else 0.0)  # PostgreSQL's log knows of no network
+        begun = outcome.had_begun(failed, _log(postgresql, leader), lived_until_s)
         others = [each for each in failed if each not in begun]
         gone = [each for each in others if fault.workers_end and each.outcome.startswith(outcome.GONE)]
         refused = [each for each in others if fault.sheds and each.outcome == "503 PoolFull"]
