@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forks import Forks, Typed
+from locust_forks import LocustForks, Typed
 from locust_page import Page
 from served import ROOT, Site
 
@@ -19,8 +19,8 @@ from pooldemo.sweep.workloads import WORKLOADS
 
 
 @pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with Forks(tmp_path_factory.mktemp("forks")) as forks:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustForks]:
+    with LocustForks(tmp_path_factory.mktemp("forks")) as forks:
         yield forks
 
 
@@ -173,7 +173,7 @@ def test_it_mixes_all_but_the_excluded_tags(runs: dict[str, Run]) -> None:
     assert runs["excluded"].outcomes() == {"ok"}
 
 
-def test_it_deals_a_mix_in_the_exact_shares(forks: Forks) -> None:
+def test_it_deals_a_mix_in_the_exact_shares(forks: LocustForks) -> None:
     first, second = forks.python(
         "import json, locustfile as l; n = sum(each.weight for each in l.WORKLOADS); "
         "mix = l.deal(l.WORKLOADS); print(json.dumps([[next(mix).name for _ in range(n)] for _ in range(2)]))"
@@ -183,7 +183,7 @@ def test_it_deals_a_mix_in_the_exact_shares(forks: Forks) -> None:
     assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
 
 
-def test_it_knows_the_sites_workloads_and_no_others(forks: Forks) -> None:
+def test_it_knows_the_sites_workloads_and_no_others(forks: LocustForks) -> None:
     known = forks.python(
         "import json, locustfile as l; print(json.dumps({each.name: each.parameters for each in l.WORKLOADS}))"
     )
@@ -208,14 +208,14 @@ def test_it_knows_the_sites_workloads_and_no_others(forks: Forks) -> None:
         (["--timeline", "/dev/null"], "timeline: '/dev/null' cannot be written"),
     ],
 )
-def test_it_refuses_before_the_run_in_one_sentence(forks: Forks, arguments: list[str], said: str) -> None:
+def test_it_refuses_before_the_run_in_one_sentence(forks: LocustForks, arguments: list[str], said: str) -> None:
     [done] = forks.locust(Typed([*arguments, "--headless", "-t", "1s"]))
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_it_says_that_its_port_is_in_use_before_the_run(forks: Forks) -> None:
+def test_it_says_that_its_port_is_in_use_before_the_run(forks: LocustForks) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         [done] = forks.locust(Typed(["--web-port", str(taken.getsockname()[1])]))
     assert done.returncode == 2
@@ -223,24 +223,24 @@ def test_it_says_that_its_port_is_in_use_before_the_run(forks: Forks) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_it_tries_a_pipe_without_waiting_for_its_reader(forks: Forks, tmp_path: Path) -> None:
+def test_it_tries_a_pipe_without_waiting_for_its_reader(forks: LocustForks, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     [done] = forks.locust(Typed(["--timeline", str(tmp_path / "pipe"), "--headless", "-t", "1s"]))
     assert "cannot be written" in done.stderr
 
 
-def test_a_timeline_that_is_only_tried_leaves_no_file(forks: Forks, tmp_path: Path) -> None:
+def test_a_timeline_that_is_only_tried_leaves_no_file(forks: LocustForks, tmp_path: Path) -> None:
     [done] = forks.locust(Typed(["--timeline", str(tmp_path / "t.json"), "--list"]))
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_offers_the_workloads_when_it_refuses_another(forks: Forks) -> None:
+def test_it_offers_the_workloads_when_it_refuses_another(forks: LocustForks) -> None:
     [done] = forks.locust(Typed(["--workload", "nope"]))
     assert all(f"'{name}'" in done.stderr for name in (*WORKLOADS, "mix"))
 
 
-def test_it_reads_its_options_from_wherever_locust_does(forks: Forks, silent: str, tmp_path: Path) -> None:
+def test_it_reads_its_options_from_wherever_locust_does(forks: LocustForks, silent: str, tmp_path: Path) -> None:
     """The command line, the environment, a named file and those that Locust looks for by itself."""
     lines, toml = "ms = 7\nworkload = cpu\nthink-ms =\n", '[tool.locust]\nms = 7\nworkload = "cpu"\nthink-ms = ""\n'
     files = {"named": "load.conf", "home": ".locust.conf", "folder": "locust.conf", "toml": "pyproject.toml"}
@@ -280,7 +280,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_it_counts_a_fault_of_its_own_as_a_failure(forks: Forks, silent: str, tmp_path: Path) -> None:
+def test_it_counts_a_fault_of_its_own_as_a_failure(forks: LocustForks, silent: str, tmp_path: Path) -> None:
     (tmp_path / "fault.py").write_text(
         "from locust import events\n"
         "@events.init.add_listener\n"
@@ -298,7 +298,7 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(forks: Forks, silent: str, tm
     assert done.stderr.count("Traceback") <= 3, "one user fails once a second"
 
 
-def test_its_tables_show_what_is_below_a_millisecond(forks: Forks) -> None:
+def test_its_tables_show_what_is_below_a_millisecond(forks: LocustForks) -> None:
     table, line, slow = forks.python(
         "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"
         "for ms in (0.123, 0.456, 0.789): stats.log_request('GET', 'fast', ms, 0)\n"

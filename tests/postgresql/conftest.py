@@ -1,25 +1,56 @@
 """Runs the tests that are marked as `elsewhere`, a module at a time, and tells each its outcome."""
 
-from collections.abc import Callable
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 
 import pytest
+from forks import Forks, Run
 
-from .elsewhere import OURS, Elsewhere, Job, run
+from .elsewhere import OURS, TESTS, Elsewhere, Job
 
 Runner = Callable[[Job], dict[str, str]]
+PATIENCE_S = 900.0  # for all tests of a module
+
+
+def interpreter(folder: Path, patched: bool) -> Forks:
+    """What all jobs fork from that are patched, or are not: it has imported what they need, but none of ENGINEs and of
+    our pool."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    before = "from gevent import monkey; monkey.patch_all()\n" if patched else ""
+    before += "import django.db.backends.postgresql.base, django.test, pytest, postgresql.site"
+    return Forks(folder, before, "-W", "error::ResourceWarning", environment=environment, limit_s=PATIENCE_S)
+
+
+def run(job: Job, interpreter: Forks) -> dict[str, str]:
+    """The failures by test, empty when it passed. Blocks until the process has ended."""
+    code = "from postgresql.elsewhere import main; main()"
+    [done] = interpreter.run(Run(code, ("elsewhere", json.dumps(asdict(job))), TESTS))
+    outcomes: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        with contextlib.suppress(ValueError):
+            outcomes |= json.loads(line)
+    crash = (
+        f"the process ended with {done.returncode} before this test did:\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+    )
+    return {name: outcomes.get(name, crash) for name in job.names}
 
 
 @pytest.fixture(scope="session")
-def run_once() -> Runner:
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """`run`, each job once: the tests of a module share a process."""
-    outcomes: dict[Job, dict[str, str]] = {}
+    with contextlib.ExitStack() as running:
 
-    def once(job: Job) -> dict[str, str]:
-        if job not in outcomes:
-            outcomes[job] = run(job)
-        return outcomes[job]
+        @cache
+        def forks(patched: bool) -> Forks:
+            return running.enter_context(interpreter(tmp_path_factory.mktemp("elsewhere"), patched))
 
-    return once
+        yield cache(lambda job: run(job, forks(job.patched)))
 
 
 @pytest.fixture
