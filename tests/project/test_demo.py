@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -54,6 +55,27 @@ def test_it_leaves_the_password_of_an_admin_who_is_there() -> None:
     (password,) = re.findall(r"password (\S+)", first)
     assert "changepassword admin" in Command().login()
     assert get_user_model().objects.get(username="admin").check_password(password)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("needs", "more"), [("--repeats 5", True), ("--sizes 2,4", False), (None, False)])
+def test_it_goes_on_for_a_minute_where_more_repeats_would_decide(
+    monkeypatch: pytest.MonkeyPatch, needs: str | None, more: bool
+) -> None:
+    invalid = {"shape": "invalid", "max_conns": None, "because": "Repeats differ.", "needs": needs}
+    ran: list[dict[str, Any]] = []
+
+    def sweep(command: Command, plan: dict[str, Any]) -> int:
+        ran.append(plan)
+        if len(ran) == 1:
+            verdicts = [VERDICT | (invalid if needs else {})]
+            Sweep.objects.create(stacks=["pooldemo"], sizes=[2], workers=1, verdicts=verdicts, **EVERY)
+        return 0
+
+    monkeypatch.setattr(Command, "sweep", sweep)
+    monkeypatch.setattr(Command, "leave_nothing_running", lambda command: None)
+    Command(stdout=StringIO()).handle(sizes=None, duration=2.0, repeats=2)
+    assert ran[1:] == ([{"resume": Sweep.objects.get().pk, "until_sure": 1.0}] if more else [])
 
 
 @pytest.mark.django_db

@@ -34,6 +34,7 @@ USER = "admin"
 INTERRUPTED = 130
 REPORT = ROOT / ".local" / "demo.html"
 BAR = 40  # characters of the longest
+MORE_MINUTES = 1.0  # where the machine is so busy that the planned repeats do not tell
 DISTURBED = ("other-load", "loaded-before", "unstable-repeats", "trial-failed", "failures")  # warnings that say by what
 
 # A traffic, and how many slots carry it: 60 requests a second for each core, 50 ms each, keep 3 slots a core busy. The
@@ -71,6 +72,9 @@ class Command(BaseCommand):
                 "each?"
             )
             code = self.sweep(plan)
+            if code != INTERRUPTED and (undecided := needs_repeats(before)):
+                self.say(f"\nNobody can tell yet: {MORE_MINUTES:g} more minute for what decides\n")
+                code = self.sweep({"resume": undecided.pk, "until_sure": MORE_MINUTES})
             if code != INTERRUPTED:
                 self.show(before)
         except KeyboardInterrupt:
@@ -130,6 +134,14 @@ class Command(BaseCommand):
             pool.close()
         if settings.EMBEDDED is not None:
             settings.EMBEDDED.stop(unless_asked=True)
+
+
+def needs_repeats(before: models.Sweep | None) -> models.Sweep | None:
+    """The sweep that has been measured since, if more repeats would decide its first verdict."""
+    sweep = records.latest()
+    if sweep is None or sweep == before or sweep.verdicts[0]["shape"] != "invalid":
+        return None
+    return sweep if sweep.verdicts[0].get("needs", "").startswith("--repeats") else None
 
 
 def load(cores: int) -> dict[str, Any]:
