@@ -390,7 +390,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     hooks.test_stop.add_listener(write)
     hooks.quit.add_listener(write)  # the workers' last reports come after test_stop
     if web_ui:
-        structure = [{"key": name, "title": name.replace("_", " ")} for name in tab.COLUMNS]
+        structure = [{"key": name, "title": name.replace("_", " ").lower()} for name in tab.COLUMNS]
         web_ui.template_args["extended_tabs"] = [{"title": "Pool", "key": "pool"}]
         web_ui.template_args["extended_tables"] = [{"key": "pool", "structure": structure}]
         web_ui.app.before_request(refuse)
