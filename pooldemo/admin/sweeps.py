@@ -8,31 +8,38 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from pooldemo import records
 from pooldemo.admin import live, runs
 from pooldemo.admin.drawing import drawn
+from pooldemo.admin.measured import Measured
 from pooldemo.admin.run_pages import RunPages, about_progress, may_run
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import SHAPES
+from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
 from pooldemo.sweep.report import answer, formats, rerun, sweep_page, tables
-from pooldemo.sweep.report.figures import figures_of, load_of, sweep_sparkline
+from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sparkline
+from pooldemo.sweep.report.legend import marker_alone
 from pooldemo.sweep.report.moment import moment
 from pooldemo.sweep.report.overlay import MOST, overlay
+from pooldemo.sweep.report.trend import trend
 
 # What the small curves of a list need; the rest of a trial is ten times as large.
 CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "workers", "rps", "error")
+FOUND = (
+    '<div class="found {}"><strong>{}</strong> <span class="rps">{}</span> {} <span class="stack">{} {}</span></div>'
+)
+TAG = ' <span class="tag">{}</span>'
 MAX_COMPARED = MOST
 
 
@@ -61,28 +68,17 @@ class ShapeFilter(admin.SimpleListFilter):
         return queryset.filter(verdicts__contains=[{"shape": self.value()}]) if self.value() else queryset
 
 
-class Measured(admin.ModelAdmin):
-    """Rows that a sweep writes: not added here, and read-only but for `editable`."""
-
-    editable: tuple[str, ...] = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in self.model._meta.fields if field.name not in self.editable]
-
-
 @admin.register(Sweep)
 class SweepAdmin(Measured):
     """What was measured, and what to do about it."""
 
     editable = ("notes",)
     fieldsets = ((None, {"fields": ("notes",)}),)
-    list_display = ("number", "load", "curve", "verdict", "status", "started")
+    list_display = ("number", "found", "load", "status", "started")
     list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
     list_per_page = 50
-    search_fields = ("notes",)
+    search_fields = ("notes",)  # get_search_results knows what else
+    search_help_text = "load, stack, verdict (knee, rising, flat, invalid), users, number, a word or #tag of the notes"
     actions = ("compare",)
 
     @property
@@ -99,12 +95,13 @@ class SweepAdmin(Measured):
         """The rows' trials in one query for the whole page, none for each."""
         changes = super().get_changelist_instance(request)
         trials = Trial.objects.only(*CURVE_FIELDS)
-        rows = changes.result_list.defer("conditions", "notes")
+        rows = changes.result_list.defer("conditions")
         changes.result_list = rows.prefetch_related(Prefetch("trials", trials, to_attr="curve_trials"))
         return changes
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Sweeps", **(extra_context or {})})
+        about = {"title": "Sweeps", "is_nav_sidebar_enabled": False, "may_run": may_run(request)}
+        return super().changelist_view(request, about | (extra_context or {}))
 
     # -- a row of the list ---------------------------------------------------------------------------------------------
 
@@ -112,31 +109,37 @@ class SweepAdmin(Measured):
     def number(self, sweep: Sweep) -> str:
         return f"sweep {sweep.pk}"
 
-    @admin.display(description="requests/s against size")
-    def curve(self, sweep: Sweep) -> SafeString:
+    @admin.display(description="what it found, by stack")
+    def found(self, sweep: Sweep) -> SafeString:
+        """A block for each stack: its size, its number, its curve."""
         facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
-        return format_html_join(
-            "", '<div class="small-curve">{}<span>{}</span></div>',
-            ((mark_safe(sweep_sparkline(facts, stack)), stack) for stack in sweep.stacks),  # noqa: S308  ours, escaped
-        )  # fmt: skip
+        verdicts = {verdict.stack: verdict for verdict in facts.verdicts}
+        return format_html_join("", FOUND, (self._block(facts, stack, verdicts.get(stack)) for stack in sweep.stacks))
+
+    def _block(self, facts: SweepResult, stack: str, verdict: Verdict | None) -> tuple[Any, ...]:
+        said = answer.short(verdict, facts.plan) if verdict else "no answer yet"
+        rps = f"{digits(verdict.rps)}/s" if verdict and verdict.rps is not None else ""
+        curve = mark_safe(sweep_sparkline(facts, stack))  # noqa: S308  ours, escaped
+        return verdict.shape if verdict else "", said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
 
     @admin.display(description="started", ordering="started_at")
     def started(self, sweep: Sweep) -> str:
         return moment(sweep.started_at)
 
-    @admin.display(description="load", ordering="workload")
-    def load(self, sweep: Sweep) -> str:
-        return load_of(records.curve(sweep, ()))
+    @admin.display(description="load, tags", ordering="workload")
+    def load(self, sweep: Sweep) -> SafeString:
+        tags = ((word,) for word in sweep.notes.split() if word.startswith("#") and len(word) > 1)
+        return format_html("{}{}", load_of(records.curve(sweep, ())), format_html_join("", TAG, tags))
 
-    @admin.display(description="verdict")
-    def verdict(self, sweep: Sweep) -> SafeString:
-        return format_html_join(
-            "", '<div class="shape {}">{}</div>',
-            (
-                (each["shape"], each["shape"] + (f": MAX_CONNS={each['max_conns']}" if each["max_conns"] else ""))
-                for each in sweep.verdicts
-            ),
-        )  # fmt: skip
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Each word is looked for in the load, the stacks, the verdicts' shapes, and the notes with their tags."""
+        for word in search_term.split():
+            wanted = Q(workload__icontains=word) | Q(stacks__icontains=word) | Q(urls__icontains=word)
+            wanted |= Q(notes__icontains=word) | Q(verdicts__contains=[{"shape": word.lower()}])
+            if word.isdecimal():
+                wanted |= Q(users=int(word)) | Q(pk=int(word))
+            queryset = queryset.filter(wanted)
+        return queryset, False
 
     @admin.action(description="Compare the selected sweeps on one chart", permissions=["view"])
     def compare(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> HttpResponse | None:
@@ -193,6 +196,7 @@ class SweepAdmin(Measured):
                 **about_progress(request, row),
                 "cards": sweep_page.cards(sweep),
                 "figures": drawn(figures_of(sweep)),
+                "trend": _trend(row),
                 "play": sweep_page.bound_to_play(sweep),
                 "tables": sweep_page.tables_of(sweep),
                 "failed": tables.reasons_of_failure(sweep),
@@ -258,56 +262,6 @@ def _last_word(request: HttpRequest, row: Sweep) -> str:
     return last.said.splitlines()[-1] if last and last.number == row.pk and last.said else ""
 
 
-@admin.register(Trial)
-class TrialAdmin(Measured):
-    """One stack at one size: its numbers, and the reasons to doubt them. Nobody changes a measurement, or takes one
-    out of the sweep that a verdict was drawn from."""
-
-    list_display = (
-        "sweep_id",
-        "stack",
-        "size",
-        "repeat",
-        "throughput",
-        "p50",
-        "p95",
-        "p99",
-        "opened",
-        "failures",
-        "doubts",
-    )
-    list_display_links = ("stack",)
-    list_filter = ("stack", "sweep__workload", "size")
-    list_select_related = ("sweep",)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display(description="requests/s", ordering="rps")
-    def throughput(self, trial: Trial) -> str:
-        return digits(trial.rps)
-
-    @admin.display(description="p50 ms", ordering="p50_ms")
-    def p50(self, trial: Trial) -> str:
-        return digits(trial.p50_ms)
-
-    @admin.display(description="p95 ms", ordering="p95_ms")
-    def p95(self, trial: Trial) -> str:
-        return digits(trial.p95_ms)
-
-    @admin.display(description="p99 ms", ordering="p99_ms")
-    def p99(self, trial: Trial) -> str:
-        return digits(trial.p99_ms)
-
-    @admin.display(description="connections: opened of allowed", ordering="peak_connections")
-    def opened(self, trial: Trial) -> str:
-        return (
-            "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.sweep.workers}"
-        )
-
-    @admin.display(description="warnings")
-    def doubts(self, trial: Trial) -> str:
-        return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
+def _trend(row: Sweep) -> list[tuple[str, SafeString]]:
+    found = trend(records.of_load(row))
+    return drawn({"trend": found}, wide=False) if found else []

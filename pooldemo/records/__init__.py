@@ -9,6 +9,7 @@ from pooldemo.records.rows import (
     get,
     latest,
     listing,
+    of_load,
     previous,
     read,
     result,
@@ -20,5 +21,5 @@ from pooldemo.records.turn import SWEEP_LOCK, Busy, Turn, settle
 
 __all__ = [
     "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "begin", "change_plan", "curve", "end", "get", "latest", "listing",
-    "previous", "read", "result", "save_trial", "settle", "start", "store",
+    "of_load", "previous", "read", "result", "save_trial", "settle", "start", "store",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from pooldemo import models
@@ -88,9 +89,18 @@ def read(name: str) -> SweepResult:
 
 def previous(sweep: models.Sweep) -> int | None:
     """The number of the last sweep before it that asked for the same load; None: there is none."""
+    return _same_load(sweep).filter(pk__lt=sweep.pk).values_list("pk", flat=True).first()
+
+
+def of_load(sweep: models.Sweep, most: int = 60) -> list[SweepResult]:
+    """The last sweeps that asked for the same load, newest first, without their trials."""
+    return [curve(row, ()) for row in _same_load(sweep).defer("conditions", "notes")[:most]]
+
+
+def _same_load(sweep: models.Sweep) -> QuerySet[models.Sweep]:
+    """Those with a verdict that asked for the same."""
     load = ("workload", "ms", "think_ms", "users", "workers", "rate", "urls", "locustfile")
-    same = models.Sweep.objects.filter(pk__lt=sweep.pk, **{name: getattr(sweep, name) for name in load})
-    return same.exclude(verdicts=[]).values_list("pk", flat=True).first()
+    return models.Sweep.objects.filter(**{name: getattr(sweep, name) for name in load}).exclude(verdicts=[])
 
 
 def result(sweep: models.Sweep) -> SweepResult:

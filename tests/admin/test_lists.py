@@ -44,11 +44,18 @@ def three(db: None, measured: SweepResult) -> list[models.Sweep]:
         ("shape=knee", {0}),
         ("shape=flat", {1}),
         ("stack=pooldemo&workload=slow", {2}),
+        ("q=slow", {1, 2}),
+        ("q=upool", {1}),
+        ("q=Knee", {0}),
+        ("q=slow+rising", {2}),
+        ("q=%23prod", {1}),
+        ("q=slow+%23prod+knee", set()),
     ],
 )
-def test_it_filters_by_stack_workload_and_shape(
+def test_it_filters_and_searches_by_stack_load_verdict_and_tag(
     admin_client: Client, three: list[models.Sweep], query: str, wanted: set[int]
 ) -> None:
+    models.Sweep.objects.filter(pk=three[1].pk).update(notes="before the index #prod")
     assert numbers(admin_client, query) == {three[place].pk for place in wanted}
 
 
@@ -57,8 +64,9 @@ def test_it_draws_a_curve_in_each_row_and_marks_the_size_to_use(
 ) -> None:
     html = admin_client.get(SWEEPS).content.decode()
     assert html.count('<svg class="sparkline"') == 3
-    assert html.count("<circle") == 1
-    assert "knee: MAX_CONNS=2" in html
+    assert html.count('r="3.4"') == 1, "the ring of the size to use"
+    assert "<strong>MAX_CONNS=2</strong>" in html
+    assert html.index("MAX_CONNS=2") < html.index("cpu "), "the verdict stands first"
     assert "pooldemo: 1: 10.0, 2: 20.0, 4: 40.0 requests/s" in html
 
 
@@ -146,3 +154,32 @@ def test_it_asks_before_it_deletes_a_sweep_with_its_trials(editor: Client, row: 
 
 def test_it_has_an_empty_list(admin_client: Client, db: None) -> None:
     assert "0 sweeps" in admin_client.get(SWEEPS).content.decode()
+
+
+def test_a_sweeps_page_shows_its_load_over_time(viewer: Client, measured: SweepResult) -> None:
+    rows = [records.store(replace(measured, started_at=f"2026-11-{day:02}T10:00:00+00:00")) for day in (1, 5, 9)]
+    page = viewer.get(f"{SWEEPS}{rows[0].pk}/change/").content.decode()
+    assert 'data-figure="trend"' in page
+    assert f"sweep {rows[2].pk}, 2026-11-09 10:00 UTC: pooldemo 130 requests/s" in page
+    records.store(other := replace(measured, plan=replace(measured.plan, users=7)))
+    assert other.plan.users == 7
+    alone = models.Sweep.objects.get(users=7)
+    assert 'data-figure="trend"' not in viewer.get(f"{SWEEPS}{alone.pk}/change/").content.decode()
+
+
+def test_a_trials_page_tells_its_course_and_its_latencies_in_words(viewer: Client, measured: SweepResult) -> None:
+    row = records.store(measured)
+    trial = row.trials.filter(stack="pooldemo", size=2).first()
+    assert trial
+    html = viewer.get(f"/admin/pooldemo/trial/{trial.pk}/change/").content.decode()
+    assert 'data-figure="course"' in html
+    assert 'data-figure="latencies"' in html
+    assert f"{trial.requests:,} requests in" in html
+    assert "2 at most, 2 allowed" in html
+    assert f'href="{SWEEPS}{row.pk}/change/"' in html
+    failed = replace(measured, trials=(TrialResult("pooldemo", 2, 1, error="no server <came> up"),), verdicts=())
+    broken = records.store(failed).trials.get()
+    assert (
+        "It failed: no server &lt;came&gt; up"
+        in viewer.get(f"/admin/pooldemo/trial/{broken.pk}/change/").content.decode()
+    )
