@@ -78,7 +78,6 @@ class SweepAdmin(Measured):
     list_filter = (StackFilter, "workload", ShapeFilter, "status", "started_at")
     list_per_page = 50
     search_fields = ("notes",)  # get_search_results knows what else
-    search_help_text = "load, stack, verdict (knee, rising, flat, invalid), users, number, a word or #tag of the notes"
     actions = ("compare",)
 
     @property

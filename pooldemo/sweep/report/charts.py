@@ -72,10 +72,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures, in words with the unit, and for x: which values get a tick (none: round ones from 0)."""
+    """What an axis measures, in words with the unit, and for x: which values get a tick (none: round ones from 0). A
+    `tight` one begins at its first tick and not at 0."""
 
     label: str
     ticks: tuple[float, ...] = ()
+    tight: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def line_chart(
     tops = [point.high if point.high is not None else point.y for point in solid]
     y_ticks = nice_ticks(1.06 * max(tops))
     frame = with_legend(frame, [Name(each.name, each.look) for each in drawn])
-    x, y = x_scale(ticks, frame), linear(0, y_ticks[-1], frame.base, frame.top)
+    x, y = x_scale(ticks, frame, x_axis.tight), linear(0, y_ticks[-1], frame.base, frame.top)
     parts = [*_grid(y_axis, y_ticks, y, frame), *_x_ticks(ticks, x, x_axis, frame)]
     for each in sorted(drawn, key=lambda one: not one.dashed):
         parts += _line(each, x, y, y_ticks[-1])

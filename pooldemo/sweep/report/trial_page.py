@@ -74,4 +74,4 @@ def _histogram(trial: TrialResult) -> Lines:
     ticks = tuple(float(f"{low * ratio ** (part / 6):.3g}") for part in range(7))
     line = Series("answered", points, look_of(trial.stack), stepped=True)
     said = f"half of them within {digits(trial.p50_ms)} ms, 99% within {digits(trial.p99_ms)} ms"
-    return Lines("Latencies", said, (line,), Axis("milliseconds", ticks), Axis("requests"))
+    return Lines("Latencies", said, (line,), Axis("milliseconds", ticks, tight=True), Axis("requests"))

@@ -1,0 +1,70 @@
+"""Everybody can use the pages: axe-core finds nothing, in light and in dark, on a phone and zoomed."""
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from served import Site
+
+from pooldemo.sweep.report.formats import FORMATS
+
+from .conftest import read_sweep
+from .visitor import Visit
+
+SWEEPS = "/admin/pooldemo/sweep/"
+PAGES = {
+    "the first page": "/",
+    "the login": "/admin/login/",
+    "the list": SWEEPS,
+    "a sweep": f"{SWEEPS}{{sweep}}/change/",
+    "the form": f"{SWEEPS}run/",
+    "compared": f"{SWEEPS}compare/?sweeps={{other}},{{sweep}}",
+    "the live pool": f"{SWEEPS}live/",
+    "an answer": "/slow/?ms=soon",
+    "nothing": "/nothing/",
+}
+ASKED = """async (only) => {
+    const found = await window.axe.run(document, { resultTypes: ['violations'], ...only });
+    const said = (each, node) => `${each.id}: ${node.target} ${node.failureSummary}`;
+    return found.violations.flatMap((each) => each.nodes.map((node) => said(each, node)));
+}"""
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}  # what a scheme can change
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text()
+
+
+def test_it_has_nothing_that_axe_finds_in_either_scheme(
+    browser: Any, site: Site, cookies: Any, stored: list[int], axe: str
+) -> None:
+    visit = Visit(browser, site.url, storage_state=cookies)
+    page, found = visit.page, dict[str, list[str]]()
+
+    def look(name: str, path: str, scheme: str, only: dict[str, list[str]]) -> None:
+        page.emulate_media(color_scheme=scheme)
+        if path:  # anew in each scheme: links change their colours slowly
+            visit.go(path.format(other=stored[0], sweep=stored[-1]))
+        else:
+            page.set_content(FORMATS["html"].write(read_sweep("cpu")))
+        page.evaluate(axe)
+        found[f"{name}, {scheme}"] = page.evaluate(ASKED, only)
+
+    for name, path in (PAGES | {"the report": ""}).items():
+        look(name, path, "light", {})
+        look(name, path, "dark", COLOURS)
+    visit.complaints.clear()  # 400 and 404 are what was asked for
+    visit.close()
+    assert [f"{name}: {each}" for name, all_of_it in found.items() for each in all_of_it] == []
+
+
+def test_it_can_be_zoomed_to_200_percent(browser: Any, site: Site, cookies: Any, stored: list[int]) -> None:
+    """A window of half the width: nothing is cut off, and nothing but tables is scrolled sideways."""
+    visit = Visit(browser, site.url, storage_state=cookies)
+    visit.page.set_viewport_size({"width": 640, "height": 450})
+    for path in PAGES.values():
+        visit.go(path.format(other=stored[0], sweep=stored[-1]))
+        visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    visit.complaints.clear()
+    visit.close()
