@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from benchmarks.markdown import with_tables
 
@@ -27,10 +29,24 @@ def main() -> int:
     names = [name for name in ENVIRONMENTS if available(name)]
     for name in sorted(set(ENVIRONMENTS) - set(names)):
         print(f"{name}: no {ENVIRONMENTS[name]}; `make peers` makes it", file=sys.stderr)
-    text = table(run(names, rounds)) + "\n\n" + conditions(rounds)
-    print(text)
-    PAGE.write_text(with_tables(PAGE.read_text(), {"cost": text}, "make bench"))
+    tables = {"requests": of_requests(rounds), "cost": table(run(names, rounds))}
+    tables = {name: f"{text}\n\n{conditions(rounds)}" for name, text in tables.items()}
+    print(*tables.values(), sep="\n\n")
+    PAGE.write_text(with_tables(PAGE.read_text(), tables, "make bench"))
     return 0
+
+
+def of_requests(rounds: int) -> str:
+    """The table of whole requests, on the database of DATABASE_URL or one of this benchmark's own."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    from benchmarks.pool import requests
+
+    if url := os.environ.get("DATABASE_URL"):
+        return requests.table(requests.run(url, rounds))
+    from benchmarks.stacks.database import own_postgresql
+
+    with tempfile.TemporaryDirectory() as folder, own_postgresql(Path(folder)) as postgresql:
+        return requests.table(requests.run(postgresql.url, rounds))
 
 
 def table(medians: Medians) -> str:
