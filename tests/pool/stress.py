@@ -60,8 +60,11 @@ class Round:
         for worker in [*crowd, meddler]:
             worker.result()
         pool, counts = self.pool, self.counts
+        self.trouble = 0.0
+        eventually(lambda: not self.connector.connecting, pool)
         self.connector.lingers.clear()
         self.connector.lingering.clear()
+        pool.upkeep.look_for_the_gone()  # a filler would, when it is wanted
         assert not self.broken, self.broken[:3]
         eventually(lambda: pool.get_stats()["holders_lost"] == counts["leaked"], f"leaks come back: {counts}")
         # New connections may be on their way for MIN_CONNS; whatever is idle is let go, and then all must be there.
