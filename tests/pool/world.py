@@ -96,7 +96,7 @@ class FakeConnector:
         self.timeouts: list[float] = []
         self.firsts: list[bool] = []
         self.peak = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def new(self) -> int:
         return next(self.numbers)
@@ -106,13 +106,15 @@ class FakeConnector:
             self.timeouts.append(timeout)
             self.connecting += 1
             self.peak = max(self.peak, self.counted())
+        is_open = False
         try:
             self.on_connect(number)
-            with self._lock:
-                self.opened.add(number)
+            is_open = True
         finally:
-            with self._lock:
+            with self._lock:  # both at once, or whoever looks counts it twice
                 self.connecting -= 1
+                if is_open:
+                    self.opened.add(number)
 
     def close(self, connection: int) -> None:
         if connection in self.opened:
@@ -127,7 +129,8 @@ class FakeConnector:
 
     def counted(self) -> int:
         """What the server counts."""
-        return self.connecting + len(self.opened) + len(self.lingering)
+        with self._lock:
+            return self.connecting + len(self.opened) + len(self.lingering)
 
     def check(self, connection: int) -> bool:
         self.on_check(connection)
