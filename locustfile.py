@@ -213,7 +213,7 @@ class Facts:
 class Timeline(Facts):
     """What happened in each second. A fact's key is its path in the document."""
 
-    running_since_s = 0.0
+    running_since_s, generator = 0.0, ""
 
     def start(self, **_: Any) -> None:
         self.generator, self.running_since_s = f"{socket.gethostname()}:{os.getpid()}", time.time()
@@ -258,8 +258,9 @@ class Timeline(Facts):
                 node = node.setdefault(step, {})
             node[f"{last:g}" if isinstance(last, float) else last] = value
         for name, facts in tree["generators"].items():
-            began_s, master_s = (tree["started_at_s"].get(each, 0.0) for each in (name, self.generator))
-            facts["ahead_ms"] = round(1000 * (began_s - master_s), 3)
+            clocks = [tree[mark] for mark in ("started_at_s", "stopped_at_s") if name in tree[mark]]
+            ahead_ms = (1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks)
+            facts["ahead_ms"] = min(ahead_ms, default=0.0)
         for facts in tree["seconds"].values():
             for workload, series in facts.setdefault("workloads", {}).items():
                 facts["workloads"][workload] = {"outcomes": {}, "wait_ms": {}, "query_ms": {}} | series

@@ -125,7 +125,7 @@ def site(plan: Plan) -> Site:
     """The project as `plan` wants it swept. Raises Unfit."""
     application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
     if is_own():
-        return Site(application, settings.DATABASE_URL)
+        return Site(application, settings.DATABASE_URL, pool=pool_page())
     if not plan.urls and not plan.locustfile:
         raise Unfit(
             "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "

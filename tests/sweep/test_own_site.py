@@ -15,9 +15,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from pooldemo.management import site as sites
+from pooldemo.monitor.views import has_pass
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
@@ -193,3 +194,10 @@ def test_it_says_that_a_wsgi_module_names_its_settings_itself(tmp_path: Path) ->
         pytest.raises(TrialError, match=r'write os.environ.setdefault\("DJANGO_SETTINGS_MODULE", "shop.settings"\)'),
     ):
         server.wait_ready()
+
+
+def test_it_may_resize_this_site_where_it_runs_already() -> None:
+    page = sites.site(Plan()).pool
+    assert page is not None
+    assert page.path == "/pool/"
+    assert has_pass(RequestFactory().post(page.path, headers=dict(page.headers)))

@@ -102,6 +102,13 @@ def test_it_names_a_generator_that_ended_meanwhile() -> None:
     assert text == "the load generator b ended meanwhile: nothing came from it after second 4"
 
 
+def test_it_names_a_generator_that_took_the_place_of_another() -> None:
+    document = generators(a=111, b=111)
+    document["generators"]["b"]["cpu_percent"] = {"108": 1.0, "109": 1.0}
+    text = trouble(document, 100, 10, 2)
+    assert text == "the load generator b came in the place of one that had ended, after second 8"
+
+
 def test_it_names_those_that_came_where_one_did_not() -> None:
     assert trouble(generators(a=111), 100, 10, 2) == "2 load generators were expected and 1 made load: a"
 

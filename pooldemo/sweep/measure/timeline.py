@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 SILENT_S = 3  # generators send what they noted so often, and one that waits for its core misses a second
-CLOCK_MS = 1000.0  # a busy generator begins late by its clock as well
+BEHIND_MS, AHEAD_MS = 1000.0, 3000.0  # a busy generator hears late that it begins, which looks as if it were ahead
 
 
 def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators: int) -> str:
@@ -22,10 +22,13 @@ def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators:
         names = ", ".join(sorted(found)) or "nobody"
         return f"{generators} load generators were expected and {len(found)} made load: {names}"
     for name, facts in sorted(found.items()):
-        last = max(map(int, facts["cpu_percent"]), default=start_s)
+        ticks = [int(second) for second in facts["cpu_percent"]] or [start_s]
+        first, last = min(ticks), max(ticks)
+        if first > start_s + SILENT_S:
+            return f"the load generator {name} came in the place of one that had ended, after second {first - start_s}"
         if last < start_s + seconds - 1 - SILENT_S:
             return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
-        if abs(ahead_ms := facts.get("ahead_ms", 0.0)) > CLOCK_MS:
+        if not -BEHIND_MS <= (ahead_ms := facts.get("ahead_ms", 0.0)) <= AHEAD_MS:
             return (
                 f"the clock of the load generator {name} is {abs(ahead_ms):.0f} ms "
                 f"{'ahead of' if ahead_ms > 0 else 'behind'} its master's: set both by one time server"
