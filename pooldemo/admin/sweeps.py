@@ -27,7 +27,7 @@ from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
-from pooldemo.sweep.report import answer, formats, rerun, sweep_page, tables
+from pooldemo.sweep.report import answer, comparison, formats, rerun, sweep_page, tables
 from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sparkline
 from pooldemo.sweep.report.legend import marker_alone
 from pooldemo.sweep.report.moment import moment
@@ -225,34 +225,46 @@ class SweepAdmin(Measured):
         )
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:
-        """Two to six sweeps on one chart; of two it says what changed and whether that is more than luck."""
+        """Two to six sweeps on one chart, in the order asked for; of two it says what changed and whether that is more
+        than luck."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         numbers = [int(text) for text in request.GET.get("sweeps", "").split(",") if text.isdecimal()][:MAX_COMPARED]
-        sweeps = [records.result(row) for row in self.get_queryset(request).filter(pk__in=numbers).order_by("pk")]
+        rows = {row.pk: row for row in self.get_queryset(request).filter(pk__in=numbers)}
+        sweeps = [records.result(rows[number]) for number in dict.fromkeys(numbers) if number in rows]
         if len(sweeps) < 2:
             raise Http404("Name two to six sweeps that there are, as in ?sweeps=1,2")
-        change, differ = None, ""
-        if len(sweeps) == 2:
-            try:
-                change = compare_sweeps(sweeps[0], sweeps[1])
-            except NotComparable as error:
-                differ = str(error)
-        return TemplateResponse(
-            request,
-            "admin/pooldemo/sweep/compare.html",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared",
-                "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
-                "figures": drawn({"overlay": overlay(sweeps)}),
-                "change": change,
-                "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
-                "differ": differ,
-                "media": self.media,
-            },
-        )
+        about = {"media": self.media, "is_nav_sidebar_enabled": False, "opts": self.opts}
+        about |= {"title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared"}
+        about |= _compared(sweeps, request.GET.getlist("stack"))
+        context = {**self.admin_site.each_context(request), **about}
+        return TemplateResponse(request, "admin/pooldemo/sweep/compare.html", context)
+
+
+def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
+    """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of all)."""
+    change, differ = None, ""
+    if len(sweeps) == 2:
+        try:
+            change = compare_sweeps(sweeps[0], sweeps[1])
+        except NotComparable as error:
+            differ = str(error)
+    stacks = list(dict.fromkeys(stack for sweep in sweeps for stack in sweep.plan.stacks))
+    chosen = [stack for stack in stacks if stack in chosen] or stacks
+    lines = sum(stack in chosen for sweep in sweeps for stack in sweep.plan.stacks)
+    return {
+        "headline": comparison.headline(change, *sweeps) if change else "",
+        "differ": differ,
+        "asked": ",".join(str(sweep.id) for sweep in sweeps),
+        "swapped": ",".join(str(sweep.id) for sweep in reversed(sweeps)),
+        "stacks": [(stack, stack in chosen) for stack in stacks],
+        "too_many": lines if lines > MOST else 0,
+        "most": MOST,
+        "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
+        "figures": drawn({"overlay": overlay(sweeps, chosen)}),
+        "change": change,
+        "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
+    }
 
 
 def _last_word(request: HttpRequest, row: Sweep) -> str:

@@ -26,6 +26,20 @@ def to_json(found: Comparison, before: SweepResult, after: SweepResult) -> str:
     return to_lines(document)
 
 
+def headline(found: Comparison, before: SweepResult, after: SweepResult) -> str:
+    """What came of two sweeps in one sentence: whether the second is worse or better, and by what most of all."""
+    worse = worse_of(found)
+    better = [_line(each).removeprefix("+ ") for each in found.changes if each.kind == "better"]
+    named = f"Sweep {after.id}"
+    if worse:
+        return f"{named} is worse than {before.id}: {worse[0]}"
+    if not found.is_known:
+        return f"Nobody can tell whether {named[0].lower()}{named[1:]} differs from {before.id}: it takes more repeats"
+    if better:
+        return f"{named} is better than {before.id}: {better[0]}"
+    return f"{named} is no worse than {before.id}: nothing changed by more than luck"
+
+
 def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     """The comparison as lines of text: conditions, changes, verdicts, a sum."""
     lines = [f"differs: {each}" for each in found.differences]
