@@ -64,6 +64,7 @@ class Sweep(models.Model):
     conditions = models.JSONField(encoder=StrictEncoder, default=dict)
     verdicts = models.JSONField(encoder=StrictEncoder, default=list, blank=True)
     notes = models.TextField(blank=True)
+    shared = models.CharField(max_length=43, blank=True, editable=False, help_text="secret of the link to its report")
 
     class Meta:
         ordering = ("-id",)

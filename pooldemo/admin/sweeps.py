@@ -21,6 +21,7 @@ from pooldemo.admin import live, runs
 from pooldemo.admin.drawing import drawn
 from pooldemo.admin.measured import Measured
 from pooldemo.admin.run_pages import RunPages, about_progress, may_run
+from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
@@ -165,7 +166,9 @@ class SweepAdmin(Measured):
             path("live/", live.page(self), name="pooldemo_live"),
             path("live/state/", live.state(self), name="pooldemo_live_state"),
             path("<int:number>/sweep.<str:kind>", inside(self.report_view), name="pooldemo_sweep_report"),
+            path("<int:number>/<str:name>.svg", inside(self.figure_view), name="pooldemo_sweep_figure"),
             *RunPages(self).urls(),
+            *Sharing(self).urls(),
             *super().get_urls(),
         ]
 
@@ -191,6 +194,8 @@ class SweepAdmin(Measured):
                 "planned": planned,
                 "may_run": may_run(request),
                 "previous": records.previous(row),
+                "shared": link_of(request, row) if self.has_change_permission(request, row) else "",
+                "may_share": self.has_change_permission(request, row),
                 "said": _last_word(request, row),
                 **about_progress(request, row),
                 "cards": sweep_page.cards(sweep),
@@ -222,6 +227,20 @@ class SweepAdmin(Measured):
             found.write(records.result(row)),
             content_type=f"{found.media_type}; charset=utf-8",
             headers={"Content-Disposition": name},
+        )
+
+    def figure_view(self, request: HttpRequest, number: int, name: str) -> HttpResponse:
+        """One figure as a file, wide: to put into a document."""
+        row = self.get_object(request, str(number))
+        if row is not None and not self.has_view_permission(request, row):
+            raise PermissionDenied
+        figure = figures_of(records.result(row)).get(name) if row is not None else None
+        if figure is None:
+            raise Http404(f"There is no figure {name} of a sweep {number}")
+        return HttpResponse(
+            figure.svg,
+            content_type="image/svg+xml; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="sweep-{number}-{name}.svg"'},
         )
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:

@@ -15,7 +15,10 @@ from pooldemo.postgresql.unavailable import Unavailable, unavailable
 from pooldemo.postgresql.usage import note_view, set_view
 
 LIVE = ("pooldemo_live", "pooldemo_live_state")  # answer without the database whoever has a pass
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
 
 
 class PooldemoMiddleware:

@@ -116,6 +116,21 @@ def test_its_files_are_those_of_the_command(admin_client: Client, row: models.Sw
     assert admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk + 1, "json"])).status_code == 404
 
 
+def test_it_gives_each_figure_as_a_picture(viewer: Client, row: models.Sweep) -> None:
+    found = re.findall(r'href="([^"]+\.svg)">SVG<', page(viewer, row))
+    assert [each.rsplit("/", 1)[1] for each in found] == [
+        "throughput.svg",
+        "latency.svg",
+        "tradeoff.svg",
+        "connections.svg",
+    ]
+    for each in found:
+        answer = viewer.get(each)
+        assert answer.headers["Content-Type"].startswith("image/svg+xml")
+        assert answer.content.decode().startswith('<svg class="chart" xmlns=')
+    assert viewer.get(found[0].replace("throughput", "nothing")).status_code == 404
+
+
 def test_its_command_to_run_it_again_is_one_that_the_command_takes(
     admin_client: Client, db: None, measured: SweepResult
 ) -> None:
@@ -246,3 +261,24 @@ def test_it_judges_by_another_margin_and_slo_and_keeps_what_there_was(viewer: Cl
         assert refused.status_code == 200
         assert said in refused.content.decode()
     assert records.result(models.Sweep.objects.get(pk=row.pk)).verdicts == kept
+
+
+def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
+    editor: Client, viewer: Client, client: Client, row: models.Sweep
+) -> None:
+    share = reverse("admin:pooldemo_sweep_share", args=[row.pk])
+    assert "Take it back" not in page(editor, row)
+    assert viewer.post(share).status_code == 403
+    editor.post(share)
+    found = re.search(r"http://testserver(/\S+/shared/\S+/)<", page(editor, row))
+    assert found
+    assert "/shared/" not in page(viewer, row), "who may only look hands on nothing"
+    answer = client.get(found[1])
+    assert answer.status_code == 200
+    assert "Use MAX_CONNS=2" in answer.content.decode()
+    assert "script" not in answer.headers["Content-Security-Policy"]
+    secret = found[1].split("/")[-2]
+    for guess in (found[1].replace(secret, "x"), found[1].replace(f"/{row.pk}/", f"/{row.pk + 1}/")):
+        assert client.get(guess).status_code == 404
+    editor.post(share)
+    assert client.get(found[1]).status_code == 404

@@ -60,6 +60,14 @@ def test_it_shows_a_points_numbers_under_the_mouse(visit: Visit, sweep_path: str
     assert " at 1: " in readout(page)
 
 
+def test_it_saves_a_figure_as_a_picture(visit: Visit, sweep_path: str) -> None:
+    page = visit.go(sweep_path)
+    with page.expect_download() as file:
+        page.click("[data-figure=latency] button:text-is('PNG')")
+    assert file.value.suggested_filename.endswith("-latency.png")
+    assert file.value.path().read_bytes().startswith(b"\x89PNG")
+
+
 def test_it_shows_them_to_the_keyboard_as_well(visit: Visit, sweep_path: str) -> None:
     page = visit.go(sweep_path)
     page.focus("[data-figure=throughput] svg[tabindex]")

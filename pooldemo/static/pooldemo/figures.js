@@ -11,6 +11,43 @@
     return (lines.length ? lines : [[...svg.querySelectorAll(".point")]]).filter((line) => line.length);
   }
 
+  // -- a picture to save --------------------------------------------------------------------------------------------
+
+  /* The figure as it is seen, in this page's colours, on a canvas of twice its size. */
+  async function png(svg) {
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    const copy = svg.cloneNode(true);
+    copy.setAttribute("color", getComputedStyle(svg).color);
+    copy.setAttribute("width", 2 * width);
+    copy.setAttribute("height", 2 * height);
+    const image = new Image();
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(copy.outerHTML)}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [2 * width, 2 * height];
+    const context = canvas.getContext("2d");
+    context.fillStyle = getComputedStyle(document.body).backgroundColor;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(image, 0, 0);
+    return canvas.toDataURL("image/png");
+  }
+
+  document.querySelectorAll("[data-figure] .save").forEach((line) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "PNG";
+    button.addEventListener("click", async () => {
+      const link = document.createElement("a");
+      const seen = [...line.closest("[data-figure]").querySelectorAll("svg.chart")].find((svg) => svg.checkVisibility());
+      link.href = await png(seen);
+      link.download = `${line.dataset.file}.png`;
+      link.click();
+    });
+    line.append(" ", button);
+  });
+
+  // -- from point to point ------------------------------------------------------------------------------------------
+
   document.querySelectorAll("[data-figure] svg.chart").forEach((svg) => {
     const readout = svg.closest("[data-figure]").querySelector(".readout");
     const lines = linesOf(svg);

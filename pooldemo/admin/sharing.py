@@ -1,0 +1,67 @@
+"""A sweep's report for somebody without a login, by a link that is made when asked for, holds the sweep's number and a
+secret, and can be taken back. Nothing else of the site can be reached by it."""
+
+import secrets
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.http import require_POST
+
+from pooldemo import records
+from pooldemo.models import Sweep
+from pooldemo.sweep.report.html_report import to_html
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""The report brings its own style, and nothing else."""
+
+
+class Sharing:
+    """Theirs are `<number>/share/`, for who may change the sweep, and `shared/<number>/<secret>/`, for who has it."""
+
+    def __init__(self, admin: "ModelAdmin[Sweep]") -> None:
+        self._admin = admin
+
+    def urls(self) -> list[URLPattern]:
+        inside = self._admin.admin_site.admin_view
+        return [
+            path("<int:number>/share/", inside(require_POST(self.share)), name="pooldemo_sweep_share"),
+            path("shared/<int:number>/<str:secret>/", shared, name="pooldemo_sweep_shared"),
+        ]
+
+    def share(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Make the link, or take it back where there is one."""
+        row = self._admin.get_object(request, str(number))
+        if row is None:
+            raise Http404(f"There is no sweep {number}")
+        if not self._admin.has_change_permission(request, row):
+            raise PermissionDenied
+        row.shared = "" if row.shared else secrets.token_urlsafe(24)
+        row.save(update_fields=["shared"])
+        return HttpResponseRedirect(reverse("admin:pooldemo_sweep_change", args=[number]))
+
+
+def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
+    """The report, as `sweep --html` writes it; 404 for whoever guesses."""
+    row = Sweep.objects.filter(pk=number).exclude(shared="").first()
+    if row is None or not constant_time_compare(row.shared, secret):
+        raise Http404("This link was taken back, or never was one")
+    headers = {
+        "Content-Security-Policy": POLICY,
+        "X-Robots-Tag": "noindex, nofollow",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+    return HttpResponse(to_html(records.result(row)), headers=headers)
+
+
+def link_of(request: HttpRequest, row: Sweep) -> str:
+    """The whole address to hand on; empty where the sweep is not shared."""
+    if not row.shared:
+        return ""
+    return request.build_absolute_uri(reverse("admin:pooldemo_sweep_shared", args=[row.pk, row.shared]))
