@@ -370,6 +370,7 @@ def _forget_after_fork() -> None:
         slots = pool.slots
         _of_the_parent[slots.home] = slots, pool._local
         pool.start_afresh(pool.connector, pool.options)
+        slots.closed = True  # or this side's copy of a filler, a greenlet, would connect for them
         for slot in slots.all:  # or the end of this side's copy of a thread would be taken for the end of a holder
             slot.holder = None
 
