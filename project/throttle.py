@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import Resolver404, resolve
 
 WINDOW_S = 60.0
 FOR_A_NAME, FOR_AN_ADDRESS = 5, 30
@@ -52,6 +52,13 @@ class Tries:
                     self._tries[key].pop()
 
 
+def _is_login(request: HttpRequest) -> bool:
+    try:
+        return resolve(request.path_info).view_name == "admin:login"
+    except Resolver404:
+        return False
+
+
 class LoginThrottle:
     """The middleware: 429 with Retry-After for a login that would be one try too many."""
 
@@ -59,7 +66,7 @@ class LoginThrottle:
         self._get_response, self._tries = get_response, tries or Tries()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.method != "POST" or request.path != reverse("admin:login"):
+        if request.method != "POST" or not _is_login(request):
             return self._get_response(request)
         address = request.META.get("REMOTE_ADDR", "")
         name = request.POST.get("username", "")[:150].casefold()
