@@ -45,7 +45,7 @@ def measure(done: Path, seconds_left: Callable[[], float]) -> bool:
         for each in load.LOADS:
             if not sweeps.run(each, postgresql.url, done / f"{each.workload}.json", seconds_left):
                 return False
-        able = [name for name in stacks.names() if not stacks.get(name).missing()]
+        able = [name for name in load.NAMES if not stacks.get(name).missing()]
         experiments: dict[str, tuple[float, Callable[[Path], Any]]] = {
             "behaviour": (behaviour.TAKES_S, lambda folder: behaviour.observe(able, postgresql, folder)),
             "burst": (bursts.TAKES_S, lambda folder: bursts.run(postgresql.url, folder)),

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.sweeps import Load
+from pooldemo.sweep import stacks
 
 SIZE = 10
-
+# Ours in its other mode does the same under these loads; README.md shows both where they differ.
+LEFT_OUT = ("pooldemo-transaction",)
+NAMES = [name for name in stacks.names() if name not in LEFT_OUT]
 
 LOADS = (
-    Load("slow", users=200, sizes=str(SIZE), warmup_s=2, duration_s=5, repeats=2, stack="all", ms=50),
-    Load("fast", users=50, sizes=str(SIZE), warmup_s=1, duration_s=2, repeats=3, stack="all"),
+    Load("slow", users=200, sizes=str(SIZE), warmup_s=2, duration_s=5, repeats=2, stack=",".join(NAMES), ms=50),
+    Load("fast", users=50, sizes=str(SIZE), warmup_s=1, duration_s=2, repeats=3, stack=",".join(NAMES)),
 )
 
 

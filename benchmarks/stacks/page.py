@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import markdown
 from benchmarks.stacks.behaviour import CROWD, SLOTS
 from benchmarks.stacks.bursts import told
-from benchmarks.stacks.load import LOADS, SIZE, disturbed, rows
+from benchmarks.stacks.load import LEFT_OUT, LOADS, SIZE, disturbed, rows
 from benchmarks.sweeps import Load
 from pooldemo.sweep import stacks
 from pooldemo.sweep.report.lines import to_lines
@@ -137,7 +137,7 @@ def burst_table(bursts: Sequence[Mapping[str, Any]]) -> str:
 
 def about_table() -> str:
     return markdown.table(
-        ("stack", "what it is, what is known of it"), [[_name(n), stacks.get(n).about] for n in ORDER]
+        ("stack", "what it is, what is known of it"), [[_name(n), stacks.get(n).about] for n in (*ORDER, *LEFT_OUT)]
     )
 
 
@@ -160,10 +160,9 @@ def _told(load: Load, measured: Mapping[str, Any]) -> str:
 
 # Ours, this site over other pools, the seeds, a rival that is no Django.
 ORDER = (
-    "pooldemo", "pooldemo-transaction", "pooldemo-psycopg3", "pgbouncer-pooldemo", "geventpool", "queuepool",
-    "psycopg-pool", "gthread", "pgbouncer", "per-request", "persistent", "flask-sqlalchemy", "sqlalchemy-async",
-    "upool", "connect-each", "global-lock", "dbutils-persistent", "dbutils-pooled", "shared-session", "scoped-session",
-    "asyncpg",
+    "pooldemo", "pooldemo-psycopg3", "pgbouncer-pooldemo", "geventpool", "queuepool", "psycopg-pool", "gthread",
+    "pgbouncer", "per-request", "persistent", "flask-sqlalchemy", "sqlalchemy-async", "upool", "connect-each",
+    "global-lock", "dbutils-persistent", "dbutils-pooled", "shared-session", "scoped-session", "asyncpg",
 )  # fmt: skip
 
 
