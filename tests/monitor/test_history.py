@@ -41,3 +41,14 @@ def test_its_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: Any) -> No
         diary.note(path, snapshot(second, 1, [0, 0, 0]))
         assert len(path.read_text().splitlines()) <= 20
     assert path.read_text().splitlines()[-1].startswith("99 ")
+
+
+def test_it_tells_the_wait_of_each_step_alone(tmp_path: Path) -> None:
+    diary = Diary()
+    diary.note(tmp_path / "1.past", snapshot(100, 5, [0, 90, 0]))
+    diary.note(tmp_path / "1.past", snapshot(110, 5, [90, 90, 0]))
+    diary.note(tmp_path / "1.past", snapshot(120, 0, [90, 90, 0]))
+    long, short, none = read(tmp_path, 121)
+    assert long.wait_ms
+    assert short.wait_ms
+    assert (long.wait_ms > 900, short.wait_ms < 100, none.wait_ms) == (True, True, None)

@@ -14,7 +14,15 @@ from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
 from pooldemo.sweep.report.charts import sparkline
-from pooldemo.sweep.report.figures import connections, latency, look_of, sweep_sparkline, throughput, tradeoff
+from pooldemo.sweep.report.figures import (
+    KNOWN_BEST,
+    connections,
+    latency,
+    look_of,
+    sweep_sparkline,
+    throughput,
+    tradeoff,
+)
 
 HINGE = hinge(16)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -91,6 +99,7 @@ def test_it_writes_in_the_texts_own_colour_alone(draw):
 
 def test_it_gives_a_stack_one_colour_and_shape_whatever_stands_beside_it():
     colour = COLOURS[look_of("geventpool") % len(COLOURS)]
+    assert len({look_of(stack) % len(COLOURS) for stack in KNOWN_BEST}) == len(KNOWN_BEST)
     for sweep in (_sweep(), _sweep(stacks=("geventpool", "upool"))):
         for draw in (throughput, latency, tradeoff):
             line = next(each for each in draw(sweep).series if each.name == "geventpool")
