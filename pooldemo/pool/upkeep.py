@@ -77,8 +77,8 @@ class Upkeep:
         self.connector: Connector
         self.options: Options
         self.later = Later(start)
-        self.keeper = Keeper(self)
         self.ended = threading.Event()  # set when the pool is closed: fillers and the keeper wait for it
+        self.keeper = Keeper(self)
 
     # ---- a slot that somebody has ----
 
@@ -284,7 +284,7 @@ class Keeper:
     """
 
     def __init__(self, upkeep: Upkeep) -> None:
-        self._upkeep = weakref.ref(upkeep)
+        self._upkeep, self._ended = weakref.ref(upkeep), upkeep.ended
         self._work: weakref.ref[functools.partial[None]] | None = None
 
     @property
@@ -313,9 +313,9 @@ class Keeper:
                 upkeep.look_after(told)
             except Exception:  # a driver's surprise in one round is no reason to end the housekeeping
                 logger.exception("the keeper of %r failed in one round", upkeep.slots)
-            round_s, ended = _round_s(upkeep.options), upkeep.ended
+            round_s = _round_s(upkeep.options)
             del upkeep  # or its pool could not be collected while this sleeps
-            if ended.wait(round_s):
+            if self._ended.wait(round_s):
                 return
 
 

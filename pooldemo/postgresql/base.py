@@ -159,7 +159,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
         self.health_check_enabled, self.health_check_done = self.settings_dict["CONN_HEALTH_CHECKS"], True
-        self.close_at = time.monotonic()  # with a pool CONN_MAX_AGE is 0
+        max_age = self.settings_dict["CONN_MAX_AGE"]  # 0 when the pool was made; it may have changed
+        self.close_at = None if max_age is None else time.monotonic() + max_age
         self.connection = self.get_new_connection({})
         self.set_autocommit(self.settings_dict["AUTOCOMMIT"])
         connection_created.send(sender=self.__class__, connection=self)

@@ -344,9 +344,11 @@ def test_it_begins_a_connection_as_django_does(site: Site) -> None:
         connection.needs_rollback = connection.errors_occurred = True
         connection.savepoint_ids = connection.run_on_commit = connection.atomic_blocks = ["left"]
         connection.ensure_connection()
-        found = {**vars(connection)}
+        found = {**vars(connection), "close_at": connection.close_at is not None}
         connection.close()
-        return {name: found[name] for name in found if name not in ("connection", "close_at", "_checkout")}
+        return {name: found[name] for name in found if name not in ("connection", "_checkout")}
 
     site.finally_do(lambda: delattr(type(connection), "_plain"))
-    assert attributes(plain=True) == attributes(plain=False)
+    for max_age in (0, None):
+        connection.settings_dict["CONN_MAX_AGE"] = max_age
+        assert attributes(plain=True) == attributes(plain=False)

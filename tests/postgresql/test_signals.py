@@ -39,7 +39,7 @@ def test_no_slot_is_lost_of_who_asks_the_pool_itself(site: Site) -> None:
 
     def give_back() -> None:
         """As a `finally` does."""
-        if mine[0] is not None and mine[0]._pool.slot is not None:
+        if getattr(getattr(mine[0], "_pool", None), "slot", None) is not None:
             db.pool.putconn(mine[0])
 
     assert interrupt_everywhere(db, warm=True, request=ask, end=give_back) > 15
