@@ -7,6 +7,7 @@ from pooldemo.monitor.overview import NO_VIEW, Overview, View
 from pooldemo.monitor.server_connections import Census
 
 GUILTY = 50  # percent of a view's hold without work from which it is named
+WEIGHT = 25  # percent of what all views held that it must have wasted: a page that was seen once is nobody's trouble
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def _length(milliseconds: str) -> str:
 
 def _cure(pools: Overview, counted: Census, cores: int) -> str:
     """What would shorten the line, by what the connections do inside PostgreSQL at this moment."""
-    guilty = next((each for each in pools.views if each.idle_percent >= GUILTY and each.name != NO_VIEW), None)
+    held_s = sum(each.held_s for each in pools.views)
+    heavy = (each for each in pools.views if each.idle_s * 100 >= WEIGHT * held_s and each.name != NO_VIEW)
+    guilty = next((each for each in heavy if each.idle_percent >= GUILTY), None)
     shorter = f"hold for less{_named(guilty)}"
     if counted.running is None:
         return f"raise MAX_CONNS or {shorter}"

@@ -39,6 +39,8 @@ def test_it_says_who_waits_how_long_and_what_would_help(census: Census, said: st
 def test_it_names_the_view_that_holds_without_work() -> None:
     found = situation(pools(FULL, views=(View("orders", 10.0, 8.0, ""),)), Census(4, running=0), cores=2)
     assert found.sentence.endswith("hold for less (orders holds 80% of its time without work)")
+    seldom = (View("login", 1.0, 0.9, ""), View("orders", 100.0, 1.0, ""))
+    assert situation(pools(FULL, views=seldom), Census(4, running=0), cores=2).sentence.endswith("hold for less")
 
 
 def test_it_says_that_postgresql_is_down_and_how_many_wait() -> None:
