@@ -1,4 +1,4 @@
-"""Seed 3 (a), Flask: a connection for each request. Slow, since each pays a connect, and without a limit."""
+"""Flask: a connection for each request. Slow, since each pays a connect, and without a limit."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

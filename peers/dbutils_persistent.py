@@ -1,4 +1,4 @@
-"""Seed 3 (c), Flask + DBUtils: `PersistentDB`, a connection for each thread.
+"""Flask + DBUtils: `PersistentDB`, a connection for each thread.
 
 Thread-local storage is a greenlet's own under gevent's monkey patch, and a greenlet serves one client's connection: as
 many connections as clients that stay connected. Nothing limits them. `close()` does not close, unless CLOSEABLE.

@@ -1,4 +1,4 @@
-"""Seed 3 (d), Flask + DBUtils: `PooledDB`, at most MAXCONNECTIONS, of which MAXCACHED are kept when idle.
+"""Flask + DBUtils: `PooledDB`, at most MAXCONNECTIONS, of which MAXCACHED are kept when idle.
 
 With BLOCKING a request waits for a connection, without a time limit and in no order; without it, it fails at once with
 TooManyConnectionsError. `close()` gives back, it does not close. A connection found dead is opened anew, except after

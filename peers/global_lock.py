@@ -1,4 +1,4 @@
-"""Seed 3 (b), Flask: one global connection under one lock. Serial: it never has two queries at once."""
+"""Flask: one global connection under one lock. Serial: it never has two queries at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

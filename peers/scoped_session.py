@@ -1,4 +1,4 @@
-"""Seed 4, the cure: `scoped_session`, a session for each thread, which is each greenlet under gevent's monkey patch.
+"""The cure: `scoped_session`, a session for each thread, which is each greenlet under gevent's monkey patch.
 
 Four greenlets at once use four connections of the pool. `remove()` ends the session and gives its connection back.
 """

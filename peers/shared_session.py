@@ -1,4 +1,4 @@
-"""Seed 4, the misuse: one global SQLAlchemy session shared by every request.
+"""The misuse: one global SQLAlchemy session shared by every request.
 
 The pool behind it is configured and never used: one session holds one connection. As soon as two requests overlap, they
 meet on it and fail: "connection is busy with results for another command" there, in psycopg2's and SQLAlchemy's words.

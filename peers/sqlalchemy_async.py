@@ -1,4 +1,4 @@
-"""Seed 1, SQLAlchemy on asyncio: `create_async_engine` over asyncpg, `async with async_session()`, under Starlette.
+"""SQLAlchemy on asyncio: `create_async_engine` over asyncpg, `async with async_session()`, under Starlette.
 
 POOL_SIZE (SQLAlchemy's default is 5) connections stay open when idle: that is the pool at work, not a leak. Leaving the
 block gives the connection back; an explicit close is superfluous. MAX_CONNS is POOL_SIZE + MAX_OVERFLOW.

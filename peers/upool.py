@@ -1,4 +1,4 @@
-"""Seed 2, uPool: one queue of connections for each process, taken without waiting; three retries, then an error.
+"""uPool: one queue of connections for each process, taken without waiting; three retries, then an error.
 
 The seed runs under uWSGI with `lazy-apps` (each process makes its own pool) and pymysql; here gunicorn and psycopg2.
 DB_POOL_MAX_CONN (in the seed 5) is MAX_CONNS. It answers `{"code": 0, "msg": "queue empty"}` with a status of 200; here

@@ -1,4 +1,4 @@
-"""Seed 0's experiment with its own numbers: N requests of 5 s at once on 20 slots, and the waves of the answers."""
+"""N requests of 5 s at once on 20 slots, and the waves in which their answers come."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The app's addresses; the Contract in docs/design.md fixes their names."""
+"""The app's addresses; whoever loads the site from elsewhere relies on their names."""
 
 from django.conf import settings
 from django.urls import path

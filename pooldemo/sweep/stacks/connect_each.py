@@ -1,4 +1,4 @@
-"""Seed 3 (a): a connection for each request, in Flask."""
+"""A connection for each request, in Flask."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -1,4 +1,4 @@
-"""Seed 3 (c): DBUtils' PersistentDB."""
+"""DBUtils' PersistentDB."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -1,4 +1,4 @@
-"""Seed 3 (d): DBUtils' PooledDB."""
+"""DBUtils' PooledDB."""
 
 from pooldemo.sweep.stacks.peer import peer
 

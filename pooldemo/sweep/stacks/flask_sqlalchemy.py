@@ -1,4 +1,4 @@
-"""Seed 0: async Flask over SQLAlchemy's QueuePool."""
+"""Async Flask over SQLAlchemy's QueuePool."""
 
 from pooldemo.sweep.stacks.peer import peer
 

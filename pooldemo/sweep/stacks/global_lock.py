@@ -1,4 +1,4 @@
-"""Seed 3 (b): one connection under a lock."""
+"""One connection under a lock."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -9,7 +9,7 @@ matters.
 import sys
 from typing import Any
 
-# The pool options of the Contract: no other ENGINE than ours takes them all, and libpq refuses what it does not know.
+# The options of our pool: no other ENGINE than ours takes them all, and libpq refuses what it does not know.
 POOL_OPTIONS = (
     "MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", "POOL_TIMEOUT", "MAX_WAITING", "MAX_LIFETIME", "MAX_IDLE", "MAX_USES",
     "HEALTH_CHECK", "RESET", "SETUP_SQL", "LEAK_THRESHOLD", "POOL_MODE", "OVERLOAD", "pool",
@@ -34,7 +34,7 @@ def without_pool(config: dict[str, Any], engine: str, max_age_s: int | None, **o
 
 
 def size(config: dict[str, Any]) -> int:
-    """MAX_CONNS of the site's configuration (the Contract's default where it has none)."""
+    """MAX_CONNS of the site's configuration (4, as in our pool, where it has none)."""
     return int(config["OPTIONS"].get("MAX_CONNS", 4))
 
 

@@ -1,4 +1,4 @@
-"""Seed 4, the cure: a SQLAlchemy session for each greenlet."""
+"""The cure: a SQLAlchemy session for each greenlet."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -1,4 +1,4 @@
-"""Seed 4, the misuse: one SQLAlchemy session for all."""
+"""The misuse: one SQLAlchemy session for all."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -1,4 +1,4 @@
-"""Seed 1: SQLAlchemy's asyncio sessions."""
+"""SQLAlchemy's asyncio sessions."""
 
 from pooldemo.sweep.stacks.peer import peer
 

@@ -1,4 +1,4 @@
-"""Seed 2: uPool, which does not queue."""
+"""uPool, which does not queue."""
 
 from pooldemo.sweep.stacks.peer import peer
 
