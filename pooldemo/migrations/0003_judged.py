@@ -5,10 +5,12 @@ from typing import Any
 from django.db import migrations, models
 
 
-def fill(apps: Any, _editor: Any) -> None:
+def fill(apps: Any, editor: Any) -> None:
     """A trial had as many workers as its sweep."""
-    sweep = apps.get_model("pooldemo", "Sweep").objects.filter(pk=models.OuterRef("sweep"))
-    apps.get_model("pooldemo", "Trial").objects.update(workers=models.Subquery(sweep.values("workers")))
+    sweeps, trials = (
+        apps.get_model("pooldemo", name).objects.using(editor.connection.alias) for name in ("Sweep", "Trial")
+    )
+    trials.update(workers=models.Subquery(sweeps.filter(pk=models.OuterRef("sweep")).values("workers")))
 
 
 class Migration(migrations.Migration):
