@@ -11,6 +11,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from pooldemo.pool import NAMES
+
 from . import leftovers  # registers its own
 from .budget import Unknown, hosts, read_budget
 
@@ -40,7 +42,10 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
                     )
                 )
         except ImproperlyConfigured as error:
-            found.append(checks.Error(str(error), hint="docs/options.md lists the options.", id="pooldemo.E001"))
+            found.append(
+                checks.Error(str(error), hint=f"The pool's options are {', '.join(sorted(NAMES))}.", id="pooldemo.E001")
+            )
+        found += leftovers.of_sqlalchemy(where, settings)
         if settings["CONN_MAX_AGE"] != 0:
             found.append(
                 checks.Error(

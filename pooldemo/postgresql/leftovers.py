@@ -21,6 +21,7 @@ OPTIONS = {
     "max_size": "MAX_CONNS", "min_size": "MIN_CONNS", "timeout": "POOL_TIMEOUT", "max_waiting": "MAX_WAITING",
     "max_lifetime": "MAX_LIFETIME", "max_idle": "MAX_IDLE",
 }  # fmt: skip
+SQLALCHEMY = {"TIMEOUT": "POOL_TIMEOUT", "RECYCLE": "MAX_LIFETIME"}  # django-db-connection-pool's; -1 is none
 PSYCOGREEN = re.compile(r"\bpatch_psycopg\s*\(|\bpsycogreen\b")
 PRELOAD = re.compile(r"^\s*preload_app\s*=\s*True\b")
 PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
@@ -33,6 +34,20 @@ def pool_of_django(where: str, pool: Mapping[str, Any]) -> checks.CheckMessage:
         f"{where}['OPTIONS']['pool'] is Django's own pool's; here the options stand in OPTIONS itself.",
         hint=f"del {where}['OPTIONS']['pool']; {where}['OPTIONS'] |= {options!r}",
         id="pooldemo.E001",
+    )
+
+
+def of_sqlalchemy(where: str, settings: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+    """What to write in place of django-db-connection-pool's `"POOL_OPTIONS": {...}`, which stands beside OPTIONS."""
+    if not isinstance(pool := settings.get("POOL_OPTIONS"), Mapping):
+        return
+    kept, overflow = pool.get("POOL_SIZE", 10), pool.get("MAX_OVERFLOW", 10)  # its defaults; overflow -1 has no limit
+    options = {"MAX_CONNS": kept + max(0, overflow)}
+    options |= {ours: pool[its] for its, ours in SQLALCHEMY.items() if pool.get(its, -1) != -1}
+    yield checks.Warning(
+        f"{where}['POOL_OPTIONS'] is django-db-connection-pool's, and has no effect here.",
+        hint=f"del {where}['POOL_OPTIONS']; {where}['OPTIONS'] |= {options!r}",
+        id="pooldemo.W005",
     )
 
 

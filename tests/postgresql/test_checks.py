@@ -53,6 +53,7 @@ def test_it_has_nothing_to_say_about_this_site() -> None:
         ({"OPTIONS": {"MAX_CONNS": "abc"}}, "pooldemo.E001"),
         ({"OPTIONS": {"pool": False}}, "pooldemo.W003"),
         ({"OPTIONS": {"pool": {"max_size": 8}}}, "pooldemo.E001"),
+        ({"POOL_OPTIONS": {"POOL_SIZE": 8}}, "pooldemo.W005"),
     ],
 )
 def test_it_finds_what_a_pool_cannot_live_with(
@@ -78,6 +79,21 @@ def test_it_turns_the_options_of_djangos_own_pool_into_ours(settings_of_default:
     [error] = checks.check_pools()
     where = "DATABASES['default']['OPTIONS']"
     assert error.hint == f"del {where}['pool']; {where} |= {{'MAX_CONNS': 8, 'POOL_TIMEOUT': 5}}"
+
+
+def test_it_turns_the_options_of_django_db_connection_pool_into_ours(settings_of_default: Callable[..., None]) -> None:
+    where = "DATABASES['default']"
+    for given, ours in (
+        (
+            {"POOL_SIZE": 8, "MAX_OVERFLOW": 2, "RECYCLE": 60, "TIMEOUT": 5},
+            "'MAX_CONNS': 10, 'POOL_TIMEOUT': 5, 'MAX_LIFETIME': 60",
+        ),
+        ({"MAX_OVERFLOW": -1, "RECYCLE": -1}, "'MAX_CONNS': 10"),
+        ({}, "'MAX_CONNS': 20"),
+    ):
+        settings_of_default(POOL_OPTIONS=given)
+        [warning] = checks.check_pools()
+        assert warning.hint == f"del {where}['POOL_OPTIONS']; {where}['OPTIONS'] |= {{{ours}}}"
 
 
 def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
