@@ -59,6 +59,12 @@ def test_it_filters_and_searches_by_stack_load_verdict_and_tag(
     assert numbers(admin_client, query) == {three[place].pk for place in wanted}
 
 
+def test_it_leads_to_the_live_pool_and_to_a_new_sweep(admin_client: Client, three: list[models.Sweep]) -> None:
+    """By itself: only on our own site does the admin's header do so."""
+    tools = admin_client.get(SWEEPS).content.decode().partition('<ul class="object-tools">')[2].partition("</ul>")[0]
+    assert [f'href="{SWEEPS}{page}/"' in tools for page in ("live", "run")] == [True, True]
+
+
 def test_it_draws_a_curve_in_each_row_and_marks_the_size_to_use(
     admin_client: Client, three: list[models.Sweep]
 ) -> None:
