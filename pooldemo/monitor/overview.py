@@ -77,7 +77,8 @@ class Holders:
 @dataclass(frozen=True)
 class Overview:
     """Every worker, their sum, the last minute, who holds a slot longest: {name, held_s, statement, pid, pool}, and the
-    `views`, those first that held slots longest without work."""
+    `views`, those first that held slots longest without work. Of the connections so many are `counted`: to the default
+    database, of which PostgreSQL is asked."""
 
     workers: tuple[Pool, ...]
     sum: Pool
@@ -85,6 +86,7 @@ class Overview:
     holders: tuple[Mapping[str, Any], ...]
     application_name: str = ""
     views: tuple[View, ...] = ()
+    counted: int = 0
 
     @property
     def grouped(self) -> tuple[Holders, ...]:
@@ -104,9 +106,11 @@ def overview(pool: Mapping[str, Any]) -> Overview:
     """What the answer of `/pool/` says."""
     workers = tuple(pool_of(each) for each in pool["workers"])
     names = {each.get("application_name", "") for each in pool["workers"]}
+    all_pools = [each for worker in pool["workers"] for each in worker["pools"].values()]
+    counted = sum(int(each["stats"].get("pool_size", 0)) for each in all_pools if each.get("is_counted", True))
     return Overview(
         workers, _sum(workers), tuple(_times(pool["sum"])), tuple(pool["sum"]["holders"]),
-        names.pop() if len(names) == 1 else "", tuple(_views(pool["sum"].get("views", {})))[:VIEWS],
+        names.pop() if len(names) == 1 else "", tuple(_views(pool["sum"].get("views", {})))[:VIEWS], counted,
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class Comparer:
 
     def compare(self, counted: Census, pools: Overview) -> Comparison:
         """The two as they are now. Never blocks."""
-        now_s, told = self._clock(), pools.sum.connections
+        now_s, told = self._clock(), pools.counted
         seen = None if counted.connections in (None, told) else (counted.connections, told)
         with self._lock:
             if seen != self._seen or now_s - self._last_s > self.FORGOTTEN_S:

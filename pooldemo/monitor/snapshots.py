@@ -8,9 +8,6 @@ the pool is exhausted and when the database is down. Files, because they need no
 import contextlib
 import json
 import os
-import shutil
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -18,15 +15,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from pooldemo.monitor import meeting
 from pooldemo.monitor.history import SUFFIX, Diary, Moment, read
 from pooldemo.monitor.last_minute import Counts, Recent
+from pooldemo.monitor.meeting import FOLDER_VARIABLE, lives
 from pooldemo.pool import OptionError, Pool
 from pooldemo.postgresql import pools
 
-FOLDER_VARIABLE = "POOLDEMO_SNAPSHOTS"  # the environment's: the folder of this gunicorn's workers
-FOLDER = "pooldemo-snapshots-"  # and the master's process id: its name where nobody made one; as in gunicorn.conf.py
 SIZE = "max_conns"  # the file in it that says how many slots the pools are to have, where somebody resized them
 INTERVAL_S = 1.0
 HOLDERS = 20  # the longest ones of a pool; a list of all would grow with MAX_CONNS
@@ -38,10 +36,12 @@ _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "application_name", "pools": {alias: {"stats", "holding_s", "reuse_conns",
-    "holders", "views", "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "application_name", "size", "pools": {alias: {"stats", "is_counted",
+    "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
 
-    `stats` has psycopg_pool's keys; `holding_s` are the seconds that slots have been held which are held still;
+    `size` is MAX_CONNS of the default database, also where its pool is not open yet (None: it has another ENGINE).
+    `stats` has psycopg_pool's keys; `is_counted` says that it leads to the default database, of which PostgreSQL is
+    asked; `holding_s` are the seconds that slots have been held which are held still;
     `holders` are `{"name", "held_s", "statement"}`, longest first; `views` are by name `{"holds", "held_s", "idle_s",
     "refusals": {reason: number}}`, of slots given back; `histograms` are `{"wait" | "hold" | "connect":
     {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is `{"wait" | "hold": counts}`.
@@ -51,10 +51,12 @@ def take() -> Snapshot:
         "pid": os.getpid(),
         "at_s": time.time(),
         "application_name": application_name(),
+        "size": _size(),
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
                 "holding_s": sum(each.held_s for each in pool.holders()),
+                "is_counted": _place(pool.name) == _place(DEFAULT_DB_ALIAS),
                 "reuse_conns": pool.options.max_conns if pool.options.reuse_conns is None else pool.options.reuse_conns,
                 "holders": [
                     {"name": each.name, "held_s": round(each.held_s, 3), "statement": each.statement}
@@ -87,30 +89,13 @@ def publish(folder: Path) -> None:
 
 
 def share() -> None:
-    """Begin to publish in a worker of gunicorn's, whatever its gunicorn.conf.py says; elsewhere do nothing.
-
-    Workers of one master meet in the folder that FOLDER_VARIABLE names, or in one that is named after the master.
-    """
-    if "gunicorn.arbiter" not in sys.modules:  # a worker is its master's fork
-        return
-    if FOLDER_VARIABLE not in os.environ:
-        _remove_strays()
-        folder = Path(tempfile.gettempdir()) / f"{FOLDER}{os.getppid()}-{os.getuid()}"
-        with contextlib.suppress(FileExistsError):  # another worker was first
-            folder.mkdir(mode=0o700)
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # somebody else wants to read our statements
-            return
-        os.environ[FOLDER_VARIABLE] = str(folder)
-    start_publishing(Path(os.environ[FOLDER_VARIABLE]))
+    """Begin to publish in a worker of gunicorn's, whatever its gunicorn.conf.py says; elsewhere do nothing."""
+    meeting.in_each_worker(_share)
 
 
-def _remove_strays() -> None:
-    """Folders of ours whose master is no more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        pid = folder.name.removeprefix(FOLDER).split("-")[0]
-        with contextlib.suppress(OSError):  # another worker cleans up as well
-            if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not _lives(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+def _share() -> None:
+    if (folder := meeting.folder()) is not None:
+        start_publishing(folder)
 
 
 def want_size(size: int) -> None:
@@ -118,6 +103,7 @@ def want_size(size: int) -> None:
 
     Raises OptionError when it cannot have so few.
     """
+    getattr(connections[DEFAULT_DB_ALIAS], "pool", None)  # opens none, but makes the one that is to have it
     _resize(size)
     if folder := os.environ.get(FOLDER_VARIABLE):
         part = Path(folder) / f"{os.getpid()}.size"
@@ -138,10 +124,13 @@ def start_publishing(folder: Path) -> threading.Thread:
         while folder.is_dir():
             try:
                 publish(folder)
-                if (wanted := folder / SIZE).exists():
+                if (wanted := _wanted(folder)) is not None:
                     with contextlib.suppress(OptionError):  # whoever asked has been told, by one of us
-                        _resize(int(wanted.read_text()))
-            except FileNotFoundError:  # the folder went meanwhile
+                        _resize(wanted)
+            except (
+                FileNotFoundError,
+                PermissionError,
+            ):  # the folder went meanwhile, or the worker is somebody else now
                 return
             time.sleep(INTERVAL_S)
 
@@ -213,6 +202,33 @@ def application_name() -> str:
     return str(options.get("application_name") or os.environ.get("PGAPPNAME", ""))
 
 
+def _place(alias: str) -> tuple[Any, ...]:
+    config = connections.settings.get(alias, {})
+    return tuple(config.get(name) for name in ("NAME", "HOST", "PORT"))
+
+
+def _size() -> int | None:
+    for pool in pools():
+        if pool.name == DEFAULT_DB_ALIAS:
+            return int(pool.get_stats()["pool_max"])
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder and (wanted := _wanted(Path(folder))) is not None:
+        return wanted
+    try:
+        options = getattr(connections[DEFAULT_DB_ALIAS], "pool_options", None)
+    except ImproperlyConfigured:  # the first query says so
+        return None
+    return None if options is None else int(options.max_conns)
+
+
+def _wanted(folder: Path) -> int | None:
+    """How many slots somebody asked for, if anybody did."""
+    try:
+        return int((folder / SIZE).read_text())
+    except FileNotFoundError:
+        return None
+
+
 def _counts(pool: Pool) -> Counts:
     return {name: list(pool.histograms()[name].counts) for name in ("wait", "hold")}
 
@@ -226,15 +242,5 @@ def _published() -> Iterable[Snapshot]:
             snapshot: Snapshot = json.loads(path.read_text())
         except FileNotFoundError:  # its worker ended meanwhile
             continue
-        if _lives(snapshot["pid"]):
+        if lives(snapshot["pid"]):
             yield snapshot
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True

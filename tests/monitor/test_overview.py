@@ -42,6 +42,14 @@ def test_it_tells_active_idle_pending_and_max_of_each_worker_and_in_sum() -> Non
     assert (found.sum.timeouts, found.sum.errors, found.sum.connections) == (1, 3, 9)
 
 
+def test_it_lays_beside_postgresqls_count_what_leads_to_the_same_database() -> None:
+    """A second database may be on another server, of which nobody is asked."""
+    one = worker(1, pool_size=5, pool_available=2)
+    one["pools"]["archive"] = {**one["pools"]["default"], "is_counted": False}
+    found = seen(one)
+    assert (found.sum.connections, found.counted) == (10, 5)
+
+
 def test_it_names_the_longest_holders_first_with_their_worker() -> None:
     assert [(each["pid"], each["statement"]) for each in seen(worker(1), worker(2)).holders] == [
         (2, "SELECT 1"),

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pooldemo.monitor import conventions, metrics, snapshots
+from pooldemo.monitor.meeting import FOLDER_VARIABLE
 
 BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
@@ -53,7 +54,7 @@ def test_it_leaves_what_it_adds_up_unchanged() -> None:
 def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     for pid in (os.getppid(), dead.pid):
@@ -64,7 +65,7 @@ def test_it_reads_the_living_workers_and_sweeps_the_dead_from_view(
 
 
 def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     (tmp_path / f"{os.getpid()}.json").write_text(json.dumps(snapshot(os.getpid())))
     [own] = snapshots.collect()
     assert own["at_s"] > 0

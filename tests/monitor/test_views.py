@@ -12,7 +12,7 @@ from django.core import signing
 from django.db import connection
 from django.test import Client, RequestFactory
 
-from pooldemo.monitor import snapshots, views
+from pooldemo.monitor import meeting, snapshots, views
 
 PASS = views.pass_headers()
 
@@ -44,7 +44,7 @@ def test_it_lets_no_one_else_resize_a_pool(view: Any, db: None) -> None:
 
 
 def test_it_resizes_the_pools_of_all_workers(theirs: Client, db: None, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv(snapshots.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(meeting.FOLDER_VARIABLE, str(tmp_path))
     pool: Any = connection.pool  # type: ignore[attr-defined]
     before = pool.get_stats()["pool_max"]
     refused = theirs.post("/pool/?size=many", headers=PASS)
@@ -72,19 +72,34 @@ def test_workers_meet_in_a_folder_of_their_masters(tmp_path: Path, monkeypatch: 
     published: list[Path] = []
     monkeypatch.setattr(snapshots, "start_publishing", published.append)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.delenv(snapshots.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv(meeting.FOLDER_VARIABLE, raising=False)
     monkeypatch.delitem(sys.modules, "gunicorn.arbiter", raising=False)
     snapshots.share()
     assert published == [], "a command is no worker"
     monkeypatch.setitem(sys.modules, "gunicorn.arbiter", sys)
-    (tmp_path / f"{snapshots.FOLDER}999999999-0").mkdir()  # a master that is no more
+    monkeypatch.setattr(meeting, "_preloads", lambda: False)
+    (tmp_path / f"{meeting.FOLDER}999999999-0").mkdir()  # a master that is no more
+    (tmp_path / f"{meeting.FOLDER}{os.getppid()}-1-{os.getuid()}").mkdir()  # one of the same number, before
     snapshots.share()
-    folder = tmp_path / f"{snapshots.FOLDER}{os.getppid()}-{os.getuid()}"
+    began = Path(f"/proc/{os.getppid()}/stat").read_text().split()[21]
+    folder = tmp_path / f"{meeting.FOLDER}{os.getppid()}-{began}-{os.getuid()}"
     assert (published, list(tmp_path.iterdir())) == ([folder], [folder])
     assert folder.stat().st_mode & 0o077 == 0
-    assert os.environ[snapshots.FOLDER_VARIABLE] == str(folder)
+    assert os.environ[meeting.FOLDER_VARIABLE] == str(folder)
     snapshots.publish(folder)
     assert json.loads((folder / f"{os.getpid()}.json").read_text())["pid"] == os.getpid()
+
+
+def test_workers_share_also_where_their_master_loaded_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """preload_app, under threads: the master is no worker, and a thread of its own would not be in its workers."""
+    shared: list[str] = []
+    monkeypatch.setattr(snapshots, "_share", lambda: shared.append("now"))
+    monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: shared.append("in each worker"))
+    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", sys)
+    snapshots.share()
+    assert shared == ["in each worker"]
+    exec("share()", {"__name__": "gunicorn.workers.base", "share": snapshots.share})
+    assert shared == ["in each worker", "now"]
 
 
 def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(

@@ -18,7 +18,7 @@ RESIZED_S = 15.0  # a worker looks once a second for the size that it is to have
 
 @dataclass(frozen=True)
 class Seen:
-    """What a running site says of itself: MAX_CONNS of each worker that has a pool open, and its connections' name."""
+    """What a running site says of itself: MAX_CONNS of each worker, and its connections' name."""
 
     sizes: tuple[int, ...]
     application_name: str | None
@@ -40,7 +40,7 @@ class Running:
         """Blocks until it answers, at its size. Raises TrialError when it does not."""
         observe.get(self.url, "/", timeout_s=READY_S)
         if self.pool is None or not set(look(self.url, self.pool).sizes) - {self._size}:
-            return
+            return  # it is so, or does not tell
         resize(self.url, self.pool, self._size)
         deadline_s = time.monotonic() + RESIZED_S
         while set(sizes := look(self.url, self.pool).sizes) - {self._size}:
@@ -70,7 +70,7 @@ def look(url: str, pool: Page | None) -> Seen:
         return Seen((), None)
     workers = json.loads(body)["workers"]
     names = {each.get("application_name") for each in workers}
-    sizes = tuple(int(each["pools"]["default"]["stats"]["pool_max"]) for each in workers if "default" in each["pools"])
+    sizes = tuple(size for each in workers if (size := each.get("size")) is not None)
     return Seen(sizes, (names.pop() or None) if len(names) == 1 else None)  # no name is many people's
 
 
