@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.db import connections
 
 from pooldemo.monitor.views import pass_headers, pool_address
@@ -121,6 +121,19 @@ def is_own() -> bool:
     return hasattr(settings, "POOL_STACK")
 
 
+def doubts(plan: Plan) -> list[str]:
+    """What of this project's settings a measurement should not have."""
+    on = settings.DEBUG and not is_own() and not plan.host
+    return ["DEBUG is on: Django keeps every statement of a request, and that is measured as well"] * on
+
+
+def how_to_start_postgresql() -> str:
+    """What to do where it does not answer."""
+    if is_own():
+        return "Start it (python manage.py postgres start), or set DATABASE_URL to one that runs"
+    return "Start it, or mend DATABASES['default'] in your settings"
+
+
 def site(plan: Plan) -> Site:
     """The project as `plan` wants it swept. Raises Unfit."""
     application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
@@ -206,15 +219,24 @@ def logged_in(name: str | None) -> Iterator[dict[str, str]]:
     user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
     if user is None:
         raise Unfit(f"--login {name}: there is no user whose {users.USERNAME_FIELD} is that")
+    backend = next((path for path in settings.AUTHENTICATION_BACKENDS if _lets_in(path, user)), None)
+    if backend is None:
+        raise Unfit(f"--login {name}: none of AUTHENTICATION_BACKENDS lets that user in (is_active={user.is_active})")
     session = import_module(settings.SESSION_ENGINE).SessionStore()
     session[SESSION_KEY] = user._meta.pk.value_to_string(user)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[BACKEND_SESSION_KEY] = backend
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     try:
         yield {"Cookie": f"{settings.SESSION_COOKIE_NAME}={session.session_key}"}
     finally:
         session.delete()
+
+
+def _lets_in(path: str, user: Any) -> bool:
+    """Whether that backend knows who is logged in: some know permissions alone, and none an inactive user."""
+    get_user = getattr(load_backend(path), "get_user", None)
+    return get_user is not None and get_user(user.pk) is not None
 
 
 def headers_of(given: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from django.test import Client, RequestFactory
 from pooldemo.management import site as sites
 from pooldemo.monitor.views import has_pass
 from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import running
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Page, Site, Target, TrialError
@@ -27,6 +28,7 @@ from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.stacks.stack import Stack
 
 OURS, DJANGOS = "pooldemo.postgresql", "django.db.backends.postgresql"
+OVER_DJANGOS = "django_prometheus.db.backends.postgresql"  # or any other that is made from it
 GEVENTPOOL = "django_db_geventpool.backends.postgresql_psycopg2"
 
 
@@ -43,6 +45,7 @@ GEVENTPOOL = "django_db_geventpool.backends.postgresql_psycopg2"
             "",
             (DJANGOS, {"pool": {"max_size": 3, "min_size": 1, "timeout": 5}}),
         ),
+        (OVER_DJANGOS, {"pool": True}, "", (OVER_DJANGOS, {"pool": {"min_size": 3, "max_size": 3}})),
         (
             DJANGOS,
             {"sslmode": "disable", "pool": True},
@@ -62,9 +65,11 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     becomes: tuple[str, dict[str, Any]],
 ) -> None:
     default = {"ENGINE": engine, "NAME": "shop", "CONN_MAX_AGE": 60, "OPTIONS": options}
-    databases = {"default": default, "other": {"NAME": "other"}}
-    (tmp_path / "shop_settings.py").write_text(f"SECRET = 'theirs'\nDATABASES = {databases!r}\n")
+    databases = {"default": default, "other": {"NAME": "other"}, "archive": {"ENGINE": OURS, "NAME": "archive"}}
+    theirs = "SECRET = 'theirs'\nSECURE_SSL_REDIRECT = True\nALLOWED_HOSTS = ['shop.example']\n"
+    (tmp_path / "shop_settings.py").write_text(f"{theirs}DATABASES = {databases!r}\n")
     given = {"POOLDEMO_SETTINGS": "shop_settings", "POOLDEMO_SETTINGS_READ": str(tmp_path / "read")}
+    given["POOLDEMO_OWN_STACK"] = "" if stack else "psycopg-pool" if "pool" in options else "pooldemo"
     for name, value in (given | {"MAX_CONNS": "3", "POOL_STACK": stack}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -74,6 +79,10 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     assert settings.SECRET == "theirs"
     assert settings.with_errors({})["loggers"]["django.request"]["level"] == "ERROR"
     assert settings.DATABASES["other"] == {"NAME": "other"}
+    assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, (
+        "not counted with the trial's"
+    )
+    assert (settings.SECURE_SSL_REDIRECT, settings.ALLOWED_HOSTS) == (False, ["shop.example", "127.0.0.1"])
     assert (settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["OPTIONS"]) == becomes
     assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (0 if stack else 60), "another pool asks for 0"
     assert (tmp_path / "read").exists()
@@ -108,6 +117,25 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
         assert client.get("/admin/password_change/").status_code == 200
     assert headers["X-Tenant"] == "one"
     assert not Session.objects.exists()
+
+
+class Permissions:
+    """A backend as django-guardian's or rules': it knows what somebody may, and not who that is."""
+
+
+@pytest.mark.django_db
+def test_it_logs_in_by_the_backend_that_lets_that_user_in(client: Client, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Permissions", *settings.AUTHENTICATION_BACKENDS]
+    user = User.objects.create_superuser("alice")
+    with sites.logged_in("alice") as headers:
+        name, _, value = headers["Cookie"].partition("=")
+        client.cookies[name] = value
+        assert client.get("/admin/password_change/").status_code == 200
+    user.is_active = False
+    user.save()
+    with pytest.raises(sites.Unfit, match=r"none of AUTHENTICATION_BACKENDS lets that user in \(is_active=False\)"):
+        with sites.logged_in("alice"):
+            pass
 
 
 class Fake:
@@ -158,15 +186,22 @@ class FakeBench(Bench):
 
 @contextmanager
 def trying(folder: Path, headers: Mapping[str, str]) -> Iterator[Bench]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    with served(Pages) as FakeBench.url, Ledger(folder) as ledger:
+        yield FakeBench(Site("shop.wsgi", "postgres://nowhere/shop", "shop.settings"), ledger, headers)
+
+
+@contextmanager
+def served(pages: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Its address while it is served."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), pages)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    with Ledger(folder) as ledger:
-        FakeBench.url = f"http://127.0.0.1:{server.server_port}"
-        yield FakeBench(Site("shop.wsgi", "postgres://nowhere/shop", "shop.settings"), ledger, headers)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_it_tries_each_page_once_before_the_first_trial(tmp_path: Path) -> None:
@@ -201,3 +236,41 @@ def test_it_may_resize_this_site_where_it_runs_already() -> None:
     assert page is not None
     assert page.path == "/pool/"
     assert has_pass(RequestFactory().post(page.path, headers=dict(page.headers)))
+
+
+class Workers(BaseHTTPRequestHandler):
+    """Three workers of a site that has just begun: one has a pool, the others will have one with their first query."""
+
+    size = 8
+
+    def do_GET(self) -> None:
+        self.answer(
+            200, {"workers": [self.worker({"default": {"stats": {"pool_max": self.size}}}), *[self.worker({})] * 2]}
+        )
+
+    def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
+        return {"application_name": "shop", "size": self.size, "pools": pools}
+
+    def do_POST(self) -> None:
+        type(self).size = int(self.path.partition("size=")[2])
+        self.answer(202, {})
+
+    def answer(self, status: int, document: dict[str, Any]) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(document).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(Workers) as url:
+        monkeypatch.setattr(sites, "is_own", lambda: False)
+        monkeypatch.setattr(sites, "pool_page", lambda: Page("/pool/"))
+        given = Plan(urls=("/",), host=url, sizes=(4,))
+        plan = sites.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
+        assert (plan.workers, plan.sizes) == (3, (4,))
+        with running.restored(url, Page("/pool/")):
+            running.Running(url, Page("/pool/"), 4).wait_ready()
+            assert Workers.size == 4
+        assert Workers.size == 8

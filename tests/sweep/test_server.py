@@ -24,7 +24,7 @@ URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL
 
 # Answers every request, and logs how it was started and when it was told to end.
 FAKE = """
-import http.server, os, signal, sys
+import http.server, json, os, signal, sys
 log = open(os.environ["FAKE_LOG"], "a", buffering=1)
 names = ("MAX_CONNS", "WEB_CONCURRENCY", "POOL_STACK", "DATABASE_URL", "DEBUG")
 log.write(" ".join(f"{name}={os.environ.get(name)}" for name in names) + "\\n")
@@ -32,7 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"sum": {"histograms": {"hold": {"counts": [1, 2], "total_s": 0.3}}}}')
+        pool = {"histograms": {"hold": {"counts": [1, 2], "total_s": 0.3}}}
+        worker = {"pid": 1, "at_s": 1, "pools": {"default": pool, "archive": pool}}
+        self.wfile.write(json.dumps({"workers": [worker]}).encode())
     def log_message(self, *_):
         pass
 def end(*_):

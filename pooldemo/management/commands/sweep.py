@@ -62,8 +62,10 @@ class Command(BaseCommand):
                 code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
         except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
-        except (records.Busy, database.DatabaseDown) as error:
+        except records.Busy as error:
             raise CommandError(str(error), returncode=REFUSED) from error
+        except database.DatabaseDown as error:
+            raise CommandError(f"{error}. {sites.how_to_start_postgresql()}", returncode=REFUSED) from error
         except (sites.Unfit, TrialError) as error:  # of the try before the first trial
             raise CommandError(str(error), returncode=REFUSED) from error
         except OSError as error:
@@ -109,8 +111,8 @@ class Command(BaseCommand):
                 return finish(terminal, judged(done), reports)
             site = sites.site(plan)
             plan, left_out = sites.available(plan, site, options["resume"])
-            for text in left_out:
-                terminal.say(f"left out: {text}", "yellow")
+            for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in sites.doubts(plan))):
+                terminal.say(text, "yellow")
             now = database.conditions(site.database_url, ROOT, " ".join(GUNICORN))
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:

@@ -60,10 +60,7 @@ def connect(database_url: str) -> Any:
     try:
         connection = psycopg2.connect(libpq_url(database_url), application_name=OBSERVER, connect_timeout=5)
     except psycopg2.Error as error:
-        raise DatabaseDown(
-            f"PostgreSQL does not answer: {str(error).strip()}. Start it (python manage.py postgres start), or set "
-            "DATABASE_URL to one that runs"
-        ) from error
+        raise DatabaseDown(f"PostgreSQL does not answer: {str(error).strip()}") from error
     connection.autocommit = True
     return connection
 

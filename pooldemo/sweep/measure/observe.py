@@ -166,23 +166,23 @@ def snapshot(
 
 
 def pool_holds(url: str, page: Page | None) -> Holds | None:
-    """How often and how long slots have been held so far, over all workers; None where `/pool/` does not tell."""
+    """How often and how long slots of the default database have been held so far, over all workers; None where `/pool/`
+    does not tell."""
     if page is None:
         return None
     response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
     if response.status != 200:
         return None
-    told = json.loads(body)
-    histogram = told["sum"].get("histograms", {}).get("hold")
-    if not histogram:
-        return Holds(0, 0.0)
-    busy: dict[int, tuple[float, float]] = {}
-    for worker in told.get("workers", ()):
-        pools = worker["pools"].values()
-        if all("holding_s" in pool for pool in pools):
-            held_s = sum(pool["histograms"]["hold"]["total_s"] + pool["holding_s"] for pool in pools)
+    count, total_s, busy = 0, 0.0, dict[int, tuple[float, float]]()
+    for worker in json.loads(body)["workers"]:
+        held_s: float | None = 0.0
+        if (pool := worker["pools"].get("default")) is not None:  # the one that a trial sizes
+            hold = pool["histograms"]["hold"]
+            count, total_s = count + sum(hold["counts"]), total_s + hold["total_s"]
+            held_s = hold["total_s"] + pool["holding_s"] if "holding_s" in pool else None  # an older commit's has none
+        if held_s is not None:
             busy[worker["pid"]] = worker["at_s"], held_s
-    return Holds(sum(histogram["counts"]), histogram["total_s"], busy)
+    return Holds(count, total_s, busy)
 
 
 def pool_sizes(url: str, page: Page | None) -> list[int]:

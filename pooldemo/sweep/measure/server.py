@@ -23,7 +23,7 @@ from pooldemo.sweep.stacks.stack import ROOT, Stack
 READY_S = 30.0
 ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
-NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "DEBUG")
+NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR")
 SETTINGS = "pooldemo.sweep.stacks.settings"
 
 
@@ -81,10 +81,11 @@ class Server:
                 env |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "POOLDEMO_SETTINGS": site.settings}
                 env["POOLDEMO_SETTINGS_READ"] = str(self._settings_read)
                 env |= {"POOLDEMO_LOG_ERRORS": "1"} if told else {}
-                env |= {"POOL_STACK": ""} if own == site.stack else {}
+                env |= {"POOL_STACK": "", "POOLDEMO_OWN_STACK": own} if own == site.stack else {}
                 env["POOLDEMO_OPTIONS"] = json.dumps(dict(stack.options))
             else:
                 env["DATABASE_URL"] = database.server_url(database_url, stack.options)
+                env.pop("DEBUG", None)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]
             log = folder / "server.log"

@@ -1,7 +1,8 @@
 """The settings of the project that is swept, with its default database on the stack, and at the size, of the trial.
 
 A server of a sweep finds this module by DJANGO_SETTINGS_MODULE, the project's own by POOLDEMO_SETTINGS. So a project is
-measured on any stack without a line of its settings being changed. POOL_STACK empty: the pool that it has, resized.
+measured on any stack without a line of its settings being changed. POOL_STACK empty: the pool that it has, resized;
+POOLDEMO_OWN_STACK is then what that is.
 """
 
 import json
@@ -23,16 +24,29 @@ def with_errors(logging: dict[str, Any]) -> dict[str, Any]:
     return {"disable_existing_loggers": False, **logging, "version": 1, "handlers": handlers, "loggers": loggers}
 
 
-def resized(config: dict[str, Any], size: int) -> dict[str, Any]:
-    """A `DATABASES` entry whose pool has `size` slots, without what is bound to another size or hides the server."""
+def resized(config: dict[str, Any], size: int, is_djangos: bool = False) -> dict[str, Any]:
+    """A `DATABASES` entry whose pool has `size` slots, without what is bound to another size or hides the server.
+
+    `is_djangos`: the pool is Django's own, whatever ENGINE is called.
+    """
     bound = ("REUSE_CONNS", "MIN_CONNS", "application_name")  # the last one is how PostgreSQL knows a trial's server
     options = {name: value for name, value in config.get("OPTIONS", {}).items() if name not in bound}
-    if isinstance(pool := options.get("pool"), dict) or (pool and config["ENGINE"].startswith("django.")):
-        given = pool if isinstance(pool, dict) else {}
+    if is_djangos:
+        given = pool if isinstance(pool := options["pool"], dict) else {}
         options["pool"] = {**given, "min_size": min(given.get("min_size", 4), size), "max_size": size}
     else:
         options["MAX_CONNS"] = size
     return {**config, "OPTIONS": options}
+
+
+def apart(config: dict[str, Any]) -> dict[str, Any]:
+    """The entry of another database, whose connections have a name of their own where it is PostgreSQL's.
+
+    By a trial's name those of the default one are counted.
+    """
+    if "postg" not in config.get("ENGINE", ""):
+        return config
+    return {**config, "OPTIONS": {"application_name": "sweep-other", **config.get("OPTIONS", {})}}
 
 
 def _default() -> dict[str, Any]:
@@ -42,12 +56,15 @@ def _default() -> dict[str, Any]:
         "OPTIONS": {**config.get("OPTIONS", {}), **json.loads(os.environ.get("POOLDEMO_OPTIONS", "{}"))},
     }
     if not (stack := os.environ["POOL_STACK"]):
-        return resized(config, int(os.environ["MAX_CONNS"]))
+        return resized(config, int(os.environ["MAX_CONNS"]), os.environ["POOLDEMO_OWN_STACK"] == "psycopg-pool")
     options = {name: value for name, value in config.get("OPTIONS", {}).items() if name != "pool"}
     return stacks.database(stack, resized({**config, "OPTIONS": options}, int(os.environ["MAX_CONNS"])))
 
 
+# It is asked on a port of this machine, over plain HTTP and by no name; nobody else can.
+ALLOWED_HOSTS = [*getattr(_theirs, "ALLOWED_HOSTS", ()), "127.0.0.1"]
+SECURE_SSL_REDIRECT = PREPEND_WWW = False
 if "POOLDEMO_LOG_ERRORS" in os.environ:
     LOGGING = with_errors(getattr(_theirs, "LOGGING", {}))
 Path(os.environ["POOLDEMO_SETTINGS_READ"]).touch()  # a wsgi.py that names its settings itself would go unnoticed
-DATABASES = {**_theirs.DATABASES, "default": _default()}
+DATABASES = {name: apart(config) for name, config in _theirs.DATABASES.items()} | {"default": _default()}
