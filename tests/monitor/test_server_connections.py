@@ -51,7 +51,9 @@ class Looks:
     def after(self, seconds: float, counted: int | None, told: int) -> server_connections.Comparison:
         self.now_s += seconds
         worker = Pool(1, active=told, idle=0, pending=0, max=9, timeouts=0, errors=0, age_s=0.9)
-        return self.comparer.compare(Census(counted, age_s=0.4), Overview((worker,), worker, (), ()))
+        return self.comparer.compare(
+            Census(counted, age_s=0.4), Overview((worker,), worker, (), (), counted=worker.connections)
+        )
 
 
 @pytest.fixture
