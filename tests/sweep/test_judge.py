@@ -2,8 +2,13 @@
 
 import io
 import json
+import math
+import random
 from dataclasses import fields, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,7 +20,7 @@ from pooldemo.sweep import judge
 from pooldemo.sweep.analyse import schema
 from pooldemo.sweep.analyse.document import SCHEMA, document_of, judged, read_document
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import Plan, Step, SweepResult, TrialResult
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
 SHAPE = json.loads(SCHEMA.read_text())
@@ -47,6 +52,9 @@ def old(name="slow"):
         for gone in ("plateau", "cause", "slo"):
             verdict.pop(gone, None)
     return made
+
+
+TRIAL = {"stack": "a", "size": 1, "repeat": 1}
 
 
 def valid(made):
@@ -128,13 +136,25 @@ def test_it_judges_what_another_program_wrote_as_far_as_it_goes():
         ({"sweep": {}, "trials": [{"size": 1, "repeat": 1}]}, "trial 1 is no object that names its stack"),
         ({"sweep": {}, "trials": [{"stack": "a", "repeat": 1}]}, "trial 1 has no size"),
         ({"sweep": {}, "trials": [{"stack": "a", "size": "4", "repeat": 1}]}, "trial 1 has size '4': a whole number"),
-        ({"sweep": {}, "trials": [{"stack": "a", "size": 0, "repeat": 1}]}, "trial 1 has a size below 1"),
+        (
+            {"sweep": {}, "trials": [{"stack": "a", "size": 0, "repeat": 1}]},
+            "trial 1 has size 0: a whole number from 1 is",
+        ),
         ({"sweep": {}, "trials": [{"stack": "a", "size": 1, "repeat": 1, "rps": float("nan")}]}, "rps nan: a number"),
         ({"sweep": {"users": "many"}, "trials": []}, "the sweep has users 'many'"),
         ({"sweep": {"conditions": []}, "trials": []}, None),
         ({"sweep": {"conditions": [1]}, "trials": []}, "conditions is list: an object is accepted"),
         ({"sweep": {"slo": "p42=1"}, "trials": []}, "'p42=1' is no clause"),
-        ({"sweep": {"slo": [{"p95": 1}]}, "trials": []}, "it is not as sweep --json writes it"),
+        ({"sweep": {"slo": [{"p95": 1}]}, "trials": []}, "the sweep has an SLO of None: accepted are p50"),
+        ({"sweep": {"margin": 100}, "trials": []}, "the sweep has --margin 100 is out of range"),
+        ({"sweep": {"rate": 0}, "trials": []}, "the sweep has rate 0: a number above 0, or null"),
+        ({"sweep": {"stacks": "a"}, "trials": []}, "the sweep has stacks 'a': a list as"),
+        ({"sweep": {}, "trials": [], "verdicts": [{"stack": "a"}]}, "it is not as sweep --json writes it"),
+        ({"sweep": {}, "trials": [], "verdicts": {"a": 1}}, "verdicts is dict: a list is accepted"),
+        ({"sweep": {}, "trials": [TRIAL | {"size": 10**400}]}, "trial 1 has size 1000"),
+        ({"sweep": {}, "trials": [TRIAL | {"failures": 3, "requests": 2}]}, "trial 1 has more failures than requests"),
+        ({"sweep": {}, "trials": [TRIAL | {"latencies": [["a", 1]]}]}, "trial 1 has latencies [['a', 1]]: a list as"),
+        ({"sweep": {}, "trials": [TRIAL | {"window_s": -5}]}, "trial 1 has window_s -5: 0 or more is accepted"),
     ],
 )
 def test_it_refuses_what_is_no_document_in_a_sentence(broken, said):
@@ -144,6 +164,36 @@ def test_it_refuses_what_is_no_document_in_a_sentence(broken, said):
     with pytest.raises(ValueError) as refused:
         judge(broken)
     assert said in str(refused.value)
+
+
+def test_it_judges_or_refuses_in_a_sentence_whatever_stands_at_a_key():
+    """Each key of a small document holds something else, once; what is missing or null is left at its default."""
+    plan = replace(PLAN, sizes=(2, 4), slo=parse_slo("p95=300,errors=1%"))
+    whole = json.dumps(document(sizes=(2, 4), repeats=2, plan=plan, p95_ms=90.0, latencies=((90.0, 9),), steps=STEPS))
+    chance, judged_, refusals = random.Random(7), 0, []
+    for path in paths(json.loads(whole)):
+        made = json.loads(whole)
+        *first, last = path
+        place = reduce(getitem, first, made)
+        place[last] = chance.choice(JUNK)
+        try:
+            judged_ += bool(json.dumps(judge(made), allow_nan=False))
+        except ValueError as refused:
+            refusals.append(str(refused))
+    assert min(judged_, len(refusals)) > 10
+    assert not [each for each in refusals if "math domain" in each or "divi" in each], "words of a traceback"
+
+
+JUNK: Any = (None, 0, -1, 3.5, 1e308, 10**400, math.nan, "x", "", [], {}, [None], [[1.0, 0]], {"a": "b"}, True)
+STEPS = (Step(None, 90.0, "p95"),)
+
+
+def paths(value, path=()):
+    """The way to each key and element, but of long lists the first alone."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for name, each in pairs:
+        yield (*path, name)
+        yield from paths(each, (*path, name))
 
 
 @pytest.mark.parametrize(("given", "said"), [({"margin": 0}, "--margin 0 is out"), ({"slo": "p95"}, "is no clause")])
@@ -208,14 +258,17 @@ def test_it_reads_standard_input(file, monkeypatch, capsys):
         ),
         (["docs"], "docs cannot be read (Is a directory): give a file"),
         (["README.md"], "README.md is no sweep: it is no JSON"),
+        (["deep.json"], "deep.json is no sweep: it is no JSON (maximum recursion depth"),
         (["docs/data/slow.json", "--margin", "99"], "--margin 99 is out of range"),
         (["docs/data/slow.json", "--slo", "p95"], "'p95' is no clause"),
         (["docs/data/slow.json", "--json", "no/such/folder.json"], "no report can be written"),
     ],
 )
-def test_it_refuses_bad_arguments_with_2(arguments, said, monkeypatch):
+def test_it_refuses_bad_arguments_with_2(arguments, said, monkeypatch, tmp_path):
     monkeypatch.chdir(Path(__file__).parents[2])
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
     with pytest.raises(CommandError) as refusal:
-        typed(*arguments)
+        typed(*(deep if each == "deep.json" else each for each in arguments))
     assert said in str(refusal.value)
     assert refusal.value.returncode == 2

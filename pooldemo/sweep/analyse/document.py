@@ -4,25 +4,19 @@ Its format is told in `document.schema.json` beside this file, for programs, and
 without `format` are older, and read as well; what they do not tell is left at its default.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pooldemo.sweep.analyse import judge as judging
+from pooldemo.sweep.analyse.shape import BadDocument, check_rows
 from pooldemo.sweep.analyse.sizes import sizes_of
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import FORMAT, MARGIN, Conditions, Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import FORMAT, MARGIN, Plan, SweepResult
 from pooldemo.sweep.plan import check_margin
 
 SCHEMA = Path(__file__).with_name("document.schema.json")
-NUMBERS: dict[Any, str] = dict.fromkeys([float, float | None, int | None], "a number") | {int: "a whole number"}
-"""The types of fields whose values are held against them: with a text for a number nothing could be judged."""
-
-
-class BadDocument(ValueError):
-    """This is no document of a sweep; the text says where it is not, and what is accepted."""
 
 
 def judge(document: Mapping[str, Any], *, margin: float = MARGIN, slo: str | None = None) -> dict[str, Any]:
@@ -66,28 +60,28 @@ def read_document(document: Any) -> SweepResult:
     sweep, trials = document.get("sweep"), document.get("trials")
     if not isinstance(sweep, Mapping) or not isinstance(trials, list):
         raise BadDocument("it has no sweep (an object) and trials (a list), as a file written by sweep --json has")
-    for number, trial in enumerate(trials, start=1):
-        if not isinstance(trial, Mapping) or not isinstance(trial.get("stack"), str):
-            raise BadDocument(f"trial {number} is no object that names its stack")
-        for name in ("size", "repeat"):
-            if name not in trial:
-                raise BadDocument(f"trial {number} has no {name}")
-        _check_numbers(f"trial {number}", TrialResult, trial)
-        if trial["size"] < 1 or trial.get("rps", 0) < 0:
-            raise BadDocument(f"trial {number} has a size below 1, or requests a second below 0")
-    _check_numbers("the sweep", Plan, sweep)
-    conditions = sweep.get("conditions") or {}
-    _check_numbers("conditions", Conditions, conditions)
+    verdicts = document.get("verdicts") or []
+    check_rows(sweep, trials, verdicts)
     found = {
         "stacks": tuple(dict.fromkeys(trial["stack"] for trial in trials)) or Plan.stacks,
         "sizes": tuple(sorted({trial["size"] for trial in trials})) or Plan.sizes,
         "repeats": max((trial["repeat"] for trial in trials), default=Plan.repeats),
     }
-    own = {name: value for name, value in sweep.items() if value is not None or name == "rate"}
-    if isinstance(own.get("slo"), str):
-        own["slo"] = [asdict(limit) for limit in parse_slo(own["slo"])]
+    own = _told(sweep)
     try:
-        return SweepResult.from_dict({**document, "sweep": found | own})
+        check_margin(own.get("margin", MARGIN))
+        if isinstance(own.get("slo"), str):
+            own["slo"] = [asdict(limit) for limit in parse_slo(own["slo"])]
+    except ValueError as error:
+        raise BadDocument(f"the sweep has {error}") from error
+    try:
+        return SweepResult.from_dict(
+            {
+                "sweep": found | own | {"conditions": _told(own.get("conditions") or {})},
+                "trials": list(map(_told, trials)),
+                "verdicts": verdicts,
+            }
+        )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise BadDocument(f"it is not as sweep --json writes it: {error!r}") from error
 
@@ -99,14 +93,6 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _check_numbers(where: str, fact: type, row: Any) -> None:
-    if not isinstance(row, Mapping):
-        raise BadDocument(f"{where} is {type(row).__name__}: an object is accepted")
-    for each in fields(fact):
-        value = row.get(each.name)
-        wanted = NUMBERS.get(each.type)
-        if wanted is None or value is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (wanted == "a whole number" and value != int(value)):
-            raise BadDocument(f"{where} has {each.name} {value!r}: {wanted} is accepted")
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys that say nothing: they are left at their defaults."""
+    return {name: value for name, value in row.items() if value is not None}

@@ -88,7 +88,7 @@ class Plan:
         found |= {name: tuple(row[name]) for name in ("stacks", "sizes", "urls") if name in row}
         found["blocks"] = tuple(map(tuple, row.get("blocks") or ()))
         found["splits"] = tuple(row.get("splits") or ())
-        found["slo"] = tuple(Limit(**limit) for limit in row.get("slo") or ())
+        found["slo"] = tuple(Limit(**known(Limit, limit)) for limit in row.get("slo") or ())
         return cls(**found)
 
 

@@ -121,12 +121,14 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
     found = known(Verdict, row)
     found["checks"] = tuple(map(_check, row.get("checks", ())))
     found["plateau"] = tuple(row.get("plateau", ()))
-    found["slo"] = Slo(**row["slo"]) if row.get("slo") else None
-    found["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
+    found["slo"] = Slo(**known(Slo, row["slo"])) if row.get("slo") else None
+    found["warnings"] = tuple(Warning_(**known(Warning_, warning)) for warning in row.get("warnings", ()))
     return Verdict(**found)
 
 
 def _check(row: Mapping[str, Any]) -> Check:
     """One that was saved before clauses had three states says `met`."""
     older = "undecided" if row["seen"] is None else "met" if row.get("met") else "missed"
-    return Check(Limit(**row["limit"]), row["seen"], row.get("state", older), row.get("low"), row.get("high"))
+    return Check(
+        Limit(**known(Limit, row["limit"])), row["seen"], row.get("state", older), row.get("low"), row.get("high")
+    )

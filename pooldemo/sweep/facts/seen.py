@@ -134,9 +134,9 @@ class TrialResult:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         found = known(cls, row)
-        found["warnings"] = tuple(Warning_(**warning) for warning in row.get("warnings", ()))
-        found["latencies"] = tuple((ms, count) for ms, count in row.get("latencies", ()))
-        found["steps"] = tuple(Step(**step) for step in row.get("steps", ()))
+        found["warnings"] = tuple(Warning_(**known(Warning_, warning)) for warning in row.get("warnings", ()))
+        found["latencies"] = tuple((ms, count) for ms, count in row.get("latencies", ()) if count)
+        found["steps"] = tuple(Step(**known(Step, step)) for step in row.get("steps", ()))
         for name in ("per_second", "failures_per_second"):
             found[name] = tuple(row.get(name, ()))
         return cls(**found)

@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from pooldemo.sweep.analyse.document import BadDocument, judged, read_document
+from pooldemo.sweep.analyse.document import judged, read_document
+from pooldemo.sweep.analyse.shape import BadDocument
 from pooldemo.sweep.facts import SweepResult
 
 
@@ -17,7 +18,7 @@ def read(name: str) -> SweepResult:
         raise BadDocument(f"{name} cannot be read ({why}): give a file written by sweep --json") from error
     try:
         sweep = read_document(json.loads(text))
-    except ValueError as error:  # of JSON, or of what it says
+    except (ValueError, RecursionError) as error:  # of JSON, or of what it says
         told = error if isinstance(error, BadDocument) else f"it is no JSON ({error})"
         raise BadDocument(f"{name} is no sweep: {told}; give a file written by sweep --json") from error
     return sweep if sweep.verdicts else judged(sweep)
