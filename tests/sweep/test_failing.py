@@ -1,8 +1,13 @@
 """Sizes whose requests fail are not judged, and stay in the story."""
 
-from synthetic import verdict_of
+from dataclasses import replace
+
+from synthetic import CONDITIONS, trials_of, verdict_of
 
 from benchmarks.verdicts.truth import hinge, power
+from pooldemo.sweep.analyse.judge import judge
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Plan, Step
 
 
 def failing(*sizes, share=0.2):
@@ -46,3 +51,31 @@ def test_it_says_of_the_one_size_that_carries_the_load_that_it_is_the_only_one()
     assert (verdict.shape, verdict.needs) == ("invalid", "--sizes 16,32,64")
     assert "Only size 16 carries the load without failures" in verdict.because
     assert "size 4 (20% failed" in verdict.because
+
+
+PLAN = Plan(users=1000)
+
+
+def spoiled(size, repeats, plan=PLAN, **fields):
+    """A hinge at 16, whose trials of that size in those repeats are others."""
+    trials = [
+        replace(each, **fields) if each.size == size and each.repeat in repeats else each
+        for each in trials_of(hinge(16), noise=0.01, p95_ms=100.0)
+    ]
+    return judge(plan, trials, CONDITIONS)[0]
+
+
+def test_it_judges_no_size_by_the_one_repeat_that_went_well():
+    assert spoiled(16, {2}, failures=300).max_conns == 16, "one of three is an accident"
+    verdict = spoiled(16, {2, 3}, failures=300)
+    assert verdict.max_conns == 32
+    assert "Left out, because requests failed: size 16 (20% failed)" in verdict.because
+    search = Plan(users=1000, search=True, slo=parse_slo("p95=300"))
+    assert spoiled(16, {2, 3}, search, rps=0.0, target_rps=9.0, steps=(Step(9.0, 9.0, "p95"),)).max_conns == 32
+
+
+def test_it_counts_the_failures_of_every_repeat_for_the_slo():
+    few = spoiled(16, {2}, Plan(users=1000, slo=parse_slo("errors=0.1%")), requests=10**6, failures=30_000)
+    assert few.slo.state == "missed" or few.max_conns != 16
+    slow = spoiled(16, {2}, Plan(users=1000, slo=parse_slo("p95=300")), failures=300)
+    assert slow.max_conns == 32, "of 3,000 requests 300 got no answer"

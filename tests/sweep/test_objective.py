@@ -132,8 +132,34 @@ def test_it_calls_no_latency_short_enough_while_a_closed_loop_missed_its_rate():
     assert Objective(_plan("p95=300", rate=1000.0), trials).state(16) == "undecided"  # 1,000 users: one each second
     assert Objective(_plan("p95=300", rate=100.0), trials).state(16) == "met"
     assert Objective(_plan("p95=50", rate=1000.0), trials).state(16) == "missed"
-    open_loop = [replace(each, late_p95_ms=2000.0) for each in trials]
+    open_loop = [replace(each, late_p95_ms=2000.0, rps=1000.0) for each in trials]
     assert Objective(_plan("p95=300", rate=1000.0), open_loop).state(16) == "met", "its latencies count from when due"
+
+
+def test_it_is_hardly_ever_met_by_luck_with_few_requests():
+    """Log-normal latencies whose p95 is 2% above the limit, 20 in each of three repeats."""
+    lucky, longest = 0, 300 * 1.02
+    for seed in range(SWEEPS):
+        chance = random.Random(seed)
+        trials = []
+        for repeat in (1, 2, 3):
+            ms = sorted(round(longest * math.exp(0.4 * (chance.gauss(0, 1) - 1.645)), 1) for _ in range(20))
+            pairs = tuple(sorted(Counter(ms).items()))
+            trials.append(TrialResult("pooldemo", 8, repeat, rps=9, p95_ms=ms[18], requests=20, latencies=pairs))
+        lucky += Objective(_plan("p95=300"), trials).state(8) == "met"
+    assert lucky <= 0.05 * SWEEPS
+
+
+def test_it_calls_no_latency_short_enough_while_the_line_grows():
+    plan = _plan("p95=300", rate=100.0, poisson=True)
+
+    def state(rps):
+        seen = [replace(each, rps=rps, window_s=5.0, late_p95_ms=1.0) for each in _noisy(100, 0.01, 1, sizes=(8, 16))]
+        return Objective(plan, seen).state(16)
+
+    assert [state(100.0), state(90.0), state(70.0)] == ["met", "met", "undecided"], "90 of 100 may be chance"
+    seen = Objective(plan, [replace(each, rps=70.0, window_s=5.0) for each in _noisy(100, 0.01, 1, sizes=(8, 16))])
+    assert seen.needs(16) == "--users 2000"
 
 
 def test_it_knows_nothing_of_a_size_without_an_answer():

@@ -76,7 +76,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     ran = [trial for trial in trials if not trial.error]
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
-    judged = {trial.size for trial in sound}
+    judged = {trial.size for trial in sound} - _mostly_unsound(ran, sound)
+    sound = [trial for trial in sound if trial.size in judged]
     failing = {
         size: _failure([trial for trial in trials if trial.size == size])
         for size in sorted({trial.size for trial in trials} - judged)
@@ -101,7 +102,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
     if shape == "flat" and judgement.failing_below and not judgement.unasked:
         shape = "knee"  # below it nothing is flat: requests fail there
-    objective = Objective(plan, sound)
+    objective = Objective(plan, [trial for trial in ran if trial.size in judged])
     size = _within(judgement, objective)
     if plan.search:  # what each size carries is what meets the SLO
         judgement = replace(judgement, slo="met")
@@ -111,6 +112,12 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
     return replace(judgement, shape=shape, size=size, saturation=saturation)
+
+
+def _mostly_unsound(ran: Sequence[TrialResult], sound: Sequence[TrialResult]) -> set[int]:
+    """Sizes of which no more than half of the trials can be judged: the repeat that went well is not the rule there."""
+    every, good = (Counter(trial.size for trial in each) for each in (ran, sound))
+    return {size for size in every if 2 * good[size] <= every[size]}
 
 
 def _failure(trials: Sequence[TrialResult]) -> str:

@@ -12,9 +12,10 @@ are of what was seen: nobody can promise them of other days.
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 from pooldemo.sweep.analyse.latency import SHARES, Spread, quantile_ms
+from pooldemo.sweep.analyse.rules import falls_behind
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
 from pooldemo.sweep.facts import Check, Plan, TrialResult
@@ -78,18 +79,21 @@ class Objective:
         if above > spread.half_width(size, 1 - DOUBT):
             state = "missed"
         else:
-            enough = sum(each.requests for each in trials) >= least_requests(metric)
-            state = "met" if enough and -above >= spread.half_width(size, 1 - doubt) else "undecided"
+            sure = -above >= spread.half_width(size, 1 - doubt) and _few_above(trials, metric, at_most, doubt)
+            state = "met" if sure else "undecided"
         return Check(check.limit, seen, self._unless_late(state, trials), *spread.interval(size, seen))
 
     def _unless_late(self, state: str, trials: Sequence[TrialResult]) -> str:
-        """Older sweeps fed a rate by a closed loop: it sent late what a stall held up, and missed the waits. Short
-        enough or not, nobody can tell, unless each user was in time for its next request."""
-        late = self._plan.rate is not None and any(
-            each.late_p95_ms is None and (each.max_ms or 0) > 1000 * self._plan.users / self._plan.rate
-            for each in trials
-        )
-        return "undecided" if state == "met" and late else state
+        """Where less was carried than came, the line grows, and so would each latency. Older sweeps fed a rate by a
+        closed loop: it sent late what a stall held up, and missed the waits. Short enough or not, nobody can tell,
+        unless each user was in time for its next request."""
+        rate, users = self._plan.rate, self._plan.users
+        if state != "met" or rate is None:
+            return state
+        seconds = sum(each.window_s for each in trials)
+        late = any(each.late_p95_ms is None and (each.max_ms or 0) > 1000 * users / rate for each in trials)
+        behind = falls_behind(fmean(each.rps for each in trials), rate, seconds, at_random=self._plan.poisson)
+        return "undecided" if late or behind else state
 
     def _needs(self, size: int, check: Check) -> str:
         plan, trials, metric = self._plan, self._trials.get(size, []), f"{check.limit.metric}_ms"
@@ -127,6 +131,18 @@ def least_requests(metric: str) -> int:
     return math.ceil(math.log(DOUBT) / math.log(SHARES[metric]))
 
 
+def _few_above(trials: Sequence[TrialResult], metric: str, at_most: float, doubt: float) -> bool:
+    """Whether no more requests than the percentile leaves out take longer than the limit: of some dozens hardly the
+    slowest tells, and percentiles of few lie too low."""
+    requests = sum(each.requests for each in trials)
+    if requests < least_requests(metric):
+        return False
+    if not all(each.latencies for each in trials):
+        return True  # another program's, which tells no more
+    over = [(each.failures + sum(n for ms, n in each.latencies if ms > at_most), each.requests) for each in trials]
+    return share_bounds(over, 1 - doubt, burst=1.0)[1] <= 1 - SHARES[metric] + 1e-9
+
+
 def _ratio(seen: float, at_most: float) -> float:
     """How far `seen` lies above the limit, as a logarithm; a microsecond is as little as there is."""
     return math.log(max(seen, 0.001) / max(at_most, 0.001))
@@ -150,22 +166,33 @@ def _errors(at_most: float, check: Check, trials: Sequence[TrialResult], doubt: 
     return Check(check.limit, seen, state, *share_bounds(counts, (1 + CONFIDENCE) / 2))
 
 
-def share_bounds(counts: Sequence[tuple[int, int]], probability: float) -> tuple[float, float]:
+def bursts(counts: Sequence[tuple[int, int]]) -> tuple[float, int]:
+    """Pearson's chi-squared of the failures of each repeat, and its degrees of freedom; (0, 0) where nothing failed."""
+    failed, requests = (sum(column) for column in zip(*counts, strict=True))
+    if not 0 < failed < requests:
+        return 0.0, 0
+    share = failed / requests
+    return sum((bad - of * share) ** 2 / (of * share * (1 - share)) for bad, of in counts if of), len(counts) - 1
+
+
+def share_bounds(
+    counts: Sequence[tuple[int, int]], probability: float, burst: float | None = None
+) -> tuple[float, float]:
     """Below and above which the share of failures lies with this probability each, from (failed, of so many requests)
     of each repeat: Wilson 1927; none seen: exact.
 
     Failures come in bursts, so that repeats differ by more than chance: as often as they do, fewer requests count
-    (Pearson's chi-squared over its degrees of freedom).
+    (Pearson's chi-squared over its degrees of freedom; `burst`, where more than these repeats tell of it).
     """
     failed, requests = (sum(column) for column in zip(*counts, strict=True))
     if not requests:
         return 0.0, 1.0
     share = failed / requests
     if not failed:
-        return 0.0, 1 - (1 - probability) ** (1 / requests)
+        return 0.0, 1 - (1 - probability) ** (max(1.0, burst or 1.0) / requests)
     variance = share * (1 - share)
-    squares = sum((bad - of * share) ** 2 / (of * variance) for bad, of in counts if of and variance)
-    count = requests / max(1.0, squares / max(1, len(counts) - 1))
+    squares, freedom = bursts(counts)
+    count = requests / max(1.0, squares / max(1, freedom) if burst is None else burst)
     z = NormalDist().inv_cdf(probability)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(variance / count + (z / (2 * count)) ** 2) / (1 + z * z / count)

@@ -26,6 +26,9 @@ STOLEN = 0.1
 THROTTLED = 0.1
 """Share of the periods in which a container's quota may run out."""
 
+BEHIND = 0.95
+"""Less than this share of a rate carried, beyond chance: the server falls behind."""
+
 LATE_MS = 10.0
 """How late a request of an open loop may be sent, where that is not more than 5% of its response."""
 
@@ -169,11 +172,18 @@ def queueing(trial: TrialResult, _plan: Plan) -> Doubt | None:
     )
 
 
-def rate_missed(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if trial.target_rps is None or trial.rps >= 0.95 * trial.target_rps:
+def falls_behind(rps: float, rate: float, seconds: float, *, at_random: bool) -> bool:
+    """Whether less of a rate was carried than came in so many seconds: a longer window would miss any limit."""
+    chance = 2 * math.sqrt(rate / seconds) if at_random and seconds else 0.0
+    return rps < BEHIND * rate - chance
+
+
+def rate_missed(trial: TrialResult, plan: Plan) -> Doubt | None:
+    rate = trial.target_rps
+    if rate is None or not falls_behind(trial.rps, rate, trial.window_s, at_random=plan.poisson):
         return None
     return Doubt(
-        (number(trial.rps), f" of the {digits(trial.target_rps)} requests/s that were asked for were answered"),
+        (number(trial.rps), f" of the {digits(rate)} requests/s that were asked for were answered"),
         "the server or the users ran out; raise --users to tell which, or lower the rate",
     )
 

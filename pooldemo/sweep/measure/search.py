@@ -5,11 +5,10 @@ until it is known to a few percent: what one window of a few seconds shows is no
 sure it is. A miss far below what the closed loop carried is asked for a second time.
 """
 
-import math
 from dataclasses import replace
 
 from pooldemo.sweep.analyse.latency import SHARES, quantile_ms
-from pooldemo.sweep.analyse.rules import BUSY_CPU
+from pooldemo.sweep.analyse.rules import BUSY_CPU, falls_behind
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.facts import Limit, Step, TrialResult
 from pooldemo.sweep.plan import SEARCH_STEPS
@@ -19,9 +18,6 @@ FIRST = 0.8
 
 FINE = 0.03
 """The search ends where the lowest rate that missed the SLO lies so little above the highest that met it."""
-
-BEHIND = 0.95
-"""Less than this share of the rate carried: the server falls behind, and a longer window would miss any limit."""
 
 
 class Search:
@@ -76,8 +72,5 @@ def missed_by(slo: tuple[Limit, ...], seen: TrialResult, rate: float | None = No
         found = quantile_ms([seen], metric, failures_count=True) if metric in SHARES else failed_share([seen])
         if found is None or found > limit.at_most:
             return limit.metric
-    if rate is not None and seen.window_s:
-        chance = 2 * math.sqrt(rate / seen.window_s)  # of so many arrivals at random
-        if seen.rps < BEHIND * rate - chance:
-            return "rate"
-    return ""
+    behind = rate is not None and seen.window_s and falls_behind(seen.rps, rate, seen.window_s, at_random=True)
+    return "rate" if behind else ""
