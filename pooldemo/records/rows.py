@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from pooldemo import models
 from pooldemo.records.turn import settle
+from pooldemo.sweep.analyse.compare import SAME
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import files
 
@@ -99,7 +100,7 @@ def of_load(sweep: models.Sweep, most: int = 60) -> list[SweepResult]:
 
 def _same_load(sweep: models.Sweep) -> QuerySet[models.Sweep]:
     """Those with a verdict that asked for the same."""
-    load = ("workload", "ms", "think_ms", "users", "workers", "rate", "urls", "locustfile")
+    load = (*SAME, "splits", *(["slo"] if sweep.search else []))
     return models.Sweep.objects.filter(**{name: getattr(sweep, name) for name in load}).exclude(verdicts=[])
 
 

@@ -117,6 +117,24 @@ def test_it_calls_more_failures_worse_though_no_success_was_slower():
     assert not compare_sweeps(_judged(*whole), _judged(*one)).is_worse, "one of 3,000 is luck"
 
 
+def test_it_does_not_cry_wolf_over_failures_that_come_in_bursts():
+    def day(seed):
+        chance = random.Random(seed)
+        return [replace(each, requests=2000, failures=chance.choice((0,) * 9 + (30,))) for each in whole]
+
+    whole = trials_of(hinge(16), noise=0.01)
+    worse = [compare_sweeps(_judged(*day(n)), _judged(*day(n + 500))).is_worse for n in range(40)]
+    assert sum(worse) <= 2
+    steady = [replace(each, requests=2000, failures=30) for each in whole]
+    assert compare_sweeps(_judged(*day(1)), _judged(*steady)).is_worse
+
+
+def test_it_knows_nothing_of_a_single_repeat_that_is_held_against_several():
+    once = trials_of(hinge(16), repeats=1)
+    found = compare_sweeps(_judged(*trials_of(hinge(16), noise=0.01)), _judged(*once, plan=replace(PLAN, repeats=1)))
+    assert (found.is_worse, found.is_known) == (False, False)
+
+
 def test_it_calls_a_verdict_that_turned_invalid_worse_but_not_by_chance():
     whole = trials_of(hinge(16), noise=0.02, seed=1)
     broken = [replace(each, generator_cpu=1.0) for each in whole]
@@ -140,7 +158,45 @@ def test_it_calls_an_slo_that_was_met_and_is_missed_worse():
     assert not compare_sweeps(after, before).is_worse
 
 
+def test_it_holds_no_slo_against_another():
+    before, after = (
+        _sweep(hinge(16), plan=replace(PLAN, slo=parse_slo(text)), noise=0.01, max_ms=100.0)
+        for text in ("max=105", "max=95")
+    )
+    found = compare_sweeps(before, after)
+    assert [each.after for each in found.moved] == ["knee at 16, SLO missed"]
+    assert not found.is_worse
+    assert found.differences == ("slo: max=105 -> max=95",)
+
+
+def test_it_calls_an_invalid_verdict_over_several_workers_worse_only_where_it_got_noisier():
+    plan = replace(PLAN, splits=(1, 2), workers=2)
+
+    def sweep(noise, seed):
+        trials = [
+            replace(each, workers=workers)
+            for workers in plan.splits
+            for each in trials_of(hinge(16), noise=noise, seed=seed + workers)
+        ]
+        return _judged(*trials, plan=plan)
+
+    quiet, noisy = sweep(0.02, 1), sweep(0.2, 5)
+    assert (quiet.verdicts[0].shape, noisy.verdicts[0].cause) == ("knee", "noise")
+    assert any(each.is_worse for each in compare_sweeps(quiet, noisy).moved)
+    lucky = replace(quiet, trials=sweep(0.2, 9).trials)
+    assert not any(each.is_worse for each in compare_sweeps(lucky, noisy).moved), "it was as noisy before"
+
+
 def test_it_refuses_to_compare_different_things():
+    search = replace(PLAN, search=True, poisson=True, slo=parse_slo("p95=300"))
+    with pytest.raises(NotComparable, match="search is False in the first and True in the second"):
+        compare_sweeps(_sweep(hinge(16)), _sweep(hinge(16), plan=replace(search, poisson=False)))
+    with pytest.raises(NotComparable, match="slo is p95=300 in the first and p95=200 in the second"):
+        compare_sweeps(
+            _sweep(hinge(16), plan=search), _sweep(hinge(16), plan=replace(search, slo=parse_slo("p95=200")))
+        )
+    with pytest.raises(NotComparable, match="poisson is False in the first and True in the second"):
+        compare_sweeps(*(_sweep(hinge(16), plan=replace(PLAN, rate=9.0, poisson=each)) for each in (False, True)))
     with pytest.raises(NotComparable, match="workload is slow in the first and cpu in the second"):
         compare_sweeps(_sweep(hinge(16)), _sweep(hinge(16), plan=replace(PLAN, workload="cpu")))
     with pytest.raises(NotComparable, match="no stack and size in common"):

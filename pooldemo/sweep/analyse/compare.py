@@ -13,19 +13,23 @@ promise as well: that a loss of the margin would have been found in 95% of such 
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.comparison import NEGLIGIBLE, Change, Comparison, Moved
 from pooldemo.sweep.analyse.gains import Pair, Sides, changes_of, would_find
-from pooldemo.sweep.analyse.objective import share_bounds
+from pooldemo.sweep.analyse.objective import bursts, share_bounds
 from pooldemo.sweep.analyse.sizes import sizes_of
+from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
 from pooldemo.sweep.facts import MARGIN, Plan, SizeResult, SweepResult, Verdict
 
-SAME = ("workload", "ms", "think_ms", "urls", "locustfile", "users", "workers", "rate")
+SAME = ("workload", "ms", "think_ms", "urls", "locustfile", "users", "workers", "rate", "search", "poisson")
 """What two plans must share, or their numbers mean different things."""
+
+AT = " x "  # between a stack and its workers
 
 UNSURE = ("noise", "level")
 """Causes of an invalid verdict that come and go by chance while the repeats differ no more than they did."""
@@ -37,20 +41,20 @@ class NotComparable(ValueError):
 
 def compare_sweeps(before: SweepResult, after: SweepResult, margin: float = MARGIN) -> Comparison:
     """What changed from `before` to `after`. Raises NotComparable when plans differ or share no stack and size."""
-    for name in SAME:
-        old, new = getattr(before.plan, name), getattr(after.plan, name)
+    shared = (*SAME, "slo") if before.plan.search else SAME
+    for name in shared:
+        old, new = _asked(before.plan, name), _asked(after.plan, name)
         if old != new:
             raise NotComparable(
                 f"the sweeps measured different things: {name} is {old} in the first and {new} in the second; "
-                f"compare sweeps that share {', '.join(SAME)}"
+                f"compare sweeps that share {', '.join(shared)}"
             )
     before, after = _flat(before), _flat(after)
     if not _tried(before) & _tried(after):
         raise NotComparable("the sweeps have no stack and size in common: measure the same --stack and --sizes")
     pairs = [Pair(stack, before.trials, after.trials) for stack in before.plan.stacks]
     changes = (*changes_of(pairs, -math.log1p(-margin / 100)), *_of_sizes(before, after))
-    moved = tuple(_moved(before, after, {pair.stack: pair.is_noisier for pair in pairs}))
-    return Comparison(changes, moved, tuple(_differences(before, after)))
+    return Comparison(changes, tuple(_moved(before, after, pairs)), tuple(_differences(before, after)))
 
 
 def compare_sides(sweep: SweepResult) -> Comparison | None:
@@ -61,9 +65,10 @@ def compare_sides(sweep: SweepResult) -> Comparison | None:
     before, after = map(_flat, sides)
     pairs = [Sides(stack, before.trials, after.trials) for stack in before.plan.stacks]
     changes = (*changes_of(pairs, NEGLIGIBLE), *_of_sizes(before, after))
-    moved = tuple(_moved(before, after, {pair.stack: pair.is_noisier for pair in pairs}))
     finds = would_find(pairs, NEGLIGIBLE)
-    return Comparison(changes, moved, (), finds, sweep.plan.margin / 100, sweep.plan.repeats)
+    return Comparison(
+        changes, tuple(_moved(before, after, pairs)), (), finds, sweep.plan.margin / 100, sweep.plan.repeats
+    )
 
 
 def plan_sides(sweep: SweepResult) -> tuple[SweepResult, SweepResult] | None:
@@ -86,7 +91,7 @@ def _flat(sweep: SweepResult) -> SweepResult:
     """With a stack for each number of workers where there are several."""
     if not sweep.plan.splits:
         return sweep
-    names = {(stack, n): f"{stack} x {n} workers" for n in sweep.plan.splits for stack in sweep.plan.stacks}
+    names = {(stack, n): f"{stack}{AT}{n} workers" for n in sweep.plan.splits for stack in sweep.plan.stacks}
     trials = tuple(replace(each, stack=names.get((each.stack, each.workers), each.stack)) for each in sweep.trials)
     plan = replace(sweep.plan, stacks=tuple(names.values()), splits=())
     return replace(sweep, plan=plan, trials=trials)
@@ -100,6 +105,9 @@ def _tried(sweep: SweepResult) -> set[tuple[str, int]]:
 
 def _of_sizes(before: SweepResult, after: SweepResult) -> Iterator[Change]:
     """Sizes that B lost, and failures that A did not have."""
+    told = tuple(map(_counts, (before, after)))
+    squares, freedom = map(sum, zip((0.0, 0), *(bursts(each) for of in told for each in of.values()), strict=True))
+    burst = squares / freedom if freedom else 1.0
     carried = [each for each in sizes_of(before) if each.rps > 0]
     found = {(each.stack, each.size): each for each in sizes_of(after)}
     for old in carried:
@@ -107,21 +115,34 @@ def _of_sizes(before: SweepResult, after: SweepResult) -> Iterator[Change]:
         if new is None or not new.rps:
             yield Change(old.stack, old.size, "rps", old.rps, 0.0, -1.0, None, None, "lost")
         if new is not None and new.failures + old.failures:
-            yield _failures(old, new, 1 - (1 - CONFIDENCE) / len(carried))
+            counts = [of[old.stack, old.size] for of in told]
+            yield _failures(old, new, counts, burst, 1 - (1 - CONFIDENCE) / len(carried))
 
 
-def _failures(old: SizeResult, new: SizeResult, probability: float) -> Change:
+def _counts(sweep: SweepResult) -> dict[tuple[str, int], list[tuple[int, int]]]:
+    """Failures of how many requests, of each repeat of each stack and size."""
+    found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for each in sweep.trials:
+        if not each.error:
+            found.setdefault((each.stack, each.size), []).append((each.failures, each.requests))
+    return found
+
+
+def _failures(
+    old: SizeResult, new: SizeResult, counts: Sequence[Sequence[tuple[int, int]]], burst: float, probability: float
+) -> Change:
+    """`burst`: by how much more than chance failures differ between repeats, over all sizes of both."""
     shares = [each.failures / each.requests if each.requests else 0.0 for each in (old, new)]
-    (old_low, old_high), (new_low, new_high) = (
-        share_bounds([(each.failures, each.requests)], probability) for each in (old, new)
-    )
+    (old_low, old_high), (new_low, new_high) = (share_bounds(each, probability, max(1.0, burst)) for each in counts)
     low, high = new_low - old_high, new_high - old_low
     kind = "worse" if low > 0 else "better" if high < 0 else "same"
     return Change(old.stack, old.size, "failures", shares[0], shares[1], shares[1] - shares[0], low, high, kind)
 
 
-def _moved(before: SweepResult, after: SweepResult, noisier: dict[str, bool]) -> Iterator[Moved]:
+def _moved(before: SweepResult, after: SweepResult, pairs: Sequence[Pair]) -> Iterator[Moved]:
     old = {verdict.stack: verdict for verdict in before.verdicts}
+    told = {pair.stack.partition(AT)[0] for pair in pairs}
+    noisier = dict.fromkeys(told, False) | {pair.stack.partition(AT)[0]: True for pair in pairs if pair.is_noisier}
     for new in after.verdicts:
         if new.stack in old and _short(old[new.stack]) != _short(new):
             worse = _is_worse(old[new.stack], new, noisier.get(new.stack, True))
@@ -130,8 +151,10 @@ def _moved(before: SweepResult, after: SweepResult, noisier: dict[str, bool]) ->
 
 def _is_worse(old: Verdict, new: Verdict, noisier: bool) -> bool:
     if old.shape != "invalid" and new.shape == "invalid":
-        return noisier or new.cause not in UNSURE
-    return bool(old.slo and new.slo and old.slo.state == "met" and new.slo.state == "missed")
+        return new.cause != "repeats" and (noisier or new.cause not in UNSURE)  # it was asked for one: not its fault
+    if old.slo is None or new.slo is None or old.slo.text != new.slo.text:  # two questions
+        return False
+    return (old.slo.state, new.slo.state) == ("met", "missed")
 
 
 def _short(verdict: Verdict) -> str:
@@ -152,6 +175,11 @@ def _differences(before: SweepResult, after: SweepResult) -> Iterator[str]:
 
 
 def _of_plans(old: Plan, new: Plan) -> Iterator[str]:
-    for name in ("duration_s", "warmup_s", "repeats", "processes"):
-        if getattr(old, name) != getattr(new, name):
-            yield f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
+    for name in ("duration_s", "warmup_s", "repeats", "processes", "margin", "slo"):
+        if _asked(old, name) != _asked(new, name):
+            yield f"{name}: {_asked(old, name)} -> {_asked(new, name)}"
+
+
+def _asked(plan: Plan, name: str) -> Any:
+    """A field of the plan as people read it."""
+    return (typed(plan.slo) or "none") if name == "slo" else getattr(plan, name)
