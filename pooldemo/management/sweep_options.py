@@ -101,7 +101,8 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
     elif options["spacing"] is not None:
         raise ValueError("--spacing is that of an open loop: give --arrivals as well, as in --arrivals 200")
     if row is not None:
-        if other := asked.keys() - {"repeats", "sizes"}:
+        other = asked.keys() - {"repeats", "sizes"} | ({"against"} if options["against"] is not None else set())
+        if other:
             raise ValueError(
                 f"--resume {row.pk} takes its plan from that sweep, but for --repeats and --sizes +5,6: leave out "
                 f"{', '.join(map(typed, sorted(other)))}"

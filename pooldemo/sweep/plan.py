@@ -50,12 +50,17 @@ def parse_sizes(text: str) -> tuple[int, ...]:
 
 def with_repeats(plan: Plan, repeats: int) -> Plan:
     """The plan with so many repeats of each size. Raises PlanError when it has them."""
-    least = min(sum(size in sizes for sizes in plan.repeated) for size in plan.sizes)
+    least = repeats_of(plan)
     if repeats <= least:
         raise PlanError(f"--repeats {repeats}: this sweep has {least}; give more to go on with it")
     if not plan.blocks:
         return replace(plan, repeats=repeats)
     return with_blocks(plan, (plan.sizes,) * (repeats - least))
+
+
+def repeats_of(plan: Plan) -> int:
+    """How often each size is measured at least; neighbours of sizes that were added later are more often."""
+    return min(sum(size in sizes for sizes in plan.repeated) for size in plan.sizes)
 
 
 def with_sizes(plan: Plan, text: str) -> Plan:

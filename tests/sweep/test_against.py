@@ -23,7 +23,7 @@ from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.document import document_of, judged
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure.database import server_url
-from pooldemo.sweep.report import comparison, rerun
+from pooldemo.sweep.report import comparison, junit, rerun
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks import variant
 
@@ -92,6 +92,13 @@ def test_it_is_kept_in_the_document_and_compared_again_from_there(tmp_path: Path
     path.write_text(json.dumps(document_of(replace(sides(), plan=Plan(stacks=(B,))))))
     with pytest.raises(CommandError, match="compared nothing: name a second sweep"):
         call_command("compare", str(path))
+
+
+def test_its_tests_for_ci_can_be_read_whatever_a_server_said() -> None:
+    broken = replace(sides(), trials=tuple(replace(each, error="\x1b[31mno\x00 server") for each in sides().trials))
+    suite = ET.fromstring(junit.of_sweep(judged(broken)))
+    said = [error.get("message", "") for error in suite.iter("error")]
+    assert any("[31mno  server" in each for each in said)
 
 
 def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() -> None:

@@ -102,6 +102,14 @@ def test_it_finds_the_knee_between_sizes_on_a_machine_that_drifts(run: Callable[
     assert right >= 19
 
 
+def test_it_refines_with_as_many_repeats_when_it_goes_on(run: Callable[..., Run]) -> None:
+    sweep = run(planning.with_sizes(replace(PLAN, adaptive=True), "+3"), hinge(12))
+    run_through(sweep)
+    refined = sweep.plan.blocks[6:]
+    assert refined
+    assert all(refined.count(sizes) == PLAN.repeats for sizes in refined)
+
+
 def test_it_repeats_what_decides_until_it_is_decided(run: Callable[..., Run]) -> None:
     noisy = hinge(4, noise=0.06, seed=3)
     assert run_through(run(PLAN, noisy))[0] == "invalid"
@@ -178,6 +186,7 @@ def test_it_says_what_it_would_run_beyond_what_is_there(number: str, capsys: pyt
         (["--repeats", "2"], "this sweep has 3; give more"),
         (["--sizes", "5"], "as in --sizes +5,6"),
         (["--users", "5"], "leave out --users"),
+        (["--against", "main"], "leave out --against"),
         (["--until-sure", "0"], "--until-sure 0 is out of range"),
     ],
 )

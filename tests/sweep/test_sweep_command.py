@@ -183,6 +183,7 @@ def test_it_says_that_the_database_is_down(tmp_path: Path) -> None:
         (["--html", "docs"], "docs is a folder; give a file"),
         (["--json", "x", "--csv", "x"], "x is given for another report as well"),
         (["--list", "--users", "5"], "leave out --users"),
+        (["--list", "--against", "main"], "leave out --against"),
         (["--csv", "no/such/folder/x.csv"], r"no/such/folder/x.csv \(No such file or directory\): give a file"),
         (["--json", "no/such/folder/x.json", "--dry-run"], "no report can be written to no/such/folder/x.json"),
     ],

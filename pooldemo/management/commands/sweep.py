@@ -40,6 +40,9 @@ from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
 
+MEASURING = ("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "dry_run")
+"""Options beside the plan's own that say how to measure."""
+
 RUN_FOLDER = ROOT / ".local" / "run"
 
 
@@ -80,7 +83,7 @@ class Command(BaseCommand):
     def _list(self, terminal: Terminal, options: dict[str, Any]) -> int:
         other = [
             *sweep_options.given(options),
-            *(name for name in ("resume", *REPORTS) if name != "json" and options[name]),
+            *(name for name in (*MEASURING, *REPORTS) if name != "json" and options[name]),
         ]
         if other:
             raise CommandError(

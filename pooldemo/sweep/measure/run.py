@@ -46,7 +46,7 @@ class Run:
         self.results = [result for result in done if not result.error]
         self._bench, self._stopping, self._announce = bench, stopping, announce
         self._rounds = ROUNDS if plan.adaptive else 0
-        self._repeats = plan.repeats
+        self._repeats = planning.repeats_of(plan)
         self._until_s = until_s
 
     @property
@@ -90,8 +90,7 @@ class Run:
             added.update(adaptive.next_sizes(judgement, self.plan.sizes, MAX_SIZE))
         if added:
             # In repeats of their own, with the neighbours again: else a drift would look like a size's doing.
-            repeats = min(len(self.plan.repeated), self._repeats)
-            self.plan = planning.with_blocks(self.plan, (planning.linked(self.plan.sizes, added),) * repeats)
+            self.plan = planning.with_blocks(self.plan, (planning.linked(self.plan.sizes, added),) * self._repeats)
         return bool(added)
 
     def _repeat(self) -> bool:
@@ -100,9 +99,9 @@ class Run:
             return False
         sizes = {size for judgement in self._judgements() for size in adaptive.deciding_sizes(judgement)}
         sides = compare_sides(SweepResult(self.plan, self.conditions, tuple(self.results), self.verdicts()))
-        if sides and not sides.is_worse and not sides.is_known:
+        if sides and not sides.is_known:  # nor ends it with the first look that B is worse: one of many may be luck
             sizes.update(self.plan.sizes)
-        needed_s = planning.total_s(self.plan, len(sizes) * len(self.plan.stacks))
+        needed_s = planning.total_s(self.plan, len(sizes) * len(self.plan.stacks) * len(self.plan.worker_counts))
         if not sizes or time.monotonic() + needed_s > self._until_s:
             return False
         self.plan = planning.with_blocks(self.plan, (tuple(sorted(sizes)),))

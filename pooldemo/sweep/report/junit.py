@@ -52,14 +52,19 @@ def _of_comparison(found: Comparison) -> Iterator[Case]:
         yield Case("compare", "B is not worse", "" if found.is_known else ERROR, total)
 
 
+def _printable(text: str) -> str:
+    """Without what no XML may hold: a server's log has colours."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def _document(cases: list[Case]) -> str:
     counts = {f"{kind}s": str(sum(case.ended == kind for case in cases)) for kind in (FAILURE, ERROR)}
     suite = ET.Element("testsuite", {"name": "sweep", "tests": str(len(cases))} | counts)
     for case in cases:
         test = ET.SubElement(suite, "testcase", classname=f"sweep.{case.of}", name=case.name)
         if case.ended:
-            ET.SubElement(test, case.ended, message=case.text)
+            ET.SubElement(test, case.ended, message=_printable(case.text))
         else:
-            ET.SubElement(test, "system-out").text = case.text
+            ET.SubElement(test, "system-out").text = _printable(case.text)
     ET.indent(suite)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(suite, encoding="unicode")}\n'
