@@ -101,6 +101,14 @@ def test_its_tests_for_ci_can_be_read_whatever_a_server_said() -> None:
     assert any("[31mno  server" in each for each in said)
 
 
+def test_it_knows_nothing_where_one_side_failed_throughout() -> None:
+    whole = sides()
+    failed = [replace(each, rps=0.0, error="no server came up") if each.stack == A else each for each in whole.trials]
+    seen = compare_sides(judged(replace(whole, trials=tuple(failed))))
+    assert seen is not None
+    assert (seen.is_worse, seen.is_known, seen.finds) == (False, False, None)
+
+
 def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() -> None:
     made = stacks.get("pooldemo@RESET=always,FEATURE=on")
     assert (made.env, made.options) == ({"RESET": "always", "FEATURE": "on"}, {"RESET": "always"})

@@ -129,10 +129,11 @@ def _change(
 
 def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
     """The smallest loss of throughput, relative, that is found with 95% confidence wherever it is; None: none is."""
-    told = [pair for pair in pairs if "rps" in pair.fits]
+    if not pairs or any("rps" not in pair.fits for pair in pairs):  # of one that failed throughout nothing is known
+        return None
     metrics = sum(len(pair.fits) for pair in pairs if len(pair.sizes("rps")) > 1)
     least = 0.0
-    for pair in told:
+    for pair in pairs:
         sizes = pair.sizes("rps")
         found = pair.gain("rps", dict.fromkeys(sizes, 1 / len(sizes)))
         if not math.isfinite(found.error):
@@ -140,4 +141,4 @@ def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
         doubt = (1 - CONFIDENCE) / (2 * metrics if metrics else sum(len(each.fits) for each in pairs))
         sure = student_t(1 - doubt, found.freedom) + student_t(CONFIDENCE, found.freedom)
         least = max(least, margin + sure * found.error)
-    return -math.expm1(-least) if told else None
+    return -math.expm1(-least)
