@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -24,6 +26,7 @@ from benchmarks.stacks.database import own_postgresql, sql
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.process import Ledger
+from pooldemo.sweep.stacks.stack import ROOT
 
 MODES = ("request", "transaction")
 SAMPLE_S = 5.0
@@ -93,6 +96,8 @@ def soak(seconds: float, rate: float, folder: Path, say: Callable[[str], None]) 
         postgresql = stop.enter_context(own_postgresql(Path(place) / "local"))
         with sql(postgresql.url) as cursor:
             cursor.execute(LEDGER_SQL)
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=ROOT, env=os.environ | {"DATABASE_URL": postgresql.url}, check=True)
         password = Path(place) / "password"
         password.write_text("first")
         with sql(postgresql.place.url("postgres", "pooldemo")) as cursor:

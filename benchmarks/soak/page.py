@@ -47,6 +47,17 @@ def complaints(results: list[Result]) -> list[str]:
     return found
 
 
+def rises(results: list[Result]) -> str:
+    """What is shown to grow, if by less than a leak would be: a sentence each."""
+    found = [
+        f"{words} ({result.mode}) grew by {each.per_hour:.1f} in the hour"
+        for name, (words, _) in QUANTITIES.items()
+        for result in results
+        if (each := trends(result)[name]).low > 0
+    ]
+    return f"Shown to grow: {'; '.join(found)}." if found else "None of them is shown to grow."
+
+
 def table(results: list[Result]) -> str:
     """Level, slope an hour and its interval, for each quantity and mode, as a table in Markdown."""
     lines = ["| what | mode | level | in an hour | 95% interval |", "| --- | --- | --- | --- | --- |"]
@@ -100,7 +111,8 @@ worker of each site is never killed: what it keeps would grow.
 {table(results)}
 
 The slope is a line through the medians of twelve blocks, after five minutes of warm-up. An interval that holds zero
-shows no growth; one that lies above what a leak would be ends the command with 1.
+shows no growth; one that lies above what a leak would be (3 MB, 1 descriptor, 1 connection, 3 ms) ends the command with
+1. {rises(results)}
 
 **The ledger**: {acknowledged} writes were acknowledged, and {results[0].wrong} are wrong: missing, there by half, or
 twice. **Slots** that were taken or waited for when nobody asked any more: {taken}.
