@@ -175,7 +175,6 @@ class Slots:
             if late and waiter.slot is None and not waiter.outcome:
                 waiter.outcome = "late"
                 self.line.leave(waiter)
-            self.line.admit_low(self.to_spare)
 
     def serve(self, waiter: Waiter, wait_s: float) -> None:
         """Count a waiter as served."""
@@ -250,10 +249,10 @@ class Slots:
     def settle(self, claim: Claim, now: float, fresh: bool = False, filled: bool = False) -> bool:
         """Give a claimed slot to the next waiter, or put it away. False: not done, its connection must end first."""
         with self.mutex:
-            slot = claim.slot
+            slot, line = claim.slot, self.line
             if slot is None or slot.holder is not claim:
+                line.admit_low(self.to_spare)  # who gave up may be whom it waited behind
                 return True
-            line = self.line
             line.admit_low(self.to_spare + 1)  # this one is about to be
             self._set_room()
             surplus = self.opened > self.size

@@ -6,7 +6,7 @@ import pytest
 
 from pooldemo.pool import PoolFull, PoolTimeout
 
-from .world import Clock, Holding, assert_whole, make, queue, taken, waiting
+from .world import Clock, Gate, Holding, assert_whole, busy, eventually, make, queue, taken, waiting
 
 
 @pytest.mark.parametrize(("size", "left"), [(1, 0), (2, 1), (4, 1), (8, 2), (20, 5)])
@@ -69,6 +69,38 @@ def test_it_serves_low_priority_when_nobody_else_waits():
         assert low.slot is None  # one of two is left to others
         others[1].give_back()
         low.has_it().give_back()
+    assert_whole(pool, connector)
+
+
+def test_it_serves_low_priority_when_whom_it_waited_behind_was_stopped():
+    def stop_the_other(waiter):
+        if waiter.low:
+            wait_once(waiter)
+        else:
+            pool.upkeep.call_filler()
+            leave.wait()
+            raise Stopped
+
+    def connect(number):
+        if number == 1:
+            answer.wait()
+            raise busy()
+
+    class Stopped(BaseException):
+        pass
+
+    pool, connector = make(MAX_CONNS=2)
+    leave, answer = Gate(), Gate()
+    connector.on_connect = connect
+    wait_once, pool._wait_once = pool._wait_once, stop_the_other
+    other = Holding(pool)
+    answer.has(1)
+    low = Holding(pool, low=True)
+    waiting(pool, 1)
+    leave.open()
+    eventually(lambda: other.worker.error)
+    answer.open()  # the connect fails, and the filler sees nobody for whom to try again
+    low.has_it().give_back()
     assert_whole(pool, connector)
 
 
