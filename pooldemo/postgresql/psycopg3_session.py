@@ -7,7 +7,6 @@ a project sets on one, or keeps of it, ends with the checkout.
 
 import contextlib
 import threading
-from _thread import get_ident
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -56,40 +55,6 @@ def _closed() -> Any:
 _CLOSED = _closed()
 
 
-class _Lock:
-    """A lock that who has it may take again: psycopg's own is not one.
-
-    The collector closes a server cursor wherever it is, in the midst of a call of the same connection too, and psycopg
-    waits there for ever for the lock that its own thread has.
-    """
-
-    __slots__ = ("_idents", "_lock", "locked")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idents: list[int] = []  # who has it, or waits for it; as often as he took it
-        self.locked = self._lock.locked
-
-    def __enter__(self) -> None:
-        me = get_ident()
-        is_new = me not in self._idents
-        self._idents.append(me)
-        if is_new:
-            try:
-                self._lock.acquire()
-            except BaseException:
-                self._idents.remove(me)
-                raise
-
-    def __exit__(self, *_: object) -> None:
-        me = get_ident()
-        try:
-            if self._idents.count(me) == 1:
-                self._lock.release()
-        finally:
-            self._idents.remove(me)  # last: what comes up before would wait for itself
-
-
 class PooledConnection(psycopg.Connection[Any]):
     """psycopg's connection for one checkout. `_pool` is its session for as long as that lasts."""
 
@@ -97,7 +62,10 @@ class PooledConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lock = _Lock()
+        # Who has it may take it again, unlike psycopg's own: the collector closes a server cursor wherever it is, in the
+        # midst of a call of the same connection too. Python's own, in C: a signal's handler cannot come between its
+        # being taken and its `with`.
+        self.lock = threading.RLock()
 
     @classmethod
     def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -183,7 +151,7 @@ class PostgresSession(Session):
         return _IDLE.get(pgconn.transaction_status)
 
     def is_waited_for(self) -> bool:
-        return bool(self.raw.lock.locked())
+        return self.in_work > 0
 
     def roll_back(self) -> None:
         self.raw.rollback()

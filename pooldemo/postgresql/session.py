@@ -235,8 +235,8 @@ class Session:
         `step` is what it is called where it must be ended; empty: the statement; None: the limit does not hold for it,
         nor for a rollback, to a savepoint for instance. Raises what `Limit.run` does.
         """
-        self.in_work += 1
         began = time.monotonic()
+        self.in_work += 1
         try:
             if step is None or (limit := current()) is None or (not step and is_rollback(self.statement)):
                 return work(*args, **kwargs)

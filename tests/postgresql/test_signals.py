@@ -1,8 +1,10 @@
 """A signal whose handler raises, as Celery's soft time limit does, costs the main thread its work and never a slot."""
 
+import contextlib
 from typing import Any
 
 import django
+from django.db import Error
 from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo
@@ -43,6 +45,25 @@ def test_no_slot_is_lost_of_who_asks_the_pool_itself(site: Site) -> None:
             db.pool.putconn(mine[0])
 
     assert interrupt_everywhere(db, warm=True, request=ask, end=give_back) > 15
+
+
+@threaded
+def test_a_signal_in_a_statement_hangs_nobody_who_rolls_back_then(site: Site) -> None:
+    """psycopg 3 takes a lock of its connection for each call."""
+    db = site.database(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+    connection: Any = db.connection
+
+    def ask() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.close()
+
+    def end() -> None:
+        with contextlib.suppress(Error):  # the statement may go on
+            connection.rollback()
+        connection.close()
+
+    assert interrupt_everywhere(db, warm=True, request=ask, end=end) > 60
 
 
 def interrupt_everywhere(db: Database, warm: bool, request: Any = None, end: Any = None) -> int:
