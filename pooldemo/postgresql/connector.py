@@ -11,6 +11,7 @@ from pooldemo.pool import Options
 
 from . import driver, green
 from .driver import PostgresSession as Session
+from .limits import unlimited
 from .usage import listeners
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
@@ -77,7 +78,7 @@ class PostgresConnector:
         began, wrapper = time.monotonic(), self.wrapper.without_pool()
         limit = min(float(wrapper.settings_dict["OPTIONS"].get("connect_timeout") or 0) or math.inf, timeout)
         try:
-            with green.time_limit(limit):
+            with green.time_limit(limit), unlimited():
                 params = wrapper.get_connection_params()  # a PASSWORD that is a callable may hang
                 if driver.is_psycopg3:
                     params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; in seconds, from two
@@ -131,7 +132,7 @@ class PostgresConnector:
     def ping(self, session: Session, timeout: float) -> bool:
         """Ask the server. Blocks, under plain threads for as long as the server takes."""
         try:
-            with green.time_limit(timeout):
+            with green.time_limit(timeout), unlimited():
                 session.lend()
                 session.run("SELECT 1")
         except (driver.Error, green.TimeLimit):
@@ -152,7 +153,7 @@ class PostgresConnector:
             free = free or not (session.is_changed() or session.has_other_settings())
             if idle and free and self._reset != "always":
                 return True
-            with green.time_limit(_UNDO_LIMIT_S):
+            with green.time_limit(_UNDO_LIMIT_S), unlimited():
                 return self._undo(session, idle)
         except (driver.Error, green.TimeLimit):
             return False

@@ -299,6 +299,16 @@ def limited(limit: Limit) -> Iterator[Limit]:
 
 
 @contextlib.contextmanager
+def unlimited() -> Iterator[None]:
+    """Let no limit hold for the body: what a pool does with a connection is not the work of whoever happens to do it."""
+    token = set_current(None)
+    try:
+        yield
+    finally:
+        reset_current(token)
+
+
+@contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[Limit]:
     """Bound the body's use of databases: `seconds` from now, or the deadline that holds already if that is earlier.
 

@@ -113,6 +113,19 @@ def test_nothing_begins_after_a_deadline_but_a_rollback(site: Site) -> None:
         db.ask()
 
 
+@threaded
+def test_a_reset_at_checkin_is_not_ended_by_the_deadline_of_who_gives_back(site: Site) -> None:
+    """In transaction mode that is a statement, which was done: it is not said to have been too late."""
+    db = site.database({"TIME_ZONE": "Asia/Kathmandu"}, MAX_CONNS=1)  # not the server's own: a reset sets it anew
+    pid = db.ask()
+    with deadline(60) as limit, db.connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 12345")
+        limit.set(0.000001)
+        db.connection.close()
+    assert db.ask() == pid
+    assert db.ask("SHOW statement_timeout") == "0"
+
+
 @patched
 def test_the_earlier_of_two_deadlines_holds(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
