@@ -29,8 +29,12 @@ class Line:
     def __init__(self, options: Options, stats: Stats) -> None:
         self.normal: OrderedDict[Waiter, None] = OrderedDict()
         self.low: OrderedDict[Waiter, None] = OrderedDict()
-        self.overload = Overload() if options.overload == "shed" else None
         self._stats = stats
+        self.configure(options)
+
+    def configure(self, options: Options) -> None:
+        """Set whether it is shed when it stands; who waits goes on."""
+        self.overload = Overload() if options.overload == "shed" else None
 
     def first(self, now: float) -> Waiter:
         """Whose turn it is, where anybody waits."""

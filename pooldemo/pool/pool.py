@@ -323,7 +323,7 @@ class Pool:
         """
         size = self.slots.size if options.max_conns == self.options.max_conns else options.max_conns
         self._connect_with(connector, options)
-        self.slots.configure(size, options.reuse_conns, options.min_conns, options.max_waiting)
+        self.slots.configure(size, options)
         self.drain()
         self.upkeep.keeper.start()
         self.upkeep.call_filler()

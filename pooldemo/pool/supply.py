@@ -170,10 +170,12 @@ class Supply(Slots):
             self._set_room()
             self.line.admit_low(self.to_spare)
 
-    def configure(self, size: int, keep_idle: int | None, min_open: int, max_waiting: int) -> None:
+    def configure(self, size: int, options: Options) -> None:
         """Set what `__init__` did; who waits goes on."""
         with self.mutex:
-            self._keep_idle, self._min_open, self._max_waiting = keep_idle, min_open, max_waiting
+            self._keep_idle, self._min_open = options.reuse_conns, options.min_conns
+            self._max_waiting = options.max_waiting
+            self.line.configure(options)
             self.resize(size)
 
     def expire_all(self) -> None:

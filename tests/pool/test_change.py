@@ -2,7 +2,7 @@
 
 from pooldemo.pool import Options
 
-from .world import Holding, assert_whole, eventually, make, queue, taken, until_quiet
+from .world import Clock, Holding, assert_whole, eventually, make, queue, taken, until_quiet
 
 
 def test_a_change_keeps_the_cap_and_who_waits():
@@ -42,6 +42,24 @@ def test_what_resize_set_stays_unless_max_conns_is_another():
     assert pool.get_stats()["pool_max"] == 3
     pool.change(connector, Options.read(MAX_CONNS=2, MAX_USES=2, MAX_IDLE=0, MAX_LIFETIME=0))
     assert pool.get_stats()["pool_max"] == 2
+    assert_whole(pool, connector)
+
+
+def test_a_changed_overload_counts_for_who_waits_already():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
+    with taken(pool) as (holder,):
+        [first] = queue(pool, 1)
+        shed = {"MAX_CONNS": 1, "POOL_TIMEOUT": 600, "MAX_IDLE": 0, "MAX_LIFETIME": 0, "OVERLOAD": "shed"}
+        pool.change(connector, Options.read(shed))
+        clock.now += 0.2
+        [second] = queue(pool, 1)
+        clock.now += 0.2
+        [newest] = queue(pool, 1)
+        holder.give_back()
+        newest.has_it().give_back()
+        for each in (second, first):
+            each.has_it().give_back()
     assert_whole(pool, connector)
 
 
