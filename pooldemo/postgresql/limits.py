@@ -300,7 +300,7 @@ def limited(limit: Limit) -> Iterator[Limit]:
 
 @contextlib.contextmanager
 def unlimited() -> Iterator[None]:
-    """Let no limit hold for the body: what a pool does with a connection is not the work of whoever happens to do it."""
+    """Let no limit hold for the body: what a pool does with a connection is nobody's work."""
     token = set_current(None)
     try:
         yield

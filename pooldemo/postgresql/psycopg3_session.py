@@ -62,9 +62,8 @@ class PooledConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Who has it may take it again, unlike psycopg's own: the collector closes a server cursor wherever it is, in the
-        # midst of a call of the same connection too. Python's own, in C: a signal's handler cannot come between its
-        # being taken and its `with`.
+        # Who has it may take it again, unlike psycopg's: the collector closes a server cursor wherever it is, in the
+        # midst of a call of the same connection too. And no signal comes between its being taken and its `with`.
         self.lock = threading.RLock()
 
     @classmethod
