@@ -109,7 +109,7 @@ class Impatient:
 
 
 def test_it_looks_for_as_long_as_it_takes_the_server_to_let_go():
-    pool, connector = make(MAX_CONNS=1)
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)  # a keeper would look at the same event for ever
     looks = []
 
     def gone(connection):
