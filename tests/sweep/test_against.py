@@ -106,7 +106,8 @@ def test_it_knows_nothing_where_one_side_failed_throughout() -> None:
     failed = [replace(each, rps=0.0, error="no server came up") if each.stack == A else each for each in whole.trials]
     seen = compare_sides(judged(replace(whole, trials=tuple(failed))))
     assert seen is not None
-    assert (seen.is_worse, seen.is_known, seen.finds) == (False, False, None)
+    assert (seen.is_worse, seen.is_known, seen.finds, seen.needs) == (False, False, None, "")
+    assert comparison.lines_of(seen)[-1] == "nobody can tell: nothing was measured on both sides"
 
 
 def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() -> None:

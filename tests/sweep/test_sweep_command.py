@@ -20,6 +20,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure import database
+from pooldemo.sweep.stacks.variant import checkout
 
 RUN_FOLDER = ROOT / ".local" / "run"
 PLAN = ["--stack", "pooldemo", "--ms", "50", "--users", "8", "--duration", "1", "--repeats", "1"]
@@ -107,6 +108,20 @@ def test_it_measures_saves_and_judges_each_size(database_url: str, tmp_path: Pat
     assert (code, document["verdicts"][0]["shape"]) == (3, "invalid")
     assert "--repeats 3" in sweep.text
     assert not RUN_FOLDER.joinpath(f"sweep-{sweep.process.pid}.json").exists()
+
+
+def test_it_measures_a_commit_beside_what_is_here(database_url: str, tmp_path: Path, rows: Any) -> None:
+    path = tmp_path / "junit.xml"
+    given = ["--sizes", "1", "--warmup", "0", "--against", "HEAD", "--junit", str(path)]
+    with Typed(database_url, tmp_path, *PLAN, *given) as sweep:
+        assert sweep.ends() == 3, "one repeat tells nothing"
+    found = rows("SELECT stack, rps > 0, error FROM pooldemo_trial ORDER BY stack")
+    (b, there, _), (a, then, _) = found
+    assert (b, there, then) == ("pooldemo", True, True), found
+    assert a.startswith("pooldemo@")
+    assert not checkout(a).exists()
+    assert f"{a}: invalid" in sweep.text
+    assert 'name="B is not worse"' in path.read_text()
 
 
 def test_it_loses_and_repeats_no_trial_when_it_is_interrupted_and_killed(

@@ -13,6 +13,7 @@ from benchmarks.verdicts.truth import DENSE, EVEN, POWERS, droop, flat, hinge, p
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialResult
 
 # -- hundreds of sweeps each, at 3% noise with 3 repeats ------------------------------------------------------------
@@ -343,3 +344,6 @@ def test_it_tells_a_traceback_in_one_line():
     verdict = judge(PLAN, trials, CONDITIONS)[0]
     assert "nothing to judge: the server ended with 3: ImportError: no." in verdict.because
     assert all("\n" not in each.cause for each in verdict.warnings)
+    assert brief("it ended with 3: Traceback\nKeyError: 'x'\n[ERROR] Worker failed to boot.") == (
+        "it ended with 3: KeyError: 'x'"
+    )

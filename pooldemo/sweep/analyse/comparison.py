@@ -70,8 +70,9 @@ class Comparison:
 
     @property
     def needs(self) -> str:
-        """The options with which it would find what it is to find; empty: it does."""
-        if self.is_known or self.wanted is None:
+        """The options with which it would find what it is to find; empty: it does, or a side failed throughout."""
+        compared = any(change.metric == "rps" and change.kind != "lost" for change in self.changes)
+        if self.is_known or self.wanted is None or not compared:
             return ""
         times = 4.0 if self.finds is None else ((self.finds - NEGLIGIBLE) / max(self.wanted - NEGLIGIBLE, 0.001)) ** 2
         return f"--repeats {min(100, max(3, self.repeats + 1, math.ceil(1.05 * times * self.repeats)))}"

@@ -6,6 +6,7 @@ changes a number or a verdict; `judge` decides what it refuses to judge, and `ve
 options it would not.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from pooldemo.sweep.analyse.blocks import fit_blocks, observed
@@ -107,7 +108,13 @@ def _list(sizes: Sequence[int]) -> str:
     return ", ".join(map(str, sizes))
 
 
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Configured|NotReady|Exit)\b")
+
+
 def brief(error: str) -> str:
-    """An error in one line: of a traceback what it was about and how it ended."""
+    """An error in one line: of a traceback what it was about and how it ended, whatever a server said after it."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    return error.strip() if len(lines) < 2 else f"{lines[0].partition(':')[0]}: {lines[-1]}"
+    if len(lines) < 2:
+        return error.strip().removesuffix(".")
+    raised = [line for line in lines[1:] if EXCEPTION.match(line)]
+    return f"{lines[0].partition(':')[0]}: {(raised or lines)[-1]}".removesuffix(".")

@@ -51,6 +51,8 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     kinds = [change.kind for change in found.changes]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in MARKS if kind in kinds)
     said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
+    if not kinds:
+        return [*lines, f"{said}: nothing was measured on both sides"]
     return [*lines, f"{said}: {len(kinds)} comparisons at 95% confidence for all together: {counts}{_finds(found)}"]
 
 
