@@ -110,6 +110,12 @@ class _Watched:
     def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
         self._watch(sql, super().copy_expert, sql, *args, **kwargs)  # type: ignore[misc]
 
+    def copy_from(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+        self._watch(f"COPY {table} FROM STDIN", super().copy_from, file, table, *args, **kwargs)  # type: ignore[misc]
+
+    def copy_to(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+        self._watch(f"COPY {table} TO STDOUT", super().copy_to, file, table, *args, **kwargs)  # type: ignore[misc]
+
     def _watch(self, query: Any, work: Any, *args: Any, **kwargs: Any) -> Any:
         session = self.connection._pool
         found = session.begin(query)

@@ -1,6 +1,8 @@
 """A deadline in whatever the driver does: what was sent ahead ends with it, and a savepoint is rolled back after it."""
 
+import io
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -9,7 +11,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from pooldemo.postgresql import DeadlineExceeded, deadline
 from pooldemo.postgresql.limits import current
 
-from .elsewhere import patched
+from .elsewhere import patched, threaded
 from .site import Database, Site
 from .test_limits import exceeded, patiently, running
 
@@ -40,6 +42,37 @@ def test_what_was_sent_ahead_ends_with_its_deadline(site: Site) -> None:
         assert running(site, db) == 0
         db.end_request()
         assert db.ask("SELECT 7") == 7
+    assert db.ask(f"SELECT count(*) FROM {table}") == 0
+
+
+@threaded
+def test_a_copy_ends_with_its_deadline_under_threads(site: Site) -> None:
+    """Where alone psycopg2 can copy."""
+    patiently(site)
+    db, table = site.database(MAX_CONNS=1), site.name("copied")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
+    db.ask(f"CREATE TABLE {table} (id int, slow text DEFAULT pg_sleep(600))")
+
+    def copies(cursor: Any) -> None:
+        with cursor.copy(f"COPY {table} (id) FROM STDIN") as copy:
+            copy.write_row((1,))
+
+    def copies_from(cursor: Any) -> None:
+        cursor.copy_from(io.StringIO("1\n"), table, columns=("id",))
+
+    def copies_to(cursor: Any) -> None:
+        cursor.copy_to(io.StringIO(), table)
+
+    def copies_by_text(cursor: Any) -> None:
+        cursor.copy_expert(f"COPY {table} (id) FROM STDIN", io.StringIO("1\n"))
+
+    with site.database(MAX_CONNS=1).request() as other:
+        other.execute("BEGIN")
+        other.execute(f"LOCK TABLE {table}")
+        for work in (copies,) if is_psycopg3 else (copies_from, copies_to, copies_by_text):
+            with db.request() as cursor:
+                assert "ended at the server" in exceeded("executing COPY", partial(work, cursor))
+            assert running(site, db) == 0
     assert db.ask(f"SELECT count(*) FROM {table}") == 0
 
 
