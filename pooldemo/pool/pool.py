@@ -371,7 +371,6 @@ def _forget_after_fork() -> None:
         _of_the_parent[slots.home] = slots, pool._local
         slots.closed = True  # greenlets go on in a child: no filler of the parent's connects here for it
         pool.start_afresh(pool.connector, pool.options)
-        slots.closed = True  # or this side's copy of a filler, a greenlet, would connect for them
         for slot in slots.all:  # or the end of this side's copy of a thread would be taken for the end of a holder
             slot.holder = None
 
