@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.db import connections
+from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor.views import pass_headers, pool_address
 from pooldemo.sweep import stacks
@@ -56,7 +57,8 @@ def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
         raise Unfit("--locustfile says when its users ask: leave out --arrivals, or give --url")
     for url in plan.urls:
         if not url.startswith("/") or not url.isprintable() or " " in url:
-            raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x'")
+            raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x' (a space is %20)")
+    plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:
         file = Path(plan.locustfile).resolve()
         if not file.is_file() or "," in str(file):

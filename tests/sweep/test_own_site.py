@@ -119,6 +119,11 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
     assert not Session.objects.exists()
 
 
+def test_it_asks_for_a_page_as_a_browser_would() -> None:
+    plan = sites.planned(Plan(urls=("/sück/?q=ä%25",)), {"urls", "stacks"}, remote=False)
+    assert plan.urls == ("/s%C3%BCck/?q=%C3%A4%25",)
+
+
 class Permissions:
     """A backend as django-guardian's or rules': it knows what somebody may, and not who that is."""
 
