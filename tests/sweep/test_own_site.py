@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Page, Site, Target, TrialError
 from pooldemo.sweep.measure.trial import Bench, try_out
+from pooldemo.sweep.stacks import database, geventpool
 from pooldemo.sweep.stacks.stack import Stack
 
 OURS, DJANGOS = "pooldemo.postgresql", "django.db.backends.postgresql"
 OVER_DJANGOS = "django_prometheus.db.backends.postgresql"  # or any other that is made from it
-GEVENTPOOL = "django_db_geventpool.backends.postgresql_psycopg2"
+GEVENTPOOL = f"django_db_geventpool.backends.postgresql_{'psycopg3' if find_spec('psycopg') else 'psycopg2'}"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,15 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
 def test_it_asks_for_a_page_as_a_browser_would() -> None:
     plan = sites.planned(Plan(urls=("/sück/?q=ä%25",)), {"urls", "stacks"}, remote=False)
     assert plan.urls == ("/s%C3%BCck/?q=%C3%A4%25",)
+
+
+@pytest.mark.parametrize(("found", "driver"), [(None, "psycopg2"), ("psycopg", "psycopg3")])
+def test_it_puts_a_project_on_geventpool_over_the_driver_that_django_takes(
+    monkeypatch: pytest.MonkeyPatch, found: str | None, driver: str
+) -> None:
+    monkeypatch.setattr(geventpool, "find_spec", lambda _: found)
+    config = database("geventpool", {"ENGINE": DJANGOS, "NAME": "shop"})
+    assert config["ENGINE"] == f"django_db_geventpool.backends.postgresql_{driver}"
 
 
 class Permissions:

@@ -1,11 +1,14 @@
 """django-db-geventpool: what users under gevent have today."""
 
+from importlib.util import find_spec
+
 from pooldemo.sweep.stacks.green import without_pool
 from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
 
 
 def _database(config: DatabaseConfig) -> DatabaseConfig:
-    engine = "django_db_geventpool.backends.postgresql_psycopg2"
+    driver = "psycopg3" if find_spec("psycopg") else "psycopg2"  # Django takes psycopg 3 as soon as there is one
+    engine = f"django_db_geventpool.backends.postgresql_{driver}"
     kept = {name: value for name, value in config["OPTIONS"].items() if name in ("MAX_CONNS", "REUSE_CONNS")}
     # Its manual: CONN_MAX_AGE 0 for Django, which hands each connection back at the end of its request.
     return without_pool(config, engine, 0, **kept)
