@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from synthetic import CONDITIONS, verdict_of
 
-from benchmarks.verdicts.truth import flat
+from benchmarks.verdicts.truth import flat, hinge
+from pooldemo.sweep.facts import Plan
 
 MANY = {"Lock:tuple": 12.0, "Lock:transactionid": 1.0, "Timeout:PgSleep": 1.0, "idle": 30.0}
 
@@ -43,6 +44,11 @@ MANY = {"Lock:tuple": 12.0, "Lock:transactionid": 1.0, "Timeout:PgSleep": 1.0, "
             "transactions",
             "while they hold a slot (5 of 6",
         ),
+        ({"throttled": 0.5, "postgresql_cpu": 0.3}, "quota", "in 50% of the periods"),
+        ({"waits": {"Lock:tuple": 2.0, "CPU": 2.0}}, "lock", "(2 of 4 busy connections"),
+        ({"waits": {"Lock:tuple": 1.9, "CPU": 2.1}}, "", ""),
+        ({"hold_mean_ms": lambda size: size**0.65}, "lock", "the more slots"),
+        ({"hold_mean_ms": lambda size: size**0.55}, "", ""),
         ({"waits": {"Timeout:PgSleep": 5.0, "idle": 50.0}}, "", ""),
         ({"hold_mean_ms": lambda size: 10.0 * size}, "lock", "a lock inside PostgreSQL: the more slots"),
         ({"hold_mean_ms": 10.0, "postgresql_cpu": 0.2}, "", ""),
@@ -52,3 +58,15 @@ def test_it_names_what_ran_out_first_and_its_witness(fields, cause, witness):
     verdict = verdict_of(flat, conditions=replace(CONDITIONS, cpu_quota=0.5), **fields)
     assert (verdict.cause, bool(verdict.saturated)) == (cause, bool(cause))
     assert witness in verdict.saturated
+
+
+def test_it_looks_at_the_plateau_for_a_hold_that_grows():
+    assert verdict_of(hinge(16), hold_mean_ms=lambda size: size**0.65).cause == "lock"
+    assert verdict_of(hinge(16), hold_mean_ms=lambda size: min(size, 16)).cause == ""
+
+
+def test_it_names_the_demand_where_no_more_was_asked_for():
+    carried = hinge(4)(16)
+    asked = verdict_of(hinge(4), plan=Plan(users=1000, rate=carried), noise=0.01)
+    assert (asked.cause, asked.saturated) == ("rate", f"the demand: no more than {carried:g} requests/s were asked for")
+    assert verdict_of(hinge(4), plan=Plan(users=1000, rate=1.2 * carried), noise=0.01).cause == ""

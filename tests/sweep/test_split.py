@@ -12,11 +12,12 @@ from synthetic import CONDITIONS
 from pooldemo import records
 from pooldemo.sweep import judge
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse import split
 from pooldemo.sweep.analyse.compare import compare_sweeps
 from pooldemo.sweep.analyse.document import document_of, judged
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.analyse.verdict_text import copy_with_workers
-from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page
 from pooldemo.sweep.report.terminal import Terminal
 
@@ -55,6 +56,26 @@ def test_it_names_the_split_that_carries_the_most_where_workers_are_what_runs_ou
     assert copy_with_workers("OPTIONS = 4", 2) == "OPTIONS = 4  # with 2 workers"
     assert copy_with_workers("OPTIONS = 4  # the best so far", 2) == "OPTIONS = 4  # the best so far, with 2 workers"
     assert "1 x 4 carries 75% less (" in verdict.because
+
+
+def test_it_takes_the_fewest_connections_and_says_how_much_more_or_less_the_others_carry():
+    """What the verdicts name, in any order; a number of workers for which nothing fits names nothing."""
+
+    def told(*carried):
+        trials, verdicts = [], []
+        for (workers, size), rps in zip(((1, 8), (2, 2), (2, 3)), carried, strict=True):
+            verdicts.append(Verdict("a", "knee", size, rps, rps, rps, "", workers=workers))
+            trials += [TrialResult("a", size, n, workers, rps=rps + n / 100) for n in (1, 2, 3)]
+        none = Verdict("a", "knee", None, None, None, None, "", workers=8)
+        return split.cheapest(trials, [none, *verdicts], 5.0)
+
+    found = told(100.0, 100.0, 100.0)
+    assert found.workers == 2
+    assert found.text.startswith("The cheapest split is 2 workers x 2 slots (4 connections")
+    assert "2 x 3 carries 0% more (" in found.text
+    assert "1 x 8 carries 3% more (" in told(103.0, 100.0, 98.0).text
+    assert "2 x 3 carries 2% less (" in told(103.0, 100.0, 98.0).text
+    assert told(100.0, 50.0, 50.0).text.startswith("The cheapest split is 1 worker x 8 slots (8 connections")
 
 
 def test_it_names_the_fewest_workers_of_splits_that_cost_as_much():

@@ -39,8 +39,6 @@ class Search:
             return None
         if not tried:
             return FIRST * self._closed.rps
-        if (last := self._steps[-1].rate) is not None and self._met < last < self._missed:
-            return last
         return (self._met + self._missed) / 2
 
     def tell(self, rate: float, result: TrialResult) -> None:
@@ -52,7 +50,8 @@ class Search:
             return
         self._last = result
         if rate < FIRST * self._closed.rps and rate not in self._again:
-            self._again.add(rate)  # far below what it carries a miss may be luck, and would cost half of the rates
+            # Far below what it carries a miss may be luck, and would cost half of the rates: the middle stays the same.
+            self._again.add(rate)
         else:
             self._missed = rate
 
