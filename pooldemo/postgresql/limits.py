@@ -126,7 +126,7 @@ class Limit:
         return error
 
 
-_lock = _thread.allocate_lock()  # a thread's also under the monkey patch: nobody switches while he has it
+_lock = _thread.RLock()  # a thread's also under the monkey patch: nobody switches while he has it
 
 
 class _Cancel:
@@ -272,7 +272,7 @@ _alarms = _Alarms()
 def _start_afresh() -> None:
     global _alarms, _lock
     _alarms = _Alarms()  # who slept for the old ones is not in a forked child
-    _lock = _thread.allocate_lock()  # nor who had this
+    _lock = _thread.RLock()  # nor who had this
 
 
 if hasattr(os, "register_at_fork"):

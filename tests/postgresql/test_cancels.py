@@ -52,6 +52,23 @@ def test_who_is_stopped_while_a_cancel_is_on_its_way_leaves_it_to_nobody(site: S
     assert server.db.ask() != server.pid
 
 
+@threaded
+def test_a_finaliser_that_comes_up_while_a_cancel_is_begun_may_have_a_deadline_itself(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+
+    class Session:
+        cancel = None
+
+        def ask_to_cancel(self, then: Any) -> None:
+            with deadline(600):
+                assert db.ask("SELECT 3") == 3
+            then(True)
+
+    cancel = limits._Cancel(Session())
+    cancel.ask()
+    assert cancel.is_settled()
+
+
 @patched
 def test_a_request_does_not_go_on_over_a_connection_to_which_a_cancel_may_come(site: Site) -> None:
     for mode in ("request", "transaction"):
