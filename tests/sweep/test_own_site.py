@@ -16,8 +16,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.db import ProgrammingError
 from django.test import Client, RequestFactory
 
+from pooldemo import records
 from pooldemo.management import site as sites
 from pooldemo.monitor.views import has_pass
 from pooldemo.sweep.facts import Plan
@@ -290,3 +292,20 @@ def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypat
             running.Running(url, Page("/pool/"), 4).wait_ready()
             assert Workers.size == 4
         assert Workers.size == 8
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("says", "cure"),
+    [
+        ('relation "pooldemo_sweep" does not exist', "python manage.py migrate"),
+        ("permission denied for table pooldemo_sweep", "give its role the right"),
+    ],
+)
+def test_it_says_what_its_table_lacks(monkeypatch: pytest.MonkeyPatch, says: str, cure: str) -> None:
+    def listing() -> None:
+        raise ProgrammingError(f"{says}\nLINE 1: ...")
+
+    monkeypatch.setattr(records, "listing", listing)
+    with pytest.raises(CommandError, match=f"^{says}: {cure}$"):
+        call_command("sweep", "--list")

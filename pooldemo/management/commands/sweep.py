@@ -74,7 +74,9 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(cannot(error), returncode=REFUSED) from error
         except ProgrammingError as error:
-            raise CommandError(f"{str(error).splitlines()[0]}: python manage.py migrate", returncode=REFUSED) from error
+            said = str(error).splitlines()[0]
+            cure = "give its role the right" if "permission denied" in said else "python manage.py migrate"
+            raise CommandError(f"{said}: {cure}", returncode=REFUSED) from error
         except DatabaseError as error:
             raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
         if code:
