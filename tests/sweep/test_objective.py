@@ -11,7 +11,7 @@ from synthetic import trials_of
 
 from benchmarks.verdicts.truth import POWERS, hinge
 from pooldemo.sweep.analyse.latency import quantile_ms
-from pooldemo.sweep.analyse.objective import Objective, least_requests
+from pooldemo.sweep.analyse.objective import Objective, bursts, least_requests, share_bounds
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, TrialResult
 
@@ -54,7 +54,7 @@ def test_it_is_undecided_near_the_limit_and_says_which_repeats_would_decide_it()
     (check,) = objective.checks(16)
     assert check.low < check.seen < check.high
     repeats = int(objective.needs(16).removeprefix("--repeats "))
-    assert 3 < repeats <= 100
+    assert 3 < repeats < 100
     assert Objective(plan, _noisy(293, 0.03, 1, sizes=(8, 16), repeats=25)).state(16) == "met"
 
 
@@ -116,6 +116,7 @@ def test_it_counts_failures_and_how_many_requests_it_takes_to_see_none():
         *("met", "undecided", "met", "undecided", "missed")
     ]
     assert of(0, 100).needs(8) == "--duration 55"
+    assert of(1, 1000).needs(8) == "--repeats 6", "requests enough: twice the repeats"
     assert Objective(_plan("errors=0%"), _histogram((1.0, 10))).state(8) == "met"
 
 
@@ -125,6 +126,19 @@ def test_it_believes_failures_that_come_in_bursts_less():
         return Objective(_plan("errors=0.5%"), trials).checks(8)[0].low
 
     assert low(10, 10, 10) > low(0, 0, 30)
+    squares, freedom = bursts(counts := [(0, 1000), (0, 1000), (30, 1000)])
+    assert (squares, freedom) == (pytest.approx(60.606, rel=1e-4), 2)
+    assert share_bounds(counts, 0.95) == share_bounds(counts, 0.95, squares / freedom)
+    assert share_bounds([(0, 1000)], 0.95, 10.0)[1] == pytest.approx(0.0295, rel=0.01), "ten times as many as without"
+
+
+def test_it_shares_the_doubt_among_the_sizes_that_may_be_the_lucky_one():
+    def tries(others):
+        seen = [(8, 1, 282.0), (8, 2, 290.0), (8, 3, 275.0), *((16, n, others + n) for n in (1, 2, 3))]
+        trials = [TrialResult("a", size, n, rps=9, requests=9999, p95_ms=ms) for size, n, ms in seen]
+        return Objective(_plan("p95=300"), trials)._among
+
+    assert [tries(150.0), tries(900.0)] == [2, 1], "one that surely misses it is no try"
 
 
 def test_it_calls_no_latency_short_enough_while_a_closed_loop_missed_its_rate():
