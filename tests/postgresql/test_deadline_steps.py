@@ -38,7 +38,7 @@ def test_what_was_sent_ahead_ends_with_its_deadline(site: Site) -> None:
             cursor.execute("SELECT pg_sleep(600)")
 
     for work in (executes_many, copies, pipes) if is_psycopg3 else (executes_many,):
-        assert "ended at the server" in exceeded("executing", work)
+        exceeded("executing", work, outcome="ended at the server")
         assert running(site, db) == 0
         db.end_request()
         assert db.ask("SELECT 7") == 7
