@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -110,6 +111,24 @@ def test_it_shows_each_trial_with_its_own_workers() -> None:
 def test_it_says_when_nobody_can_tell():
     verdict = sweep_of(hub, noise=0.3).verdicts[0]
     assert (verdict.shape, verdict.max_conns) == ("invalid", None)
+    assert verdict.needs.startswith("--repeats ")
+
+
+def test_a_split_that_may_carry_more_is_not_passed_over_since_its_repeats_differ():
+    """Seen: the kernel gave all connections to one of two workers in one repeat of three; 1 x 8 was called cheapest."""
+
+    seen = Counter()
+
+    def carries(workers, size):
+        seen[workers, size] += 1
+        unlucky = workers > 1 and seen[workers, size] == size.bit_length() % 3 + 1
+        return 10 * size * (1 if unlucky else workers)
+
+    verdict = sweep_of(carries).verdicts[0]
+    assert (verdict.shape, verdict.max_conns, verdict.copy) == ("invalid", None, "")
+    assert verdict.workers > 1
+    assert "nobody can tell: 2 workers carried up to 13" in verdict.because, "2 x 8: 160, 160 and 80"
+    assert "1 worker x 8 slots (8 connections, 8" in verdict.because
     assert verdict.needs.startswith("--repeats ")
 
 

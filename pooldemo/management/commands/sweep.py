@@ -38,7 +38,7 @@ from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
-from pooldemo.sweep.stacks.stack import GUNICORN, ROOT
+from pooldemo.sweep.stacks.stack import GUNICORN, ROOT, spread
 
 MEASURING = ("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "dry_run")
 """Options beside the plan's own that say how to measure."""
@@ -118,7 +118,8 @@ class Command(BaseCommand):
             plan, left_out = sites.available(plan, site, options["resume"])
             for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in sites.doubts(plan))):
                 terminal.say(text, "yellow")
-            now = database.conditions(site.database_url, ROOT, " ".join(GUNICORN))
+            server = " ".join([*(f"{name}={value}" for name, value in spread(plan.workers).items()), *GUNICORN])
+            now = database.conditions(site.database_url, ROOT, server)
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=REFUSED) from error

@@ -143,7 +143,8 @@ def uneven_workers(trial: TrialResult, _plan: Plan) -> Doubt | None:
             percent(trial.uneven),
             " more of the time than another's, while requests waited",
         ),
-        "a connection stays with the worker that accepted it: gunicorn --reuse-port, or more --users, spread them",
+        "a connection stays with the worker that accepted it: more --users spread them; on a site that runs already, "
+        "gunicorn --reuse-port",
     )
 
 

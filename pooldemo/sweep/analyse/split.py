@@ -2,15 +2,18 @@
 
 Each number of workers has a verdict of its own, over its sizes. What they name is compared over all trials, which share
 their repeats: the cheapest is the split with the fewest connections, and of as many with the fewest workers, that
-carries no less than the best by more than the margin. A verdict that meets the SLO goes before one that does not.
+carries no less than the best by more than the margin. A verdict that meets the SLO goes before one that does not. Where
+nobody can tell what a number of workers carries, and it may be more than that, nobody can tell which is cheapest.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from pooldemo.sweep.analyse.blocks import Observation, observed
 from pooldemo.sweep.analyse.knee import first_as_good
-from pooldemo.sweep.analyse.statistics import Interval
+from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import TrialResult, Verdict
 
 
@@ -43,7 +46,22 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
         most = max(carried, key=lambda each: carried[each].mean)
         told = _told(cells, carried, most)
         return Split(cells[most - 1][0], f"Which split is cheapest nobody can tell, repeats differ too much: {told}.")
+    for each in verdicts:
+        most_rps = _most(trials, each.workers) if each.shape == "invalid" else 0.0
+        if most_rps > carried[first].mean * (1 + margin / 100):
+            count = "1 worker" if each.workers == 1 else f"{each.workers} workers"
+            told = f"{count} carried up to {digits(most_rps)} requests/s, {_told(cells, carried, first)}"
+            return Split(each.workers, f"Which split is cheapest nobody can tell: {told}. With {count}:")
     return Split(cells[first - 1][0], f"The cheapest split is {_told(cells, carried, first)}.")
+
+
+def _most(trials: Sequence[TrialResult], workers: int) -> float:
+    """The highest mean of a size that answered, whatever its repeats differ by."""
+    carried: dict[int, list[float]] = defaultdict(list)
+    for each in trials:
+        if each.workers == workers and not each.error and not each.failures:
+            carried[each.size].append(each.rps)
+    return max(map(mean, carried.values()), default=0.0)
 
 
 def _told(cells: Sequence[tuple[int, int]], carried: Mapping[int, Interval], chosen: int) -> str:

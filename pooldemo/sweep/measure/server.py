@@ -18,7 +18,7 @@ from pooldemo.sweep.measure import database, observe
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.target import Site, TrialError
 from pooldemo.sweep.plan import base
-from pooldemo.sweep.stacks.stack import ROOT, Stack
+from pooldemo.sweep.stacks.stack import ROOT, Stack, spread
 
 READY_S = 30.0
 ACCOUNT = "nobody"  # for helpers that refuse to run as root
@@ -86,6 +86,7 @@ class Server:
             else:
                 env["DATABASE_URL"] = database.server_url(database_url, stack.options)
                 env.pop("DEBUG", None)
+            env |= spread(workers)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]
             log = folder / "server.log"
