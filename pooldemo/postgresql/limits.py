@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from . import green
@@ -25,6 +26,7 @@ logger = logging.getLogger("pooldemo.postgresql")
 
 _FEW = 64  # alarms, before those that were put off are taken out
 PENDING = "what was sent before"  # the step that waits for it: a pipeline's statements, the rows of a COPY
+_AGAIN_S, _AGAIN_MOST_S = 0.1, 1.0  # from one request to cancel to the next: twice as long each time, up to the most
 _ANSWER_S = 0.5  # in which a server that was asked to cancel a query must have done so; else its connection is closed
 
 
@@ -130,45 +132,50 @@ _lock = _thread.RLock()  # a thread's also under the monkey patch: nobody switch
 
 
 class _Cancel:
-    """Ends what a session is executing, once, by asking its server to.
+    """Ends what a session is executing by asking its server to, and asking again until it has ended: a busy server's
+    process that has not come to the statement yet drops a request, and one of a pipeline ends one of its statements.
 
     `is_over`: the work has ended. `session.cancel` is the present one for as long as anything may come of it.
     """
 
-    __slots__ = ("_session", "_told", "alarm", "done", "is_over", "outer")
+    __slots__ = ("_doubt", "_session", "alarm", "done", "is_over", "outer")
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._told = False
+        self._doubt = False  # whether nobody knows when the server acts on a request
         self.is_over = False
         self.outer: _Cancel | None = session.cancel  # of the statement in whose midst this one is executed
         self.alarm: _Alarm | None = None
-        self.done: threading.Lock | None = None  # once the server is asked; free when no more comes of that
+        self.done: threading.Lock | None = None  # once the server is asked; free when no more comes of the last request
 
-    def ask(self) -> None:
-        """Begin to ask. Neither blocks nor raises."""
+    def ask(self, after_s: float = 0) -> None:
+        """Begin to ask, `after_s` after the request before; 0: the first time. Neither blocks nor raises."""
         done = threading.Lock()
         done.acquire()
 
         def then(told: bool) -> None:
-            self._told = told
+            self._doubt = self._doubt or not told
             done.release()
 
         with _lock:
-            if self.is_over or self.done is not None:
+            if self.is_over or (self.done is not None and not after_s):
                 return
-            self.done = done
-            try:
-                self._session.ask_to_cancel(then)
-            except RuntimeError:  # no thread can be started
-                then(True)
+            if self.done is None or not self.done.locked():
+                self.done = done
+                try:
+                    self._session.ask_to_cancel(then)
+                except RuntimeError:  # no thread can be started
+                    then(True)
+        again_s = min(after_s * 2, _AGAIN_MOST_S) or _AGAIN_S
+        with contextlib.suppress(RuntimeError):
+            _alarms.set(time.monotonic() + again_s, partial(self.ask, again_s))
 
     def is_settled(self) -> bool:
         """Let nobody ask any more. Whether nothing can come of a request to cancel, this one's or an outer one's."""
         self.is_over = True
         with _lock:
             done = self.done
-        settled = done is None or (self._told and not done.locked())
+        settled = done is None or not (self._doubt or done.locked())
         return settled and (self.outer is None or self.outer.is_settled())
 
     def end(self) -> None:
@@ -185,7 +192,7 @@ class _Cancel:
             if done is None:
                 is_settled = True
             elif self._session.is_idle() is not None:  # or it is lost anyway
-                is_settled = done.acquire(timeout=_ANSWER_S) and self._told
+                is_settled = done.acquire(timeout=_ANSWER_S) and not self._doubt
         finally:
             if is_settled:
                 self._session.cancel = self.outer

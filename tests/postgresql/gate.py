@@ -24,7 +24,7 @@ class Gate:
         self.accepted = 0
         self.queries = 0  # round trips: simple queries, and the Sync that ends an extended one
         self._pairs: set[tuple[Any, Any]] = set()
-        self._frozen = Event()
+        self._frozen = self._held = Event()
         self._frozen.set()
         self._server = StreamServer(("127.0.0.1", 0), self._serve)
         self._server.start()
@@ -50,8 +50,15 @@ class Gate:
         """Let nothing pass until `thaw`; nobody is told."""
         self._frozen.clear()
 
+    def hold(self) -> None:
+        """The same for the connections that there are: a new one, as to cancel, passes."""
+        self._held, self._frozen = self._frozen, Event()
+        self._held.clear()
+        self._frozen.set()
+
     def thaw(self) -> None:
         self._frozen.set()
+        self._held.set()
 
     def close(self) -> None:
         self._server.stop()
@@ -87,9 +94,10 @@ class Gate:
             server.close()
 
     def _pump(self, source: Any, sink: Any, counter: "_Counter | None") -> None:
+        frozen = self._frozen
         try:
             while data := source.recv(65536):
-                self._frozen.wait()
+                frozen.wait()
                 if counter:
                     counter.feed(data)
                 sink.sendall(data)

@@ -52,6 +52,29 @@ def test_who_is_stopped_while_a_cancel_is_on_its_way_leaves_it_to_nobody(site: S
     assert server.db.ask() != server.pid
 
 
+@patched
+def test_a_server_that_is_asked_before_it_has_the_statement_is_asked_again(site: Site) -> None:
+    """It drops a request to cancel where it executes nothing yet, as a busy machine's may."""
+    patiently(site)
+    gate, limit = site.gate(), Limit()
+    db = site.behind(gate, MAX_CONNS=1)
+    pid = db.ask()
+
+    def asks() -> None:
+        with limited(limit):
+            db.ask(LONG)
+
+    gate.hold()
+    asking, before = gevent.spawn(asks), gate.accepted
+    site.wait_until(lambda: limit._stops)
+    limit.give_up()
+    site.wait_until(lambda: gate.accepted > before and len(gate._pairs) == 1)  # that request is done
+    gate.thaw()
+    with pytest.raises(ClientGone, match="ended at the server"):
+        asking.get()
+    assert db.ask() == pid
+
+
 @threaded
 def test_a_finaliser_that_comes_up_while_a_cancel_is_begun_may_have_a_deadline_itself(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
