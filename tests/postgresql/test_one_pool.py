@@ -86,9 +86,10 @@ def test_a_callable_password_is_asked_for_each_new_connection(site: Site) -> Non
 def test_a_failover_costs_each_connection_one_error_at_most(site: Site) -> None:
     """The address leads to a standby, and then to the primary: what cannot write (25006) is not handed out again."""
     primary = own_server(site)
+    # Before the standby is made: one that is behind would say that there is no such table, which is no failover.
+    primary.psql("CREATE TABLE IF NOT EXISTS public.written (id int); GRANT ALL ON public.written TO pooldemo")
     standby = primary.standby(own_folder(site) / "data")
     site._lasting.callback(standby.stop)
-    primary.psql("CREATE TABLE IF NOT EXISTS public.written (id int); GRANT ALL ON public.written TO pooldemo")
     gate = Gate("127.0.0.1", standby.port)
     site.finally_do(gate.close)
     size = 3
