@@ -76,13 +76,13 @@ def flag(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
     return given in YES
 
 
-def count(variables: Mapping[str, str], name: str, *, default: int) -> int:
-    """The variable as a whole number from 1."""
+def count(variables: Mapping[str, str], name: str, *, default: int, least: int = 1) -> int:
+    """The variable as a whole number from `least`."""
     given = variables.get(name, "").strip()
     if not given:
         return default
-    if not (given.isascii() and given.isdigit() and int(given)):
-        raise SettingError(f"{name}={variables[name]!r} is not accepted: give a whole number from 1")
+    if not (given.isascii() and given.isdigit() and int(given) >= least):
+        raise SettingError(f"{name}={variables[name]!r} is not accepted: give a whole number from {least}")
     return int(given)
 
 

@@ -1,16 +1,19 @@
 """Who guesses passwords at the admin's door waits: a few tries a minute for a name, more for an address.
 
 A try costs this process the hashing of a password, during which no other greenlet runs: so it is refused before. Each
-worker counts for itself, in memory; behind a balancer all visitors have its address, and the name alone tells them
-apart.
+worker counts for itself, in memory. Behind a balancer all visitors have its address: settings.PROXIES says how many
+stand before the site, so that the visitor is whom the outermost of them names in X-Forwarded-For, and nobody else.
 """
 
+import ipaddress
 import math
 import time
+import unicodedata
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
@@ -59,6 +62,26 @@ def _is_login(request: HttpRequest) -> bool:
         return False
 
 
+def visitor(request: HttpRequest) -> str:
+    """The address that asks; of IPv6 the network, as a household has so many addresses that no end of them would do."""
+    address: str = request.META.get("REMOTE_ADDR", "")
+    if settings.PROXIES:  # each has added whom it was asked by; what stands before those anybody may have written
+        told = ["", *request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        address = told[max(-settings.PROXIES, -len(told))].strip() or address
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # a unix socket has none
+        return address[:50]
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip), 64), strict=False))
+    return str(ip)
+
+
+def account(request: HttpRequest) -> str:
+    """The name that is tried, as the login form reads it: in one spelling, without the spaces around it."""
+    return unicodedata.normalize("NFKC", request.POST.get("username", "").strip())[:150].casefold()
+
+
 class LoginThrottle:
     """The middleware: 429 with Retry-After for a login that would be one try too many."""
 
@@ -68,8 +91,7 @@ class LoginThrottle:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST" or not _is_login(request):
             return self._get_response(request)
-        address = request.META.get("REMOTE_ADDR", "")
-        name = request.POST.get("username", "")[:150].casefold()
+        address, name = visitor(request), account(request)
         limits = {(address, name): FOR_A_NAME, (address,): FOR_AN_ADDRESS}
         if wait_s := self._tries.wait_s(limits):
             seconds = math.ceil(wait_s)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from project import throttle
 from project.throttle import FOR_A_NAME, FOR_AN_ADDRESS, WINDOW_S, Tries
@@ -62,6 +62,36 @@ def test_it_refuses_the_sixth_guess_without_hashing_and_lets_others_in(db: None,
     assert [log_in("alice", "wrong").status_code for _ in range(FOR_A_NAME)] == [200] * FOR_A_NAME
     refused = log_in("Alice", "right")
     assert refused.status_code == 429
+    for spelling in (
+        " alice",
+        "alice" + 200 * " ",
+        "\uff41lice",
+        "al\uff29ce",
+    ):
+        assert log_in(spelling, "right").status_code == 429, spelling
     assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_S
     for _ in range(FOR_AN_ADDRESS):  # logins that succeed are not counted
         assert log_in("bob", "right").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "counted"),
+    [
+        (0, "203.0.113.9", "192.0.2.1"),  # anybody may have written that
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "10.9.9.9, 203.0.113.9", "203.0.113.9"),  # what the visitor sent stands before it
+        (2, "10.9.9.9, 203.0.113.9, 198.51.100.1", "203.0.113.9"),
+        (2, "203.0.113.9", "192.0.2.1"),  # it did not come by both
+        (1, "", "192.0.2.1"),
+        (1, "2001:db8:7:8:9:a:b:c", "2001:db8:7:8::/64"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "not an address", "not an address"),
+    ],
+)
+def test_it_counts_for_the_visitor_and_not_for_the_balancer(
+    proxies: int, forwarded: str, counted: str, settings: Any
+) -> None:
+    settings.PROXIES = proxies
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    request = RequestFactory().post("/admin/login/", headers=headers, REMOTE_ADDR="192.0.2.1")
+    assert throttle.visitor(request) == counted
