@@ -1,10 +1,8 @@
 """Do the pools of all hosts together fit into what PostgreSQL, and whatever stands before it, accepts?"""
 
 import os
-import socket
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
@@ -16,9 +14,10 @@ _SQL = """
 SELECT current_setting('max_connections')::int,
        current_setting('superuser_reserved_connections')::int
        + coalesce(current_setting('reserved_connections', true), '0')::int,  -- since PostgreSQL 16
-       (SELECT CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END FROM pg_roles WHERE rolname = current_user),
-       (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),
-       inet_client_port()
+       CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END,
+       CASE WHEN rolsuper THEN -1 ELSE (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) END,
+       pg_backend_pid()
+FROM pg_roles WHERE rolname = session_user  -- who logged in: what it is after SET ROLE is held to nothing
 """
 
 
@@ -83,10 +82,10 @@ class Budget:
             )
         if self.fits:
             return f"{sum_} of {of_what}"
-        return (
-            f"{sum_} of {of_what}: too many. Under load PostgreSQL will refuse connections; set MAX_CONNS to "
-            f"{room // self.processes} or less, run fewer workers, or raise {raised}"
-        )
+        each = room // self.processes
+        smaller = f"set MAX_CONNS to {each} or less, run fewer workers" if each else "run fewer workers or hosts"
+        refused = "Under load PostgreSQL will refuse connections"
+        return f"{sum_} of {of_what}: too many. {refused}; {smaller}, or raise {raised}"
 
 
 def hosts() -> int:
@@ -110,15 +109,8 @@ def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
         machines = hosts()
         with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
             cursor.execute(_SQL)
-            max_connections, reserved, role_limit, database_limit, port = cursor.fetchone()
-            between = _port(connection.connection) != port
+            max_connections, reserved, role_limit, database_limit, pid = cursor.fetchone()
+            between = connection.connection.info.backend_pid != pid  # a proxy that pools gives out numbers of its own
     except (Error, ValueError) as error:
         raise Unknown(str(error).strip()) from error
     return Budget(workers, max_conns, max_connections, reserved, machines, role_limit, database_limit, between)
-
-
-def _port(connection: Any) -> int | None:
-    """The port that our end has: PostgreSQL sees the same, unless somebody stands between. None: a unix socket."""
-    with closing(socket.socket(fileno=os.dup(connection.fileno()))) as ours:
-        name = ours.getsockname()
-        return int(name[1]) if isinstance(name, tuple) else None

@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from django.conf import settings
 from django.core.checks import CheckMessage
 from django.db import connections
 
@@ -164,6 +166,9 @@ def test_it_multiplies_by_hosts_and_names_the_narrowest_limit() -> None:
     database = Budget(2, 20, 100, 3, role_limit=60, database_limit=0)
     assert (database.fits, database.room) == (False, 0)
     assert Budget(2, 20, 100, 3, role_limit=40).fits
+    nothing_helps = str(Budget(4, 20, 100, 3, hosts=50))
+    assert "connections; run fewer workers or hosts, or raise max_connections" in nothing_helps
+    assert "MAX_CONNS to" not in nothing_helps
 
 
 def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:
@@ -194,6 +199,20 @@ def test_it_reads_the_limit_of_the_role_and_of_the_database(monkeypatch: pytest.
             assert read_budget(1).database_limit == 290  # fewer than other tests' sites may have open would refuse us
         finally:
             cursor.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
+
+
+@pytest.mark.django_db
+def test_it_reads_the_limit_of_who_logs_in_and_not_of_who_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = connections.settings["default"]["OPTIONS"]
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "assume_role": "pg_signal_backend"})
+    with closing(psycopg2.connect(settings.EMBEDDED.place.url("postgres", "postgres"))) as superuser:
+        superuser.autocommit = True
+        cursor = superuser.cursor()
+        cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT 290")
+        try:
+            assert read_budget(1).role_limit == 290
+        finally:
+            cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")
 
 
 @pytest.mark.django_db
