@@ -7,12 +7,14 @@ from django.db import DEFAULT_DB_ALIAS
 
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
 
+# What a session is, as what it does, is told of others' to superusers and members of pg_read_all_stats alone.
+CLIENT = "(backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)"
 _WHO = f"""
     SELECT application_name, coalesce(host(client_addr), 'socket'), coalesce(usename, ''), coalesce(datname, ''),
            count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state = 'idle'),
-           count(*) FILTER (WHERE state LIKE 'idle in transaction%%'), count(*)
+           count(*) FILTER (WHERE state LIKE 'idle in transaction%%'), count(*), count(*) FILTER (WHERE state IS NULL)
     FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND application_name <> '{APPLICATION_NAME}'
+    WHERE {CLIENT} AND application_name <> '{APPLICATION_NAME}'
     GROUP BY 1, 2, 3, 4 ORDER BY 8 DESC, 1, 2, 3, 4
 """  # noqa: S608  a constant of ours
 _ROOM = """
@@ -23,8 +25,8 @@ _ROOM = """
 
 @dataclass(frozen=True)
 class Holder:
-    """Connections of one application, host, role and database, by what they do. `state` of others is shown to
-    superusers and members of pg_read_all_stats alone: then they are counted in `total` only."""
+    """Connections of one application, host, role and database, by what they do. Of so many of the `total` PostgreSQL
+    tells us neither that nor the host: they are `hidden`."""
 
     application: str
     host: str
@@ -34,6 +36,7 @@ class Holder:
     idle: int
     in_transaction: int
     total: int
+    hidden: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Server:
     @property
     def total(self) -> int:
         return sum(each.total for each in self.holders)
+
+    @property
+    def hidden(self) -> int:
+        return sum(each.hidden for each in self.holders)
 
     @property
     def left(self) -> int:

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connections
 from served import PATIENCE_S, ROOT, Site, free_port, until
 
 
@@ -58,6 +59,20 @@ def test_it_shows_who_holds_the_servers_connections_of_whatever_site(site: Site)
     (own,) = {each["application_name"] for each in site.get("/pool/").json["workers"]}
     assert int(rows[own][-2]) + int(rows[own][-4]) >= 1, "in its transaction, waiting for the lock"
     assert re.search(r"\d+ of max_connections - reserved = \d+ - \d+: \d+ are left", text)
+
+
+@pytest.mark.django_db
+def test_it_counts_also_those_of_whom_postgresql_hides_what_they_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From whoever is no superuser and no member of pg_read_all_stats; they were left out, and more seemed left."""
+    options = connections.settings["default"]["OPTIONS"]
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "assume_role": "pg_signal_backend"})
+    with closing(psycopg2.connect(database_url, application_name="a stranger")):
+        text = run("--server")
+    (row,) = (line.split() for line in text.splitlines() if line.startswith("a stranger"))
+    assert row[-4:] == ["?", "?", "?", "1"]
+    assert re.search(r"Of \d+ of them PostgreSQL hides what they do: GRANT pg_read_all_stats", text)
 
 
 def test_it_says_that_the_site_is_not_running() -> None:

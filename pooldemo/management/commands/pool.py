@@ -26,6 +26,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pooldemo.management.site import is_address
 from pooldemo.monitor import server_connections, server_holders, views
 from pooldemo.monitor.overview import NO_VIEW, Overview, Pool, overview
 
@@ -34,6 +35,7 @@ PATIENCE_S = 5.0
 NOT_RUNNING = 2
 HOLDERS = 8
 WHICH_VIEW = "Which view it is, a middleware knows: add 'pooldemo.postgresql.UnavailableMiddleware' to MIDDLEWARE."
+HIDDEN = "Of {} of them PostgreSQL hides what they do: GRANT pg_read_all_stats to the role that asks."
 
 Look = tuple[Overview, server_connections.Comparison]
 
@@ -59,7 +61,7 @@ class Command(BaseCommand):
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
 
     def handle(self, *, url: str, server: bool, watch: bool, interval: float, **_: Any) -> None:
-        if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
+        if not is_address(url, "http"):
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
             raise CommandError(f"--interval {interval:g} is out of range: 0.1 to 3600 s are accepted", returncode=2)
@@ -194,13 +196,15 @@ def whole_server(server: server_holders.Server) -> Group:
     for name in (1, 2, 3):
         table.columns[name].justify = "left"
     for each in server.holders:
-        numbers = map(str, (each.active, each.idle, each.in_transaction, each.total))
-        table.add_row(each.application or "-", each.host, each.role, each.database, *numbers)
+        states = ("?",) * 3 if each.hidden else map(str, (each.active, each.idle, each.in_transaction))
+        host = "?" if each.hidden else each.host
+        table.add_row(each.application or "-", host, each.role, each.database, *states, str(each.total))
     said = (
         f"{server.total} of max_connections - reserved = {server.max_connections} - {server.reserved}: "
         f"{server.left} are left"
     )
-    return Group(table, "", Text(said, style="" if server.left else "red"))
+    hidden = HIDDEN.format(server.hidden) if server.hidden else ""
+    return Group(table, "", Text(said, style="" if server.left else "red"), Text(hidden, style="dim"))
 
 
 def line(seen: Look) -> str:
