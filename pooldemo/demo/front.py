@@ -40,10 +40,8 @@ class LastSweep:
 
 def last_sweep() -> LastSweep:
     """What is known of it. Blocks for two seconds at most, when PostgreSQL accepts and does not answer."""
-    rows, trouble = _question.answer()
-    if trouble or not rows:
-        return LastSweep(trouble=trouble)
-    return _told(rows[0][0])
+    found = _question.answer()
+    return _told(found.rows[0][0]) if found.rows else LastSweep(trouble=found.trouble)
 
 
 @lru_cache(maxsize=1)

@@ -4,21 +4,34 @@ asker can wait."""
 import threading
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
+from pooldemo.postgresql import green, pools
+from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.postgresql.unpooled import plain_connection
 
 FRESH_S = 1.0  # askers that come sooner share an answer: a probe must not become a load
 PATIENCE_S = 2.0
+LASTS_S = 5.0  # a question; then the next is asked: what froze may have been replaced, and would keep us for ever
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows, or why there are none. `is_full`: because the server takes no more connections."""
+
+    rows: list[tuple[Any, ...]]
+    trouble: str = ""
+    is_full: bool = False
 
 
 class Question:
     """The last answer of one database to `sql`, and the asking that may be under way.
 
     It is asked in a thread of its own (a greenlet under gunicorn -k gevent): a server that accepts and never answers
-    holds up that thread, and everybody else gets "no" after PATIENCE_S.
+    holds up that thread, a greenlet for LASTS_S, and everybody else gets "no" after PATIENCE_S.
     """
 
     def __init__(self, sql: str, alias: str = DEFAULT_DB_ALIAS) -> None:
@@ -26,15 +39,15 @@ class Question:
         self._lock = threading.Lock()
         self._asking: threading.Thread | None = None
         self._answered_at_s = float("-inf")
-        self._answer: tuple[list[tuple[Any, ...]], str] = ([], "")
+        self._answer = Answer([])
 
     @property
     def age_s(self) -> float:
         """How old the last answer is; infinity: there was none."""
         return time.monotonic() - self._answered_at_s
 
-    def answer(self) -> tuple[list[tuple[Any, ...]], str]:
-        """The rows, and why there are none (empty: there is no trouble). Blocks for PATIENCE_S at most."""
+    def answer(self) -> Answer:
+        """Blocks for PATIENCE_S at most."""
         with self._lock:
             if self.age_s < FRESH_S:
                 return self._answer
@@ -43,18 +56,23 @@ class Question:
                 self._asking.start()
             asking = self._asking
         asking.join(PATIENCE_S)
-        return ([], f"PostgreSQL did not answer within {PATIENCE_S:g} s") if asking.is_alive() else self._answer
+        late = Answer([], f"PostgreSQL did not answer within {PATIENCE_S:g} s")
+        return late if asking.is_alive() else self._answer
 
     def _ask(self) -> None:
-        rows, trouble = [], ""
         try:
-            with closing(plain_connection(self.alias)) as connection, connection.cursor() as cursor:
-                cursor.execute(self.sql)
-                rows = cursor.fetchall()
+            with green.time_limit(LASTS_S), closing(plain_connection(self.alias)) as connection:
+                with connection.cursor() as cursor:
+                    cursor.execute(self.sql)
+                    answer = Answer(cursor.fetchall())
+        except green.TimeLimit:
+            answer = Answer([], f"PostgreSQL did not answer within {LASTS_S:g} s")
         except Exception as error:  # whatever it is, the answer is no and this is why
-            trouble = str(error).strip() or repr(error)
+            reason = unavailable(error)
+            is_full = reason is not None and reason.kind == "TooManyConnections"
+            answer = Answer([], str(error).strip() or repr(error), is_full)
         with self._lock:
-            self._answer, self._answered_at_s, self._asking = (rows, trouble), time.monotonic(), None
+            self._answer, self._answered_at_s, self._asking = answer, time.monotonic(), None
 
 
 class Readiness:
@@ -64,5 +82,10 @@ class Readiness:
         self._question = Question("SELECT 1", alias)
 
     def trouble(self) -> str:
-        """Why the database does not answer; empty when it does. Blocks for PATIENCE_S at most."""
-        return self._question.answer()[1]
+        """Why the database does not answer; empty when it does, also where it takes no more connections and the pool
+        has some: those serve. Blocks for PATIENCE_S at most."""
+        answer = self._question.answer()
+        return "" if answer.is_full and self._has_connections() else answer.trouble
+
+    def _has_connections(self) -> bool:
+        return any(pool.get_stats()["pool_size"] for pool in pools() if pool.name == self._question.alias)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pooldemo.monitor.overview import Overview
 from pooldemo.monitor.readiness import FRESH_S, Question
+from pooldemo.monitor.server_holders import CLIENT
 from pooldemo.monitor.snapshots import INTERVAL_S
 from pooldemo.postgresql.unpooled import APPLICATION_NAME
 
@@ -21,7 +22,7 @@ SQL = f"""
         count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Lock'),
         count(*) FILTER (WHERE state LIKE 'idle in transaction%')
     FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
+    WHERE {CLIENT} AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
     GROUP BY application_name
 """  # noqa: S608  a constant of ours
 
@@ -45,10 +46,10 @@ class Census:
 
 def take(application_name: str) -> Census:
     """Count the connections of that name; an empty one means all that have none. Blocks for two seconds at most."""
-    rows, trouble = _question.answer()
-    if trouble:
-        return Census(None, trouble=trouble)
-    counts = {name: numbers for name, *numbers in rows}
+    answer = _question.answer()
+    if answer.trouble:
+        return Census(None, trouble=answer.trouble)
+    counts = {name: numbers for name, *numbers in answer.rows}
     own, running, locked, thinking = counts.pop(application_name, (0, 0, 0, 0))
     others = sum(each[0] for each in counts.values())
     return Census(own, others, "", _question.age_s, running, locked, thinking)

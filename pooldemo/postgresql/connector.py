@@ -12,6 +12,7 @@ from pooldemo.pool import Options
 from . import driver, green
 from .driver import PostgresSession as Session
 from .limits import unlimited
+from .unavailable import FULL
 from .usage import listeners
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
@@ -23,9 +24,7 @@ _NOTICE_DISCONNECT_SQL = (
 )
 _UNDO_LIMIT_S = 5.0  # for a rollback or a reset at checkin; a server that takes longer loses the connection instead
 
-# libpq gives no code for a refused connection, only the text. Others' connections end, or our own come back ...
-_FULL = re.compile(r"too many clients|too many connections|connection slots are reserved|no more connections allowed")
-# ... these pass by themselves as well ...
+# FULL passes: others' connections end, or our own come back. These pass by themselves as well ...
 _BUSY = re.compile(
     r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
 )
@@ -187,7 +186,7 @@ class PostgresConnector:
 
     def is_full(self, error: BaseException) -> bool:
         """Whether the server, its database or the role has no connection left for now."""
-        return bool(_FULL.search(str(error)))
+        return bool(FULL.search(str(error)))
 
     def statement(self, session: Session) -> str:
         """The first words of the connection's last statement."""

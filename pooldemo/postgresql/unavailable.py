@@ -4,6 +4,7 @@ Every pool says it in its own way, so here stand the words of Django, psycopg, p
 database errors are bugs of the request and stay what they are.
 """
 
+import re
 from dataclasses import dataclass
 
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError
@@ -17,7 +18,8 @@ _POOL_ERRORS = (
     "TooManyRequests",
 )  # the last one is psycopg_pool's PoolFull
 ENDED = ("DeadlineExceeded", "ClientGone")  # of these a limit is the reason, not the database
-_NO_SLOT_TEXTS = ("too many clients", "too many connections", "remaining connection slots")
+# Of a refused connect libpq gives no code, only the text: PostgreSQL's, its database's, its role's, PgBouncer's.
+FULL = re.compile(r"too many clients|too many connections|connection slots are reserved|no more connections allowed")
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
 _TOO_MANY_CONNECTIONS = "53300"
@@ -45,7 +47,7 @@ def unavailable(error: BaseException) -> Unavailable | None:
         return Unavailable("NotMigrated", f"{text.splitlines()[0]}: run python manage.py migrate", 5)
     if not isinstance(error, OperationalError | InterfaceError):
         return None
-    if sqlstate == _TOO_MANY_CONNECTIONS or any(words in text for words in _NO_SLOT_TEXTS):
+    if sqlstate == _TOO_MANY_CONNECTIONS or FULL.search(text):
         return Unavailable("TooManyConnections", f"PostgreSQL takes no more connections: {text}", 1)
     if (
         isinstance(error, InterfaceError)

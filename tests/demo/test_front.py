@@ -1,20 +1,23 @@
 """The first page: useful without a script, without a slot and without a database."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from served import Site
 
 from pooldemo.demo import front
+from pooldemo.monitor.readiness import Answer
 from pooldemo.sweep.workloads import WORKLOADS
 
 
 class Answered:
     """A question whose answer is known."""
 
-    def __init__(self, rows: list[tuple[str]], trouble: str = "") -> None:
-        self._answer = (rows, trouble)
+    def __init__(self, rows: list[tuple[Any, ...]], trouble: str = "") -> None:
+        self._answer = Answer(rows, trouble)
 
-    def answer(self) -> tuple[list[tuple[str]], str]:
+    def answer(self) -> Answer:
         return self._answer
 
 

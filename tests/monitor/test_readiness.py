@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
@@ -35,6 +36,35 @@ def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(readiness, "plain_connection", refuse)
     assert Readiness().trouble() == "connection refused"
+
+
+@pytest.mark.parametrize(
+    ("said", "has_connections", "trouble"),
+    [
+        ("FATAL:  sorry, too many clients already", True, ""),
+        ('FATAL:  too many connections for role "shop"', True, ""),
+        ("FATAL:  sorry, too many clients already", False, "FATAL:  sorry, too many clients already"),
+        ("connection refused", True, "connection refused"),
+    ],
+)
+def test_it_is_ready_on_a_full_server_with_the_connections_that_its_pool_has(
+    said: str, has_connections: bool, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A balancer that asked otherwise would take away every host for a limit that they live with."""
+
+    def refuse(alias: str) -> None:
+        raise OperationalError(said)
+
+    monkeypatch.setattr(readiness, "plain_connection", refuse)
+    monkeypatch.setattr(
+        readiness,
+        "pools",
+        lambda: [
+            SimpleNamespace(name="default", get_stats=lambda: {"pool_size": int(has_connections)}),
+            SimpleNamespace(name="other", get_stats=lambda: {"pool_size": 9}),
+        ],
+    )
+    assert Readiness().trouble() == trouble
 
 
 def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkeypatch: pytest.MonkeyPatch) -> None:

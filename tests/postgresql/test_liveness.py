@@ -191,3 +191,34 @@ def test_a_network_that_was_reset_costs_only_the_queries_that_ran(site: Site) ->
     with pytest.raises(OperationalError):
         running.get()
     assert len(requests(db, 6)) == 6
+
+
+@patched
+def test_the_ready_probe_goes_on_to_a_server_that_answers(site: Site) -> None:
+    """One that accepts and never answers, a machine that stands still, would else keep it for ever."""
+    from pooldemo.monitor import readiness
+
+    gate = site.gate()
+    gate.stalled = True
+    db = site.behind(gate)
+    readiness.LASTS_S, readiness.PATIENCE_S = 0.3, 0.1
+    probe = readiness.Readiness(db.alias)
+    assert probe.trouble() == "PostgreSQL did not answer within 0.1 s"
+    gate.stalled = False
+    site.wait_until(lambda: not probe.trouble())
+
+
+@patched
+def test_the_ready_probe_takes_a_full_server_for_one_that_answers_where_the_pool_has_a_connection(site: Site) -> None:
+    from pooldemo.monitor import readiness
+
+    gate = site.gate()
+    readiness.FRESH_S, readiness.PATIENCE_S, readiness.LASTS_S = 0.0, 100.0, 100.0
+    db = site.behind(gate)
+    gate.refuse_all = CROWDED
+    probe = readiness.Readiness(db.alias)
+    assert "too many clients" in probe.trouble(), "it has none to serve with"
+    gate.refuse_all = None
+    db.ask()
+    gate.refuse_all = CROWDED
+    assert probe.trouble() == ""
