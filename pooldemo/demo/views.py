@@ -120,6 +120,11 @@ def workload_view(workload: Workload) -> View:
     return view
 
 
+def pool(request: HttpRequest) -> HttpResponse:
+    """The counters, with statements of those who hold longest: on a site with a name for this project's commands."""
+    return (views.guarded_pool if getattr(settings, "NAMED_HOSTS", ()) else views.pool)(request)
+
+
 def robots(_request: HttpRequest) -> HttpResponse:
     """No robot has anything to do here."""
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
@@ -136,7 +141,7 @@ WORKLOAD_PATHS = {f"/{workload.name}/": workload for workload in WORKLOADS.value
 # Answered before the site's middleware (middleware.py): none of them has a user, a session or a message.
 DIRECT: dict[str, View] = {
     **{path: workload_view(workload) for path, workload in WORKLOAD_PATHS.items()},
-    "/pool/": views.pool,
+    "/pool/": pool,
     "/metrics": views.metrics,
     "/healthz": views.healthz,
     "/readyz": views.readyz,

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from pooldemo.monitor.views import pass_headers
 from pooldemo.sweep import workloads
 from pooldemo.sweep.workloads import READ_SQL, ROUNDS_PER_MS, ROWS, WORKLOADS, WRITE_SQL, BadParameter, milliseconds
 
@@ -189,3 +190,12 @@ def test_it_is_off_where_the_site_has_a_name_and_says_how_to_switch_it_on(settin
     assert answer.status_code == 404
     assert answer.json()["error"] == "WorkloadsOff"
     assert "WORKLOADS=on" in answer.json()["message"]
+
+
+def test_it_tells_of_its_pools_to_this_projects_commands_alone_where_the_site_has_a_name(
+    settings: Any, client: Client
+) -> None:
+    assert client.get("/pool/").status_code == 200
+    settings.NAMED_HOSTS = ["shop.example"]
+    assert client.get("/pool/").status_code == 403
+    assert client.get("/pool/", headers=pass_headers()).status_code == 200
