@@ -19,7 +19,7 @@ def label(text: str) -> str:
     """What the name of a stack says of it: the settings, or the commit. Raises ValueError, in a sentence."""
     if is_settings(text):
         return ",".join(f"{name}={value}" for name, value in settings_of(text).items())
-    found = _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
+    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
     if found.returncode:
         said = found.stderr.decode(errors="replace").strip() or "git knows no such commit"
         raise ValueError(f"--against {text}: {said}; give a commit (main, HEAD~1) or settings (POOL_MODE=transaction)")

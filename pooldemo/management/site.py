@@ -6,7 +6,6 @@ Any other is put on a stack by settings that stand before its own (`sweep/stacks
 """
 
 import os
-import re
 from argparse import _ArgumentGroup
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
@@ -72,10 +71,20 @@ def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
     return _as_it_runs(plan, given, remote) if plan.host else plan
 
 
+def is_address(url: str, *schemes: str) -> bool:
+    """Whether a site can be asked there: a scheme of these, a host, perhaps a port, and what http.client takes."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna") and parts.port != 0
+    except ValueError:
+        return False
+    return bool(host) and parts.scheme in schemes and url.isascii() and url.isprintable() and " " not in url
+
+
 def _as_it_runs(plan: Plan, given: Collection[str], remote: bool) -> Plan:
     """The plan for the site at `plan.host`, with as many workers as it has, and, where none are given, its own size."""
     url = plan.host.rstrip("/")
-    if not re.match(r"https?://[^/\s]+$", url):
+    if not is_address(url, "http", "https") or urlsplit(url).netloc != url.partition("://")[2]:
         raise Unfit(f"--host {plan.host} is no address: give one as http://127.0.0.1:8000")
     if not running.is_loopback(url) and not remote:
         raise Unfit(f"--host {url} is not this machine, and a sweep is a load: say --remote if it is yours to load")

@@ -16,7 +16,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from pooldemo.demo.burst import Arrival, fire, waves
-from pooldemo.management.site import site
+from pooldemo.management.site import is_address, site
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"{option} {given:g} is out of range: {low:g} to {high:g} are accepted", returncode=2
                 )
-        if url is not None and not url.startswith("http://"):
+        if url is not None and not is_address(url, "http"):
             raise CommandError(f"--url {url} is no address: give one as http://127.0.0.1:8000", returncode=2)
         try:
             with ExitStack() as stop:
