@@ -15,44 +15,77 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn
 
 FIRST_FD = 3  # where systemd's way begins
+PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def refuse(text: str) -> NoReturn:
+    print(text, file=sys.stderr)  # noqa: T201  there is no logging yet
+    sys.exit(2)
 
 
 def listen(address: str, ports: str) -> socket.socket:
-    """A listening socket on the first port that is free. Exits with a sentence when there is none."""
+    """A listening socket on the first port that is free. Exits with 2 and a sentence when there is none."""
     low, _, high = ports.partition("-")
+    if not (low.isdecimal() and (high or low).isdecimal() and 0 < int(low) <= int(high or low) < 65536):
+        refuse(f"{ports!r} is no port: give one, or a range, as in 8001-8004")
+    reason: OSError | None = None
     for port in range(int(low), int(high or low) + 1):
         listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, port))
             listener.listen(2048)
-        except OSError:
+        except OSError as error:
+            reason = error
             listener.close()
         else:
             return listener
-    sys.exit(f"no port of {ports} on {address} is free")
+    refuse(f"no port of {ports} on {address} is to be had: {reason}")
 
 
-def start(listener: socket.socket, command: list[str]) -> int:  # noqa: RET503  the child does not return
+def seconds() -> float:
+    """DRAIN_S; read before anything is started, since SIGTERM is late to hear that it is no number."""
+    given = os.environ.get("DRAIN_S") or "3"
+    try:
+        drain_s = float(given)
+    except ValueError:
+        drain_s = -1.0
+    if not 0 <= drain_s <= 3600:
+        refuse(f"DRAIN_S={given!r} is not accepted: give seconds, 0 to 3600")
+    return drain_s
+
+
+def start(listener: socket.socket, command: list[str]) -> int:
     """The command in a process of its own, with the socket; its pid."""
     pid = os.fork()
     if pid:
         return pid
-    os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
-    if listener.fileno() == FIRST_FD:
-        os.set_inheritable(FIRST_FD, True)
-    else:
-        os.dup2(listener.fileno(), FIRST_FD)
-    os.execvp(command[0], command)  # noqa: S606  who started us wrote it
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *PASSED_ON))
+        os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+        if listener.fileno() == FIRST_FD:
+            os.set_inheritable(FIRST_FD, True)
+        else:
+            os.dup2(listener.fileno(), FIRST_FD)
+        os.execvp(command[0], command)  # noqa: S606  who started us wrote it
+    except OSError as error:
+        print(f"{command[0]} cannot be started: {error}", file=sys.stderr)  # noqa: T201
+    os._exit(127)  # a child that goes on would clean up what is its parent's
 
 
 def main() -> int:
+    if len(sys.argv) < 4:
+        refuse("usage: python deploy/drain.py ADDRESS PORTS COMMAND...")
     address, ports, *command = sys.argv[1:]
-    listener = listen(address, ports)
+    drain_s, listener = seconds(), listen(address, ports)
+    # A signal that comes before there is a handler, or after the command has ended, waits for its turn.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, *PASSED_ON))
     with tempfile.TemporaryDirectory(prefix="pooldemo-drain-") as folder:
-        os.environ["POOLDEMO_DRAINING"] = str(Path(folder, "draining"))
+        draining = Path(folder, "draining")
+        os.environ["POOLDEMO_DRAINING"] = str(draining)
         if path := os.environ.get("PORT_FILE"):
             Path(path).write_text(str(listener.getsockname()[1]))
         pid = start(listener, command)
@@ -63,13 +96,16 @@ def main() -> int:
 
         def leave(_number: int, _frame: object) -> None:
             signal.signal(signal.SIGTERM, pass_on)  # a second one does not wait
-            Path(os.environ["POOLDEMO_DRAINING"]).touch()
-            time.sleep(float(os.environ.get("DRAIN_S") or 3))
+            draining.touch()
+            time.sleep(drain_s)
             os.kill(pid, signal.SIGTERM)
 
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
+        for number in PASSED_ON:
             signal.signal(number, pass_on)
         signal.signal(signal.SIGTERM, leave)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *PASSED_ON))
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and until it is waited for has its number
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, *PASSED_ON))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return code if code >= 0 else 128 - code
 
