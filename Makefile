@@ -104,6 +104,9 @@ bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (a quarter of an hour)
 	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
+fleet: $(RUNTIME) ## let web hosts, HAProxy, PgBouncer and PostgreSQL fail under load, write docs/fleet.md (ten minutes)
+	@$(PY) -m benchmarks.fleet $(ARGS)
+
 soak: $(RUNTIME) ## an hour of mixed load and trouble in both pool modes: does anything grow? write docs/soak.md
 	@trap : INT; $(PY) -m benchmarks.soak $(ARGS); $(AFTERWARDS)
 

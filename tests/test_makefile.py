@@ -230,11 +230,11 @@ def test_it_runs_targets_of_which_there_is_a_folder_too() -> None:
 
 
 def test_it_stops_the_embedded_postgresql_after_what_starts_it() -> None:
-    """`demo` does so itself; `bench` and `check` start none. Of the tests' workers one that is killed cannot."""
+    """`demo` does so itself; `bench`, `fleet`, `check` start none. Of the tests' workers one that is killed cannot."""
     recipes = dict(
         re.findall(r"^([a-z0-9-]+):[^\n]*\n((?:\t[^\n]*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     )
-    starts = re.compile(r"gunicorn|manage\.py sweep|tests\.django_own|\(PY\) -m pytest -n|benchmarks\.(?!pool)")
+    starts = re.compile(r"gunicorn|manage\.py sweep|tests\.django_own|\(PY\) -m pytest -n|benchmarks\.(?!pool|fleet)")
     starting = {name for name, recipe in recipes.items() if starts.search(recipe)}
     assert starting == {"run", "sweep", "test", "test-django", "stacks", "workloads", "chaos", "soak"}
     assert starting <= {name for name, recipe in recipes.items() if "$(AFTERWARDS)" in recipe}

@@ -34,7 +34,7 @@ class Watch(Poll):
     which a worker was seen with more than `size`. Where a network is between that fails, `clients` counts the
     connections by worker: PostgreSQL goes on counting those of which only the network knows that they are no more.
     While `with_logins` is set, `most` and `most_s` tell of all connections together, those that log in among them: the
-    most beyond `cap`, and for how long.
+    most beyond `cap`, and for how long. `most_at_once` are the most of all workers together, at two looks in a row.
     """
 
     with_logins = False
@@ -46,6 +46,7 @@ class Watch(Poll):
         self.peaks: dict[str, int] = defaultdict(int)
         self.above_s: dict[str, float] = defaultdict(float)
         self.cap, self.most, self.most_s, self._last = 0, 0, 0.0, 0
+        self.most_at_once, self._last_at_once = 0, 0
         self.at_work: list[tuple[float, int]] = []  # (epoch seconds, connections with a request's query)
 
     def still_running(self) -> int:
@@ -94,6 +95,9 @@ class Watch(Poll):
         if self.with_logins:
             self._note_all(sum(connections for _, connections, _ in rows))
         rows = [row for row in rows if row[0] != LOGS_IN]
+        at_once = sum(connections for _, connections, _ in rows)
+        self.most_at_once = max(self.most_at_once, min(at_once, self._last_at_once))
+        self._last_at_once = at_once
         self.at_work.append((time.time(), sum(working for _, _, working in rows)))
         return {worker: connections for worker, connections, _ in rows}
 

@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil
+import psycopg2
+import pytest
 import yaml
 from served import ROOT, until
 
-from deploy.conftest import Fleet
+from benchmarks.fleet.services import Fleet
+from pooldemo.monitor import readiness
 
 BOARD = ROOT / "deploy/grafana/dashboards/pooldemo.json"
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
@@ -46,28 +49,37 @@ class Askers:
         self._threads.shutdown()
 
 
-def workers(fleet: Fleet, number: int) -> list[int]:
-    """The pids of a host's workers."""
-    (gunicorn,) = psutil.Process(fleet.processes[f"web{number}"].pid).children()
-    return [each.pid for each in gunicorn.children()]
-
-
 def test_it_spreads_requests_over_the_workers_of_both_hosts(fleet_of_hosts: Fleet) -> None:
     with Askers(fleet_of_hosts, "/slow/?ms=5") as askers:
         until(lambda: len(askers.workers) == 4)
-    assert askers.workers.keys() == {*workers(fleet_of_hosts, 1), *workers(fleet_of_hosts, 2)}
+    assert askers.workers.keys() == {*fleet_of_hosts.workers(1), *fleet_of_hosts.workers(2)}
     assert not askers.answers[False]
 
 
 def test_its_first_line_counts_and_knows_who_stands_between(fleet_of_hosts: Fleet) -> None:
-    until(lambda: "workers x MAX_CONNS = 2 x 4 = 8 of max_connections" in fleet_of_hosts.log("web1"))
-    until(lambda: "= 8 connections to PgBouncer or another proxy" in fleet_of_hosts.log("web2"))
+    until(lambda: "hosts x workers x MAX_CONNS = 2 x 2 x 4 = 16 of max_connections" in fleet_of_hosts.log("web1"))
+    until(lambda: "= 16 connections to PgBouncer or another proxy" in fleet_of_hosts.log("web2"))
 
 
 def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> None:
-    for path in ("/metrics", "/pool/", "/readyz", "/healthz"):
+    for path in ("/metrics", "/pool/", "/readyz", "/healthz", "/%6Detrics", "/%70ool/", "/read%79z?waiting=9"):
         assert fleet_of_hosts.get(fleet_of_hosts.port["WEB1"], path)
         assert not fleet_of_hosts.get(fleet_of_hosts.port["BALANCER"], path)
+
+
+def test_it_keeps_its_hosts_where_postgresql_takes_no_more_connections(fleet_of_hosts: Fleet) -> None:
+    """Each probe opens one, past the pool, whose own connections serve."""
+    fleet = fleet_of_hosts
+    with Askers(fleet, "/slow/?ms=5") as askers:
+        until(lambda: {*fleet.workers(1), *fleet.workers(2)} <= askers.workers.keys())
+    with fleet.full():
+        with pytest.raises(psycopg2.OperationalError, match="connection slots are reserved|too many"):
+            psycopg2.connect(fleet.url)
+        with Askers(fleet, "/slow/?ms=5") as askers:
+            for _ in range(3):
+                time.sleep(readiness.FRESH_S)  # or the answer is the one of before
+                assert fleet.get(fleet.port["WEB1"], "/readyz?waiting=50") == b"ready\n"
+        assert not askers.answers[False]
 
 
 def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet) -> None:
@@ -75,7 +87,7 @@ def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet
     with Askers(fleet) as askers:
         until(lambda: askers.answers[True] > 20)
         for number, more in ((1, {}), (2, {"DATABASE_BY": "pgbouncer"})):
-            old = workers(fleet, number)
+            old = fleet.workers(number)
             fleet.processes[f"web{number}"].terminate()
             until(lambda: fleet.processes[f"web{number}"].poll() is not None)  # noqa: B023  called at once
             assert fleet.processes[f"web{number}"].returncode == 0, fleet.log(f"web{number}")
@@ -88,7 +100,7 @@ def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet
                     assert cursor.fetchone() == (0,), "it left something at the server"
             fleet.web(number, **more)
             until(lambda: set(fleet.servers().values()) == {"UP"})
-        until(lambda: {*workers(fleet, 1), *workers(fleet, 2)} <= askers.workers.keys())
+        until(lambda: {*fleet.workers(1), *fleet.workers(2)} <= askers.workers.keys())
     assert askers.answers[False] == 0, askers.answers
 
 
@@ -109,12 +121,12 @@ def test_prometheus_answers_every_query_of_the_board_and_of_the_alerts(fleet_of_
         answer = json.loads(fleet.get(fleet.port["PROMETHEUS"], f"/api/v1/query?query={quote(text)}") or "{}")
         return answer.get("data", {}).get("result", [])
 
-    killed, recycled = workers(fleet, 1)[0], workers(fleet, 2)[0]
+    killed, recycled = fleet.workers(1)[0], fleet.workers(2)[0]
     psutil.Process(killed).kill()
     psutil.Process(recycled).terminate()
     with Askers(fleet) as askers:
-        until(lambda: killed not in workers(fleet, 1) and recycled not in workers(fleet, 2))
-        new = {*workers(fleet, 1), *workers(fleet, 2)}
+        until(lambda: killed not in fleet.workers(1) and recycled not in fleet.workers(2))
+        new = {*fleet.workers(1), *fleet.workers(2)}
         until(lambda: new <= askers.workers.keys())
         deadline_s = time.monotonic() + 90
         silent = queries()

@@ -205,7 +205,8 @@ def test_it_reads_the_limit_of_the_role_and_of_the_database(monkeypatch: pytest.
 def test_it_reads_the_limit_of_who_logs_in_and_not_of_who_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
     options = connections.settings["default"]["OPTIONS"]
     monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "assume_role": "pg_signal_backend"})
-    with closing(psycopg2.connect(settings.EMBEDDED.place.url("postgres", "postgres"))) as superuser:
+    server: Any = settings.EMBEDDED
+    with closing(psycopg2.connect(server.place.url("postgres", "postgres"))) as superuser:
         superuser.autocommit = True
         cursor = superuser.cursor()
         cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT 290")

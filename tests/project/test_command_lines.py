@@ -60,7 +60,7 @@ def lines(draw: st.DrawFn, name: str) -> list[str]:
 
 def outcome(name: str, typed: list[str]) -> tuple[int, str]:
     """The exit code, and what stood on standard error."""
-    command = load_command_class("pooldemo", name)
+    command: Any = load_command_class("pooldemo", name)
     command._called_from_command_line = True
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
