@@ -2,14 +2,17 @@
 noise that grows. Every sweep here is made up, so its truth is known."""
 
 import math
+import random
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts import score
 from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, sweep
-from pooldemo.sweep.analyse.blocks import fit_blocks, levels
+from pooldemo.sweep.analyse.blocks import fit_blocks, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.facts import Plan, TrialResult
@@ -40,6 +43,41 @@ def test_its_intervals_hold_the_truth_in_95_percent_of_the_cases(noise):
         fit, _ = fit_blocks(sweep(curve, POWERS, seed, NOISES[noise]))
         hits += [fit.interval(size).low <= curve(size) <= fit.interval(size).high for size in POWERS]
     assert 0.90 <= sum(hits) / len(hits) <= 0.99  # sizes of one sweep share its blocks: 80 sweeps scatter by 2%
+
+
+def resumed(curve, seed, slower=0.8, pause_s=3600, repeats=3):
+    """A sweep that was interrupted somewhere, and went on later, on a machine that was slower by then."""
+    chance, begun, trials = random.Random(seed), datetime(2026, 1, 1, tzinfo=UTC), []
+    stop = chance.randrange(1, repeats * len(POWERS))
+    for repeat in range(1, repeats + 1):
+        for size in chance.sample(POWERS, len(POWERS)):
+            begun += timedelta(seconds=9 + pause_s * (len(trials) == stop))
+            rps = curve(size) * chance.gauss(1, 0.01) * (slower if len(trials) >= stop else 1)
+            told = begun.isoformat(timespec="seconds")
+            trials.append(TrialResult("a", size, repeat, order=len(trials) + 1, rps=rps, requests=9, started_at=told))
+    return trials
+
+
+@pytest.mark.parametrize(
+    ("curve", "said"), [(hinge(16), ("knee", 16)), (flat, ("flat", 1)), (power(0.2), ("rising", 64))]
+)
+def test_it_is_right_where_a_repeat_was_interrupted_and_went_on_on_a_slower_machine(curve, said):
+    found = Counter((k.shape, k.size) for n in range(60) if (k := find_knee(observed(resumed(curve, n)))))
+    assert found[said] >= 57
+
+
+def test_a_repeat_has_parts_only_where_it_was_left_for_long_and_they_can_be_compared():
+    def parts(trials):
+        return {(each.block, each.part) for each in observed(trials)}
+
+    trials = resumed(flat, 1)
+    assert len(parts(trials)) == 4
+    shuffled = random.Random(1).sample(trials, len(trials))
+    assert observed(shuffled) == observed(trials)
+    assert len(parts(resumed(flat, 1, pause_s=20))) == 3
+    assert len(parts([replace(each, started_at=f"once {each.order}") for each in trials])) == 3
+    once = [each for each in resumed(hinge(16), 1, slower=1.0, repeats=1) if each.size < 8]
+    assert levels(once).keys() == {1, 2, 4}, "nothing links the parts of the only repeat"
 
 
 def test_it_names_the_trial_that_is_far_off_and_leaves_it_out():

@@ -9,11 +9,13 @@ multiplies it, and "5% less" is the same distance everywhere. Two-way analysis o
 squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from statistics import fmean
+from statistics import fmean, median
 from typing import NamedTuple
 
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, student_t
@@ -29,13 +31,19 @@ OUTLIER_DOUBT, LEAST_OUTLIER = 0.01, 0.05
 """An outlier is farther off than chance puts one trial of all in 1% of the sweeps, and by more than 5%."""
 
 
+PAUSE, LEAST_PAUSE_S = 10.0, 60.0
+"""A repeat has two parts where the next trial began so many times later than trials do, and so many seconds."""
+
+
 class Observation(NamedTuple):
-    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, and what was measured."""
+    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, what was measured, and how
+    often that repeat had been interrupted by then: a machine that was left for lunch is another one."""
 
     size: int
     block: int
     place: float
     value: float
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Design:
     """
 
     sizes: tuple[int, ...]
-    blocks: tuple[int, ...]
+    blocks: tuple[tuple[int, int], ...]
     rows: tuple[tuple[float, ...], ...]
     solution: tuple[tuple[float, ...], ...]
 
@@ -56,9 +64,12 @@ class Design:
         return len(self.rows[0])
 
 
+Cell = tuple[int, tuple[int, int], float]
+
+
 @lru_cache(maxsize=256)
-def design(cells: tuple[tuple[int, int, float], ...], trend: bool) -> Design | None:
-    """The design of trials at (size, block, place); None where they cannot tell its coefficients apart."""
+def design(cells: tuple[Cell, ...], trend: bool) -> Design | None:
+    """The design of trials at (size, (repeat, part), place); None where they cannot tell its coefficients apart."""
     sizes = tuple(sorted({size for size, _, _ in cells}))
     blocks = tuple(sorted({block for _, block, _ in cells}))
     middle = {each: fmean(place for _, block, place in cells if block == each) for each in blocks}
@@ -253,23 +264,26 @@ def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[O
 
 
 def fit_all(observations: Sequence[Observation]) -> Fit | None:
-    """The fit of all of them, outliers included. With a trend where one is shown; without blocks where
-    repeats have no sizes in common, or there is one size alone; None of nothing."""
+    """The fit of all of them, outliers included. With a trend where one is shown; with whole repeats where their parts,
+    and without blocks where repeats, have no sizes in common, or there is one size alone; None of nothing."""
     if not observations:
         return None
-    cells = tuple((each.size, each.block, each.place) for each in observations)
-    for trend, least_freedom in ((True, ENOUGH_FREEDOM), (False, 0)):
+    in_parts = tuple((each.size, (each.block, each.part), each.place) for each in observations)
+    whole = tuple((each.size, (each.block, 0), each.place) for each in observations)
+    for cells, trend, least_freedom in (
+        (in_parts, True, ENOUGH_FREEDOM), (in_parts, False, 1), (whole, True, ENOUGH_FREEDOM), (whole, False, 0),
+    ):  # fmt: skip
         made = design(cells, trend)
         if made is None or len(cells) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
         fit = Fit(observations, made, trend=trend)
         if not trend or fit.slope_is_shown():
             return fit
-    made = design(tuple((size, 0, 0.0) for size, _, _ in cells), trend=False)
+    made = design(tuple((each.size, (0, 0), 0.0) for each in observations), trend=False)
     return Fit(observations, made, trend=False) if made else None
 
 
-def observed(trials: Iterable[TrialResult], metric: str = "rps") -> list[Observation]:
+def observed(trials: Sequence[TrialResult], metric: str = "rps") -> list[Observation]:
     """What the trials of one stack say; failed ones, and those without an answer, are left out."""
     ran = sorted(
         (each for each in trials if not each.error and getattr(each, metric)), key=lambda each: (each.size, each.repeat)
@@ -281,10 +295,41 @@ def observed(trials: Iterable[TrialResult], metric: str = "rps") -> list[Observa
     def place(trial: TrialResult) -> float:
         return sum(start < (trial.order, trial.started_at) for start in starts[trial.repeat])
 
-    return [Observation(each.size, each.repeat, place(each), getattr(each, metric)) for each in ran]
+    pauses = _pauses(trials)
+
+    def part(trial: TrialResult) -> int:
+        return sum(pause <= trial.started_at for pause in pauses.get(trial.repeat, ()))
+
+    return [Observation(each.size, each.repeat, place(each), getattr(each, metric), part(each)) for each in ran]
 
 
-def levels(trials: Iterable[TrialResult]) -> dict[int, Interval]:
+def _pauses(trials: Iterable[TrialResult]) -> dict[int, list[str]]:
+    """When each repeat went on after a pause, of those that had one: how `started_at` says it, of one clock."""
+    begun: dict[int, list[str]] = {}
+    for each in trials:
+        begun.setdefault(each.repeat, []).append(each.started_at)
+    steps = []
+    for repeat, moments in begun.items():
+        for before, after in itertools.pairwise(sorted(moments)):
+            if before and before != after:
+                steps.append((_seconds(before, after), repeat, after))
+    usual_s = median(step for step, _, _ in steps) if steps else 0.0
+    found: dict[int, list[str]] = {}
+    for step, repeat, after in steps:
+        if step > max(PAUSE * usual_s, LEAST_PAUSE_S):
+            found.setdefault(repeat, []).append(after)
+    return found
+
+
+def _seconds(before: str, after: str) -> float:
+    """From one moment to the next; 0 where that is not to be read."""
+    try:
+        return (datetime.fromisoformat(after) - datetime.fromisoformat(before)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def levels(trials: Sequence[TrialResult]) -> dict[int, Interval]:
     """Requests a second of each size, with its interval: the one source of this number for every table and chart."""
     fit, _ = fit_blocks(observed(trials))
     return {size: fit.interval(size) for size in fit.effects} if fit else {}

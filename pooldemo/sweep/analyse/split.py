@@ -8,10 +8,10 @@ nobody can tell what a number of workers carries, and it may be more than that, 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
-from pooldemo.sweep.analyse.blocks import Observation, observed
+from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import first_as_good
 from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import TrialResult, Verdict
@@ -37,11 +37,10 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
     if not cells:
         return Split(verdicts[-1].workers, "")
     # Numbered by their cost, so that the first one that is good enough is the cheapest.
-    numbered: list[Observation] = []
-    for number, (workers, size) in enumerate(cells, start=1):
-        own = observed([each for each in trials if (each.workers, each.size) == (workers, size)])
-        numbered += [each._replace(size=number) for each in own]
-    first, carried = first_as_good(numbered, margin)
+    number = {cell: place for place, cell in enumerate(cells, start=1)}
+    own = [each for each in trials if (each.workers, each.size) in number]
+    numbered = [replace(each, size=number[each.workers, each.size]) for each in own]
+    first, carried = first_as_good(observed(numbered), margin)
     if first is None:
         most = max(carried, key=lambda each: carried[each].mean)
         told = _told(cells, carried, most)

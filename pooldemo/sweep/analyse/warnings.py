@@ -67,10 +67,11 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
         if not trial.error and trial.rps > 0:
             by_size.setdefault(trial.size, []).append(trial.rps)
     fit, left_out = fit_blocks(observed(trials))
-    for size, block, _, rps in left_out:
+    for each in left_out:
         yield Warning_(
             "outlier",
-            f"size {size}, repeat {block}: {digits(rps)} requests/s is far from what its repeat and its size say",
+            f"size {each.size}, repeat {each.block}: {digits(each.value)} requests/s is far from what its repeat and "
+            "its size say",
             "it was left out of the verdict: look at what else the machine did then",
         )
     unstable = [size for size in sorted(by_size) if fit and fit.scatter_at(size) > UNSTABLE]
