@@ -1,8 +1,10 @@
 """Workers as a second axis: the cheapest split is named, and each number of workers is judged by its own sizes."""
 
 import io
+import itertools
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -20,6 +22,7 @@ from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.analyse.verdict_text import copy_with_workers
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page
+from pooldemo.sweep.report.canvas import NARROW, WIDE, width_of
 from pooldemo.sweep.report.terminal import Terminal
 
 PLAN = Plan(sizes=(1, 2, 4, 8), workers=4, splits=(1, 2, 4), users=1000)
@@ -154,6 +157,8 @@ def test_every_report_shows_each_number_of_workers():
     throughput, p95 = heatmap.maps(sweep)
     assert (len(throughput.values), throughput.chosen, p95.values[2, 4]) == (12, (4, 4), 25.0)
     assert html.count(throughput.svg) == 1
+    assert viewed(throughput.svg) == WIDE.width, "as wide as the other charts, so that its letters are as large"
+    assert (viewed(throughput.narrow), viewed(p95.narrow)) == (NARROW.width, NARROW.width)
     stream = io.StringIO()
     Terminal(stream).tables(sweep)
     assert "2 workers, all repeats together" in stream.getvalue()
@@ -164,6 +169,20 @@ def test_every_report_shows_each_number_of_workers():
 def test_it_compares_each_number_of_workers_with_itself():
     before, after = sweep_of(hub), sweep_of(lambda workers, size: hub(workers, size) * (0.7 if workers == 2 else 1))
     assert {each.stack for each in compare_sweeps(before, after).changes if each.is_worse} == {"pooldemo x 2 workers"}
+
+
+def viewed(svg: str) -> float:
+    """How wide a picture is before it is scaled."""
+    return float(svg.partition('viewBox="0 0 ')[2].split()[0])
+
+
+def test_a_map_with_more_sizes_than_have_room_is_wider_and_writes_no_number_over_another():
+    sizes = tuple(range(1, 13))
+    (throughput, *_) = heatmap.maps(sweep_of(lambda *_: 12_300.0, plan=replace(PLAN, sizes=sizes)))
+    columns = sorted({float(x) for x in re.findall(r'<rect x="([\d.]+)"', throughput.narrow)})
+    assert len(columns) == 12
+    assert min(b - a for a, b in itertools.pairwise(columns)) > width_of("12,300")
+    assert viewed(throughput.narrow) > columns[-1] + width_of("12,300")
 
 
 @pytest.mark.django_db

@@ -7,7 +7,7 @@ from functools import cached_property
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SizeResult, SweepResult
-from pooldemo.sweep.report.canvas import COLOURS, NARROW, WIDE, Frame, n, svg, text
+from pooldemo.sweep.report.canvas import COLOURS, NARROW, WIDE, Frame, n, svg, text, width_of
 
 HEIGHT = 44.0
 METRICS = {"rps": "requests/s", "p95_ms": "p95 in ms"}
@@ -26,11 +26,11 @@ class HeatMap:
 
     @cached_property
     def svg(self) -> str:
-        return _draw(self, replace(WIDE, left=96, top=76), 88)
+        return _draw(self, replace(WIDE, left=96, top=76))
 
     @cached_property
     def narrow(self) -> str:
-        return _draw(self, replace(NARROW, left=72, top=76), (NARROW.width - 80) / len(self.sizes))
+        return _draw(self, replace(NARROW, left=72, top=76))
 
 
 def maps(sweep: SweepResult) -> Iterator[HeatMap]:
@@ -55,11 +55,13 @@ def _values(sizes: Sequence[SizeResult], metric: str) -> dict[tuple[int, int], f
     return {cell: value for cell, value in found.items() if value is not None}
 
 
-def _draw(found: HeatMap, frame: Frame, width: float) -> str:
-    """The map as one SVG element, readable without colours: each field says its number."""
+def _draw(found: HeatMap, frame: Frame) -> str:
+    """The map as one SVG element, as wide as any other chart, so that its letters are as large, or wider where its
+    numbers have no room; readable without colours: each field says its number."""
     most, least = max(found.values.values()), min(found.values.values())
-    most_wide = frame.left + width * len(found.sizes) + 8
-    frame = replace(frame, width=max(most_wide, 380.0), height=frame.top + HEIGHT * len(found.workers) + 8)
+    width = max((frame.width - frame.left - 8) / len(found.sizes), 8 + max(map(width_of, found.texts.values())))
+    height = frame.top + HEIGHT * len(found.workers) + 8
+    frame = replace(frame, width=frame.left + width * len(found.sizes) + 8, height=height)
     described = "; ".join(f"{w} workers with {size} slots: {said}" for (w, size), said in sorted(found.texts.items()))
     parts = [text(frame.left, frame.top - 28, "MAX_CONNS of one worker", opacity=0.76)]
     for column, size in enumerate(found.sizes):
