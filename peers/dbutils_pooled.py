@@ -2,7 +2,7 @@
 
 With BLOCKING a request waits for a connection, without a time limit and in no order; without it, it fails at once with
 TooManyConnectionsError. `close()` gives back, it does not close. A connection found dead is opened anew, except after
-`begin()`, which nobody in the seed calls.
+`begin()`, which nobody calls here.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Async Flask: gevent, psycogreen, and SQLAlchemy's QueuePool: POOL_SIZE connections kept, MAX_OVERFLOW more.
 
 An overflow connection is closed at checkin unless there is room among the kept ones; MAX_CONNS is the sum of the two
-(in the seed 10 and 10). Its `app.py -c`, which makes the tables, is `manage.py migrate` here; its `client.py N`, which
-sends N requests at once and prints each as it arrives, is `manage.py burst N --stack flask-sqlalchemy`.
+(its authors had 10 and 10). `manage.py burst N --stack flask-sqlalchemy` sends N requests at once and prints each as it
+arrives.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """uPool: one queue of connections for each process, taken without waiting; three retries, then an error.
 
-The seed runs under uWSGI with `lazy-apps` (each process makes its own pool) and pymysql; here gunicorn and psycopg2.
-DB_POOL_MAX_CONN (in the seed 5) is MAX_CONNS. It answers `{"code": 0, "msg": "queue empty"}` with a status of 200; here
-the status is 503, so that who counts failures sees one.
+Its authors run it under uWSGI with `lazy-apps` (each process makes its own pool) and pymysql; here it is gunicorn and
+psycopg2. DB_POOL_MAX_CONN (theirs is 5) is MAX_CONNS. It answers `{"code": 0, "msg": "queue empty"}` with a status of
+200; here the status is 503, so that who counts failures sees one.
 """
 
 from collections.abc import Iterator

@@ -23,7 +23,9 @@ def test_it_gives_each_process_a_number_of_its_own_and_a_dead_ones_again(tmp_pat
 
 
 def test_it_keeps_together_what_shares_processes() -> None:
-    assert workers.room("tests/peers/test_seeds.py::test_x[a::b]") == workers.room("tests/peers/test_stacks.py::test_y")
+    assert workers.room("tests/peers/test_known_facts.py::test_x[a::b]") == workers.room(
+        "tests/peers/test_stacks.py::test_y"
+    )
     assert workers.room("tests/pool/test_cap.py::test_x[a::b]") == "tests/pool/test_cap.py"
 
 

@@ -158,7 +158,7 @@ def _told(load: Load, measured: Mapping[str, Any]) -> str:
     )
 
 
-# Ours, this site over other pools, the seeds, a rival that is no Django.
+# Ours, this site over other pools, systems that are no Django, and a rival that is none either.
 ORDER = (
     "pooldemo", "pooldemo-psycopg3", "pgbouncer-pooldemo", "geventpool", "queuepool", "psycopg-pool", "gthread",
     "pgbouncer", "per-request", "persistent", "flask-sqlalchemy", "sqlalchemy-async", "upool", "connect-each",

@@ -1,4 +1,4 @@
-"""The facts of the five write-ups this project grew from (docs/stacks.md), each seen on its own system and on ours."""
+"""What the systems in peers/ are known for (docs/stacks.md): each fact is seen on its own system and on ours."""
 
 import json
 import statistics
@@ -37,7 +37,7 @@ def wait_ms(running: Running, times: int = 15) -> float:
 
 
 class TestAsyncFlask:
-    """Seed 0: with room for all they are at work together; else as many as there are slots, and then the others."""
+    """With room for all they are at work together; else as many as there are slots, and then the others."""
 
     @pytest.mark.parametrize("stack", ["flask-sqlalchemy", OURS])
     def test_it_works_on_as_many_at_once_as_it_has_slots(self, fleet: Fleet, stack: str) -> None:
@@ -53,7 +53,7 @@ class TestAsyncFlask:
 
 
 class TestAsyncSqlalchemy:
-    """Seed 1: connections that stay open when idle are the pool at work."""
+    """Connections that stay open when idle are the pool at work."""
 
     def test_its_pool_has_five_connections_by_default(self) -> None:
         code = "import sqlalchemy.ext.asyncio as a; print(a.create_async_engine('postgresql+asyncpg://').pool.size())"
@@ -70,7 +70,7 @@ class TestAsyncSqlalchemy:
 
 
 class TestUpool:
-    """Seed 2: it fails fast, and pays for it; pools multiply by the number of processes."""
+    """It fails fast, and pays for it; pools multiply by the number of processes."""
 
     def test_it_fails_before_the_first_success_when_queries_outlast_its_retries(self, fleet: Fleet) -> None:
         running = fleet.get("upool", 5)
@@ -96,7 +96,7 @@ class TestUpool:
 
 
 class TestDbutils:
-    """Seed 3: a connection each time; one under a lock; one for each thread; a pool."""
+    """A connection each time; one under a lock; one for each thread; a pool."""
 
     def test_a_connection_each_time_is_slow_and_leaves_none(self, fleet: Fleet) -> None:
         each, locked = fleet.get("connect-each", 5), fleet.get("global-lock", 3)
@@ -135,7 +135,7 @@ class TestDbutils:
 
 
 class TestSessions:
-    """Seed 4: one session for all fails as soon as two requests meet on it; one for each greenlet does not."""
+    """One session for all fails as soon as two requests meet on it; one for each greenlet does not."""
 
     def test_a_shared_session_fails_on_its_one_connection(self, fleet: Fleet) -> None:
         running = fleet.get("shared-session", 4)
