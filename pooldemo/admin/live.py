@@ -23,6 +23,7 @@ from pooldemo.admin.live_figures import figures_of
 from pooldemo.monitor import server_connections, snapshots
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.situation import situation
+from pooldemo.monitor.views import pool_address
 
 COOKIE = SALT = "pooldemo_live"
 PASS_S = 12 * 3600
@@ -48,6 +49,7 @@ def page(admin: ModelAdmin) -> View:
     def shown(_request: HttpRequest) -> HttpResponse:
         # Rendered without the request: its user and its messages are in the database.
         about = {"title": "Live pool", "site_title": "pooldemo", "is_nav_sidebar_enabled": False, "media": admin.media}
+        about["address"] = pool_address()
         return HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look()))
 
     ask = admin.admin_site.admin_view(admitted)

@@ -14,7 +14,7 @@ from pooldemo.monitor.overview import Overview
 from pooldemo.monitor.readiness import FRESH_S, Question
 from pooldemo.monitor.server_holders import CLIENT
 from pooldemo.monitor.snapshots import INTERVAL_S
-from pooldemo.postgresql.unpooled import APPLICATION_NAME
+from pooldemo.postgresql.unpooled import APPLICATION_NAME, is_postgresql
 
 SQL = f"""
     SELECT application_name, count(*),
@@ -25,6 +25,8 @@ SQL = f"""
     WHERE {CLIENT} AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
     GROUP BY application_name
 """  # noqa: S608  a constant of ours
+
+NO_POSTGRESQL = "DATABASES['default'] is no PostgreSQL"
 
 _question = Question(SQL)
 
@@ -46,6 +48,8 @@ class Census:
 
 def take(application_name: str) -> Census:
     """Count the connections of that name; an empty one means all that have none. Blocks for two seconds at most."""
+    if not is_postgresql():
+        return Census(None, trouble=NO_POSTGRESQL)
     answer = _question.answer()
     if answer.trouble:
         return Census(None, trouble=answer.trouble)

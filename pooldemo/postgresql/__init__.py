@@ -3,6 +3,7 @@
 Imports nothing until asked: Django imports this package before any app is loaded, and the errors need Django.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from .limits import deadline
     from .limits_middleware import DeadlineMiddleware, ends_with_client, view_deadline
     from .middleware import UnavailableMiddleware
-    from .registry import pools
+    from .registry import ConnectionPool
 
 __all__ = [
     "ClientGone", "DeadlineExceeded", "DeadlineMiddleware", "PoolClosed", "PoolFull", "PoolTimeout",
@@ -21,9 +22,14 @@ __all__ = [
 
 _HOMES = {
     "DeadlineMiddleware": "limits_middleware", "UnavailableMiddleware": "middleware", "deadline": "limits",
-    "ends_with_client": "limits_middleware", "pools": "registry", "priority": "lanes",
-    "view_deadline": "limits_middleware",
+    "ends_with_client": "limits_middleware", "priority": "lanes", "view_deadline": "limits_middleware",
 }  # fmt: skip
+
+
+def pools() -> "list[ConnectionPool]":
+    """Every open pool of this process. Does not block, and needs no driver: without one there is none."""
+    registry: Any = sys.modules.get(f"{__name__}.registry")  # Django loads it with the first wrapper that has a pool
+    return registry.pools() if hasattr(registry, "pools") else []
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Self
 from django.db import Error, connection, transaction
 
 from pooldemo import models
-from pooldemo.postgresql.unpooled import plain_connection
+from pooldemo.postgresql.unpooled import is_postgresql, plain_connection
 
 SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
 PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE
@@ -36,6 +36,9 @@ def settle() -> None:
     """
     running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING)
     if not running.exists():
+        return
+    if not is_postgresql():  # no sweep runs there
+        running.update(status=models.Sweep.Status.INTERRUPTED)
         return
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [SWEEP_LOCK])

@@ -144,10 +144,59 @@ def test_each_extra_brings_what_it_is_for(install: Install, tmp_path: Path, extr
     assert done.returncode == 0, done.stderr
 
 
+VISITS = """
+import os, re, sys
+
+if os.environ.get("LACKS"):
+    sys.modules.update(dict.fromkeys(os.environ["LACKS"].split()))  # as if they were not installed
+import django
+
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from pooldemo.models import Sweep
+
+call_command("migrate", verbosity=0)
+plan = dict(ms=1, think_ms=1, users=2, workers=1, duration_s=1, warmup_s=0, repeats=1, seed=1)
+sweep = Sweep.objects.create(stacks=["pooldemo"], sizes=[1], workload="slow", **plan)
+sweep.trials.create(stack="pooldemo", size=1, repeat=1, rps=5, requests=5)
+client = Client(headers={"host": "localhost"})
+client.force_login(User.objects.create_superuser("root"))
+left, seen = ["/admin/"], {}
+while left:
+    path = left.pop()
+    answer = client.get(path)
+    text = b"".join(answer.streaming_content).decode() if answer.streaming else answer.content.decode()
+    assert answer.status_code == 200, (path, answer.status_code)
+    seen[path] = text
+    left += set(re.findall('href="(/admin/pooldemo/[^"?]*)"', text)) - {*seen, *left}
+assert "Django administration" in seen["/admin/"], "the admin is the project's, whatever comes first"
+assert len(seen) > 12, list(seen)
+for path in ("/pool/", "/metrics", "/healthz", "/readyz"):
+    print(path, client.get(path).status_code)
+print(seen["/admin/pooldemo/sweep/live/"])
+"""
+
+
 def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on: Make) -> None:
-    """With the driver alone: what needs an extra is a command of its own, and stops nobody else."""
+    """With the driver alone: what needs an extra is a command of its own, and stops nobody else. And with none, in a
+    project on another database that may come to PostgreSQL later."""
     project = project_on("psycopg2")
-    project.set('INSTALLED_APPS += ["pooldemo"]')
+    project.set('INSTALLED_APPS = ["pooldemo", *INSTALLED_APPS]')
+    sqlite = '{"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}'
+    project.set(f'import os\nif os.environ.get("LACKS"):\n    DATABASES = {{"default": {sqlite}}}')
+    urls = project.folder / "theirs" / "urls.py"
+    more = "from django.contrib import admin\nurlpatterns += [path('admin/', admin.site.urls)]\n"
+    urls.write_text(f"{urls.read_text()}{more}")
+    module = "theirs.settings"
+    assert 'include("pooldemo.urls")' in project.run("-c", VISITS, DJANGO_SETTINGS_MODULE=module)
+    more = "from django.urls import include\nurlpatterns += [path('', include('pooldemo.urls'))]\n"
+    urls.write_text(f"{urls.read_text()}{more}")
+    said = project.run("-c", VISITS, LACKS="psycopg psycopg2", DJANGO_SETTINGS_MODULE=module)
+    assert said.startswith("/pool/ 200\n/metrics 501\n/healthz 200\n/readyz 200\n")
+    assert '<a href="/pool/">/pool/</a>' in said
+    assert "is no PostgreSQL" in said
     assert "no issues" in project.run("manage.py", "check")
     project.run("manage.py", "migrate", "--verbosity", "0")
     with closing(psycopg2.connect(make_dsn(**project.dsn))) as connection, connection.cursor() as cursor:
