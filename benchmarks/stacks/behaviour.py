@@ -103,7 +103,7 @@ class Subject:
         self._server.__exit__()
 
     def cold(self) -> None:
-        seen = Connections(self._url, self._server.application_name)
+        seen = Connections(self._url, *self._server.names)
         try:
             with Poll(seen.look, 0.005), clients(self._port, CROWD) as crowd:
                 self.seen.cold = count(crowd.ask("/slow/?ms=200"))

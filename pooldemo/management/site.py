@@ -40,14 +40,17 @@ def add_options(group: _ArgumentGroup) -> None:
     group.add_argument("--locustfile", metavar="FILE", help="that says what users do, in place of --url")
     group.add_argument("--wsgi", metavar="MODULE", help="what gunicorn serves (default: WSGI_APPLICATION)")
     group.add_argument("--host", metavar="URL", help="a site that runs already: http://127.0.0.1:8000")
+    group.add_argument(
+        "--behind", action="append", metavar="URL", help="a host of it, when --host is their balancer (again for more)"
+    )
     group.add_argument("--remote", action="store_true", help="yes, load a --host that is not this machine")
     group.add_argument("--login", metavar="USER", help="ask as that user, by a session that ends with the sweep")
     group.add_argument("--header", action="append", metavar="'NAME: VALUE'", help="sent with each request")
 
 
-def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
-    """The plan with what the project says of it: its own load, its own stack, a site that runs. `given` are the names
-    of the fields that were asked for. Raises Unfit."""
+def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str] = ()) -> Plan:
+    """The plan with what the project says of it: its own load, its own stack, a site that runs, with those hosts
+    `behind` its balancer. `given` are the names of the fields that were asked for. Raises Unfit."""
     if plan.urls and plan.locustfile:
         raise Unfit("--url and --locustfile both say what users ask for: give one of them")
     if (plan.urls or plan.locustfile) and "workload" in given:
@@ -68,7 +71,9 @@ def planned(plan: Plan, given: Collection[str], remote: bool) -> Plan:
     if "stacks" not in given:
         its = settings.POOL_STACK if plan.host and is_own() else "" if is_own() else its_stack()
         plan = replace(plan, stacks=(its,) if its else plan.stacks)
-    return _as_it_runs(plan, given, remote) if plan.host else plan
+    if behind and not plan.host:
+        raise Unfit("--behind are the hosts of a site that runs: say where their balancer is, with --host")
+    return _as_it_runs(plan, given, remote, behind) if plan.host else plan
 
 
 def is_address(url: str, *schemes: str) -> bool:
@@ -81,28 +86,49 @@ def is_address(url: str, *schemes: str) -> bool:
     return bool(host) and parts.scheme in schemes and url.isascii() and url.isprintable() and " " not in url
 
 
-def _as_it_runs(plan: Plan, given: Collection[str], remote: bool) -> Plan:
+def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str]) -> Plan:
     """The plan for the site at `plan.host`, with as many workers as it has, and, where none are given, its own size."""
     url = plan.host.rstrip("/")
-    if not is_address(url, "http", "https") or urlsplit(url).netloc != url.partition("://")[2]:
-        raise Unfit(f"--host {plan.host} is no address: give one as http://127.0.0.1:8000")
-    if not running.is_loopback(url) and not remote:
-        raise Unfit(f"--host {url} is not this machine, and a sweep is a load: say --remote if it is yours to load")
+    for option, address in (("--host", url), *(("--behind", each.rstrip("/")) for each in behind)):
+        if not is_address(address, "http", "https") or urlsplit(address).netloc != address.partition("://")[2]:
+            raise Unfit(f"{option} {address} is no address: give one as http://127.0.0.1:8000")
+        if not running.is_loopback(address) and not remote:
+            raise Unfit(
+                f"{option} {address} is not this machine, and a sweep is a load: say --remote if it is yours to load"
+            )
     if len(plan.stacks) > 1:
         raise Unfit("a site that runs already is on one stack: leave out --stack")
-    page = site(plan).pool
-    try:
-        sizes = running.look(url, page).sizes
-    except OSError as error:
-        raise Unfit(f"--host {url} does not answer: {error}") from error
+    sizes = _sizes(replace(plan, host=url), behind)
     if sizes:
         return replace(plan, host=url, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
+    if behind:
+        raise Unfit(
+            f"not each of --behind {', '.join(behind)} tells the size of its pools: include pooldemo.urls there"
+        )
     if "sizes" in given and len(plan.sizes) == 1:
         return replace(plan, host=url)
     raise Unfit(
         f"{url} does not tell the size of its pools, so it can neither be known nor changed: say what its MAX_CONNS "
-        "is, with --sizes 8, or include pooldemo.urls in its addresses"
+        "is, with --sizes 8, or include pooldemo.urls in its addresses; behind a balancer that hides it, name the "
+        "hosts with --behind"
     )
+
+
+def _sizes(plan: Plan, behind: Sequence[str]) -> tuple[int, ...]:
+    """MAX_CONNS of each worker of the site that runs, as far as it tells. Raises Unfit."""
+    try:
+        return running.look(plan.host, site(plan, behind).pool).sizes
+    except OSError as error:
+        raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error
+
+
+def same(plan: Plan, behind: Sequence[str]) -> None:
+    """The site that runs, and that a sweep is to go on with, is as the plan knows it. Raises Unfit."""
+    if plan.host and (found := len(_sizes(plan, behind))) != plan.workers and (found or len(plan.sizes) > 1):
+        raise Unfit(
+            f"{plan.host} had {plan.workers} workers in that sweep, and tells of {found}: give the same --behind, and "
+            "run as many"
+        )
 
 
 def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan, list[str]]:
@@ -145,18 +171,18 @@ def how_to_start_postgresql() -> str:
     return "Start it, or mend DATABASES['default'] in your settings"
 
 
-def site(plan: Plan) -> Site:
-    """The project as `plan` wants it swept. Raises Unfit."""
+def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
+    """The project as `plan` wants it swept; its pools are told of by the hosts `behind`, if any. Raises Unfit."""
     application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
     if is_own():
-        return Site(application, settings.DATABASE_URL, pool=pool_page())
+        return Site(application, settings.DATABASE_URL, pool=pool_page(behind))
     if not plan.urls and not plan.locustfile:
         raise Unfit(
             "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "
             "page) or --locustfile FILE"
         )
     module = os.environ["DJANGO_SETTINGS_MODULE"]
-    return Site(application, database_url(), module, stack_of(), pool_page(), ready_path=None, probe_path=None)
+    return Site(application, database_url(), module, stack_of(), pool_page(behind), ready_path=None, probe_path=None)
 
 
 def application_of(path: str | None) -> str:
@@ -200,10 +226,10 @@ def its_stack() -> str:
     )
 
 
-def pool_page() -> Page | None:
-    """Where the project answers the pool's counters; None: it includes no `pooldemo.urls`."""
+def pool_page(hosts: Sequence[str] = ()) -> Page | None:
+    """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
     address = pool_address()
-    return None if address is None else Page(address, pass_headers())
+    return None if address is None else Page(address, pass_headers(), tuple(each.rstrip("/") for each in hosts))
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
     if "warmup_s" not in asked:
         asked["warmup_cycles"] = planning.WARMUP_CYCLES
     plan = replace(DEFAULT, **asked)
-    plan = sites.planned(plan, asked, options["remote"])
+    plan = sites.planned(plan, asked, options["remote"], options["behind"] or ())
     if options["against"] is not None:
         if plan.host:
             raise ValueError("--against starts servers of its own: leave out --host")

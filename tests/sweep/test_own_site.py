@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
@@ -159,7 +160,7 @@ def test_it_logs_in_by_the_backend_that_lets_that_user_in(client: Client, settin
 class Fake:
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
 
-    application_name = probe_path = None
+    names, probe_path = (), None
     pool = Page("/pool/")
 
     def __init__(self, url: str) -> None:
@@ -284,7 +285,7 @@ class Workers(BaseHTTPRequestHandler):
 def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Workers) as url:
         monkeypatch.setattr(sites, "is_own", lambda: False)
-        monkeypatch.setattr(sites, "pool_page", lambda: Page("/pool/"))
+        monkeypatch.setattr(sites, "pool_page", lambda hosts: Page("/pool/"))
         given = Plan(urls=("/",), host=url, sizes=(4,))
         plan = sites.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
         assert (plan.workers, plan.sizes) == (3, (4,))
@@ -292,6 +293,48 @@ def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypat
             running.Running(url, Page("/pool/"), 4).wait_ready()
             assert Workers.size == 4
         assert Workers.size == 8
+
+
+def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
+
+    class Other(Workers):
+        size = 8
+
+        def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
+            return {**super().worker(pools), "application_name": "shop-2"}
+
+    class Balancer(Pages):
+        def do_GET(self) -> None:  # which hides it
+            self.send_error(404)
+
+    Workers.size = 8
+    monkeypatch.setattr(sites, "is_own", lambda: False)
+    monkeypatch.setattr(sites, "pool_address", lambda: "/pool/")
+    monkeypatch.setattr(sites, "database_url", lambda: "postgres://nowhere/shop")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    with served(Balancer) as url, served(Workers) as one, served(Other) as two:
+        given = Plan(urls=("/",), host=url, sizes=(4,), stacks=("pooldemo",))
+        names = {"urls", "host", "stacks", "sizes"}
+        with pytest.raises(sites.Unfit, match="name the hosts with --behind"):
+            sites.planned(replace(given, sizes=(2, 4)), names, remote=False)
+        behind = [f"{one}/", two]
+        plan = sites.planned(given, names, remote=False, behind=behind)
+        assert (plan.host, plan.workers, plan.sizes) == (url, 6, (4,))
+        sites.same(plan, behind)
+        with pytest.raises(sites.Unfit, match="had 6 workers in that sweep, and tells of 3"):
+            sites.same(plan, [one])
+        page = sites.site(plan, behind).pool
+        with running.restored(url, page):
+            target = running.Running(url, page, 4)
+            target.wait_ready()
+            assert target.names == ("shop", "shop-2")
+            assert (Workers.size, Other.size) == (4, 4)
+        assert (Workers.size, Other.size) == (8, 8)
+        with pytest.raises(sites.Unfit, match="say where their balancer is, with --host"):
+            sites.planned(replace(given, host=""), {"urls"}, remote=False, behind=behind)
+        with pytest.raises(sites.Unfit, match="--behind http://10.0.0.7:8000 is not this machine"):
+            sites.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
 
 
 @pytest.mark.django_db

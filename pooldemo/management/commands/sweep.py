@@ -40,7 +40,10 @@ from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
 from pooldemo.sweep.stacks.stack import GUNICORN, ROOT, spread
 
-MEASURING = ("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "dry_run")
+MEASURING = (
+    *("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "behind"),
+    "dry_run",
+)
 """Options beside the plan's own that say how to measure."""
 
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -114,7 +117,10 @@ class Command(BaseCommand):
                 raise ValueError(f"--until-sure {options['until_sure']:g} is out of range: minutes, up to 1440")
             if over(plan, done, options) and not options["dry_run"]:
                 return finish(terminal, judged(done), reports)
-            site = sites.site(plan)
+            behind = options["behind"] or ()
+            if row is not None:
+                sites.same(plan, behind)
+            site = sites.site(plan, behind)
             plan, left_out = sites.available(plan, site, options["resume"])
             for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in sites.doubts(plan))):
                 terminal.say(text, "yellow")

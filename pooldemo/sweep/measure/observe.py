@@ -28,7 +28,9 @@ PROBE_S = 0.5
 DOING = """
     SELECT CASE WHEN state = 'active' THEN coalesce(wait_event_type || ':' || wait_event, 'CPU')
                 WHEN state LIKE 'idle in transaction%%' THEN 'idle in transaction' ELSE 'idle' END, count(*)
-    FROM pg_stat_activity WHERE application_name = %s OR starts_with(application_name, %s) GROUP BY 1
+    FROM pg_stat_activity WHERE EXISTS (
+        SELECT FROM unnest(%s) AS name WHERE application_name = name OR starts_with(application_name, name || '/')
+    ) GROUP BY 1
 """
 
 
@@ -58,18 +60,18 @@ class Poll(threading.Thread):
 
 
 class Connections:
-    """How many connections of one application name PostgreSQL shows at most, and what they do, on a connection of its
-    own.
+    """How many connections of these names PostgreSQL shows at most, all together, and what they do, on a connection of
+    its own.
 
     Raises database.DatabaseDown when there is none to have.
     """
 
-    def __init__(self, database_url: str, application_name: str | None) -> None:
+    def __init__(self, database_url: str, *names: str) -> None:
         self._connection = database.connect(database_url)
         self._cursor = self._connection.cursor()
-        self._named = [application_name, f"{application_name}/"]
+        self._named = [list(names)]
         self.postmaster = database.postmaster(self._connection)
-        self.peak: int | None = None if application_name is None else 0
+        self.peak: int | None = 0 if names else None
         self.waits: dict[str, float] = {}
         self._lock = threading.Lock()
         self._looks, self._doing = 0, Counter[str]()
@@ -117,13 +119,13 @@ class Probe:
 class Holds:
     """Slots held and given back: how many, and seconds in all.
 
-    `by_worker` has of each when (of the epoch) it was looked at, and for how many seconds in all its slots had been
-    held by then, those that are held still included.
+    `by_worker` has of each, by its host's number and its own, when (of the epoch, by its host's clock) it was looked
+    at, and for how many seconds in all its slots had been held by then, those that are held still included.
     """
 
     count: int
     total_s: float
-    by_worker: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    by_worker: Mapping[Any, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,34 +168,34 @@ def snapshot(
 
 
 def pool_holds(url: str, page: Page | None) -> Holds | None:
-    """How often and how long slots of the default database have been held so far, over all workers; None where `/pool/`
-    does not tell."""
-    if page is None:
+    """How often and how long slots of the default database have been held so far, over all workers of all hosts; None
+    where `/pool/` does not tell."""
+    count, total_s, busy = 0, 0.0, dict[tuple[int, int], tuple[float, float]]()
+    hosts = [workers(host, page) for host in page.of(url)] if page else []
+    if not all(hosts) or not hosts:
         return None
-    response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
-    if response.status != 200:
-        return None
-    count, total_s, busy = 0, 0.0, dict[int, tuple[float, float]]()
-    for worker in json.loads(body)["workers"]:
+    for number, worker in ((number, worker) for number, host in enumerate(hosts) for worker in host):
         held_s: float | None = 0.0
         if (pool := worker["pools"].get("default")) is not None:  # the one that a trial sizes
             hold = pool["histograms"]["hold"]
             count, total_s = count + sum(hold["counts"]), total_s + hold["total_s"]
             held_s = hold["total_s"] + pool["holding_s"] if "holding_s" in pool else None  # an older commit's has none
         if held_s is not None:
-            busy[worker["pid"]] = worker["at_s"], held_s
+            busy[number, worker["pid"]] = worker["at_s"], held_s
     return Holds(count, total_s, busy)
 
 
 def pool_sizes(url: str, page: Page | None) -> list[int]:
     """MAX_CONNS of each worker's pools, as far as they are open."""
-    if page is None:
-        return []
-    response, body = ask(url, page.path, timeout_s=10, headers=page.headers)
-    if response.status != 200:
-        return []
-    pools = [pool for worker in json.loads(body)["workers"] for pool in worker["pools"].items()]
+    told = [worker for host in page.of(url) for worker in workers(host, page)] if page else []
+    pools = [pool for worker in told for pool in worker["pools"].items()]
     return [int(pool["stats"]["pool_max"]) for alias, pool in pools if alias == "default"]
+
+
+def workers(host: str, page: Page) -> list[dict[str, Any]]:
+    """What the workers of one host tell; none where it has no such page, or lets nobody in. Blocks for a request."""
+    response, body = ask(host, page.path, timeout_s=10, headers=page.headers)
+    return list(json.loads(body)["workers"]) if response.status == 200 else []
 
 
 def get(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:

@@ -1,6 +1,5 @@
 """A site that runs already as a target: it is asked and resized, and neither begun nor ended."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ RESIZED_S = 15.0  # a worker looks once a second for the size that it is to have
 
 @dataclass(frozen=True)
 class Seen:
-    """What a running site says of itself: MAX_CONNS of each worker, and its connections' name."""
+    """What a running site says of itself: MAX_CONNS of each worker, and its connections' names, one of each host."""
 
     sizes: tuple[int, ...]
-    application_name: str | None
+    names: tuple[str, ...]
 
 
 class Running:
@@ -30,7 +29,7 @@ class Running:
     def __init__(self, url: str, pool: Page | None, size: int) -> None:
         self.url, self.pool, self._size = url, pool, size
         self.probe_path = None
-        self.application_name = look(url, pool).application_name
+        self.names = look(url, pool).names
 
     @property
     def said(self) -> str:
@@ -62,23 +61,23 @@ class Running:
 
 
 def look(url: str, pool: Page | None) -> Seen:
-    """What it says now; nothing where it has no page for that, or does not let us in. Blocks for a request."""
-    if pool is None:
-        return Seen((), None)
-    response, body = observe.ask(url, pool.path, timeout_s=10, headers=pool.headers)
-    if response.status != 200:
-        return Seen((), None)
-    workers = json.loads(body)["workers"]
-    names = {each.get("application_name") for each in workers}
-    sizes = tuple(size for each in workers if (size := each.get("size")) is not None)
-    return Seen(sizes, (names.pop() or None) if len(names) == 1 else None)  # no name is many people's
+    """What it says now; nothing where one of its hosts does not tell. Blocks for a request to each."""
+    hosts = [observe.workers(host, pool) for host in pool.of(url)] if pool else []
+    if not all(hosts):
+        return Seen((), ())
+    names = [{each.get("application_name") or "" for each in host} for host in hosts]
+    sizes = tuple(size for host in hosts for each in host if (size := each.get("size")) is not None)
+    known = all(len(each) == 1 and "" not in each for each in names)  # no name is many people's
+    return Seen(sizes, tuple(sorted({name for each in names for name in each})) if known else ())
 
 
 def resize(url: str, pool: Page, size: int) -> None:
     """Ask all its workers to have `size` slots from now on. Raises TrialError when it refuses."""
-    response, body = observe.ask(url, f"{pool.path}?size={size}", 10, method="POST", headers=pool.headers)
-    if response.status != 202:
-        raise TrialError(f"{url} refuses another size: {response.status} {body[:200].decode(errors='replace').strip()}")
+    for host in pool.of(url):
+        response, body = observe.ask(host, f"{pool.path}?size={size}", 10, method="POST", headers=pool.headers)
+        if response.status != 202:
+            said = body[:200].decode(errors="replace").strip()
+            raise TrialError(f"{host} refuses another size: {response.status} {said}")
 
 
 @contextmanager

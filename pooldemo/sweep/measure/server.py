@@ -52,6 +52,7 @@ class Server:
         self.probe_path = site.probe_path
         own = base(stack.name)
         self.application_name = (name or f"sweep-{own}-{size}-{os.getpid()}")[:63]  # libpq's limit
+        self.names = (self.application_name,)
         self._stop = contextlib.ExitStack()
         folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
         self._settings_read = folder / "settings-read"

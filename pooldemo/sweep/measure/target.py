@@ -15,23 +15,29 @@ class TrialError(Exception):
 
 @dataclass(frozen=True)
 class Page:
-    """A page for programs, and the headers with which it lets a sweep in."""
+    """A page for programs, and the headers with which it lets a sweep in. `hosts`: where it is asked, when the target
+    is a balancer with these behind it; none: of the target itself."""
 
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+
+    def of(self, url: str) -> tuple[str, ...]:
+        """The addresses that tell of the pools of the target at `url`, those of all hosts together."""
+        return self.hosts or (url,)
 
 
 class Target(Protocol):
     """One thing under test, for the length of one trial: entered to have it, left to be rid of it.
 
-    `url` has no slash at its end. `application_name` is what PostgreSQL knows its connections by (None: nobody knows).
+    `url` has no slash at its end. `names` are what PostgreSQL knows its connections by (none: nobody knows).
     `pool` answers the pool's counters, `probe_path` answers without the database; None: there is no such page.
     """
 
     @property
     def url(self) -> str: ...
     @property
-    def application_name(self) -> str | None: ...
+    def names(self) -> tuple[str, ...]: ...
     @property
     def pool(self) -> Page | None: ...
     @property

@@ -119,7 +119,7 @@ def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce:
         target = stop.enter_context(bench.target(stack, trial.size, plan))
         first = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
         load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers, bench.meeting))
-        seen = Connections(bench.site.database_url, target.application_name)
+        seen = Connections(bench.site.database_url, *target.names)
         stop.callback(seen.close)
         target.wait_ready()
         count = stop.enter_context(Poll(seen.look, observe.POLL_S))
