@@ -187,10 +187,18 @@ def table_row(entry: Any, current: bool = True, plain: Any = locust.stats.StatsE
     return "{}|{:7g} {:7g} {:7g}{:7g} |{}".format(head, *map(locust.stats.proper_round, times), rest)
 
 
+def percentile_row(entry: Any) -> str:
+    times = [f"{entry.get_response_time_percentile(share):g}" for share in locust.stats.PERCENTILES_TO_REPORT]
+    numbers = " ".join(f"{each:>6}" for each in (*times, entry.num_requests))
+    width = locust.stats.STATS_NAME_WIDTH
+    return f"{entry.method or '':<{locust.stats.STATS_TYPE_WIDTH}} {entry.name:<{width}}   {numbers}"
+
+
 # Locust's own know whole milliseconds: a fast request would take none.
 locust.stats.bucket_response_time = three_digits
 locust.stats.proper_round = lambda ms, digits=0: three_digits(ms) if ms < 100 else round(ms, digits)
 locust.stats.StatsEntry.to_string = table_row
+locust.stats.StatsEntry.percentile = percentile_row
 
 
 class Facts:

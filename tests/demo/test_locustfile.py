@@ -299,14 +299,15 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(forks: LocustForks, silent: s
 
 
 def test_its_tables_show_what_is_below_a_millisecond(forks: LocustForks) -> None:
-    table, line, slow = forks.python(
+    table, line, shares, slow = forks.python(
         "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"
         "for ms in (0.123, 0.456, 0.789): stats.log_request('GET', 'fast', ms, 0)\n"
         "stats.log_request('GET', 'slow', 1234.567, 0)\n"
         "row = stats.get('fast', 'GET')\n"
-        "print(json.dumps([row.to_dict(), row.to_string(), stats.get('slow', 'GET').to_dict()]))"
+        "print(json.dumps([row.to_dict(), row.to_string(), row.percentile(), stats.get('slow', 'GET').to_dict()]))"
     )
     names = ("min_response_time", "median_response_time", "max_response_time", "response_time_percentile_0.99")
     assert [table[name] for name in names] == [0.123, 0.456, 0.789, 0.789]
     assert line.split("|")[1].split() == ["0.456", "0.123", "0.789", "0.456"]
+    assert shares.split() == ["GET", "fast", *["0.456"] * 2, *["0.789"] * 9, "3"]
     assert slow["max_response_time"] == 1235
