@@ -12,6 +12,7 @@ not, the users are those that may be under way, and a response time counts from 
 rows of their own, `slow (failed)`.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -69,6 +70,7 @@ class Load(NamedTuple):
     workload: str  # or mix, or tags
     workloads: list[Workload]
     lengths: dict[str, Any]
+    headers: dict[str, str]
     cards: Iterator[Workload]
 
 
@@ -80,11 +82,11 @@ def load_of(options: Any) -> Load:
     if options.arrivals and not (LENGTH.fullmatch(options.arrivals) and float(options.arrivals)):
         raise ValueError(f"arrivals: {options.arrivals!r} is no rate, give requests a second like 200 or 0.5")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
-    return _load(options.urls, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
+    return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 
 
 @lru_cache(maxsize=1)
-def _load(urls: str, tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
+def _load(urls: str, headers: str, tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
     for kind, names, known in (("workload", [workload], CHOICES), ("tags", [*tags, *without], TAGS)):
         for name in {*names} - {*known}:
             raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
@@ -94,7 +96,7 @@ def _load(urls: str, tags: tuple[str, ...], without: tuple[str, ...], workload: 
         tags = (workload,)
     kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
     if urls:
-        workload, kept = "urls", [Workload(url, 1, set()) for url in json.loads(urls)]
+        workload, kept = "urls", [Workload(url, 1, set()) for url in read("urls", urls, '["/orders/"]')]
     if not kept:
         raise ValueError("tags: none of the workloads is left, exclude fewer")
     lengths = dict.fromkeys(LENGTHS, None) | {"pause_ms": 0.0, "pace_ms": 0.0}  # None is left to the site
@@ -102,7 +104,16 @@ def _load(urls: str, tags: tuple[str, ...], without: tuple[str, ...], workload: 
         if text and not LENGTH.fullmatch(text):
             raise ValueError(f"{name}: {text!r} is no length, give milliseconds like 20 or 0.5, or nothing")
         lengths[name] = float(text) if text else lengths[name]
-    return Load(workload, kept, lengths, deal(kept))
+    return Load(workload, kept, lengths, read("headers", headers, '{"Cookie": "a=b"}') if headers else {}, deal(kept))
+
+
+def read(name: str, text: str, example: str) -> Any:
+    """JSON of strings, like the example. Raises ValueError, in one sentence, for what is not."""
+    with contextlib.suppress(ValueError, AttributeError):
+        found = json.loads(text)
+        if found and {*map(type, found.values() if example[0] == "{" else found)} == {str}:
+            return found
+    raise ValueError(f"{name}: {text!r} is no JSON like {example}")
 
 
 def deal(workloads: list[Workload]) -> Iterator[Workload]:
@@ -188,10 +199,9 @@ def table_row(entry: Any, current: bool = True, plain: Any = locust.stats.StatsE
 
 
 def percentile_row(entry: Any) -> str:
-    times = [f"{entry.get_response_time_percentile(share):g}" for share in locust.stats.PERCENTILES_TO_REPORT]
-    numbers = " ".join(f"{each:>6}" for each in (*times, entry.num_requests))
-    width = locust.stats.STATS_NAME_WIDTH
-    return f"{entry.method or '':<{locust.stats.STATS_TYPE_WIDTH}} {entry.name:<{width}}   {numbers}"
+    times = (f"{entry.get_response_time_percentile(share):6g}" for share in locust.stats.PERCENTILES_TO_REPORT)
+    head = f"{entry.method or '':8} {entry.name:{locust.stats.STATS_NAME_WIDTH}}"
+    return f"{head}   {' '.join(times)} {entry.num_requests:6}"
 
 
 # Locust's own know whole milliseconds: a fast request would take none.
@@ -456,8 +466,7 @@ class Visitor(FastHttpUser):
         query = "&".join(f"{name}={asked[name]:g}" for name in workload.parameters if asked[name] is not None)
         options = self.environment.parsed_options
         path = workload.name if options.urls else f"/{workload.name}/{query and '?'}{query}"
-        sent = {"headers": json.loads(options.headers)} if options.headers else {}
-        with self.client.get(path, name=workload.name, catch_response=True, **sent) as response:
+        with self.client.get(path, name=workload.name, catch_response=True, headers=self.load.headers) as response:
             good = response.status_code and response.status_code // 100 == 2
             outcome = "ok" if good else failure(response)
             if outcome != "ok":
