@@ -120,10 +120,15 @@ class Reserve:
     level: int = 0
     since: int = 0  # this many checkouts of the others
 
+    @staticmethod
+    def least(size: int) -> int:
+        """What it falls to."""
+        return min(size - 1, max(1, size // 4))
+
     def at(self, size: int, stats: Stats) -> int:
         """How many it is now."""
         fallen = math.ceil(self.level - (stats.asked - stats.asked_low - self.since) / _OTHERS)
-        return min(size - 1, max(1, size // 4, fallen))
+        return max(self.least(size), min(size - 1, fallen))
 
     def raised(self, size: int, stats: Stats, slots: list[Slot]) -> "Reserve":
         """What it becomes when one of the others has to wait: the same, if that is not for low priority."""

@@ -161,8 +161,9 @@ class Refusal:
             error = PoolFull(self._because(what))
             error.reason = "shed"
         elif outcome == "itself":
-            what = f"{waiter.holder.task.name} holds every connection of this pool already and asks for another: "
-            what += "it would wait for itself. Give one back before, or raise MAX_CONNS"
+            every = "every connection that low priority may have" if waiter.low else "every connection of this pool"
+            what = f"{waiter.holder.task.name} holds {every} already and asks for another: it would wait for itself. "
+            what += "Give one back before, or raise MAX_CONNS"
             error = PoolFull(self._because(what))
         else:
             error = PoolTimeout(self._timed_out())

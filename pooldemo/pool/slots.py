@@ -104,7 +104,7 @@ class Slots:
             waiting = len(line.normal) - self.filling - len(self.unready)  # for others' slots; the rest for connections
             server = self.server
             left_alone = server.failure is not None and server.is_left_alone(waiter.asked_at)
-            has_all = waiter.holder.held >= len(self.all)
+            has_all = self.waits_for_itself(waiter)
             ahead = max(waiting, 0) + len(line.low) if waiter.low else waiting  # low priority waits behind all
             lower = waiter.low and (bool(line.normal) or self.to_spare <= 0)
             reserve = self._reserve
@@ -143,6 +143,11 @@ class Slots:
         waiter.slot = slot
         del self.idle[-1]
         return True
+
+    def waits_for_itself(self, waiter: Waiter) -> bool:
+        """Whether nobody else could ever serve it: its holder has every slot that it may have. Under the lock."""
+        left_to_others = Reserve.least(self.size) if waiter.low else 0
+        return waiter.holder.held >= self.size - left_to_others
 
     @property
     def to_spare(self) -> int:

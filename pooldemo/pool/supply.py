@@ -168,6 +168,9 @@ class Supply(Slots):
             self.unready += new
             self._drop_surplus()
             self._set_room()
+            for waiter in self.line.everybody():
+                if self.waits_for_itself(waiter):
+                    self.line.turn_away(waiter, "itself")
             self.line.admit_low(self.to_spare)
 
     def configure(self, size: int, options: Options) -> None:

@@ -223,6 +223,26 @@ def test_it_tells_a_holder_who_asks_for_a_second_slot_that_it_would_wait_for_its
     assert_whole(pool, connector)
 
 
+def test_it_tells_a_waiter_for_whom_no_slot_is_left_after_a_resize_that_it_would_wait_for_itself():
+    pool, connector = make(MAX_CONNS=2)
+    other = Holding(pool).has_it()
+
+    def both():
+        slot = pool.checkout()
+        try:
+            pool.checkout(timeout=5)
+        finally:
+            pool.checkin(slot)
+
+    worker = Worker(both)
+    eventually(lambda: (pool.slots.in_use, pool.slots.waiting) == (2, 1))
+    pool.resize(1)
+    with pytest.raises(PoolFull, match="holds every connection of this pool already"):
+        worker.result()
+    other.give_back()
+    assert_whole(pool, connector)
+
+
 def test_it_lets_a_holder_wait_for_what_others_hold():
     pool, connector = make(MAX_CONNS=2)
     other = Holding(pool).has_it()

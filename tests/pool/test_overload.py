@@ -54,6 +54,16 @@ def test_it_leaves_more_to_the_others_for_a_while_after_one_had_to_wait_for_low_
     assert_whole(pool, connector)
 
 
+def test_it_tells_a_holder_of_low_priority_for_whom_no_other_slot_is_left_that_it_would_wait_for_itself():
+    pool, connector = make(MAX_CONNS=2)
+    slot = pool.checkout(low=True)
+    with pytest.raises(PoolFull, match="holds every connection that low priority may have already"):
+        pool.checkout(timeout=5, low=True)
+    pool.checkin(pool.checkout(timeout=0))  # as a task of normal priority it may have the other
+    pool.checkin(slot)
+    assert_whole(pool, connector)
+
+
 def test_it_serves_low_priority_when_nobody_else_waits():
     pool, connector = make(MAX_CONNS=2)
     with taken(pool) as held:
