@@ -4,12 +4,14 @@ Django knows how to live with a pool: it asks `self.pool` for connections, has t
 instead of closing them. This gives it one, and leaves the rest to Django.
 """
 
+import contextlib
+import os
 import time
 from _thread import get_ident
 from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import ProgrammingError
+from django.db import ProgrammingError, connections
 from django.db.backends.base import base as any_database
 from django.db.backends.postgresql import base, client
 from django.db.backends.signals import connection_created
@@ -271,3 +273,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if not self.connection.closed:
                 raise ProgrammingError("a statement of this connection has not ended, a stream perhaps: end it before")
         super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+
+def _close_parents() -> None:
+    """In a forked child: let who forked take connections of his own, where no transaction of his is open."""
+    for wrapper in connections.all(initialized_only=True):
+        if isinstance(wrapper, DatabaseWrapper) and not wrapper.in_atomic_block:
+            with contextlib.suppress(Exception):  # a driver's, or Django's in an event loop
+                wrapper.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_parents)

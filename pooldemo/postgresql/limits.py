@@ -158,7 +158,7 @@ class _Cancel:
             done.release()
 
         with _lock:
-            if self.is_over or (self.done is not None and not after_s):
+            if self.is_over or self._session.is_parents or (self.done is not None and not after_s):
                 return
             if self.done is None or not self.done.locked():
                 self.done = done

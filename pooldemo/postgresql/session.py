@@ -3,6 +3,8 @@
 The driver's connection has a reference to it as `_pool`, the name that Django asks for, and nothing else of ours.
 """
 
+import _socket
+import contextlib
 import os
 import select
 import time
@@ -37,7 +39,7 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "cancel", "dirty",
-        "ends", "found_free", "held", "holder", "in_work", "leaving", "pool", "raw", "readable",
+        "ends", "found_free", "held", "holder", "in_work", "is_parents", "leaving", "pool", "raw", "readable",
         "slot", "statement",
         "worked_s",
     )  # fmt: skip
@@ -59,12 +61,15 @@ class Session:
         self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW
-        self._half_open: dict[int, int] = {}  # sockets of connects that were not finished: inode -> our descriptor
+        # Sockets of connects that were not finished: inode -> the driver's descriptor and ours.
+        self._half_open: dict[int, tuple[int, int]] = {}
+        self.is_parents = False  # of the process from which this one was forked
         self.leaving: Any = None  # what the server may still have of it, once it is closed
         self._look: Any = None
         self.readable: Any = None  # waits for its socket; None: as whoever waits for any
         self._reported: tuple[Any, ...] = ()
         self._settings: tuple[Any, ...] = ()
+        _all.add(self)  # complete by now
 
     # ---- asked of each driver ----
 
@@ -131,8 +136,8 @@ class Session:
 
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""
-        for descriptor in self._half_open.values():  # attempts at other hosts
-            os.close(descriptor)
+        for _, ours in self._half_open.values():  # attempts at other hosts
+            os.close(ours)
         self._half_open.clear()
         if self._look is None:
             poll = green.native_poll()()
@@ -150,7 +155,7 @@ class Session:
         """Keep the socket of a connect that may yet be stopped: the driver closes its own then."""
         inode = os.fstat(descriptor).st_ino
         if inode not in self._half_open:
-            self._half_open[inode] = os.dup(descriptor)
+            self._half_open[inode] = descriptor, os.dup(descriptor)
 
     def begin_checkout(self, pool: Any, slot: Any) -> None:
         """The calling greenlet or thread has it from now on."""
@@ -183,7 +188,7 @@ class Session:
 
     def hang_up(self) -> Leaving | None:
         """Say goodbye on its sockets. Returns what the server may still have. Neither blocks, switches nor raises."""
-        left = list(self._half_open.values())
+        left = [ours for _, ours in self._half_open.values()]
         self._half_open.clear()
         self._look = None
         try:
@@ -202,6 +207,17 @@ class Session:
     def is_gone(self) -> bool:
         """Whether the server counts it no more, closed as it is. Neither blocks nor switches."""
         return self.leaving is None or self.leaving.gone()
+
+    def leave_to_parent(self, ended: int) -> None:
+        """In a forked child, whose greenlets go on: neither speak nor listen on the sockets of the parent's connection.
+        `ended` is a descriptor of one that has ended, which they become here."""
+        self.is_parents, self.holder = True, _NOBODY
+        sockets = [ours for _, ours in self._half_open.values()]
+        sockets += [theirs for inode, (theirs, _) in self._half_open.items() if _is_at(theirs, inode)]
+        with contextlib.suppress(Exception):  # it was closed
+            sockets.append(self.raw.fileno())
+        for descriptor in sockets:
+            os.dup2(ended, descriptor, inheritable=False)
 
     def looks_alive(self) -> bool:
         """Whether the socket is silent. Something to read is a goodbye, or a message of TLS. 0.5 us."""
@@ -308,7 +324,31 @@ class Session:
         return first_words(self.statement)
 
 
+def _is_at(descriptor: int, inode: int) -> bool:
+    """Whether a descriptor still leads there: the driver closes its own, and another file gets the number."""
+    try:
+        return os.fstat(descriptor).st_ino == inode
+    except OSError:
+        return False
+
+
+_all: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    ended, other = _socket.socketpair()  # past gevent, whose loop is not to be asked now
+    other.close()
+    for session in list(_all):
+        session.leave_to_parent(ended.fileno())
+    ended.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
+
+
 GIVEN_BACK = (
-    "this connection was given back to the pool, or is another greenlet's or thread's: ask django.db.connection again"
+    "this connection was given back to the pool, or is another greenlet's, thread's or process's: ask "
+    "django.db.connection again"
 )
 _READ_ONLY = "25006"  # read_only_sql_transaction: among others what a server says that has become a standby
