@@ -124,14 +124,17 @@ class ConnectionPool(Pool):
     def putconn(self, connection: Any) -> None:
         """Give a connection back, as `checkin` does a slot.
 
-        Raises ValueError when it was given back already, or is another pool's; nothing changes then. One whose greenlet
-        or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
+        Raises ValueError when it was given back already, or is another pool's, greenlet's or thread's; nothing changes
+        then. One whose greenlet or thread has ended was taken back then, with a ResourceWarning: nothing is left to do.
         """
         session = getattr(connection, "_pool", None)
         if not isinstance(session, Session) or session.pool is not self or session.slot is None:
             owner = session.pool if isinstance(session, Session) and session.slot is not None else None
             why = f"give it back to {owner!r}" if owner is not None else "it was given back already, or never lent"
             raise ValueError(f"{connection!r} is not checked out of {self!r}: {why}")
+        # psycopg2's object is the same for every checkout: who kept it would end another's.
+        if not (session.is_holder() or session.is_parents) and session.slot.connection is session:
+            raise ValueError(f"{connection!r} of {self!r} is checked out by another greenlet or thread")
         slot, session.slot = session.slot, None  # no call between this and `try`: see `slots.py`
         ticket, held_s, worked_s = slot.ticket, 0.0, session.worked_s
         if slot.connection is session:

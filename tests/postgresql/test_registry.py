@@ -191,6 +191,11 @@ def test_a_connection_is_given_back_to_its_own_pool_only(site: Site) -> None:
     with pytest.raises(ValueError, match="given back already"):
         one.pool.putconn(raw)
     assert (one.ask("SELECT 1"), other.ask("SELECT 1")) == (1, 1)
+    asks = gevent.spawn(one.ask, "SELECT 1 FROM pg_sleep(0.3)")
+    site.wait_until(lambda: one.pool.slots.in_use)
+    with pytest.raises(ValueError, match="checked out"):  # psycopg2 has one object for all
+        one.pool.putconn(raw)
+    assert asks.get() == 1
 
 
 @patched
