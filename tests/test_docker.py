@@ -45,6 +45,31 @@ def test_it_gives_a_check_of_health_to_whatever_serves(compose: dict[str, Any]) 
     assert without == {"migrate", "locust-worker", "postgres-exporter", "grafana"}  # one ends, one serves nobody
 
 
+def test_it_gives_no_service_more_than_it_needs(compose: dict[str, Any]) -> None:
+    """As docs/threats.md says of every one of them."""
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        own = name in ("db", "grafana")  # whose images are their makers', and Grafana's is not root's
+        assert "build" in service or name == "postgres-exporter" or own, name
+    for file in ("Dockerfile", "deploy/Dockerfile"):
+        for stage in re.split(r"^FROM ", (ROOT / file).read_text(), flags=re.MULTILINE)[1:]:
+            if "CMD" in stage:
+                assert re.search(r"^USER (?!root)", stage, re.MULTILINE), stage
+
+
+def test_it_has_an_image_without_a_shell_whose_commands_need_none(compose: dict[str, Any]) -> None:
+    last = (ROOT / "Dockerfile").read_text().rpartition("\nFROM site\n")[2]
+    assert re.findall(r"^USER (\w+)", last, re.MULTILINE) == ["root", "pooldemo"]
+    assert compose["services"]["web"]["build"]["target"] == "site"
+    for document in yaml.safe_load_all((ROOT / "deploy/kubernetes/site.yaml").read_text()):
+        if document["kind"] in ("Job", "Deployment"):
+            (container,) = document["spec"]["template"]["spec"]["containers"]
+            assert container["command"][0] == "python"
+            assert "exec" not in container.get("lifecycle", {}).get("preStop", {})
+
+
 def test_it_holds_no_secret(compose: dict[str, Any]) -> None:
     assert {each["file"].rpartition("/")[0] for each in compose["secrets"].values()} == {".local/secrets"}
     assert not re.search(r"PASSWORD: *[^$\s]", (ROOT / "docker-compose.yml").read_text())

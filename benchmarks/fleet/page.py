@@ -50,7 +50,7 @@ The columns are those of [when things go wrong](chaos.md), but for these:
 - **refused**: the balancer answered 503, for all hosts had more than 50 waiting, as `/readyz?waiting=50` said.
 - **above the cap**: beyond hosts x workers x MAX_CONNS = {WEBS * WORKERS * SIZE} straight, beyond PgBouncer's pool of
   {POOL_SIZE} by it; all of them together, as PostgreSQL counts.
-- **slots lost**: connections of those that did no work at the end, or slots that were taken when nobody asked.
+- **slots lost**: those that the pools of all hosts say are taken when nobody asks, or do not have any more.
 
 ## The faults
 

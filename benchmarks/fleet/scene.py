@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos import outcome
-from benchmarks.chaos.outcome import Outcome
+from benchmarks.chaos.outcome import FULL, Outcome
 from benchmarks.chaos.scene import LEDGER_SQL, RUNNING_S, UNDER_FAULT, USERS_FILE
 from benchmarks.chaos.watch import Watch
 from benchmarks.fleet.services import ADDRESS, Fleet
@@ -21,7 +21,7 @@ from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure.load import Load
 from pooldemo.sweep.measure.process import Ledger
 
-WEBS, WORKERS, SIZE, USERS, MS = 2, 2, 3, 32, 100.0
+WEBS, WORKERS, SIZE, USERS, MS = 2, 2, 3, 24, 200.0
 WAYS = ("straight", "pgbouncer")  # to PostgreSQL
 POOL_SIZE = 8  # PgBouncer's, fewer than the slots of all workers
 MAX_CONNECTIONS = 40
@@ -118,14 +118,13 @@ def run(fault: Fault, scene: Scene, ledger: Ledger) -> Outcome:
         ended_at_s = time.time()
         time.sleep(RUNNING_S)
         running = watch.still_running()
-        while watch.most_at_work(time.time() - 1) < scene.cap and time.time() < ended_at_s + RECOVERY_S:
+        while watch.most_at_work(time.time() - 1) < FULL * scene.cap and time.time() < ended_at_s + RECOVERY_S:
             time.sleep(0.1)
         time.sleep(AFTER_S)
         load.check()
         until_s = time.time()
         requests = outcome.read(load.finish())
-        at_work = watch.most_at_work(until_s - 1.5)
-    lost, notes = _lost(scene, at_work)
+    lost, notes = _lost(scene)
     during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
     failed = outcome.failures(during, until_s)
     log = (fleet.folder / "db.log").read_bytes()[log_begins:]
@@ -163,15 +162,15 @@ def run(fault: Fault, scene: Scene, ledger: Ledger) -> Outcome:
     )
 
 
-def _lost(scene: Scene, at_work: int) -> tuple[int, list[str]]:
-    """The connections that did no work at the end of the load; or the slots that idle pools say are taken."""
+def _lost(scene: Scene) -> tuple[int, list[str]]:
+    """The slots that the pools say are taken when nobody asks, or do not have any more."""
     deadline_s = time.monotonic() + 8
-    while (found := scene.taken())["taken"] or found["waiting"]:
-        if time.monotonic() > deadline_s:
-            break
+    while True:
+        found = scene.taken()
+        lost = max(found["taken"], found["waiting"], WEBS * WORKERS * SIZE - found["slots"])
+        if not lost or time.monotonic() > deadline_s:
+            return lost, [f"/pool/: {dict(found)}"] if lost else []
         time.sleep(0.25)
-    missing = max(0, scene.cap - at_work, WEBS * WORKERS * SIZE - found["slots"])
-    return max(missing, found["taken"]), [f"/pool/: {dict(found)}, at work {at_work}"] if missing else []
 
 
 def _rows(fleet: Fleet) -> dict[int, list[int]]:

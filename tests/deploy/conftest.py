@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.fleet.services import Fleet
 
+SECOND = {"DATABASE_BY": "pgbouncer", "WEB_CONCURRENCY": "1"}
 DRAIN_S = "3"  # the balancer asks once a second, and a busy machine answers late
 
 
@@ -20,7 +21,8 @@ def promtool() -> str:
 
 @pytest.fixture(scope="session")
 def fleet_of_hosts() -> Iterator[Fleet]:
-    """PostgreSQL, two web hosts (one straight, one by PgBouncer) behind HAProxy, Prometheus and its exporter."""
+    """PostgreSQL, two web hosts (one straight, with two workers; one by PgBouncer, with one) behind HAProxy, Prometheus
+    and its exporter."""
     with contextlib.ExitStack() as lasting:
         folder = Path(lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
@@ -30,6 +32,6 @@ def fleet_of_hosts() -> Iterator[Fleet]:
         fleet.start("prometheus")
         fleet.start("postgres-exporter")
         fleet.web(1)
-        fleet.web(2, DATABASE_BY="pgbouncer")
+        fleet.web(2, **SECOND)
         fleet.wait_up()
         yield fleet

@@ -102,4 +102,4 @@ def test_it_refuses_in_a_sentence_what_makes_no_sense(name: str, db: None, harml
     holds()
 
 
-EXAMPLES = int(os.environ.get("POOLDEMO_FUZZ", "40"))  # more of them look further
+EXAMPLES = int(os.environ.get("POOLDEMO_FUZZ", "25"))  # more of them look further
