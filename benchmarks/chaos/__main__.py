@@ -7,6 +7,7 @@ Exit code 1: `pooldemo` broke a promise, in whichever mode.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--stack", action="append", choices=STACKS, help="one stack instead of all")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL, which is not our child, would go on
     stacks = options.stack or list(STACKS)
     chosen = [each for each in FAULTS if not options.only or each.name in options.only]
     console, progress = Console(), Console(stderr=True)

@@ -6,6 +6,7 @@ several times, lets happen what is named and leaves the page as it is. Exit code
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--way", action="append", choices=scene.WAYS, help="one way to PostgreSQL instead of both")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL, which is not our child, would go on
     progress, processes = Console(stderr=True), ROOT / ".local" / "run"
     Path(processes).mkdir(parents=True, exist_ok=True)
     clean_up(processes)

@@ -7,11 +7,13 @@ Exit code 1: something grew, a row is wrong, or a slot did not come home.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
 
 HOUR_MINUTES = 60.0
+LEAST_S = 100.0  # of samples, for a slope
 
 
 def main() -> int:
@@ -25,9 +27,11 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=4.0, help="requests a second to each site (default 4)")
     parser.add_argument("--page", action="store_true", help="only write the page anew, from the last hour's samples")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL, which is not our child, would go on
     folder = ROOT / ".local" / "soak"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "samples.json"
+    whole = False
     if options.page:
         results = [Result(**each) for each in json.loads(kept.read_text())]
     else:
@@ -36,10 +40,12 @@ def main() -> int:
             print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
         results = soak(options.minutes * 60, options.rate, folder, say)
-        whole = options.minutes >= HOUR_MINUTES
+        whole = results[0].seconds >= 60 * HOUR_MINUTES
         (kept if whole else folder / "look.json").write_text(json.dumps([asdict(each) for each in results]))
+    if results[0].seconds < LEAST_S:
+        return 130
     print(page.table(results))
-    if options.page or options.minutes >= HOUR_MINUTES:
+    if options.page or whole:
         page.write(results)
     complaints = page.complaints(results)
     for each in complaints:

@@ -89,7 +89,8 @@ class Result:
 
 
 def soak(seconds: float, rate: float, folder: Path, say: Callable[[str], None]) -> list[Result]:
-    """Run it. Blocks for so long and half a minute. Raises TrialError when a site does not start."""
+    """Run it. Blocks for so long and half a minute; Ctrl-C ends it early, with what was seen. Raises TrialError when a
+    site does not start."""
     processes = Ledger(folder / "run")
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as place, ExitStack() as stop:
         Path(place).chmod(0o711)  # root's stand-in must come in
@@ -105,10 +106,16 @@ def soak(seconds: float, rate: float, folder: Path, say: Callable[[str], None]) 
         sites = [_site(mode, rate, number, postgresql, processes, password, stop) for number, mode in enumerate(MODES)]
         stop.enter_context(sites[0].scene.passwords_asked())
         happened: Counter[str] = Counter()
+        began_s = time.monotonic()
         with ExitStack() as load:
             for site in sites:
                 load.enter_context(site.users)
-            _go_through(sites, seconds, happened, say)
+            try:
+                _go_through(sites, seconds, happened, say)
+            except KeyboardInterrupt:
+                seconds = time.monotonic() - began_s
+                say(f"interrupted after {seconds:.0f} s: what was seen until then is told")
+                postgresql.ensure()  # that may have been what was going wrong
         rows = _rows(postgresql)
         acknowledged = [number for site in sites for number in site.users.acknowledged]
         say(f"{len(acknowledged)} acknowledged writes, {len(rows)} in the ledger")

@@ -80,12 +80,16 @@ class Readiness:
 
     def __init__(self, alias: str = DEFAULT_DB_ALIAS) -> None:
         self._question = Question("SELECT 1", alias)
+        self._answered_at_s = float("-inf")
 
-    def trouble(self) -> str:
-        """Why the database does not answer; empty when it does, also where it takes no more connections and the pool
-        has some: those serve. Blocks for PATIENCE_S at most."""
+    def trouble(self, patience_s: float = 0.0) -> str:
+        """Why the database does not answer; empty when it does, or did `patience_s` ago, also where it takes no more
+        connections and the pool has some: those serve. Blocks for PATIENCE_S at most."""
         answer = self._question.answer()
-        return "" if answer.is_full and self._has_connections() else answer.trouble
+        if not answer.trouble or (answer.is_full and self._has_connections()):
+            self._answered_at_s = time.monotonic()
+            return ""
+        return "" if time.monotonic() - self._answered_at_s < patience_s else answer.trouble
 
     def _has_connections(self) -> bool:
         return any(pool.get_stats()["pool_size"] for pool in pools() if pool.name == self._question.alias)

@@ -106,19 +106,22 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 def readyz(request: HttpRequest) -> HttpResponse:
     """Whether a balancer should send more: PostgreSQL answers, on a connection past the pool, this server is not about
-    to end, and with `?waiting=50` no more than so many wait for a slot in its workers; 503 with the reason if not.
+    to end, and with `?waiting=50` no more than so many wait for a slot in its workers; 503 with the reason if not. With
+    `?patience=10` PostgreSQL may be away for so many seconds: where it is away for all, it is no reason to ask nobody.
     Blocks two seconds at most.
     """
     if Path(os.environ.get(DRAINING) or "/dev/null/no").exists():
         return unavailable_answer(Unavailable("Draining", "this server is about to end", 1))
-    if most := request.GET.get("waiting", ""):
-        if not (most.isascii() and most.isdigit() and len(most) < 10):
-            return HttpResponse(f"waiting={most!r} is not accepted: give a whole number\n", "text/plain", 400)
+    for name in ("waiting", "patience"):
+        given = request.GET.get(name, "0")
+        if not (given.isascii() and given.isdigit() and len(given) < 10):
+            return HttpResponse(f"{name}={given!r} is not accepted: give a whole number\n", "text/plain", 400)
+    if most := request.GET.get("waiting"):
         waiting = snapshots.total(snapshots.collect()).get("requests_waiting", 0)
         if waiting > int(most):
             text = f"{waiting} wait for a slot here, and {most} may"
             return unavailable_answer(Unavailable("PoolBusy", text, 1))
-    trouble = readiness.trouble()
+    trouble = readiness.trouble(int(request.GET.get("patience", 0)))
     if trouble:
         return unavailable_answer(Unavailable("DatabaseDown", trouble, 5))
     return HttpResponse("ready\n", content_type="text/plain")

@@ -9,7 +9,7 @@ from django.db import OperationalError, connection
 from served import until
 
 from pooldemo.monitor import readiness
-from pooldemo.monitor.readiness import Readiness
+from pooldemo.monitor.readiness import Answer, Readiness
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
 
 
@@ -86,6 +86,19 @@ def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkey
     finally:
         answered.set()
     until(lambda: probe.trouble() == "too late")
+
+
+def test_it_is_patient_with_a_database_that_answered_a_moment_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [Answer([], "away"), Answer([(1,)]), Answer([], "away")]
+    probe = Readiness()
+    monkeypatch.setattr(probe._question, "answer", lambda: answers[0])
+    assert probe.trouble(60) == "away", "it never answered"
+    del answers[0]
+    assert probe.trouble(60) == ""
+    del answers[0]
+    assert (probe.trouble(60), probe.trouble()) == ("", "away")
+    probe._answered_at_s -= 61
+    assert probe.trouble(60) == "away"
 
 
 def test_it_shares_an_answer_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:

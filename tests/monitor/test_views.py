@@ -105,15 +105,18 @@ def test_workers_share_also_where_their_master_loaded_the_application(monkeypatc
 def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views.readiness, "trouble", lambda: "")
+    monkeypatch.setattr(views.readiness, "trouble", lambda patience_s: "gone" if patience_s < 9 else "")
     monkeypatch.setattr(snapshots, "total", lambda _: {"requests_waiting": 7})
 
     def asked(query: str = "") -> tuple[int, bytes]:
         answer = views.readyz(RequestFactory().get(f"/readyz{query}"))
         return answer.status_code, answer.content
 
+    assert asked()[0] == asked("?patience=8")[0] == 503
+    monkeypatch.setattr(views.readiness, "trouble", lambda patience_s: "")
     assert asked() == (200, b"ready\n")  # who does not ask for it is not told
-    assert asked("?waiting=7")[0] == 200
+    assert asked("?waiting=7&patience=9")[0] == 200
+    assert asked("?patience=long") == (400, b"patience='long' is not accepted: give a whole number\n")
     status, said = asked("?waiting=6")
     assert (status, json.loads(said)["error"]) == (503, "PoolBusy")
     assert asked("?waiting=many") == (400, b"waiting='many' is not accepted: give a whole number\n")
