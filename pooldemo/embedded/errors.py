@@ -1,5 +1,7 @@
 """The one error of the embedded server, and what its programs' words mean."""
 
+# The system's words, and PostgreSQL's where it could write a part of a page.
+FULL = ("No space left on device", "Disk quota exceeded", "Check free disk space")
 CURES = (
     # Before the disk: of semaphores and shared memory, too, the kernel says that no space is left on the device.
     ("semaphores", "this machine gives it no semaphores: allow more (sysctl kernel.sem), or set DATABASE_URL"),
@@ -8,7 +10,7 @@ CURES = (
         "this machine gives it no shared memory: allow more (docker run --shm-size=256m, sysctl kernel.shmmax), "
         "or set DATABASE_URL",
     ),
-    ("No space left on device", "the disk is full: make room (df -h shows where), then the same command again"),
+    *((words, "the disk is full: make room (df -h shows where), then the same command again") for words in FULL),
     ("already running", "another server has its socket: end that one, or set DATABASE_URL to it"),
     ("already in use", "another server has its socket: end that one, or set DATABASE_URL to it"),
     (

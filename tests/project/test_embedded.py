@@ -1,6 +1,7 @@
 """The embedded PostgreSQL, on real servers in folders of their own: it shares, recovers, and lets nobody else in."""
 
 import errno
+import io
 import os
 import shutil
 import stat
@@ -16,12 +17,14 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 import pytest
+from django.core.management import CommandError
 
 from pooldemo.embedded import EmbeddedError, EmbeddedPostgres
 from pooldemo.embedded.account import Account
 from pooldemo.embedded.binaries import Binaries, choose, find
 from pooldemo.embedded.errors import cure
 from pooldemo.embedded.place import Place
+from pooldemo.management.commands import postgres
 from project.environment import database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -301,6 +304,7 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
     ("said", "means"),
     [
         ('FATAL:  could not extend file "base/1/2": No space left on device', "make room (df -h"),
+        ("FATAL:  could not extend file: wrote only 4096 bytes\nHINT:  Check free disk space.", "make room (df"),
         ("FATAL:  could not map anonymous shared memory: Cannot allocate memory", "docker run --shm-size=256m"),
         ("FATAL:  could not create semaphores: No space left on device", "sysctl kernel.sem"),
         ("FATAL:  could not resize shared memory segment: No space left on device", "docker run --shm-size=256m"),
@@ -311,6 +315,12 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
 def test_it_says_what_postgresql_means_when_it_cannot_start(said: str, means: str) -> None:
     assert means.lower() in cure(said).lower()
     assert cure("LOG:  something else") == ""
+
+
+def test_it_deletes_nothing_where_nobody_can_say_yes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(CommandError, match="--yes"):
+        postgres.Command().reset(EmbeddedPostgres(tmp_path), {"yes": False})
 
 
 def test_it_says_why_it_ended_by_itself(open_folder: Path) -> None:

@@ -77,7 +77,10 @@ class Command(BaseCommand):
 
     def reset(self, server: Any, options: dict[str, Any]) -> None:
         if not options["yes"]:
-            answer = input(f"Delete all data in {server.status().data}? Type yes: ")
+            try:
+                answer = input(f"Delete all data in {server.status().data}? Type yes: ")
+            except EOFError:
+                raise CommandError("nothing was deleted: nobody is here to say yes. Without asking: --yes") from None
             if answer.strip().lower() != "yes":
                 raise CommandError("nothing was deleted")
         server.reset(force=options["force"])
