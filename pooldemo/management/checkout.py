@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from pooldemo.management.site import Unfit
+from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.stacks.stack import ROOT
 from pooldemo.sweep.stacks.variant import checkout, is_settings, settings_of

@@ -1,12 +1,12 @@
 """The options of `manage.py sweep`, and the plan that they ask for."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 from dataclasses import fields, replace
 from typing import Any
 
 from pooldemo import models, records
 from pooldemo.management import checkout
-from pooldemo.management import site as sites
+from pooldemo.site import project
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.slo import parse_slo
@@ -83,6 +83,20 @@ def meeting(options: dict[str, Any]) -> Meeting | None:
     return Meeting(host, int(port))
 
 
+def add_projects(group: _ArgumentGroup) -> None:
+    """The options of `sweep` that are about the project."""
+    group.add_argument("--url", action="append", metavar="PATH", help="a page to ask for: /orders/ (again for more)")
+    group.add_argument("--locustfile", metavar="FILE", help="that says what users do, in place of --url")
+    group.add_argument("--wsgi", metavar="MODULE", help="what gunicorn serves (default: WSGI_APPLICATION)")
+    group.add_argument("--host", metavar="URL", help="a site that runs already: http://127.0.0.1:8000")
+    group.add_argument(
+        "--behind", action="append", metavar="URL", help="a host of it, when --host is their balancer (again for more)"
+    )
+    group.add_argument("--remote", action="store_true", help="yes, load a --host that is not this machine")
+    group.add_argument("--login", metavar="USER", help="ask as that user, by a session that ends with the sweep")
+    group.add_argument("--header", action="append", metavar="'NAME: VALUE'", help="sent with each request")
+
+
 def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:
     """The plan that was asked for, and what was measured of it already: of `row`, the sweep to go on with. Raises
     ValueError, in a sentence, for what cannot be."""
@@ -126,7 +140,7 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
     if "warmup_s" not in asked:
         asked["warmup_cycles"] = planning.WARMUP_CYCLES
     plan = replace(DEFAULT, **asked)
-    plan = sites.planned(plan, asked, options["remote"], options["behind"] or ())
+    plan = project.planned(plan, asked, options["remote"], options["behind"] or ())
     if options["against"] is not None:
         if plan.host:
             raise ValueError("--against starts servers of its own: leave out --host")

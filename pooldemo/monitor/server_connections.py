@@ -74,6 +74,10 @@ class Comparison:
         return self.counted.connections not in (None, self.told) and not self.differs
 
 
+Look = tuple[Overview, Comparison]
+"""What the pools say, and PostgreSQL's count beside it."""
+
+
 class Comparer:
     """Says that the two numbers differ when they were the same two, not equal, for so long that both were asked for
     anew in the meantime. Numbers that move are not called different."""

@@ -1,6 +1,8 @@
 """What a command says where the extra that it needs is not installed, and in a project that is not this site."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from typing import Any
@@ -39,6 +41,16 @@ def test_it_says_what_to_install(
     assert re.fullmatch(
         rf"This command needs .*rich, which {lacks} not installed: pip install 'pooldemo\[{extra}\]'\n", said
     )
+
+
+def test_a_command_needs_no_more_than_it_says() -> None:
+    """As where the extra of another command is not installed, nor a driver."""
+    others = {each for modules in extras.MODULES.values() for each in modules} - {*extras.MODULES["metrics"]}
+    script = f"import sys; sys.modules.update(dict.fromkeys({sorted(others | PAGES)}))\n"
+    script += "import django.conf; django.conf.settings.configure(INSTALLED_APPS=['pooldemo']); django.setup()\n"
+    script += "import pooldemo.management.commands.pool, pooldemo.management.commands.postgres"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize(

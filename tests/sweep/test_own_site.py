@@ -21,8 +21,9 @@ from django.db import ProgrammingError
 from django.test import Client, RequestFactory
 
 from pooldemo import records
-from pooldemo.management import site as sites
 from pooldemo.monitor.views import has_pass
+from pooldemo.site import admission, project
+from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import running
 from pooldemo.sweep.measure.process import Ledger
@@ -116,7 +117,7 @@ def test_it_refuses_a_load_of_ones_own_that_makes_no_sense(arguments: list[str],
 def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client) -> None:
     User.objects.create_superuser("alice")
     options: dict[str, Any] = {"login": "alice", "header": ["X-Tenant: one"], "locustfile": None}
-    with sites.admitted(options) as headers:
+    with admission.admitted(options) as headers:
         name, _, value = headers["Cookie"].partition("=")
         client.cookies[name] = value
         assert client.get("/admin/password_change/").status_code == 200
@@ -125,7 +126,7 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
 
 
 def test_it_asks_for_a_page_as_a_browser_would() -> None:
-    plan = sites.planned(Plan(urls=("/sück/?q=ä%25",)), {"urls", "stacks"}, remote=False)
+    plan = project.planned(Plan(urls=("/sück/?q=ä%25",)), {"urls", "stacks"}, remote=False)
     assert plan.urls == ("/s%C3%BCck/?q=%C3%A4%25",)
 
 
@@ -146,14 +147,14 @@ class Permissions:
 def test_it_logs_in_by_the_backend_that_lets_that_user_in(client: Client, settings: Any) -> None:
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Permissions", *settings.AUTHENTICATION_BACKENDS]
     user = User.objects.create_superuser("alice")
-    with sites.logged_in("alice") as headers:
+    with admission.logged_in("alice") as headers:
         name, _, value = headers["Cookie"].partition("=")
         client.cookies[name] = value
         assert client.get("/admin/password_change/").status_code == 200
     user.is_active = False
     user.save()
-    with pytest.raises(sites.Unfit, match=r"none of AUTHENTICATION_BACKENDS lets that user in \(is_active=False\)"):
-        with sites.logged_in("alice"):
+    with pytest.raises(Unfit, match=r"none of AUTHENTICATION_BACKENDS lets that user in \(is_active=False\)"):
+        with admission.logged_in("alice"):
             pass
 
 
@@ -251,7 +252,7 @@ def test_it_says_that_a_wsgi_module_names_its_settings_itself(tmp_path: Path) ->
 
 
 def test_it_may_resize_this_site_where_it_runs_already() -> None:
-    page = sites.site(Plan()).pool
+    page = project.site(Plan()).pool
     assert page is not None
     assert page.path == "/pool/"
     assert has_pass(RequestFactory().post(page.path, headers=dict(page.headers)))
@@ -284,10 +285,10 @@ class Workers(BaseHTTPRequestHandler):
 
 def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Workers) as url:
-        monkeypatch.setattr(sites, "is_own", lambda: False)
-        monkeypatch.setattr(sites, "pool_page", lambda hosts: Page("/pool/"))
+        monkeypatch.setattr(project, "is_own", lambda: False)
+        monkeypatch.setattr(project, "pool_page", lambda hosts: Page("/pool/"))
         given = Plan(urls=("/",), host=url, sizes=(4,))
-        plan = sites.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
+        plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
         assert (plan.workers, plan.sizes) == (3, (4,))
         with running.restored(url, Page("/pool/")):
             running.Running(url, Page("/pool/"), 4).wait_ready()
@@ -309,32 +310,32 @@ def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pyte
             self.send_error(404)
 
     Workers.size = 8
-    monkeypatch.setattr(sites, "is_own", lambda: False)
-    monkeypatch.setattr(sites, "pool_address", lambda: "/pool/")
-    monkeypatch.setattr(sites, "database_url", lambda: "postgres://nowhere/shop")
+    monkeypatch.setattr(project, "is_own", lambda: False)
+    monkeypatch.setattr(project, "pool_address", lambda: "/pool/")
+    monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
     with served(Balancer) as url, served(Workers) as one, served(Other) as two:
         given = Plan(urls=("/",), host=url, sizes=(4,), stacks=("pooldemo",))
         names = {"urls", "host", "stacks", "sizes"}
-        with pytest.raises(sites.Unfit, match="name the hosts with --behind"):
-            sites.planned(replace(given, sizes=(2, 4)), names, remote=False)
+        with pytest.raises(Unfit, match="name the hosts with --behind"):
+            project.planned(replace(given, sizes=(2, 4)), names, remote=False)
         behind = [f"{one}/", two]
-        plan = sites.planned(given, names, remote=False, behind=behind)
+        plan = project.planned(given, names, remote=False, behind=behind)
         assert (plan.host, plan.workers, plan.sizes) == (url, 6, (4,))
-        sites.same(plan, behind)
-        with pytest.raises(sites.Unfit, match="had 6 workers in that sweep, and tells of 3"):
-            sites.same(plan, [one])
-        page = sites.site(plan, behind).pool
+        project.same(plan, behind)
+        with pytest.raises(Unfit, match="had 6 workers in that sweep, and tells of 3"):
+            project.same(plan, [one])
+        page = project.site(plan, behind).pool
         with running.restored(url, page):
             target = running.Running(url, page, 4)
             target.wait_ready()
             assert target.names == ("shop", "shop-2")
             assert (Workers.size, Other.size) == (4, 4)
         assert (Workers.size, Other.size) == (8, 8)
-        with pytest.raises(sites.Unfit, match="say where their balancer is, with --host"):
-            sites.planned(replace(given, host=""), {"urls"}, remote=False, behind=behind)
-        with pytest.raises(sites.Unfit, match="--behind http://10.0.0.7:8000 is not this machine"):
-            sites.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
+        with pytest.raises(Unfit, match="say where their balancer is, with --host"):
+            project.planned(replace(given, host=""), {"urls"}, remote=False, behind=behind)
+        with pytest.raises(Unfit, match="--behind http://10.0.0.7:8000 is not this machine"):
+            project.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
 
 
 @pytest.mark.django_db

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from served import site_on
 
-from pooldemo.management import site as sites
+from pooldemo.site import project
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
@@ -85,11 +85,11 @@ def test_it_leaves_out_a_stack_that_cannot_run_here_and_says_how_to_have_it(monk
     lacking = Stack("lacking", "", programs=("no-such-program",), remedy="install it")
     known = {"lacking": lacking, "pooldemo": replace(lacking, name="pooldemo", programs=())}
     monkeypatch.setattr("pooldemo.sweep.stacks.get", known.__getitem__)
-    plan, left_out = sites.available(replace(PLAN, stacks=("lacking", "pooldemo")), SITE)
+    plan, left_out = project.available(replace(PLAN, stacks=("lacking", "pooldemo")), SITE)
     assert plan.stacks == ("pooldemo",)
     assert left_out == ["lacking needs the program no-such-program: install it"]
     with pytest.raises(ValueError, match="no-such-program: install it"):
-        sites.available(replace(PLAN, stacks=("lacking",)), SITE)
+        project.available(replace(PLAN, stacks=("lacking",)), SITE)
 
 
 def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_it_resumes_no_sweep_without_all_of_its_stacks(monkeypatch: pytest.Monke
     )
     plan = replace(PLAN, stacks=("ok", "lacking"))
     with pytest.raises(ValueError, match="--resume 7 needs every stack of that sweep: lacking .*: install it"):
-        sites.available(plan, SITE, resumed=7)
+        project.available(plan, SITE, resumed=7)
 
 
 def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from pooldemo.demo.burst import Arrival, fire, waves
-from pooldemo.management.site import is_address, site
+from pooldemo.site.address import is_address
+from pooldemo.site.project import site
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan

@@ -22,10 +22,12 @@ from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import models, records
 from pooldemo.management import checkout, sweep_options
-from pooldemo.management import site as sites
 from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.records import unsaved
+from pooldemo.site import project
+from pooldemo.site.admission import admitted
+from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.document import judged
@@ -56,7 +58,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         sweep_options.add(parser)
-        sites.add_options(parser.add_argument_group("a project of your own"))
+        sweep_options.add_projects(parser.add_argument_group("a project of your own"))
         out = add_reports(parser)
         out.add_argument("--dry-run", action="store_true", help="say what would be run, and for how long")
 
@@ -71,8 +73,8 @@ class Command(BaseCommand):
         except records.Busy as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except database.DatabaseDown as error:
-            raise CommandError(f"{error}. {sites.how_to_start_postgresql()}", returncode=REFUSED) from error
-        except (sites.Unfit, TrialError) as error:  # of the try before the first trial
+            raise CommandError(f"{error}. {project.how_to_start_postgresql()}", returncode=REFUSED) from error
+        except (Unfit, TrialError) as error:  # of the try before the first trial
             raise CommandError(str(error), returncode=REFUSED) from error
         except OSError as error:
             raise CommandError(cannot(error), returncode=REFUSED) from error
@@ -119,10 +121,10 @@ class Command(BaseCommand):
                 return finish(terminal, judged(done), reports)
             behind = options["behind"] or ()
             if row is not None:
-                sites.same(plan, behind)
-            site = sites.site(plan, behind)
-            plan, left_out = sites.available(plan, site, options["resume"])
-            for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in sites.doubts(plan))):
+                project.same(plan, behind)
+            site = project.site(plan, behind)
+            plan, left_out = project.available(plan, site, options["resume"])
+            for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in project.doubts(plan))):
                 terminal.say(text, "yellow")
             server = " ".join([*(f"{name}={value}" for name, value in spread(plan.workers).items()), *GUNICORN])
             now = database.conditions(site.database_url, ROOT, server)
@@ -143,7 +145,7 @@ class Command(BaseCommand):
                     return finish(terminal, judged(done), reports)
             with (
                 process.Ledger(RUN_FOLDER) as ledger,
-                sites.admitted(options) as headers,
+                admitted(options) as headers,
                 checkout.checked_out(plan.stacks),
             ):
                 bench = Bench(site, ledger, headers, meeting)

@@ -1,26 +1,23 @@
 """What a sweep must know of the Django project that it is typed in: where its database is, what gunicorn serves, which
-pool it has, where that is to be asked, and how to come in where views want a login.
+pool it has, and where that is to be asked.
 
 A project that has POOL_STACK among its settings reads DATABASE_URL and POOL_STACK by itself, and answers the workloads.
 Any other is put on a stack by settings that stand before its own (`sweep/stacks/settings.py`).
 """
 
 import os
-from argparse import _ArgumentGroup
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.db import connections
 from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor.views import pass_headers, pool_address
+from pooldemo.site.address import is_address
+from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
 from pooldemo.sweep.measure import running
@@ -28,24 +25,6 @@ from pooldemo.sweep.measure.target import Page, Site
 
 # Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
 LIBPQ = ("passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert")
-
-
-class Unfit(ValueError):
-    """This project cannot be swept as it was asked for; the text says why and what to do."""
-
-
-def add_options(group: _ArgumentGroup) -> None:
-    """The options of `sweep` that are about the project."""
-    group.add_argument("--url", action="append", metavar="PATH", help="a page to ask for: /orders/ (again for more)")
-    group.add_argument("--locustfile", metavar="FILE", help="that says what users do, in place of --url")
-    group.add_argument("--wsgi", metavar="MODULE", help="what gunicorn serves (default: WSGI_APPLICATION)")
-    group.add_argument("--host", metavar="URL", help="a site that runs already: http://127.0.0.1:8000")
-    group.add_argument(
-        "--behind", action="append", metavar="URL", help="a host of it, when --host is their balancer (again for more)"
-    )
-    group.add_argument("--remote", action="store_true", help="yes, load a --host that is not this machine")
-    group.add_argument("--login", metavar="USER", help="ask as that user, by a session that ends with the sweep")
-    group.add_argument("--header", action="append", metavar="'NAME: VALUE'", help="sent with each request")
 
 
 def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str] = ()) -> Plan:
@@ -74,16 +53,6 @@ def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[s
     if behind and not plan.host:
         raise Unfit("--behind are the hosts of a site that runs: say where their balancer is, with --host")
     return _as_it_runs(plan, given, remote, behind) if plan.host else plan
-
-
-def is_address(url: str, *schemes: str) -> bool:
-    """Whether a site can be asked there: a scheme of these, a host, perhaps a port, and what http.client takes."""
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna") and parts.port != 0
-    except ValueError:
-        return False
-    return bool(host) and parts.scheme in schemes and url.isascii() and url.isprintable() and " " not in url
 
 
 def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str]) -> Plan:
@@ -230,58 +199,3 @@ def pool_page(hosts: Sequence[str] = ()) -> Page | None:
     """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
     address = pool_address()
     return None if address is None else Page(address, pass_headers(), tuple(each.rstrip("/") for each in hosts))
-
-
-@contextmanager
-def admitted(options: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """The headers that requests are sent with, as long as the block lasts. Raises Unfit."""
-    if options["locustfile"] and (options["login"] or options["header"]):
-        raise Unfit("a --locustfile logs in by itself: leave out --login and --header")
-    with logged_in(options["login"]) as headers:
-        yield headers | headers_of(options["header"] or ())
-
-
-@contextmanager
-def logged_in(name: str | None) -> Iterator[dict[str, str]]:
-    """The headers with which requests come from that user, by a session that ends with the block; none for no name.
-
-    Raises Unfit when there is no such user, or the project has no sessions.
-    """
-    if name is None:
-        yield {}
-        return
-    if not settings.MIDDLEWARE or "django.contrib.sessions" not in settings.INSTALLED_APPS:
-        raise Unfit("--login makes a session, and django.contrib.sessions is not installed: use --header 'Name: value'")
-    users: Any = get_user_model()
-    user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
-    if user is None:
-        raise Unfit(f"--login {name}: there is no user whose {users.USERNAME_FIELD} is that")
-    backend = next((path for path in settings.AUTHENTICATION_BACKENDS if _lets_in(path, user)), None)
-    if backend is None:
-        raise Unfit(f"--login {name}: none of AUTHENTICATION_BACKENDS lets that user in (is_active={user.is_active})")
-    session = import_module(settings.SESSION_ENGINE).SessionStore()
-    session[SESSION_KEY] = user._meta.pk.value_to_string(user)
-    session[BACKEND_SESSION_KEY] = backend
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    try:
-        yield {"Cookie": f"{settings.SESSION_COOKIE_NAME}={session.session_key}"}
-    finally:
-        session.delete()
-
-
-def _lets_in(path: str, user: Any) -> bool:
-    """Whether that backend knows who is logged in: some know permissions alone, and none an inactive user."""
-    get_user = getattr(load_backend(path), "get_user", None)
-    return get_user is not None and get_user(user.pk) is not None
-
-
-def headers_of(given: Sequence[str]) -> dict[str, str]:
-    """`Name: value` as given on the command line. Raises Unfit."""
-    headers = {}
-    for text in given:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip() or not text.isprintable():
-            raise Unfit(f"--header {text!r} is none: give one as 'Authorization: Bearer abc'")
-        headers[name.strip()] = value.strip()
-    return headers

@@ -1,0 +1,66 @@
+"""How a sweep comes in where views want a login: a session that ends with it, and headers as typed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
+
+from pooldemo.site.errors import Unfit
+
+
+@contextmanager
+def admitted(options: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The headers that requests are sent with, as long as the block lasts. Raises Unfit."""
+    if options["locustfile"] and (options["login"] or options["header"]):
+        raise Unfit("a --locustfile logs in by itself: leave out --login and --header")
+    with logged_in(options["login"]) as headers:
+        yield headers | headers_of(options["header"] or ())
+
+
+@contextmanager
+def logged_in(name: str | None) -> Iterator[dict[str, str]]:
+    """The headers with which requests come from that user, by a session that ends with the block; none for no name.
+
+    Raises Unfit when there is no such user, or the project has no sessions.
+    """
+    if name is None:
+        yield {}
+        return
+    if not settings.MIDDLEWARE or "django.contrib.sessions" not in settings.INSTALLED_APPS:
+        raise Unfit("--login makes a session, and django.contrib.sessions is not installed: use --header 'Name: value'")
+    users: Any = get_user_model()
+    user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
+    if user is None:
+        raise Unfit(f"--login {name}: there is no user whose {users.USERNAME_FIELD} is that")
+    backend = next((path for path in settings.AUTHENTICATION_BACKENDS if _lets_in(path, user)), None)
+    if backend is None:
+        raise Unfit(f"--login {name}: none of AUTHENTICATION_BACKENDS lets that user in (is_active={user.is_active})")
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = user._meta.pk.value_to_string(user)
+    session[BACKEND_SESSION_KEY] = backend
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    try:
+        yield {"Cookie": f"{settings.SESSION_COOKIE_NAME}={session.session_key}"}
+    finally:
+        session.delete()
+
+
+def _lets_in(path: str, user: Any) -> bool:
+    """Whether that backend knows who is logged in: some know permissions alone, and none an inactive user."""
+    get_user = getattr(load_backend(path), "get_user", None)
+    return get_user is not None and get_user(user.pk) is not None
+
+
+def headers_of(given: Sequence[str]) -> dict[str, str]:
+    """`Name: value` as given on the command line. Raises Unfit."""
+    headers = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip() or not text.isprintable():
+            raise Unfit(f"--header {text!r} is none: give one as 'Authorization: Bearer abc'")
+        headers[name.strip()] = value.strip()
+    return headers

@@ -1,0 +1,71 @@
+"""What the running site of this project says of its pools, beside PostgreSQL's own count. Whose site answers is
+compared first: at the usual address it may be another project's."""
+
+import http.client
+import json
+import time
+from contextlib import closing
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from pooldemo.monitor import server_connections, views
+from pooldemo.monitor.overview import overview
+from pooldemo.monitor.server_connections import Look
+from pooldemo.site.errors import Unreachable
+
+PATIENCE_S = 5.0
+
+
+def settled(url: str, comparer: server_connections.Comparer) -> Look:
+    """Look until the two numbers agree or differ; after PATIENCE_S as they are. Raises Unreachable."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (seen := look(url, comparer))[1].moves and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    return seen
+
+
+def look(url: str, comparer: server_connections.Comparer) -> Look:
+    """One look. Raises Unreachable; blocks for 7 s at most."""
+    parts = urlsplit(url)
+    if (address := views.pool_address()) is None:
+        raise Unreachable(
+            "This project does not tell of its pools: add path('', include('pooldemo.urls')) to the urlpatterns of "
+            f"{settings.ROOT_URLCONF}, and start its site anew."
+        )
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
+    try:
+        with closing(connection):
+            connection.request("GET", parts.path.rstrip("/") + address, headers=views.pass_headers())
+            response = connection.getresponse()
+            text = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(
+            f"The site does not answer at {url} ({error}){_stopped()}. Start it with "
+            f"`gunicorn -k gevent {_wsgi()}`, or name another address with --url."
+        ) from error
+    try:
+        answer = json.loads(text)
+        pools, mark = overview(answer), answer.get("site")
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreachable(
+            f"{url}{address} answers {response.status}, but not like this site: give this site's --url"
+            + (f", by a name of its ALLOWED_HOSTS ({', '.join(settings.ALLOWED_HOSTS)})" * (response.status == 400))
+        ) from error
+    if mark != views.site_mark():
+        raise Unreachable(
+            f"{url} is not the site of this project: its SECRET_KEY, ROOT_URLCONF or database is another. Give this "
+            "site's --url, or start it anew if it runs on settings of before."
+        )
+    return pools, comparer.compare(server_connections.take(pools.application_name), pools)
+
+
+def _wsgi() -> str:
+    """What gunicorn serves of this project."""
+    return str(settings.WSGI_APPLICATION or "project.wsgi.application").rpartition(".")[0]
+
+
+def _stopped() -> str:
+    """That the embedded PostgreSQL does not run either, where the site has one: it is not started to be looked at."""
+    server = getattr(settings, "EMBEDDED", None)
+    return "" if server is None or server.status().running else ", and its PostgreSQL is stopped"
