@@ -27,11 +27,13 @@ _UNDO_LIMIT_S = 5.0  # for a rollback or a reset at checkin; a server that takes
 # FULL passes: others' connections end, or our own come back. These pass by themselves as well ...
 _BUSY = re.compile(
     r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
+    r"|Resource temporarily unavailable"  # the line of connects of a unix socket is full
 )
 # ... and these do when the server has answered before: it is being restarted, or the network is.
 _AWAY = re.compile(
     r"Connection refused|No such file or directory|server closed the connection unexpectedly|took longer than"
     r"|terminating connection|Connection reset|timeout expired|could not receive data|timed out"
+    r"|Network is unreachable|No route to host|Temporary failure in name resolution"
 )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -216,6 +217,29 @@ def test_an_outage_is_told_soon_and_with_its_reason(site: Site) -> None:
     assert attempts <= 12, f"{attempts} attempts to connect while ten waited"
     gate.refuse_all = None
     site.wait_until(lambda: timed(db.ask)[1] is None)
+
+
+@threaded
+def test_a_server_too_busy_to_take_connects_is_left_alone_meanwhile(site: Site) -> None:
+    """A unix socket's line of connects is full: who asked was refused at once, and each asked anew."""
+    with contextlib.ExitStack() as sockets:
+        folder = sockets.enter_context(tempfile.TemporaryDirectory(prefix="pd-"))
+        path = f"{folder}/.s.PGSQL.5432"
+        listener = sockets.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                line = sockets.enter_context(socket.socket(socket.AF_UNIX))
+                line.setblocking(False)
+                line.connect(path)
+        db = site.database({"HOST": folder, "PORT": "5432"}, MAX_CONNS=4, POOL_TIMEOUT=LIMIT_S)
+        for _ in range(2):
+            error = timed(db.ask)[1]
+            assert isinstance(error, PoolTimeout), error
+            assert "Resource temporarily unavailable" in str(error)
+        tried = db.pool.get_stats()["connections_num"]
+        assert tried < 20, f"asked {tried} times"
 
 
 @patched
