@@ -71,7 +71,8 @@ class Sweep(models.Model):
         permissions = (("run_sweep", "Can start and stop sweeps on this machine"),)
 
     def __str__(self) -> str:
-        return f"sweep {self.pk}: {self.workload}, {', '.join(self.stacks)}"
+        stacks = ", ".join(map(str, self.stacks)) if isinstance(self.stacks, list) else self.stacks
+        return f"sweep {self.pk}: {self.workload}, {stacks}"
 
 
 class Trial(models.Model):

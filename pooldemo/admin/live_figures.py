@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from pooldemo.monitor.history import SPAN_S, Moment
 from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.report.canvas import nice_ticks
 from pooldemo.sweep.report.charts import Axis, Point, Series
 from pooldemo.sweep.report.figures import Lines
 
+COUNTS = "greenlets, connections"
 STEPS = {2: 0.5, 5: 1.0, SPAN_S // 60: 2.0}
 """How far back the axis goes, in minutes, and how far its ticks are apart: no further than there is a past."""
 
@@ -26,7 +28,9 @@ def figures_of(past: Sequence[Moment], now_s: float | None = None) -> Iterator[t
     last = past[-1]
     most = max(each.pending for each in past)
     words = f"now {last.active} active, {last.pending} pending, {last.max} slots; at most {most} were pending"
-    yield "slots", Lines("Slots and waiters, the last ten minutes", words, series, axis, Axis("greenlets, connections"))
+    highest = max(max(each.active, each.pending, each.max) for each in past)
+    counts = nice_ticks(1.06 * highest, whole=True)
+    yield "slots", Lines("Slots and waiters, the last ten minutes", words, series, axis, Axis(COUNTS, counts))
     waits = [each for each in past if each.wait_ms is not None]
     if waits:
         longest = digits(max(each.wait_ms or 0 for each in waits))

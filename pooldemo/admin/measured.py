@@ -1,9 +1,26 @@
 """What sweeps and trials have in common in the admin."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+
+from pooldemo import records
+
+
+def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """The view, which says in a sentence where a row is none that a sweep has written."""
+
+    @wraps(view)
+    def told(*args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(*args, **kwargs)
+        except records.Unreadable as error:
+            raise Http404(str(error)) from error
+
+    return told
 
 
 class Measured(admin.ModelAdmin):

@@ -6,36 +6,48 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import DisallowedHost, PermissionDenied
+from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.request import split_domain_port
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from pooldemo import records
-from pooldemo.admin import runs
+from pooldemo.admin import run_form, runs
+from pooldemo.admin.measured import readable
 from pooldemo.models import Sweep
-from pooldemo.sweep import stacks
-from pooldemo.sweep.analyse.slo import typed
-from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.report.progress import progress_of
-from pooldemo.sweep.workloads import CHOICES
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
 PERMISSION = "pooldemo.run_sweep"
+PASSED_ON = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
+"""How the headers begin that proxies add."""
 
 
 def may_run(request: HttpRequest) -> bool:
-    """Whether this visitor may load this machine: by the permission, and sitting at it. A proxy's visitors do not."""
+    """Whether this visitor may load this machine: by the permission, and sitting at it. A proxy's visitors do not: it
+    says whom it asks for, or which name it was asked by."""
     if not getattr(request, "user", None) or not request.user.has_perm(PERMISSION):
         return False
-    try:
-        near = ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
-    except ValueError:  # a Unix socket: somebody passes it on
+    if any(name.startswith(PASSED_ON) for name in request.META):
         return False
-    return near and "HTTP_X_FORWARDED_FOR" not in request.META and "HTTP_FORWARDED" not in request.META
+    try:
+        host = split_domain_port(request.get_host())[0].strip("[]")
+    except DisallowedHost:
+        return False
+    return _is_loopback(request.META.get("REMOTE_ADDR", "")) and (host == "localhost" or _is_loopback(host))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:  # of a Unix socket there is none: somebody passes it on
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 class RunPages:
@@ -47,49 +59,58 @@ class RunPages:
     def urls(self) -> list[URLPattern]:
         inside = self._admin.admin_site.admin_view
         return [
-            path("run/", inside(self.form), name="pooldemo_run"),
+            path("run/", inside(readable(self.form)), name="pooldemo_run"),
             path("run/check/", inside(require_POST(self.check)), name="pooldemo_run_check"),
             path("run/start/", inside(require_POST(self.start)), name="pooldemo_run_start"),
             path("run/started/", inside(self.started), name="pooldemo_run_started"),
             path("run/state/", inside(self.state), name="pooldemo_run_state"),
             path("run/stop/", inside(require_POST(self.stop)), name="pooldemo_run_stop"),
-            path("<int:number>/progress/", inside(self.progress), name="pooldemo_sweep_progress"),
+            path("<int:number>/progress/", inside(readable(self.progress)), name="pooldemo_sweep_progress"),
         ]
 
     def form(self, request: HttpRequest) -> HttpResponse:
         """What to measure: the command's own options, filled with another sweep's (`?again=7`) or with none."""
         self._admit(request)
         given: Mapping[str, str] = request.GET.dict()
-        again = given.get("again", "")
-        if again.isdecimal() and (row := Sweep.objects.filter(pk=again).first()):
-            given = typed_plan(records.result(row).plan)
-        fields = [(name, label, given.get(name, "")) for name, label in runs.FIELDS.items()]
-        return self._page(request, "run", "Run a sweep", fields=fields, running=self._running(), **_choices())
+        if row := self._named(given.get("again", "")):
+            given = run_form.filled(records.plan_of(row))
+        return self._form(request, given)
+
+    def _form(self, request: HttpRequest, given: Mapping[str, str], refusal: str = "") -> HttpResponse:
+        about = {"running": self._running(), "refusal": refusal, **run_form.shown(given)}
+        return self._page(request, "run", "Run a sweep", **about)
+
+    def _named(self, number: str) -> Sweep | None:
+        """The sweep of that number, as typed; None: there is none."""
+        is_one = number.isascii() and number.isdigit() and len(number) < 19
+        return Sweep.objects.filter(pk=number).first() if is_one else None
 
     def check(self, request: HttpRequest) -> HttpResponse:
         """What the command says of the form: trials and minutes, or what is wrong."""
         self._admit(request)
-        fits, said = runs.check(runs.arguments(request.POST))
+        fits, said = _asked(run_form.options(request.POST))
         return JsonResponse({"fits": fits, "said": said})
 
     def start(self, request: HttpRequest) -> HttpResponse:
         """Start what the form says, or go on with a sweep; one at a time."""
         self._admit(request)
-        if (running := self._running()) or runs.last().lives:
-            what = f"sweep {running.pk}" if running else "one that was just started"
-            self._say(request, f"Another sweep runs ({what}), and two would measure each other: wait, or stop it.")
-            return HttpResponseRedirect(self._of(running.pk) if running else reverse("admin:pooldemo_run_started"))
-        resumed = request.POST.get("resume", "")
-        options = [f"--resume={int(resumed)}"] if resumed.isdecimal() else runs.arguments(request.POST)
-        fits, said = runs.check(options)
-        if not fits:
+        if running := self._running():
+            return self._refuse(request, f"sweep {running.pk}", running)
+        resumed = self._named(request.POST.get("resume", ""))
+        options = [f"--resume={resumed.pk}"] if resumed else run_form.options(request.POST)
+        fits, said = _asked(options)
+        if not fits and resumed:
             self._say(request, said)
-            query = request.POST.copy()
-            query.pop("csrfmiddlewaretoken", None)
-            form = f"{reverse('admin:pooldemo_run')}?{query.urlencode()}"  # nothing that was typed is lost
-            return HttpResponseRedirect(self._of(int(resumed)) if resumed.isdecimal() else form)
-        runs.start(options)
+            return HttpResponseRedirect(self._of(resumed.pk))
+        if not fits:
+            return self._form(request, request.POST.dict(), said)  # nothing that was typed is lost
+        if not runs.start(options):
+            return self._refuse(request, "one that was just started", self._running())
         return HttpResponseRedirect(reverse("admin:pooldemo_run_started"))
+
+    def _refuse(self, request: HttpRequest, what: str, running: Sweep | None) -> HttpResponse:
+        self._say(request, f"Another sweep runs ({what}), and two would measure each other: wait, or stop it.")
+        return HttpResponseRedirect(self._of(running.pk) if running else reverse("admin:pooldemo_run_started"))
 
     def started(self, request: HttpRequest) -> HttpResponse:
         """Until the sweep has a number, this is its page; and where it never gets one, what the command said."""
@@ -107,13 +128,18 @@ class RunPages:
         return JsonResponse({"lives": run.lives, "page": page, "said": run.said})
 
     def stop(self, request: HttpRequest) -> HttpResponse:
+        """Stop the sweep whose page said so: an old page of another one stops nothing."""
         self._admit(request)
-        if runs.stop():
+        row = self._named(request.POST.get("number", ""))
+        if row is None:
+            raise Http404("There is no such sweep")
+        if runs.stop(row.pk):
             self._say(request, "It ends after this trial, and keeps what was measured; once more stops it at once.", 20)
-        else:
+        elif row.status == Sweep.Status.RUNNING:
             self._say(request, "It was not started from a page: press Ctrl-C where it runs.")
-        number = runs.last().number
-        return HttpResponseRedirect(self._of(number) if number else reverse("admin:pooldemo_run_started"))
+        else:
+            self._say(request, "It has ended already.", 20)
+        return HttpResponseRedirect(self._of(row.pk))
 
     def progress(self, request: HttpRequest, number: int) -> HttpResponse:
         """The part of a running sweep's page that changes."""
@@ -149,24 +175,17 @@ class RunPages:
 
 
 def about_progress(request: HttpRequest, row: Sweep) -> dict[str, Any]:
-    """What the part of the page needs that shows how far it has come."""
-    found = progress_of(records.result(row), datetime.now(UTC))
+    """What the part of the page needs that shows how far it has come; little, where it does not run."""
+    about: dict[str, Any] = {"status": row.status, "number": row.pk}
+    if row.status != Sweep.Status.RUNNING:
+        return about
     last = runs.last() if may_run(request) else None
     own = bool(last and last.lives and last.number == row.pk)
-    return {"progress": found, "status": row.status, "can_stop": own, "number": row.pk}
+    return about | {"progress": progress_of(records.steps(row), datetime.now(UTC)), "can_stop": own}
 
 
-def typed_plan(plan: Plan) -> dict[str, str]:
-    """A plan as it would be typed into the form."""
-    return {
-        "stack": ",".join(plan.stacks), "workload": plan.workload if plan.workload in CHOICES else "",
-        "url": plan.urls[0] if plan.urls else "", "ms": f"{plan.ms:g}", "users": str(plan.users),
-        "sizes": ",".join(map(str, plan.sizes)), "workers": ",".join(map(str, plan.worker_counts)),
-        "duration": f"{plan.duration_s:g}", "warmup": "" if plan.warmup_cycles else f"{plan.warmup_s:g}",
-        "repeats": str(plan.repeats), "slo": typed(plan.slo),
-        "arrivals": "max" if plan.search else "" if plan.rate is None else f"{plan.rate:g}",
-    }  # fmt: skip
-
-
-def _choices() -> dict[str, Any]:
-    return {"workloads": CHOICES, "stacks": ("all", *stacks.names())}
+def _asked(options: list[str]) -> tuple[bool, str]:
+    """What the command says of them; meanwhile this request holds no slot."""
+    if not connection.in_atomic_block:
+        connection.close()
+    return runs.check(options)

@@ -2,8 +2,12 @@
 
 The command alone knows what can be measured, and for how long: the page asks it (`--dry-run`) and says what it says.
 Nothing of a sweep is imported or run here.
+
+Whether it lives is told by a lock on a file that it inherits and that ends with it, however it ends: no number of a
+process, which another may have by now, and no clock, which may jump.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -11,47 +15,34 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from django.db import connections
 
 from pooldemo.sweep.stacks.stack import ROOT
 
 FOLDER = ROOT / ".local" / "run"
-FIELDS = {
-    "stack": "stacks, or all",
-    "workload": "workload",
-    "url": "or a page of this site: /orders/",
-    "ms": "its query, ms",
-    "users": "users",
-    "sizes": "MAX_CONNS: 1,2,4-8",
-    "workers": "workers",
-    "duration": "seconds of a trial",
-    "warmup": "seconds before them",
-    "repeats": "repeats",
-    "slo": "SLO: p95=300,errors=0.1%",
-    "arrivals": "open loop: requests/s, or max",
-}
-"""What the form asks, by the names of the command's options; an empty field is the command's default."""
 NOT_INHERITED = ("POOLDEMO_SNAPSHOTS", "PGAPPNAME", "GUNICORN_FD", "LISTEN_FDS", "GUNICORN_CMD_ARGS")
 """What belongs to the site that this page is of, and not to those that a sweep starts."""
 SAID = 4000  # characters of its last words
+BEGUN = 20_000  # characters, in which it has said its number
 CHECK_S = 60.0
+NUMBER = re.compile(r"^sweep (\d+): .* with \d+ users, sizes ", re.MULTILINE)
+"""Of the line with which the command begins; it may say of other sweeps before what became of them."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The sweep that was last started from a page: whether it `lives`, its `number` (None: not known yet), and the last
-    of what it `said`."""
+    """The sweep that was last started from a page: whether it `lives`, its `number` (None: not known yet, or it is of
+    another database), and the last of what it `said`."""
 
     lives: bool
     number: int | None
     said: str
-
-
-def arguments(given: Mapping[str, str]) -> list[str]:
-    """The command's options for what the form says. Each is one word, so that no value can be an option of its own."""
-    return [f"--{name}={value}" for name in FIELDS if (value := given.get(name, "").strip())]
 
 
 def check(options: Sequence[str]) -> tuple[bool, str]:
@@ -60,51 +51,59 @@ def check(options: Sequence[str]) -> tuple[bool, str]:
     try:
         done = subprocess.run(
             [*_command(options), "--dry-run"], cwd=Path.cwd(), env=_environment(), capture_output=True, text=True,
-            timeout=CHECK_S, check=False,
+            errors="replace", timeout=CHECK_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return False, f"the command did not answer within {CHECK_S:g} s"
+    except (OSError, ValueError) as error:  # longer than a command may be, or with a zero in it
+        return False, f"this cannot be given to the command: {error}"
     lines = (done.stdout if done.returncode == 0 else done.stderr or done.stdout).strip().splitlines()
     said = lines[-1] if lines else f"it ended with {done.returncode} and said nothing"
     return done.returncode == 0, said.removeprefix("CommandError: ").removesuffix("; nothing was started")
 
 
-def start(options: Sequence[str]) -> None:
+def start(options: Sequence[str]) -> bool:
     """Start it, detached: it has a session of its own and writes to a file, so neither a closed page nor a stopped
-    worker ends it."""
+    worker ends it. False: another one lives, which may have been started at this moment."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    log = FOLDER / "page.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _command(options), cwd=Path.cwd(), env=_environment(), stdin=subprocess.DEVNULL, stdout=output,
-            stderr=output, start_new_session=True,
-        )  # fmt: skip
-    note = {"pid": process.pid, "began": _began(process.pid), "log": str(log)}
-    part = FOLDER / "page.part"
-    part.write_text(json.dumps(note))
-    part.replace(FOLDER / "page.json")
+    with _lock() as lock:
+        if not _take(lock, fcntl.LOCK_EX):
+            return False
+        log = FOLDER / "page.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _command(options), cwd=Path.cwd(), env=_environment(), stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, start_new_session=True, pass_fds=(lock,),
+            )  # fmt: skip
+        part = FOLDER / "page.part"
+        part.write_text(json.dumps({"pid": process.pid, "log": str(log), "database": _database()}))
+        part.replace(FOLDER / "page.json")
     threading.Thread(target=process.wait, name="sweep", daemon=True).start()  # else it stays a zombie
+    return True
 
 
 def last() -> Run:
     """What became of the last one that was started from a page."""
     try:
         note = json.loads((FOLDER / "page.json").read_text())
-        text = Path(note["log"]).read_text(errors="replace")
-    except (OSError, ValueError, KeyError):
-        return Run(False, None, "")
-    found = re.search(r"^sweep (\d+): ", text, re.MULTILINE)
-    return Run(_lives(note), int(found[1]) if found else None, text[-SAID:].strip())
+        with Path(note["log"]).open("rb") as log:
+            begun = log.read(BEGUN).decode(errors="replace")
+            log.seek(max(0, os.fstat(log.fileno()).st_size - SAID))
+            said = log.read(SAID).decode(errors="replace")
+    except (OSError, ValueError, KeyError, TypeError):
+        return Run(_lives(), None, "")
+    found = NUMBER.search(begun) if note.get("database") == _database() else None
+    return Run(_lives(), int(found[1]) if found else None, said.strip())
 
 
-def stop() -> bool:
-    """Ask it to end after this trial; the second time at once. Whether there was one to ask."""
+def stop(number: int | None = None) -> bool:
+    """Ask it to end after this trial; the second time at once. Whether there was one to ask, of that number (None:
+    whichever)."""
+    if not _lives() or number not in (None, last().number):
+        return False
     try:
-        note = json.loads((FOLDER / "page.json").read_text())
-        if not _lives(note):
-            return False
-        os.kill(note["pid"], signal.SIGTERM)
-    except (OSError, ValueError, KeyError):
+        os.kill(json.loads((FOLDER / "page.json").read_text())["pid"], signal.SIGTERM)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return True
 
@@ -120,16 +119,37 @@ def _environment() -> dict[str, str]:
     return own | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _lives(note: Mapping[str, object]) -> bool:
-    return note["began"] is not None and _began(int(str(note["pid"]))) == note["began"]
+def _database() -> list[str]:
+    """Where the sweeps of this site are kept: two sites in one folder may number theirs alike."""
+    config: Mapping[str, object] = connections.settings["default"]
+    return [str(config.get(name)) for name in ("HOST", "PORT", "NAME")]
 
 
-def _began(pid: int) -> float | None:
-    """When that process began, which tells it from a later one of the same number; None: it is no more."""
-    import psutil  # comes with the extra [sweep]; without it there is no sweep to start
-
+@contextmanager
+def _lock() -> Iterator[int]:
+    descriptor = os.open(FOLDER / "page.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return None
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take(lock: int, how: int, patience_s: float = 0.5) -> bool:
+    """Whether the lock could be had: others have it to look for a moment, a sweep has it while it lives."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _lives() -> bool:
+    if not FOLDER.is_dir():
+        return False
+    with _lock() as lock:
+        return not _take(lock, fcntl.LOCK_SH, patience_s=0)

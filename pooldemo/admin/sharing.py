@@ -11,6 +11,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_POST
 
 from pooldemo import records
+from pooldemo.admin.measured import readable
 from pooldemo.models import Sweep
 from pooldemo.sweep.report.html_report import to_html
 
@@ -31,17 +32,20 @@ class Sharing:
         inside = self._admin.admin_site.admin_view
         return [
             path("<int:number>/share/", inside(require_POST(self.share)), name="pooldemo_sweep_share"),
-            path("shared/<int:number>/<str:secret>/", shared, name="pooldemo_sweep_shared"),
+            path("shared/<int:number>/<str:secret>/", readable(shared), name="pooldemo_sweep_shared"),
         ]
 
     def share(self, request: HttpRequest, number: int) -> HttpResponse:
-        """Make the link, or take it back where there is one."""
+        """Make the link where there is none, or take it back."""
         row = self._admin.get_object(request, str(number))
         if row is None:
             raise Http404(f"There is no sweep {number}")
         if not self._admin.has_change_permission(request, row):
             raise PermissionDenied
-        row.shared = "" if row.shared else secrets.token_urlsafe(24)
+        if "take_back" in request.POST:
+            row.shared = ""
+        elif not row.shared:  # asked for twice, it stays the same
+            row.shared = secrets.token_urlsafe(24)
         row.save(update_fields=["shared"])
         return HttpResponseRedirect(reverse("admin:pooldemo_sweep_change", args=[number]))
 

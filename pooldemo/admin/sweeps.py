@@ -17,9 +17,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from pooldemo import records
-from pooldemo.admin import live, runs
+from pooldemo.admin import live, run_form, runs
 from pooldemo.admin.drawing import drawn
-from pooldemo.admin.measured import Measured
+from pooldemo.admin.measured import Measured, readable
 from pooldemo.admin.run_pages import RunPages, about_progress, may_run
 from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
@@ -27,12 +27,13 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
 from pooldemo.sweep.report import answer, comparison, formats, rerun, sweep_page, tables
 from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sparkline
 from pooldemo.sweep.report.legend import marker_alone
 from pooldemo.sweep.report.moment import moment
-from pooldemo.sweep.report.overlay import MOST, overlay
+from pooldemo.sweep.report.overlay import MOST, overlay, that_fit
 from pooldemo.sweep.report.trend import trend
 
 # What the small curves of a list need; the rest of a trial is ten times as large.
@@ -50,7 +51,8 @@ class StackFilter(admin.SimpleListFilter):
     title = parameter_name = "stack"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        stacks = {name for names in Sweep.objects.order_by().values_list("stacks", flat=True) for name in names}
+        lists = Sweep.objects.order_by().values_list("stacks", flat=True).distinct()
+        stacks = {str(name) for names in lists if isinstance(names, list) for name in names}
         return [(name, name) for name in sorted(stacks)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
@@ -112,15 +114,19 @@ class SweepAdmin(Measured):
     @admin.display(description="what it found, by stack")
     def found(self, sweep: Sweep) -> SafeString:
         """A block for each stack: its size, its number, its curve."""
-        facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
+        try:
+            facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
+        except records.Unreadable as error:
+            return format_html("{}", error)
         verdicts = {verdict.stack: verdict for verdict in facts.verdicts}
-        return format_html_join("", FOUND, (self._block(facts, stack, verdicts.get(stack)) for stack in sweep.stacks))
+        blocks = (self._block(facts, stack, verdicts.get(stack)) for stack in facts.plan.stacks)
+        return format_html_join("", FOUND, blocks)
 
     def _block(self, facts: SweepResult, stack: str, verdict: Verdict | None) -> tuple[Any, ...]:
         said = answer.short(verdict, facts.plan) if verdict else "no answer yet"
         rps = f"{digits(verdict.rps)}/s" if verdict and verdict.rps is not None else ""
         curve = mark_safe(sweep_sparkline(facts, stack))  # noqa: S308  ours, escaped
-        return verdict.shape if verdict else "", said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
+        return answer.tone(verdict) if verdict else "", said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
 
     @admin.display(description="started", ordering="started_at")
     def started(self, sweep: Sweep) -> str:
@@ -129,14 +135,18 @@ class SweepAdmin(Measured):
     @admin.display(description="load, tags", ordering="workload")
     def load(self, sweep: Sweep) -> SafeString:
         tags = ((word,) for word in sweep.notes.split() if word.startswith("#") and len(word) > 1)
-        return format_html("{}{}", load_of(records.curve(sweep, ())), format_html_join("", TAG, tags))
+        try:
+            load = load_of(records.curve(sweep, ()))
+        except records.Unreadable:
+            load = sweep.workload
+        return format_html('<span class="load" title="{0}">{0}</span>{1}', load, format_html_join("", TAG, tags))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Each word is looked for in the load, the stacks, the verdicts' shapes, and the notes with their tags."""
         for word in search_term.split():
             wanted = Q(workload__icontains=word) | Q(stacks__icontains=word) | Q(urls__icontains=word)
             wanted |= Q(notes__icontains=word) | Q(verdicts__contains=[{"shape": word.lower()}])
-            if word.isdecimal():
+            if word.isdecimal() and len(word) < 19:
                 wanted |= Q(users=int(word)) | Q(pk=int(word))
             queryset = queryset.filter(wanted)
         return queryset, False
@@ -161,12 +171,12 @@ class SweepAdmin(Measured):
     def get_urls(self) -> list[URLPattern]:
         inside = self.admin_site.admin_view
         return [
-            path("compare/", inside(self.compare_view), name="pooldemo_sweep_compare"),
+            path("compare/", inside(readable(self.compare_view)), name="pooldemo_sweep_compare"),
             # Not behind admin_view, which would need the database to know who asks: live.py does it without.
             path("live/", live.page(self), name="pooldemo_live"),
             path("live/state/", live.state(self), name="pooldemo_live_state"),
-            path("<int:number>/sweep.<str:kind>", inside(self.report_view), name="pooldemo_sweep_report"),
-            path("<int:number>/<str:name>.svg", inside(self.figure_view), name="pooldemo_sweep_figure"),
+            path("<int:number>/sweep.<str:kind>", inside(readable(self.report_view)), name="pooldemo_sweep_report"),
+            path("<int:number>/<str:name>.svg", inside(readable(self.figure_view)), name="pooldemo_sweep_figure"),
             *RunPages(self).urls(),
             *Sharing(self).urls(),
             *super().get_urls(),
@@ -177,42 +187,48 @@ class SweepAdmin(Measured):
     ) -> HttpResponse:
         """A sweep's page: the verdict, the figures and the tables above the form with the notes."""
         row = self.get_object(request, object_id)
-        shown: dict[str, Any] = {}
+        shown: dict[str, Any] = {"is_nav_sidebar_enabled": False, "subtitle": None}
         if row is not None and self.has_view_permission(request, row):
-            sweep = records.result(row)
-            asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}
-            sweep, refusal = sweep_page.judged_by(sweep, **asked)
-            done, planned = len(sweep.trials), len(planning.order(sweep.plan))
-            shown = {
-                "is_nav_sidebar_enabled": False,
-                "title": f"Sweep {sweep.id}: {load_of(sweep)}",
-                "subtitle": None,
-                "sweep": sweep,
-                "started_at": moment(row.started_at),
-                "headline": answer.headline(sweep),
-                "done": done,
-                "planned": planned,
-                "may_run": may_run(request),
-                "previous": records.previous(row),
-                "shared": link_of(request, row) if self.has_change_permission(request, row) else "",
-                "may_share": self.has_change_permission(request, row),
-                "said": _last_word(request, row),
-                **about_progress(request, row),
-                "cards": sweep_page.cards(sweep),
-                "figures": drawn(figures_of(sweep)),
-                "trend": _trend(row),
-                "play": sweep_page.bound_to_play(sweep),
-                "tables": sweep_page.tables_of(sweep),
-                "failed": tables.reasons_of_failure(sweep),
-                "again": rerun.again(sweep),
-                "conditions": list(tables.conditions_of(sweep)),
-                "reports": formats.FORMATS,
-                "anew": any(asked.values()) and not refusal,
-                "refusal": refusal,
-                "margin": asked["margin"] or f"{sweep.plan.margin:g}",
-                "slo": asked["slo"] or typed(sweep.plan.slo),
-            }
+            try:
+                shown |= self._shown(request, row)
+            except records.Unreadable as error:
+                shown |= {"title": f"Sweep {row.pk}", "unreadable": error}
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def _shown(self, request: HttpRequest, row: Sweep) -> dict[str, Any]:
+        """What its page shows above the form."""
+        asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}
+        sweep, refusal = sweep_page.judged_by(records.result(row), **asked)
+        may_share, runs_on = self.has_change_permission(request, row), may_run(request)
+        return {
+            "title": f"Sweep {sweep.id}: {load_of(sweep)}",
+            "sweep": sweep,
+            "started_at": moment(row.started_at),
+            "headline": answer.unbroken(answer.headline(sweep)),
+            "tone": answer.tone(sweep.verdicts[0]) if sweep.verdicts else "none",
+            "done": len(sweep.trials),
+            "planned": len(planning.order(sweep.plan)),
+            "may_run": runs_on,
+            "may_repeat": runs_on and run_form.is_for_page(sweep.plan),
+            "previous": records.previous(row),
+            "shared": link_of(request, row) if may_share else "",
+            "may_share": may_share,
+            "said": _last_word(request, row),
+            **about_progress(request, row),
+            "cards": sweep_page.cards(sweep),
+            "figures": drawn(figures_of(sweep)),
+            "trend": _trend(row),
+            "play": sweep_page.bound_to_play(sweep),
+            "tables": sweep_page.tables_of(sweep),
+            "failed": [(why, brief(why), trials) for why, trials in tables.reasons_of_failure(sweep)],
+            "again": rerun.again(sweep),
+            "conditions": list(tables.conditions_of(sweep)),
+            "reports": formats.FORMATS,
+            "anew": any(asked.values()) and not refusal,
+            "refusal": refusal,
+            "margin": asked["margin"] or f"{sweep.plan.margin:g}",
+            "slo": asked["slo"] or typed(sweep.plan.slo),
+        }
 
     def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
         """A file to keep: what `sweep --json` and its like write."""
@@ -248,7 +264,8 @@ class SweepAdmin(Measured):
         than luck."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        numbers = [int(text) for text in request.GET.get("sweeps", "").split(",") if text.isdecimal()][:MAX_COMPARED]
+        named = request.GET.get("sweeps", "").split(",")
+        numbers = [int(text) for text in named if text.isdecimal() and len(text) < 19][:MAX_COMPARED]
         rows = {row.pk: row for row in self.get_queryset(request).filter(pk__in=numbers)}
         sweeps = [records.result(rows[number]) for number in dict.fromkeys(numbers) if number in rows]
         if len(sweeps) < 2:
@@ -261,7 +278,8 @@ class SweepAdmin(Measured):
 
 
 def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
-    """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of all)."""
+    """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of as many as
+    can be told apart)."""
     change, differ = None, ""
     if len(sweeps) == 2:
         try:
@@ -269,10 +287,11 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         except NotComparable as error:
             differ = str(error)
     stacks = list(dict.fromkeys(stack for sweep in sweeps for stack in sweep.plan.stacks))
-    chosen = [stack for stack in stacks if stack in chosen] or stacks
+    chosen = [stack for stack in stacks if stack in chosen] or that_fit(sweeps, stacks)
+    changes = change.changes if change else ()
     lines = sum(stack in chosen for sweep in sweeps for stack in sweep.plan.stacks)
     return {
-        "headline": comparison.headline(change, *sweeps) if change else "",
+        "headline": answer.unbroken(comparison.headline(change, *sweeps) if change else comparison.of_many(sweeps)),
         "differ": differ,
         "asked": ",".join(str(sweep.id) for sweep in sweeps),
         "swapped": ",".join(str(sweep.id) for sweep in reversed(sweeps)),
@@ -282,7 +301,7 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
         "figures": drawn({"overlay": overlay(sweeps, chosen)}),
         "change": change,
-        "changes": [(each, f"{each.ratio:+.1%}") for each in change.changes] if change else [],
+        "changes": [(each, *comparison.values_of(each), f"{each.ratio:+.1%}") for each in changes],
     }
 
 

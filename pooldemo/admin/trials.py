@@ -11,7 +11,7 @@ from pooldemo.admin.drawing import drawn
 from pooldemo.admin.measured import Measured
 from pooldemo.models import Trial
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.report import tables, trial_page
+from pooldemo.sweep.report import answer, tables, trial_page
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
 
@@ -21,27 +21,24 @@ class TrialAdmin(Measured):
     """One stack at one size: its numbers, and the reasons to doubt them. Nobody changes a measurement, or takes one
     out of the sweep that a verdict was drawn from."""
 
-    list_display = (
-        "sweep_id",
-        "stack",
-        "size",
-        "repeat",
-        "throughput",
-        "p50",
-        "p95",
-        "p99",
-        "opened",
-        "failures",
-        "doubts",
-    )
-    list_display_links = ("stack",)
+    list_display = ("what", "sweep_id", "throughput", "percentiles", "opened", "failures", "doubts")
+    list_display_links = ("what",)
     list_filter = ("stack", "sweep__workload", "size")
-    list_select_related = ("sweep",)
     fieldsets = ()
 
     @property
     def media(self) -> Media:
         return Media(css={"all": ("pooldemo/admin.css",)})
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Without what no list shows, and is ten times as large as the rest."""
+        changes = super().get_changelist_instance(request)
+        changes.result_list = changes.result_list.defer("latencies", "per_second", "failures_per_second", "waits")
+        return changes
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        about = {"title": "Trials", "is_nav_sidebar_enabled": False}
+        return super().changelist_view(request, about | (extra_context or {}))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -50,9 +47,8 @@ class TrialAdmin(Measured):
         row = self.get_object(request, object_id)
         shown: dict[str, Any] = {}
         if row is not None and self.has_view_permission(request, row):
-            sweep = records.result(row.sweep)
-            key = (row.stack, row.size, row.repeat, row.workers)
-            trial = next(each for each in sweep.trials if (each.stack, each.size, each.repeat, each.workers) == key)
+            sweep = records.alone(row)
+            (trial,) = sweep.trials
             shown = {
                 "title": f"{trial.stack} at MAX_CONNS={trial.size}, repeat {trial.repeat}",
                 "subtitle": None,
@@ -61,7 +57,7 @@ class TrialAdmin(Measured):
                 "sweep_number": row.sweep_id,
                 "load": load_of(sweep),
                 "started_at": moment(trial.started_at),
-                "headline": trial_page.headline(trial),
+                "headline": answer.unbroken(trial_page.headline(trial)),
                 "words": [] if trial.error else list(trial_page.words(trial, sweep)),
                 "figures": drawn(trial_page.figures_of(trial), wide=False),
                 "conditions": list(tables.conditions_of(sweep)),
@@ -74,27 +70,22 @@ class TrialAdmin(Measured):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    @admin.display(description="trial", ordering="stack")
+    def what(self, trial: Trial) -> str:
+        workers = f" x {trial.workers} workers" if trial.workers > 1 else ""
+        return f"{trial.stack} at {trial.size}{workers}, repeat {trial.repeat}"
+
     @admin.display(description="requests/s", ordering="rps")
     def throughput(self, trial: Trial) -> str:
         return digits(trial.rps)
 
-    @admin.display(description="p50 ms", ordering="p50_ms")
-    def p50(self, trial: Trial) -> str:
-        return digits(trial.p50_ms)
+    @admin.display(description="p50, p95, p99 ms", ordering="p95_ms")
+    def percentiles(self, trial: Trial) -> str:
+        return ", ".join(map(digits, (trial.p50_ms, trial.p95_ms, trial.p99_ms)))
 
-    @admin.display(description="p95 ms", ordering="p95_ms")
-    def p95(self, trial: Trial) -> str:
-        return digits(trial.p95_ms)
-
-    @admin.display(description="p99 ms", ordering="p99_ms")
-    def p99(self, trial: Trial) -> str:
-        return digits(trial.p99_ms)
-
-    @admin.display(description="connections: opened of allowed", ordering="peak_connections")
+    @admin.display(description="connections, of allowed", ordering="peak_connections")
     def opened(self, trial: Trial) -> str:
-        return (
-            "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.sweep.workers}"
-        )
+        return "" if trial.peak_connections is None else f"{trial.peak_connections} of {trial.size * trial.workers}"
 
     @admin.display(description="warnings")
     def doubts(self, trial: Trial) -> str:

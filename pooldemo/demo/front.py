@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pooldemo.monitor.readiness import Question
+from pooldemo.sweep.analyse.document import read_document
+from pooldemo.sweep.analyse.shape import BadDocument
 from pooldemo.sweep.facts import SweepResult
 from pooldemo.sweep.report import answer, figures, sweep_page
 
@@ -41,11 +43,18 @@ class LastSweep:
 def last_sweep() -> LastSweep:
     """What is known of it. Blocks for two seconds at most, when PostgreSQL accepts and does not answer."""
     found = _question.answer()
-    return _told(found.rows[0][0]) if found.rows else LastSweep(trouble=found.trouble)
+    if not found.rows:
+        return LastSweep(trouble=found.trouble)
+    try:
+        return _told(found.rows[0][0])
+    except BadDocument as error:
+        return LastSweep(trouble=str(error))
 
 
 @lru_cache(maxsize=1)
 def _told(document: str) -> LastSweep:
-    sweep = SweepResult.from_dict(json.loads(document))
+    sweep = read_document(json.loads(document))
     figure = figures.throughput(sweep.chosen)
-    return LastSweep(sweep, tuple(sweep_page.cards(sweep)), figure.svg + figure.narrow, answer.headline(sweep))
+    return LastSweep(
+        sweep, tuple(sweep_page.cards(sweep)), figure.svg + figure.narrow, answer.unbroken(answer.headline(sweep))
+    )

@@ -28,6 +28,7 @@ def page(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
         "pid": found.get("pid"),
         "json": answer.content.decode(),
         "address": request.get_full_path(),
+        "is_worth_it": answer.status_code in (200, 503),  # the same again gets the same
     }
     response = render(request, "pooldemo/answer.html", context, status=answer.status_code)
     for name, value in answer.headers.items():

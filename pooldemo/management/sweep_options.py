@@ -134,12 +134,9 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
         asked["stacks"] = tuple(dict.fromkeys(name.strip() for name in asked["stacks"].split(",")))
     if asked.get("stacks") == ("all",):
         asked["stacks"] = tuple(stacks.names())
-    swept = WORKLOADS.get(asked.get("workload", ""))
-    if swept is not None and swept.swept_ms is not None:
-        asked = {"ms": swept.swept_ms, **asked}
-    if "warmup_s" not in asked:
-        asked["warmup_cycles"] = planning.WARMUP_CYCLES
-    plan = replace(DEFAULT, **asked)
+    if "warmup_s" in asked:
+        asked["warmup_cycles"] = 0.0
+    plan = replace(planning.default(asked.get("workload", DEFAULT.workload)), **asked)
     plan = project.planned(plan, asked, options["remote"], options["behind"] or ())
     if options["against"] is not None:
         if plan.host:

@@ -31,6 +31,10 @@ class Pool:
     age_s: float = 0.0
 
     @property
+    def age(self) -> str:
+        return digits(self.age_s)
+
+    @property
     def stale(self) -> bool:
         return self.age_s > STALE_S
 
@@ -58,6 +62,14 @@ class View:
     refused: str
 
     @property
+    def held(self) -> str:
+        return digits(self.held_s)
+
+    @property
+    def idle(self) -> str:
+        return digits(self.idle_s)
+
+    @property
     def idle_percent(self) -> int:
         """How much of the time that it held slots it asked nothing of PostgreSQL."""
         return round(100 * self.idle_s / self.held_s) if self.held_s else 0
@@ -72,6 +84,10 @@ class Holders:
     longest_s: float
     name: str
     pids: tuple[int, ...]
+
+    @property
+    def longest(self) -> str:
+        return digits(self.longest_s)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pooldemo.monitor.readiness import FRESH_S, Question
 from pooldemo.monitor.server_holders import CLIENT
 from pooldemo.monitor.snapshots import INTERVAL_S
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, is_postgresql
+from pooldemo.sweep.analyse.statistics import digits
 
 SQL = f"""
     SELECT application_name, count(*),
@@ -67,6 +68,10 @@ class Comparison:
     told: int
     apart_s: float
     differs: bool
+
+    @property
+    def apart(self) -> str:
+        return digits(self.apart_s)
 
     @property
     def moves(self) -> bool:

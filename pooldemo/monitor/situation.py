@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pooldemo.monitor.overview import NO_VIEW, Overview, View
 from pooldemo.monitor.server_connections import Census
+from pooldemo.sweep.analyse.statistics import digits
 
 GUILTY = 50  # percent of a view's hold without work from which it is named
 WEIGHT = 25  # percent of what all views held that it must have wasted: a page that was seen once is nobody's trouble
@@ -48,9 +49,10 @@ def _wait(pools: Overview) -> str:
 
 
 def _length(milliseconds: str) -> str:
-    """`1,200` milliseconds as `1.2 s`."""
-    value = float(milliseconds.replace(",", ""))
-    return f"{value / 1000:.3g} s" if value >= 1000 else f"{milliseconds} ms"
+    """`1,200` milliseconds as `1.20 s`."""
+    if "," not in milliseconds:
+        return f"{milliseconds} ms"
+    return f"{digits(float(milliseconds.replace(',', '')) / 1000)} s"
 
 
 def _cure(pools: Overview, counted: Census, cores: int) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 from pooldemo.monitor import server_connections, server_holders
 from pooldemo.monitor.overview import NO_VIEW, Pool
 from pooldemo.monitor.server_connections import Look
+from pooldemo.sweep.analyse.statistics import digits
 
 HOLDERS = 8
 WHICH_VIEW = "Which view it is, a middleware knows: add 'pooldemo.postgresql.UnavailableMiddleware' to MIDDLEWARE."
@@ -20,7 +21,7 @@ def picture(seen: Look) -> Group:
     pools, compared = seen
     workers = _table("worker", "Active", "Idle", "Pending", "Max", "timeouts", "errors")
     for pool in pools.workers:
-        workers.add_row(*_cells(str(pool.pid) + (f" (silent for {pool.age_s:.0f} s)" if pool.stale else ""), pool))
+        workers.add_row(*_cells(str(pool.pid) + (f" (silent for {pool.age} s)" if pool.stale else ""), pool))
     workers.add_section()
     workers.add_row(*_cells("sum", pools.sum), style="bold")
     times = _table("last minute, ms", "p50", "p95", "p99", "how many")
@@ -29,10 +30,10 @@ def picture(seen: Look) -> Group:
     holders = _table("held, s", "worker", "greenlet", "statement")
     for holder in pools.holders[:HOLDERS]:
         held = (str(holder[name]) for name in ("pid", "name", "statement"))
-        holders.add_row(f"{holder['held_s']:.1f}", *held)
+        holders.add_row(digits(holder["held_s"]), *held)
     views = _table("view", "held, s", "without work", "refused")
     for view in pools.views:
-        views.add_row(view.name, f"{view.held_s:.1f}", f"{view.idle_s:.1f} s, {view.idle_percent}%", view.refused)
+        views.add_row(view.name, view.held, f"{view.idle} s, {view.idle_percent}%", view.refused)
     now = holders if pools.holders else "Nobody holds one."
     nameless = [view.name for view in pools.views] == [NO_VIEW]
     return Group(
@@ -89,5 +90,5 @@ def _counted(seen: server_connections.Comparison) -> Text:
     if seen.differs:
         text.append("  they differ", style="yellow")
     elif seen.moves:
-        text.append(f"  looked at up to {seen.apart_s:.1f} s apart", style="dim")
+        text.append(f"  looked at up to {seen.apart} s apart", style="dim")
     return text

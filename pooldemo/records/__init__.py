@@ -2,6 +2,8 @@
 
 from pooldemo.records.rows import (
     NoSuchSweep,
+    Unreadable,
+    alone,
     begin,
     change_plan,
     curve,
@@ -10,16 +12,19 @@ from pooldemo.records.rows import (
     latest,
     listing,
     of_load,
+    plan_of,
     previous,
     read,
     result,
     save_trial,
     start,
+    steps,
     store,
 )
 from pooldemo.records.turn import SWEEP_LOCK, Busy, Turn, settle
 
 __all__ = [
-    "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "begin", "change_plan", "curve", "end", "get", "latest", "listing",
-    "of_load", "previous", "read", "result", "save_trial", "settle", "start", "store",
+    "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "Unreadable", "alone", "begin", "change_plan", "curve", "end", "get",
+    "latest", "listing", "of_load", "plan_of", "previous", "read", "result", "save_trial", "settle", "start", "steps",
+    "store",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Facts into rows and back: the one place that knows both the sweep's dataclasses and the models."""
 
+import contextlib
 import os.path
 from collections.abc import Iterable
 from dataclasses import asdict, fields
@@ -13,12 +14,19 @@ from django.utils import timezone
 from pooldemo import models
 from pooldemo.records.turn import settle
 from pooldemo.sweep.analyse.compare import SAME
+from pooldemo.sweep.analyse.shape import BadDocument, check_rows
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import files
+
+TRIAL = tuple(each.name for each in fields(TrialResult))
 
 
 class NoSuchSweep(LookupError):
     """There is no sweep of that number; the text names the ones there are."""
+
+
+class Unreadable(BadDocument):
+    """A row that no sweep has written; the text says what is wrong with it."""
 
 
 def begin(plan: Plan, conditions: Conditions) -> models.Sweep:
@@ -60,9 +68,9 @@ def end(sweep: models.Sweep, status: str, verdicts: Iterable[Verdict]) -> None:
 
 
 def listing() -> list[SweepResult]:
-    """Every sweep that is kept, newest first, without its trials."""
+    """Every sweep that is kept and can be read, newest first, without its trials."""
     settle()
-    return [curve(row, ()) for row in models.Sweep.objects.all()]
+    return _curves(models.Sweep.objects.all())
 
 
 def get(number: int) -> models.Sweep:
@@ -90,12 +98,21 @@ def read(name: str) -> SweepResult:
 
 def previous(sweep: models.Sweep) -> int | None:
     """The number of the last sweep before it that asked for the same load; None: there is none."""
-    return _same_load(sweep).filter(pk__lt=sweep.pk).values_list("pk", flat=True).first()
+    before = _same_load(sweep).filter(pk__lt=sweep.pk, status=models.Sweep.Status.DONE)
+    return before.values_list("pk", flat=True).first()
 
 
 def of_load(sweep: models.Sweep, most: int = 60) -> list[SweepResult]:
-    """The last sweeps that asked for the same load, newest first, without their trials."""
-    return [curve(row, ()) for row in _same_load(sweep).defer("conditions", "notes")[:most]]
+    """The last sweeps that asked for the same load and can be read, newest first, without their trials."""
+    return _curves(_same_load(sweep).defer("conditions", "notes")[:most])
+
+
+def _curves(rows: QuerySet[models.Sweep]) -> list[SweepResult]:
+    found = []
+    for row in rows:
+        with contextlib.suppress(Unreadable):
+            found.append(curve(row, ()))
+    return found
 
 
 def _same_load(sweep: models.Sweep) -> QuerySet[models.Sweep]:
@@ -105,9 +122,24 @@ def _same_load(sweep: models.Sweep) -> QuerySet[models.Sweep]:
 
 
 def result(sweep: models.Sweep) -> SweepResult:
-    """A row and its trials as facts, in the order in which they ran."""
-    names = [each.name for each in fields(TrialResult)]
-    return _facts(sweep, sweep.conditions, list(sweep.trials.values(*names)))
+    """A row and its trials as facts, in the order in which they ran. Raises Unreadable."""
+    return _facts(sweep, sweep.conditions, list(sweep.trials.values(*TRIAL)))
+
+
+def alone(trial: models.Trial) -> SweepResult:
+    """The same with this one trial."""
+    return _facts(trial.sweep, trial.sweep.conditions, [{name: getattr(trial, name) for name in TRIAL}])
+
+
+def steps(sweep: models.Sweep) -> SweepResult:
+    """The same with as much of each trial as its progress shows."""
+    names = ("stack", "size", "repeat", "workers", "rps", "p95_ms", "started_at", "error")
+    return _facts(sweep, {}, list(sweep.trials.values(*names)))
+
+
+def plan_of(sweep: models.Sweep) -> Plan:
+    """What was asked for. Raises Unreadable."""
+    return curve(sweep, ()).plan
 
 
 def curve(sweep: models.Sweep, trials: Iterable[models.Trial]) -> SweepResult:
@@ -125,7 +157,11 @@ def _facts(sweep: models.Sweep, conditions: dict[str, Any], trials: list[dict[st
         "started_at": sweep.started_at.isoformat(timespec="seconds"),
         "conditions": conditions,
     }
-    return SweepResult.from_dict({"sweep": plan | about, "trials": trials, "verdicts": sweep.verdicts})
+    try:
+        check_rows(plan | about, trials, sweep.verdicts)
+        return SweepResult.from_dict({"sweep": plan | about, "trials": trials, "verdicts": sweep.verdicts})
+    except (BadDocument, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise Unreadable(f"sweep {sweep.pk} cannot be read: {error}") from error
 
 
 def store(sweep: SweepResult) -> models.Sweep:

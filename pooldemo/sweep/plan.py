@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from pooldemo.sweep.facts import OWN, Conditions, Plan, TrialPlan
-from pooldemo.sweep.workloads import CHOICES
+from pooldemo.sweep.workloads import CHOICES, WORKLOADS
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
@@ -26,6 +26,13 @@ TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for 
 
 class PlanError(ValueError):
     """The sweep that was asked for cannot be run; the text says what was given, what is accepted and what to do."""
+
+
+def default(workload: str = Plan.workload) -> Plan:
+    """What a sweep of that workload is that is told nothing else."""
+    own_ms = WORKLOADS[workload].swept_ms if workload in WORKLOADS else None
+    ms = Plan.ms if own_ms is None else own_ms
+    return Plan(workload=workload, ms=ms, warmup_cycles=WARMUP_CYCLES)
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

@@ -61,7 +61,8 @@ def test_it_filters_and_searches_by_stack_load_verdict_and_tag(
 
 def test_it_leads_to_the_live_pool_and_to_a_new_sweep(admin_client: Client, three: list[models.Sweep]) -> None:
     """By itself: only on our own site does the admin's header do so."""
-    tools = admin_client.get(SWEEPS).content.decode().partition('<ul class="object-tools">')[2].partition("</ul>")[0]
+    html = admin_client.get(SWEEPS, headers={"host": "localhost:8000"}).content.decode()
+    tools = html.partition('<ul class="object-tools">')[2].partition("</ul>")[0]
     assert [f'href="{SWEEPS}{page}/"' in tools for page in ("live", "run")] == [True, True]
 
 

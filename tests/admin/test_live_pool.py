@@ -79,7 +79,7 @@ def test_it_says_that_the_counts_differ_and_only_then(viewer: Client, monkeypatc
         assert 'data-differs="0"' in html
         assert 'class="badge bad differs" hidden' in html
     assert "apart" not in same
-    assert "looked at up to 0.7 s apart" in moving
+    assert "looked at up to 0.70 s apart" in moving
     assert 'data-differs="1"' in other
     assert 'class="badge bad differs">they differ' in other
     assert "counts <strong>77</strong>" in other
@@ -106,7 +106,7 @@ def test_it_shows_which_views_hold_slots_without_work(viewer: Client, monkeypatc
     pool: Any = connection.pool  # type: ignore[attr-defined]
     monkeypatch.setattr(pool.usage, "views", lambda: {"orders": orders})
     html = viewer.get(STATE).content.decode()
-    assert '<th scope="row">orders</th><td>4.0</td><td>3.0</td><td>75%</td><td>2 shed</td>' in html
+    assert '<th scope="row">orders</th><td>4.00</td><td>3.00</td><td>75%</td><td>2 shed</td>' in html
 
 
 def test_it_is_found_from_every_page_of_the_admin(viewer: Client) -> None:

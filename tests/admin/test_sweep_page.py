@@ -49,7 +49,7 @@ class Forbidden(HTMLParser):
 
 def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client, row: models.Sweep) -> None:
     html = page(admin_client, row)
-    assert "<h2>Use MAX_CONNS=2: 130 requests/s, p95 261 ms; PostgreSQL&#x27;s CPU is full</h2>" in html
+    assert "<h2>Use MAX_CONNS=2: 130\xa0requests/s, p95 261\xa0ms; PostgreSQL&#x27;s CPU is full</h2>" in html
     for verdict in row.verdicts:
         assert verdict["because"].split(".")[0] in html
     assert html.index('class="answer') < html.index('<svg class="chart"') < html.index('class="numbers"')
@@ -280,5 +280,9 @@ def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
     secret = found[1].split("/")[-2]
     for guess in (found[1].replace(secret, "x"), found[1].replace(f"/{row.pk}/", f"/{row.pk + 1}/")):
         assert client.get(guess).status_code == 404
-    editor.post(share)
+    editor.post(share)  # once more, from another tab
+    assert client.get(found[1]).status_code == 200
+    editor.post(share, {"take_back": ""})
     assert client.get(found[1]).status_code == 404
+    editor.post(share)
+    assert client.get(found[1]).status_code == 404, "a new link is another one"

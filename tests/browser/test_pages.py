@@ -227,13 +227,18 @@ def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) 
 
 def test_it_starts_watches_stops_and_resumes_a_sweep(visit: Visit) -> None:
     page = visit.go(f"{SWEEPS}run/")
+    page.wait_for_selector("#estimate.met:has-text('15 trials, about ')")
+    page.select_option("[name=workload]", "think")
+    assert page.get_attribute("[name=ms]", "placeholder") == "5"
+    page.select_option("[name=workload]", "")
     page.fill("[name=sizes]", "x")
-    page.click("#check")
+    page.press("[name=sizes]", "Tab")
     page.wait_for_selector("#estimate.missed:has-text('no pool size')")
+    page.click("summary")
     asked = {"ms": "5", "users": "2", "sizes": "1,2", "duration": "1", "warmup": "0", "repeats": "2"}
     for name, value in asked.items():
         page.fill(f"[name={name}]", value)
-    page.click("#check")
+    page.press("[name=repeats]", "Tab")
     page.wait_for_selector("#estimate.met:has-text('4 trials, about ')")
     page.click("button:text-is('Start')")
     page.wait_for_url("**/change/")

@@ -33,7 +33,7 @@ def pools(*workers: Pool, views: tuple[View, ...] = ()) -> Overview:
 def test_it_says_who_waits_how_long_and_what_would_help(census: Census, said: str) -> None:
     found = situation(pools(FULL), census, cores=2)
     assert found.kind == "saturated"
-    assert found.sentence.startswith(f"Saturated: 40 wait, p95 wait 1.2 s; {said}")
+    assert found.sentence.startswith(f"Saturated: 40 wait, p95 wait 1.20 s; {said}")
 
 
 def test_it_names_the_view_that_holds_without_work() -> None:

@@ -150,9 +150,10 @@ def test_every_report_shows_each_number_of_workers():
     assert judge(json.loads(json.dumps(made))) == made
     assert [(each["workers"], each["size"]) for each in made["sizes"]][3:6] == [(1, 8), (2, 1), (2, 2)]
     markdown, html = formats.to_markdown(sweep), formats.FORMATS["html"].write(sweep)
-    for workers in (1, 2, 4):
-        assert f"pooldemo x {workers} workers" in markdown
-        assert f"pooldemo x {workers} workers" in html
+    counts = ("1 worker", "2 workers", "4 workers")
+    for workers in counts:
+        assert f"pooldemo x {workers}:" in markdown
+        assert f"<caption>pooldemo x {workers}</caption>" in html
     assert markdown.count("| **4** |") == 1
     throughput, p95 = heatmap.maps(sweep)
     assert (len(throughput.values), throughput.chosen, p95.values[2, 4]) == (12, (4, 4), 25.0)
@@ -163,7 +164,7 @@ def test_every_report_shows_each_number_of_workers():
     Terminal(stream).tables(sweep)
     assert "2 workers, all repeats together" in stream.getvalue()
     assert "--workers 1,2,4" in rerun.command(sweep.plan)
-    assert [table.stack for table in sweep_page.tables_of(sweep)] == [f"pooldemo x {n} workers" for n in (1, 2, 4)]
+    assert [table.stack for table in sweep_page.tables_of(sweep)] == [f"pooldemo x {n}" for n in counts]
 
 
 def test_it_compares_each_number_of_workers_with_itself():

@@ -4,9 +4,10 @@
 (function () {
   const PAUSE_MS = 1000;
 
-  async function get(address) {
-    const answer = await fetch(address, { headers: { Accept: "text/html" } }).catch(() => null);
-    return answer && answer.ok ? answer : null;
+  /* The answer; null where there is none, and where it is the login's. */
+  async function get(address, options = {}) {
+    const answer = await fetch(address, options).catch(() => null);
+    return answer && answer.ok && !answer.redirected ? answer : null;
   }
 
   // -- the form: asked once a change, one question at a time --------------------------------------------------------
@@ -14,7 +15,8 @@
   const form = document.getElementById("run");
   if (form) {
     const said = document.getElementById("estimate");
-    const button = document.getElementById("check");
+    const { workload, ms } = form.elements;
+    const usual = ms.placeholder;
     let asked = false;
     let changed = false;
 
@@ -26,16 +28,19 @@
       asked = true;
       changed = false;
       said.textContent = "asking the command…";
-      const answer = await fetch(form.dataset.check, { method: "POST", body: new FormData(form) }).catch(() => null);
-      const found = answer && answer.ok ? await answer.json() : { fits: false, said: "the site does not answer" };
+      const answer = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
+      const found = answer ? await answer.json() : { fits: false, said: "the site does not answer, or you are logged out" };
       said.textContent = found.said;
       said.className = found.fits ? "met" : "missed";
       asked = false;
       if (changed) check();
     };
-    button.hidden = false;
-    button.addEventListener("click", check);
-    form.addEventListener("change", check);
+    /* The default of one field depends on another. */
+    const suit = () => { ms.placeholder = workload.selectedOptions[0].dataset.ms || usual; };
+
+    suit();
+    form.addEventListener("change", () => { suit(); check(); });
+    if (!("running" in form.dataset)) check();
   }
 
   // -- a sweep without a number yet ---------------------------------------------------------------------------------
@@ -56,13 +61,17 @@
   // -- a sweep that runs: only what has changed is put in its place -------------------------------------------------
 
   const part = document.getElementById("progress");
+  const trouble = document.getElementById("trouble");
   const notes = document.getElementById("id_notes");
   async function look() {
-    const answer = document.hidden ? null : await get(part.dataset.address);
+    if (document.hidden) return setTimeout(look, PAUSE_MS);
+    const answer = await get(part.dataset.address);
+    trouble.hidden = answer !== null;
     if (answer) {
-      const text = await answer.text();
-      if (!part.contains(document.activeElement)) part.innerHTML = text;
-      const ended = part.firstElementChild.dataset.status !== "running";
+      const found = document.createElement("template");
+      found.innerHTML = await answer.text();
+      const ended = found.content.querySelector("[data-status]").dataset.status !== "running";
+      if (ended || !part.contains(document.activeElement)) part.replaceChildren(found.content);
       const typed = notes && (notes.value !== notes.defaultValue || document.activeElement === notes);
       if (ended && !typed) return window.location.reload();
       if (ended) return undefined; // what is typed stays; the line says where to look

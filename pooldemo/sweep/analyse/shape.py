@@ -11,6 +11,9 @@ from pooldemo.sweep.analyse.slo import ACCEPTED, METRICS
 LARGEST = 1e20
 """Beyond it no number is one of a sweep, and arithmetic overflows."""
 
+MOST_REPEATS = 10_000
+"""A plan is unfolded into its trials."""
+
 SIGNED = ("seed", "overhead_s")
 
 
@@ -30,6 +33,8 @@ def check_rows(sweep: Mapping[str, Any], trials: Sequence[Any], verdicts: Any) -
     for limit in [] if typed else sweep.get("slo") or []:
         if (metric := limit.get("metric")) not in METRICS:
             raise BadDocument(f"the sweep has an SLO of {metric!r}: {ACCEPTED}")
+    if (sweep.get("repeats") or 0) > MOST_REPEATS:
+        raise BadDocument(f"the sweep has repeats {sweep['repeats']}: up to {MOST_REPEATS} are accepted")
     if sweep.get("rate") == 0:
         raise BadDocument("the sweep has rate 0: a number above 0, or null for a closed loop, is accepted")
     _check("conditions", sweep.get("conditions") or {}, shapes["sweep"]["properties"]["conditions"])

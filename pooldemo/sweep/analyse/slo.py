@@ -6,6 +6,7 @@ Whether a size meets it is tested in `objective`.
 import math
 from collections.abc import Iterable, Sequence
 
+from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import Check, Limit, TrialResult
 
 METRICS = ("p50", "p95", "p99", "max", "errors")
@@ -42,15 +43,16 @@ def typed(limits: Iterable[Limit]) -> str:
 
 
 def describe_limit(limit: Limit) -> str:
-    """`p95 <= 300 ms`, `errors <= 0.1%`."""
-    return f"{limit.metric} <= {describe_value(limit.metric, limit.at_most)}"
+    """`p95 <= 300 ms`, `errors <= 0.1%`: to the digit, as it was asked for."""
+    value = f"{100 * limit.at_most:.10g}%" if limit.metric == "errors" else f"{limit.at_most:,.10g} ms"
+    return f"{limit.metric} <= {value}"
 
 
 def describe_value(metric: str, value: float | None) -> str:
-    """A value of this metric with its unit; a dash for None."""
+    """What was seen of this metric, with its unit; a dash for None."""
     if value is None:
         return "-"
-    return f"{100 * value:.3g}%" if metric == "errors" else f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+    return f"{digits(100 * value)}%" if metric == "errors" else f"{digits(value)} ms"
 
 
 def describe_check(check: Check) -> str:

@@ -192,7 +192,8 @@ def _invalid(judgement: Judgement) -> str:
     if knee.reason == "failures":
         if any(trial.error for trial in judgement.trials):
             first = brief(next(trial.error for trial in judgement.trials if trial.error))
-            return f"Most trials failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
+            which = "Every trial" if all(trial.error for trial in judgement.trials) else "Most trials"
+            return f"{which} failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
         told = "; ".join(f"at {size} {why}" for size, why in judgement.failing.items())
         return (
             f"Requests failed at every size, so there is nothing to judge: {told}. Cure that first, then sweep again."

@@ -118,4 +118,6 @@ def brief(error: str) -> str:
     if len(lines) < 2:
         return error.strip().removesuffix(".")
     raised = [line for line in lines[1:] if EXCEPTION.match(line)]
+    if lines[0].startswith("Traceback"):
+        return (raised or lines)[-1].removesuffix(".")
     return f"{lines[0].partition(':')[0]}: {(raised or lines)[-1]}".removesuffix(".")

@@ -3,6 +3,8 @@
 The verdict says it at length, with its reasons; here it is short enough for large type, a list's row and a chart.
 """
 
+import re
+
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.saturation import is_users
 from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
@@ -50,6 +52,11 @@ def headline(sweep: SweepResult) -> str:
     return f"No answer yet: {done} of {planned} trials have ended, then it was {sweep.status}"
 
 
+def unbroken(text: str) -> str:
+    """The same for large type: no line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:ms|s|requests/s|users|workers?)\b)", "\N{NO-BREAK SPACE}", text)
+
+
 def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     """The same of any of its stacks."""
     if verdict.shape == "invalid":
@@ -73,11 +80,17 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     return said + (f"; {ended}" if ended and verdict.shape != "rising" else "") + _slo(verdict)
 
 
+def tone(verdict: Verdict) -> str:
+    """The shape, by which a page colours it; `missed` where the SLO is not met, which no size is good enough for."""
+    return "missed" if verdict.slo is not None and verdict.slo.state == "missed" else verdict.shape
+
+
 def short(verdict: Verdict, plan: Plan) -> str:
     """A few words for the row of a list, the size first."""
     if verdict.max_conns is None or verdict.shape == "invalid":
         return "no answer"
-    return f"{setting(verdict, plan)}" + {"rising": ", still rising", "flat": ", flat"}.get(verdict.shape, "")
+    missed = ", SLO missed" if tone(verdict) == "missed" else ""
+    return setting(verdict, plan) + {"rising": ", still rising", "flat": ", flat"}.get(verdict.shape, "") + missed
 
 
 def setting(verdict: Verdict, plan: Plan) -> str:

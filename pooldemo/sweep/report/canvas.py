@@ -7,7 +7,7 @@ colour that a line can have on a white and on a black page is too faint for lett
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C2689B", "#997000", "#7B68C8")
@@ -64,20 +64,22 @@ def x_scale(ticks: Sequence[float], frame: Frame, tight: bool = False) -> Scale:
     return linear(low if tight else min(0.0, low), high, frame.left, frame.end)
 
 
-def nice_ticks(top: float, wanted: int = 5) -> tuple[float, ...]:
-    """Round values from 0 to at least `top`, about `wanted` steps of 1, 2, 2.5 or 5 times a power of ten."""
+def nice_ticks(top: float, wanted: int = 5, whole: bool = False) -> tuple[float, ...]:
+    """Round values from 0 to at least `top`, about `wanted` steps of 1, 2, 2.5 or 5 times a power of ten; of what is
+    counted, `whole` ones."""
     if top <= 0:
         return (0, 1)
     raw = top / wanted
     power = 10 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    steps = (factor * power for factor in ((1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)))
+    step = next((each for each in steps if each >= raw * (1 - 1e-9) and (each >= 1 or not whole)), 1.0)
     return tuple(round(step * place, 12) for place in range(math.ceil(top / step - 1e-9) + 1))
 
 
 def svg(title: str, description: str, frame: Frame, *parts: str, attributes: str = "") -> str:
     """The whole picture, with its title in it and its words for a screen reader."""
     kind = "chart narrow" if frame.legend else "chart"
-    lines = _wrapped(title, int((frame.width - 24) / 8.8))
+    lines = _wrapped(title, frame)
     heading = "".join(text(12, 22 + 18 * row, line, weight="650", size=15) for row, line in enumerate(lines))
     return (
         f'<svg class="{kind}" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {n(frame.width)} {n(frame.height)}" '
@@ -136,8 +138,15 @@ def width_of(words: str, size: float = 12) -> float:
     return 0.62 * size * len(words)
 
 
-def _wrapped(words: str, most: int) -> list[str]:
+def with_title(frame: Frame, title: str) -> Frame:
+    """A wide frame grows where its title takes a second line; a narrow one has room for it."""
+    more = 0 if frame.legend else 18 * (len(_wrapped(title, frame)) - 1)
+    return replace(frame, top=frame.top + more, height=frame.height + more)
+
+
+def _wrapped(words: str, frame: Frame) -> list[str]:
     """Two lines at most: a title that is longer ends in three dots."""
+    most = int((frame.width - 24) / 8.8)
     if len(words) <= most:
         return [words]
     cut = words.rfind(" ", 0, most + 1)

@@ -30,6 +30,7 @@ from pooldemo.sweep.report.canvas import (
     svg,
     text,
     width_of,
+    with_title,
     x_scale,
 )
 from pooldemo.sweep.report.legend import Name, column, places, swatch, with_legend
@@ -72,7 +73,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures, in words with the unit, and for x: which values get a tick (none: round ones from 0). A
+    """What an axis measures, in words with the unit, and which values get a tick (none: round ones from 0). A
     `tight` one begins at its first tick and not at 0."""
 
     label: str
@@ -103,12 +104,13 @@ def line_chart(
         return _empty(title, description, frame)
     ticks = x_axis.ticks or nice_ticks(max(point.x for point in solid))
     tops = [point.high if point.high is not None else point.y for point in solid]
-    y_ticks = nice_ticks(1.06 * max(tops))
-    frame = with_legend(frame, [Name(each.name, each.look) for each in drawn])
+    y_ticks = y_axis.ticks or nice_ticks(1.06 * max(tops))
+    frame = with_legend(with_title(frame, title), [Name(each.name, each.look) for each in drawn])
     x, y = x_scale(ticks, frame, x_axis.tight), linear(0, y_ticks[-1], frame.base, frame.top)
     parts = [*_grid(y_axis, y_ticks, y, frame), *_x_ticks(ticks, x, x_axis, frame)]
+    named = [(x(point.x), y(point.y)) for each in drawn for point in each.points if point.x == each.mark]
     for each in sorted(drawn, key=lambda one: not one.dashed):
-        parts += _line(each, x, y, y_ticks[-1])
+        parts += _line(each, x, y, y_ticks[-1], named)
     parts += _marks(drawn, x, y, frame)
     parts += _legend(drawn, frame) if frame.legend else _end_labels(drawn, x, y, y_ticks[-1], frame)
     # For the script that moves a line: what the ends of both axes are.
@@ -133,7 +135,7 @@ def bar_chart(
     if not values:
         return _empty(title, description, frame)
     every = [*names, Name(allowed, None)]
-    frame = with_legend(frame, every)
+    frame = with_legend(with_title(frame, title), every)
     y_ticks = nice_ticks(1.06 * max(values))
     y = linear(0, y_ticks[-1], frame.base, frame.top)
     room = (frame.end - frame.left) / len(bars)
@@ -196,7 +198,8 @@ def _x_ticks(ticks: Sequence[float], x: Scale, axis: Axis, frame: Frame) -> Iter
     yield text((frame.left + frame.end) / 2, frame.base + 38, axis.label, anchor="middle", opacity=QUIET)
 
 
-def _line(series: Series, x: Scale, y: Scale, top: float) -> Iterator[str]:
+def _line(series: Series, x: Scale, y: Scale, top: float, named: list[tuple[float, float]]) -> Iterator[str]:
+    """`named` are the places of names so far, of all lines."""
     colour = colour_of(series.look)
     points = [(point.x, point.y) for point in series.points]
     inside = _cut(points, top)
@@ -221,12 +224,14 @@ def _line(series: Series, x: Scale, y: Scale, top: float) -> Iterator[str]:
             f'<circle cx="{n(x(dot.x))}" cy="{n(y(min(top, dot.y)))}" r="2.2" fill="{colour}" fill-opacity="0.45">'
             f"<title>{escape(dot.hint)}</title></circle>"
         )
-    last = -math.inf  # names that would stand on each other are left out, but for the marked one
     for point in series.points:
-        px = x(point.x)
-        named = abs(px - last) > 18 and (series.mark is None or point.x == series.mark or abs(px - x(series.mark)) > 18)
-        last = px if named else last
-        yield _point(point if named else replace(point, name=""), series.look, px, y, top)
+        px, py = x(point.x), y(point.y)
+        # Names that would stand on each other are left out.
+        is_free = not any(abs(px - left) <= 18 and abs(py - height) <= 13 for left, height in named)
+        if point.name and is_free:
+            named.append((px, py))
+        shown = point if is_free or point.x == series.mark else replace(point, name="")
+        yield _point(shown, series.look, px, y, top)
     yield "</g>"
 
 

@@ -1,10 +1,12 @@
 """A comparison as text: lines for people, annotations for GitHub's CI, JSON. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from pooldemo.sweep.analyse.comparison import Change, Comparison
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.report import answer
 from pooldemo.sweep.report.lines import to_lines
 
 MARKS = {"better": "+", "worse": "-", "lost": "-", "same": "=", "unknown": "?"}
@@ -38,6 +40,15 @@ def headline(found: Comparison, before: SweepResult, after: SweepResult) -> str:
     if better:
         return f"{named} is better than {before.id}: {better[0]}"
     return f"{named} is no worse than {before.id}: nothing changed by more than luck"
+
+
+def of_many(sweeps: Sequence[SweepResult]) -> str:
+    """What each of several says of its first stack, those that say the same together."""
+    said: dict[str, list[str]] = {}
+    for sweep in sweeps:
+        word = answer.short(sweep.verdicts[0], sweep.plan) if sweep.verdicts else "no answer yet"
+        said.setdefault(word, []).append(str(sweep.id))
+    return "; ".join(f"{word}: {', '.join(numbers)}" for word, numbers in said.items())
 
 
 def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
@@ -79,15 +90,21 @@ def worse_of(found: Comparison) -> list[str]:
     return [line.removeprefix("- ") for line in worse]
 
 
+def values_of(change: Change) -> tuple[str, str]:
+    """Before and after, as printed."""
+    both = (change.before, change.after)
+    before, after = (f"{digits(100 * each)}%" if change.metric == "failures" else digits(each) for each in both)
+    return before, after
+
+
 def _line(change: Change) -> str:
     at = "at all sizes" if change.size is None else f"at {change.size}"
     if change.kind == "lost":
         return f"- {change.stack} {at}: lost, A carried {digits(change.before)} requests/s there"
-    values = [f"{each:.2%}" if change.metric == "failures" else digits(each) for each in (change.before, change.after)]
     uncertain = (
         f", {change.low:+.1%} to {change.high:+.1%}" if change.low is not None and change.high is not None else ""
     )
     return (
-        f"{MARKS[change.kind]} {change.stack} {at}: {' -> '.join(values)} {UNITS[change.metric]} "
+        f"{MARKS[change.kind]} {change.stack} {at}: {' -> '.join(values_of(change))} {UNITS[change.metric]} "
         f"({change.ratio:+.1%}{uncertain})"
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from pooldemo.sweep.analyse.document import document_of
+from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, TrialResult
 from pooldemo.sweep.report import answer, figures, junit, rerun
 from pooldemo.sweep.report.html_report import to_html
@@ -61,7 +62,7 @@ def to_markdown(sweep: SweepResult) -> str:
     for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
         if rows := rows_of(view, stack):
             parts.append(_markdown_table(named(stack, view, sweep), rows, _best(stack, view)))
-    parts += [f"- {len(trials)} trials failed: {why}" for why, trials in reasons_of_failure(sweep)]
+    parts += [f"- {len(trials)} trials failed: {brief(why)}" for why, trials in reasons_of_failure(sweep)]
     parts.append(f"```sh\n{rerun.again(sweep)}\n```")
     parts.append("<sub>" + "; ".join(f"{name}: {value}" for name, value in conditions_of(sweep)) + "</sub>")
     return "\n\n".join(parts) + "\n"

@@ -21,7 +21,7 @@ def to_html(sweep: SweepResult) -> str:
     return _page().substitute(
         style=_style(),
         title=escape(title(sweep)),
-        headline=escape(answer.headline(sweep)),
+        headline=escape(answer.unbroken(answer.headline(sweep))),
         started=escape(moment(sweep.started_at)),
         verdicts="".join(_verdict(verdict) for verdict in sweep.verdicts),
         failures="".join(
@@ -54,7 +54,7 @@ def _verdict(verdict: Verdict) -> str:
         for warning in verdict.warnings
     )
     return (
-        f'<section class="verdict {escape(verdict.shape)}"><h2>{escape(verdict.stack)} '
+        f'<section class="verdict {escape(answer.tone(verdict))}"><h2>{escape(verdict.stack)} '
         f"<small>{escape(SHAPES[verdict.shape])}</small></h2><p>{escape(verdict.because)}</p>{copy}"
         + (f'<ul class="slo">{checks}</ul>' if checks else "")
         + (f'<ul class="warnings">{warnings}</ul>' if warnings else "")

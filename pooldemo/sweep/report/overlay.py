@@ -10,6 +10,18 @@ from pooldemo.sweep.report.figures import Lines, described, load_of, size_axis, 
 MOST = 6  # lines that colour and shape still tell apart
 
 
+def that_fit(sweeps: Sequence[SweepResult], stacks: Sequence[str]) -> list[str]:
+    """The first of the stacks whose lines can be told apart together, the very first in any case."""
+    found: list[str] = []
+    lines = 0
+    for stack in stacks:
+        lines += sum(stack in sweep.plan.stacks for sweep in sweeps)
+        if found and lines > MOST:
+            break
+        found.append(stack)
+    return found
+
+
 def overlay(sweeps: Sequence[SweepResult], stacks: Collection[str] = ()) -> Lines:
     """The throughput of several sweeps, a line for each of the `stacks` of each (empty: all), the first MOST of them.
 
@@ -30,5 +42,6 @@ def overlay(sweeps: Sequence[SweepResult], stacks: Collection[str] = ()) -> Line
     ]  # fmt: skip
     loads = {load_of(sweep) for sweep in sweeps}
     title = f"Throughput of {len(sweeps)} sweeps" + (f": {loads.pop()}" if len(loads) == 1 else "")
-    trials = [trial for sweep in sweeps for trial in sweep.trials]
+    shown = {(sweep.id, line.name) for sweep, line in lines}
+    trials = [trial for sweep in sweeps for trial in sweep.trials if (sweep.id, trial.stack) in shown]
     return Lines(title, described(series), tuple(series), size_axis(trials), Axis("requests/s"))

@@ -8,6 +8,9 @@ from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, TrialPlan, TrialResult
 
+BEFORE, AFTER = 60, 60
+"""Of a long sweep so many trials are shown before the one that runs, and after it; and those that failed, as many."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -20,12 +23,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `planned` trials; `left` says for how long it goes on (empty: it does not)."""
+    """`done` of `planned` trials; `left` says for how long it goes on (empty: it does not). `steps` are those of a long
+    sweep that matter now, `others` how many that leaves out."""
 
     done: int
     planned: int
     left: str
     steps: tuple[Step, ...]
+    others: int = 0
 
     @property
     def percent(self) -> int:
@@ -46,7 +51,14 @@ def progress_of(sweep: SweepResult, now: datetime) -> Progress:
         runs = False
     missing = sum(each not in ended for each in planned)
     left = _left(sweep, missing, now) if sweep.status == "running" else ""
-    return Progress(len(planned) - missing, len(planned), left, tuple(steps))
+    shown = _shown(steps)
+    return Progress(len(planned) - missing, len(planned), left, shown, len(planned) - len(shown))
+
+
+def _shown(steps: list[Step]) -> tuple[Step, ...]:
+    now = next((place for place, step in enumerate(steps) if step.state in ("running", "waiting")), len(steps))
+    failed = [step for step in steps[: max(0, now - BEFORE)] if step.state == "failed"]
+    return (*failed[-BEFORE:], *steps[max(0, now - BEFORE) : now + AFTER])
 
 
 def _ended(trial: TrialPlan, found: TrialResult) -> Step:

@@ -7,12 +7,14 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse import slo
 from pooldemo.sweep.facts import OWN, Plan, SweepResult
 
-FLAGS = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "think_ms": "think-ms", "rate": "arrivals"}
+NAMES = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "urls": "url", "rate": "arrivals"}
 """Options that are not named like their field."""
 
-
-LEFT_OUT = ("blocks", "warmup_cycles", "splits", "poisson")
-"""Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles."""
+LEFT_OUT = ("blocks", "warmup_cycles", "splits", "poisson", "search")
+"""Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles. Or
+told by another option."""
+ALWAYS = ("stack", "sizes", "workload", "users")
+"""Options that stand in the command even where they say what is the default."""
 
 
 def again(sweep: SweepResult) -> str:
@@ -24,38 +26,45 @@ def again(sweep: SweepResult) -> str:
 
 def command(plan: Plan) -> str:
     """`python manage.py sweep --sizes 1,2,4 ...`, without what is the default anyway."""
+    default = options(planning.default(plan.workload))
     words = ["python", "manage.py", "sweep"]
-    for each in fields(Plan):
-        value = getattr(plan, each.name)
-        own = each.name == "workload" and value in OWN  # --url says it already
-        if own or each.name in LEFT_OUT or (each.name == "warmup_s" and plan.warmup_cycles):
-            continue
-        if value == each.default and each.name not in ("stacks", "sizes", "workload", "users"):
-            continue
-        if each.name == "urls":
-            words += [word for url in value for word in ("--url", url)]
-            continue
-        if each.name == "workers" and plan.splits:
-            value = plan.splits
-        if each.name == "search":
-            words += ["--arrivals", "max"]
-            continue
-        if each.name == "stacks":
-            words += _of_stacks(plan)
-            continue
-        words.append(f"--{FLAGS.get(each.name, each.name)}")
-        if not isinstance(value, bool):
-            words.append(slo.typed(plan.slo) if each.name == "slo" else _typed(value))
-        if each.name == "rate" and not plan.poisson:
-            words += ["--spacing", "even"]
+    for name, values in options(plan).items():
+        if name in ALWAYS or values != default[name]:
+            words += [word for value in values for word in (f"--{name}", value) if word]
     return shlex.join(words)
 
 
-def _of_stacks(plan: Plan) -> list[str]:
-    """A variant is named by what it is against; its stack stands beside it."""
-    own = [stack for stack in plan.stacks if not planning.label(stack)]
-    labels = {planning.label(stack) for stack in plan.stacks} - {""}
-    return ["--stack", ",".join(own), *(word for label in sorted(labels) for word in ("--against", label))]
+def options(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Each option of the command that asks for this plan, with its values as typed: none where it is not given, an
+    empty one of a flag."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in fields(Plan):
+        if each.name not in LEFT_OUT:
+            found[NAMES.get(each.name, each.name.replace("_", "-"))] = _values(plan, each.name)
+        if each.name == "stacks":
+            found["against"] = tuple(sorted({planning.label(stack) for stack in plan.stacks} - {""}))
+        if each.name == "rate":
+            found["spacing"] = ("even",) if plan.rate is not None and not plan.poisson else ()
+    return found
+
+
+def _values(plan: Plan, name: str) -> tuple[str, ...]:
+    value = getattr(plan, name)
+    if name == "stacks":  # a variant is named by what it is against
+        value = tuple(stack for stack in value if not planning.label(stack))
+    elif name == "urls":
+        return tuple(value)
+    elif name == "slo":
+        value = slo.typed(value)
+    elif name == "rate" and plan.search:
+        value = "max"
+    elif name == "workers" and plan.splits:
+        value = plan.splits
+    elif (name == "workload" and value in OWN) or (name == "warmup_s" and plan.warmup_cycles):
+        return ()
+    if isinstance(value, bool):
+        return ("",) if value else ()
+    return () if value in (None, "") else (_typed(value),)
 
 
 def _typed(value: object) -> str:

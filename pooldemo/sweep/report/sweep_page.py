@@ -17,10 +17,11 @@ from pooldemo.sweep.report.legend import marker_alone
 
 @dataclass(frozen=True)
 class Card:
-    """A verdict on the page: `headline` is its answer in short, `heading` says its shape, `mark` is the stack's marker
-    as SVG, `checks` are (state, limit, what was seen)."""
+    """A verdict on the page: `headline` is its answer in short, `heading` says its shape, `tone` colours it, `mark` is
+    the stack's marker as SVG, `checks` are (state, limit, what was seen)."""
 
     verdict: Verdict
+    tone: str
     headline: str
     heading: str
     mark: str
@@ -56,6 +57,7 @@ def cards(sweep: SweepResult) -> list[Card]:
     return [
         Card(
             verdict,
+            answer.tone(verdict),
             answer.of_stack(sweep, verdict),
             tables.SHAPES[verdict.shape],
             marker_alone(look_of(verdict.stack)),

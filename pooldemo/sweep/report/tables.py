@@ -85,7 +85,8 @@ def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -
 
 def named(stack: str, view: SweepResult, sweep: SweepResult) -> str:
     """What a table is of: the stack, and at how many workers where there are several."""
-    return f"{stack} x {view.plan.workers} workers" if sweep.plan.splits else stack
+    workers = view.plan.workers
+    return f"{stack} x {workers} worker{'' if workers == 1 else 's'}" if sweep.plan.splits else stack
 
 
 def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
