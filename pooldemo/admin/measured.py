@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import admin
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 
 from pooldemo import records
 
@@ -30,6 +30,12 @@ class Measured(admin.ModelAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if any("\0" in value for value in request.GET.values()):  # no text of PostgreSQL's has one
+            return HttpResponseRedirect("?e=1")
+        about = {"title": str(self.opts.verbose_name_plural).capitalize(), "is_nav_sidebar_enabled": False}
+        return super().changelist_view(request, about | (extra_context or {}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [field.name for field in self.model._meta.fields if field.name not in self.editable]

@@ -102,7 +102,7 @@ class SweepAdmin(Measured):
         return changes
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        about = {"title": "Sweeps", "is_nav_sidebar_enabled": False, "may_run": may_run(request)}
+        about = {"may_run": may_run(request)}
         return super().changelist_view(request, about | (extra_context or {}))
 
     # -- a row of the list ---------------------------------------------------------------------------------------------

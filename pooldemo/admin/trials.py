@@ -36,32 +36,17 @@ class TrialAdmin(Measured):
         changes.result_list = changes.result_list.defer("latencies", "per_second", "failures_per_second", "waits")
         return changes
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        about = {"title": "Trials", "is_nav_sidebar_enabled": False}
-        return super().changelist_view(request, about | (extra_context or {}))
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Its course, its latencies, its conditions, in words: nothing of it can be changed."""
         row = self.get_object(request, object_id)
-        shown: dict[str, Any] = {}
+        shown: dict[str, Any] = {"subtitle": None, "is_nav_sidebar_enabled": False}
         if row is not None and self.has_view_permission(request, row):
-            sweep = records.alone(row)
-            (trial,) = sweep.trials
-            shown = {
-                "title": f"{trial.stack} at MAX_CONNS={trial.size}, repeat {trial.repeat}",
-                "subtitle": None,
-                "is_nav_sidebar_enabled": False,
-                "trial": trial,
-                "sweep_number": row.sweep_id,
-                "load": load_of(sweep),
-                "started_at": moment(trial.started_at),
-                "headline": answer.unbroken(trial_page.headline(trial)),
-                "words": [] if trial.error else list(trial_page.words(trial, sweep)),
-                "figures": drawn(trial_page.figures_of(trial), wide=False),
-                "conditions": list(tables.conditions_of(sweep)),
-            }
+            try:
+                shown |= _shown(row)
+            except records.Unreadable as error:
+                shown |= {"title": str(row), "unreadable": error}
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -89,4 +74,23 @@ class TrialAdmin(Measured):
 
     @admin.display(description="warnings")
     def doubts(self, trial: Trial) -> str:
-        return trial.error or ", ".join(warning["code"] for warning in trial.warnings)
+        return trial.error or ", ".join(
+            str(each["code"]) for each in trial.warnings if isinstance(each, dict) and "code" in each
+        )
+
+
+def _shown(row: Trial) -> dict[str, Any]:
+    """What its page shows."""
+    sweep = records.alone(row)
+    (trial,) = sweep.trials
+    return {
+        "title": f"{trial.stack} at MAX_CONNS={trial.size}, repeat {trial.repeat}",
+        "trial": trial,
+        "sweep_number": row.sweep_id,
+        "load": load_of(sweep),
+        "started_at": moment(trial.started_at),
+        "headline": answer.unbroken(trial_page.headline(trial)),
+        "words": [] if trial.error else list(trial_page.words(trial, sweep)),
+        "figures": drawn(trial_page.figures_of(trial), wide=False),
+        "conditions": list(tables.conditions_of(sweep)),
+    }

@@ -1,6 +1,7 @@
 """Lists that can be worked with: filtered, compared, deleted on request, and as fast with two hundred rows."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -197,3 +198,65 @@ def test_a_trials_page_tells_its_course_and_its_latencies_in_words(viewer: Clien
         "It failed: no server &lt;came&gt; up"
         in viewer.get(f"/admin/pooldemo/trial/{broken.pk}/change/").content.decode()
     )
+
+
+ODD_SWEEPS: tuple[dict[str, Any], ...] = (  # what no sweep writes, by column
+    {"stacks": 7}, {"stacks": [1, None]}, {"sizes": []}, {"sizes": "all"}, {"splits": ["two"]}, {"slo": [{}]},
+    {"slo": [7]}, {"blocks": [[]]}, {"repeats": 2_000_000_000}, {"conditions": [1]}, {"conditions": {"versions": 3}},
+    {"verdicts": {"stack": 1}}, {"verdicts": [{}]}, {"verdicts": [{"stack": "pooldemo", "shape": "odd"}]},
+    {"verdicts": [7]}, {"rate": 0.0}, {"users": 2_147_483_647}, {"ms": -1.0}, {"duration_s": float("nan")},
+    {"ms": float("inf")}, {"urls": {"a": 1}},
+)  # fmt: skip
+ODD_TRIALS: tuple[dict[str, Any], ...] = (
+    {"rps": float("nan")}, {"rps": -1.0}, {"rps": float("inf")}, {"p95_ms": float("nan")}, {"latencies": [[1]]},
+    {"latencies": [["a", 1]]}, {"latencies": {"a": 1}}, {"per_second": ["x"]}, {"warnings": [3]},
+    {"warnings": [{}]}, {"size": 0}, {"size": 2_147_483_647}, {"failures_by_message": [1]}, {"waits": {"CPU": "x"}},
+    {"started_at": "yesterday"}, {"steps": [{}]}, {"workers": 0}, {"window_s": float("nan")},
+)  # fmt: skip
+
+
+def test_a_row_that_no_sweep_wrote_takes_no_page_down(
+    admin_client: Client, measured: SweepResult, row: models.Sweep
+) -> None:
+    one = records.store(small("pooldemo", "cpu", "knee", measured))
+    for odd in ODD_SWEEPS:
+        models.Sweep.objects.filter(pk=row.pk).update(**odd)
+        for path in (SWEEPS, f"{SWEEPS}{row.pk}/change/", "/"):
+            assert admin_client.get(path).status_code == 200, odd
+        models.Sweep.objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in odd})
+    models.Sweep.objects.filter(pk=row.pk).update(stacks=7, sizes=[])
+    assert "cannot be read: the sweep has stacks 7" in admin_client.get(f"{SWEEPS}{row.pk}/change/").content.decode()
+    assert admin_client.get(f"{SWEEPS}{row.pk}/delete/").status_code == 200
+    rest = (f"compare/?sweeps={row.pk},{one.pk}", f"{row.pk}/sweep.html", f"{row.pk}/throughput.svg")
+    for path in (*rest, f"{row.pk}/progress/", f"run/?again={row.pk}"):
+        assert admin_client.get(f"{SWEEPS}{path}", headers={"host": "localhost"}).status_code in (200, 404)
+
+
+def test_a_trial_that_no_sweep_wrote_takes_no_page_down(admin_client: Client, measured: SweepResult, db: None) -> None:
+    row = records.store(replace(measured, trials=measured.trials[:4]))
+    trial = row.trials.all()[0]
+    for odd in ODD_TRIALS:
+        row.trials.filter(pk=trial.pk).update(**odd)
+        for path in ("sweep/", f"sweep/{row.pk}/change/", "trial/", f"trial/{trial.pk}/change/"):
+            assert admin_client.get(f"/admin/pooldemo/{path}").status_code == 200, odd
+        row.trials.filter(pk=trial.pk).update(**{name: getattr(trial, name) for name in odd})
+
+
+ODD_QUERIES = ("q=%00", f"q={'9' * 5000}", "q=%25_%27%22", "stack=%00", "shape=%27", "p=x", "o=99", "status=%00")
+
+
+def test_it_takes_odd_queries_and_numbers_for_no_error_of_its_own(admin_client: Client, db: None) -> None:
+    for query in ODD_QUERIES:
+        assert admin_client.get(f"{SWEEPS}?{query}").status_code in (200, 302), query
+    large = "9" * 30
+    numbered = (f"{large}/sweep.json", f"{large}/x.svg", f"{large}/progress/", f"shared/{large}/x/")
+    for path in (f"compare/?sweeps={'9' * 5000},1", *numbered, "shared/1/%C3%A4%00/"):
+        assert admin_client.get(f"{SWEEPS}{path}").status_code == 404, path
+
+
+def test_it_lists_trials_in_a_few_queries(admin_client: Client, row: models.Sweep) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        html = admin_client.get(f"/admin/pooldemo/trial/?sweep__id__exact={row.pk}").content.decode()
+    assert len(asked) < 12
+    assert "pooldemo at 2, repeat 1" in html
+    assert "latencies" not in " ".join(each["sql"] for each in asked.captured_queries)

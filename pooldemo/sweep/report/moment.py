@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 
 def moment(when: datetime | str) -> str:
-    """`2026-11-29 17:20 UTC` of a time with a zone, or of its ISO text; an empty text stays empty."""
+    """`2026-11-29 17:20 UTC` of a time with a zone, or of its ISO text; another text stays as it is."""
     if isinstance(when, str):
-        if not when:
-            return ""
-        when = datetime.fromisoformat(when)
+        try:
+            when = datetime.fromisoformat(when)
+        except ValueError:
+            return str(when)
     if when.tzinfo is None:
         return f"{when:%Y-%m-%d %H:%M}"
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
