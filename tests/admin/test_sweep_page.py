@@ -12,6 +12,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
 from pooldemo import models, records
 from pooldemo.management.sweep_options import planned
@@ -286,3 +287,26 @@ def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
     assert client.get(found[1]).status_code == 404
     editor.post(share)
     assert client.get(found[1]).status_code == 404, "a new link is another one"
+
+
+def test_its_numbers_are_the_same_in_every_language(row: models.Sweep, admin_client: Client, settings: Any) -> None:
+    """12345 is a sweep's number and part of addresses: 12.345 would be none."""
+    row.users, old = 4_321, row.pk
+    row.pk = 12_345
+    row.save()
+    models.Trial.objects.filter(sweep=old).update(sweep=row)
+    trial, sweeps = models.Trial.objects.filter(sweep=row).latest("pk"), "/admin/pooldemo/sweep/"
+    paths = [f"{sweeps}12345/change/", f"{sweeps}live/", sweeps, f"{sweeps}compare/?sweeps=12345,12345", "/"]
+    paths += [reverse("admin:pooldemo_trial_change", args=[trial.pk])]
+
+    def numbers() -> list[tuple[str, str]]:
+        texts = [(path, admin_client.get(path, follow=True).content.decode()) for path in paths]
+        found = [(path, each) for path, text in texts for each in re.findall(r"[^\s>]*\d[.,]?\d{3}[^\s<]*", text)]
+        return [each for each in found if "csrf" not in each[1] and "value=" not in each[1]]
+
+    english = numbers()
+    settings.USE_THOUSAND_SEPARATOR = True
+    with translation.override("de"):
+        german = numbers()
+    assert any("12345" in each for _, each in english)
+    assert german == english
