@@ -4,6 +4,7 @@ import io
 import json
 import math
 import random
+import re
 from dataclasses import fields, replace
 from functools import reduce
 from operator import getitem
@@ -19,8 +20,10 @@ from benchmarks.verdicts.truth import droop, hinge, power
 from pooldemo.sweep import judge
 from pooldemo.sweep.analyse import schema
 from pooldemo.sweep.analyse.document import SCHEMA, document_of, judged, read_document
+from pooldemo.sweep.analyse.shape import BadDocument
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, Step, SweepResult, TrialResult
+from pooldemo.sweep.report import formats
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
 SHAPE = json.loads(SCHEMA.read_text())
@@ -151,6 +154,10 @@ def test_it_judges_what_another_program_wrote_as_far_as_it_goes():
         ({"sweep": {"stacks": "a"}, "trials": []}, "the sweep has stacks 'a': a list as"),
         ({"sweep": {}, "trials": [], "verdicts": [{"stack": "a"}]}, "it is not as sweep --json writes it"),
         ({"sweep": {}, "trials": [], "verdicts": {"a": 1}}, "verdicts is dict: a list is accepted"),
+        ({"sweep": {}, "trials": [], "verdicts": [{"stack": "a"}]}, "a verdict has no shape, max_conns, rps, rps_low"),
+        ({"sweep": {}, "trials": [TRIAL | {"warnings": [{"code": "a"}]}]}, "a warning has no cause, cure"),
+        ({"sweep": {"started_at": "now"}, "trials": []}, "the sweep has started_at 'now': one as 2026-01-31T12:00"),
+        ({"sweep": {}, "trials": [TRIAL | {"stack": "\ud800"}]}, "trial 1 has stack '\\ud800': a text is accepted"),
         ({"sweep": {}, "trials": [TRIAL | {"size": 10**400}]}, "trial 1 has size 1000"),
         ({"sweep": {}, "trials": [TRIAL | {"failures": 3, "requests": 2}]}, "trial 1 has more failures than requests"),
         ({"sweep": {}, "trials": [TRIAL | {"latencies": [["a", 1]]}]}, "trial 1 has latencies [['a', 1]]: a list as"),
@@ -175,16 +182,23 @@ def test_it_judges_or_refuses_in_a_sentence_whatever_stands_at_a_key():
         made = json.loads(whole)
         *first, last = path
         place = reduce(getitem, first, made)
-        place[last] = chance.choice(JUNK)
+        if chance.random() < 0.1:
+            del place[last]
+        else:
+            place[last] = chance.choice(JUNK)
         try:
             judged_ += bool(json.dumps(judge(made), allow_nan=False))
-        except ValueError as refused:
+            html = formats.FORMATS["html"].write(read_document(made))
+            assert html.encode()
+        except BadDocument as refused:
             refusals.append(str(refused))
     assert min(judged_, len(refusals)) > 10
-    assert not [each for each in refusals if "math domain" in each or "divi" in each], "words of a traceback"
+    assert not [each for each in refusals if re.search(r"math domain|divi|argument|Error\(", each)], "of a traceback"
 
 
-JUNK: Any = (None, 0, -1, 3.5, 1e308, 10**400, math.nan, "x", "", [], {}, [None], [[1.0, 0]], {"a": "b"}, True)
+JUNK: Any = (
+    None, 0, -1, 3.5, 1e308, 10**400, math.nan, "x", "", [], {}, [None], [[1.0, 0]], {"a": "b"}, True, "\ud800",
+)  # fmt: skip
 STEPS = (Step(None, 90.0, "p95"),)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pooldemo.sweep.analyse import judge as judging
-from pooldemo.sweep.analyse.shape import BadDocument, check_rows
+from pooldemo.sweep.analyse.shape import BadDocument, check_rows, verdict_told
 from pooldemo.sweep.analyse.sizes import sizes_of
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import FORMAT, MARGIN, Plan, SweepResult
@@ -79,11 +79,12 @@ def read_document(document: Any) -> SweepResult:
             {
                 "sweep": found | own | {"conditions": _told(own.get("conditions") or {})},
                 "trials": list(map(_told, trials)),
-                "verdicts": verdicts,
+                "verdicts": list(map(verdict_told, verdicts)),
             }
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise BadDocument(f"it is not as sweep --json writes it: {error!r}") from error
+        told = error if isinstance(error, ValueError) else repr(error)
+        raise BadDocument(f"it is not as sweep --json writes it: {told}") from error
 
 
 def _plain(value: Any) -> Any:

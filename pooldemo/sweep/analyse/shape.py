@@ -2,6 +2,7 @@
 judged. Pure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -44,6 +45,12 @@ def check_rows(sweep: Mapping[str, Any], trials: Sequence[Any], verdicts: Any) -
         _check(f"verdict {number}", verdict, shapes["verdict"])
 
 
+def verdict_told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict without the keys that say nothing: some of them may, as the size of one that names none."""
+    keys, unknown = _shapes()["verdict"]["properties"], {"type": "null"}
+    return {name: value for name, value in row.items() if value is not None or _fits(None, keys.get(name, unknown))}
+
+
 @cache
 def _shapes() -> dict[str, Any]:
     shapes: dict[str, Any] = schema()["$defs"]
@@ -72,6 +79,8 @@ def _check(where: str, row: Any, shape: Mapping[str, Any]) -> None:
             continue
         if not _fits(value, wanted):
             raise BadDocument(f"{where} has {name} {_short(value)}: {_accepted(wanted)} is accepted")
+        if name == "started_at" and not _is_moment(value):
+            raise BadDocument(f"{where} has started_at {_short(value)}: one as 2026-01-31T12:00:00+00:00 is accepted")
         if isinstance(value, int | float) and value < 0 and name not in SIGNED:
             raise BadDocument(f"{where} has {name} {value:g}: 0 or more is accepted")
 
@@ -96,10 +105,25 @@ def _fits(value: Any, shape: Mapping[str, Any]) -> bool:
         others = shape.get("additionalProperties")
         shapes = shape.get("properties", {})
         return isinstance(value, Mapping) and all(
-            _fits(each, found) for name, each in value.items() if (found := shapes.get(name, others))
+            is_text(name) and _fits(each, found) for name, each in value.items() if (found := shapes.get(name, others))
         )
-    plain_types: dict[str, Any] = {"string": str, "boolean": bool, "null": type(None)}
+    if kinds == "string":
+        return isinstance(value, str) and is_text(value)
+    plain_types: dict[str, Any] = {"boolean": bool, "null": type(None)}
     return isinstance(value, plain_types[kinds])
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written: half of a pair of surrogates, which JSON may hold, cannot."""
+    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value or "2026-01-31")
+    except ValueError:
+        return False
+    return True
 
 
 def _accepted(shape: Mapping[str, Any]) -> str:
