@@ -117,6 +117,11 @@ def test_it_counts_failures_and_how_many_requests_it_takes_to_see_none():
     ]
     assert of(0, 100).needs(8) == "--duration 55"
     assert of(1, 1000).needs(8) == "--repeats 6", "requests enough: twice the repeats"
+    long = replace(_plan("errors=0.0001%"), duration_s=600.0)
+    rare = [TrialResult("pooldemo", 8, n, rps=9, requests=33_400) for n in (1, 2, 3)]
+    assert Objective(long, rare).needs(8) == "--repeats 99", "no trial may last so long"
+    never = Objective(_plan("errors=0.00000000001%"), [TrialResult("pooldemo", 8, 1, rps=9, requests=100)])
+    assert never.needs(8) == "", "nor may there be so many"
     assert Objective(_plan("errors=0%"), _histogram((1.0, 10))).state(8) == "met"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import CONDITIONS, trials_of, verdict_of, verdicts_of
 
-from benchmarks.verdicts.truth import DENSE, EVEN, POWERS, droop, flat, hinge, power
+from benchmarks.verdicts.truth import DENSE, EVEN, POWERS, droop, flat, hinge, power, steps
 from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
@@ -317,7 +317,13 @@ def test_it_says_too_few_repeats_and_not_too_noisy_when_most_repeats_are_missing
     verdict = judge(replace(PLAN, repeats=2), trials, CONDITIONS)[0]
     assert verdict.shape == "invalid"
     assert "Too few trials were repeated" in verdict.because
-    assert "--repeats 2" in verdict.because
+    assert "--repeats 3" in verdict.because, "it had two"
+
+
+def test_it_says_that_it_may_be_luck_where_the_larger_sizes_carry_more_than_the_margin():
+    said = [verdict_of(steps, noise=0.05, seed=seed, repeats=repeats).because for seed, repeats in ((24, 6), (19, 4))]
+    assert "and that the larger ones carry more on average (131, 6%) may be luck." in said[0]
+    assert "and the larger ones hardly more on average (132, 2%)." in said[1]
 
 
 @pytest.mark.parametrize("measured", [1, 2])

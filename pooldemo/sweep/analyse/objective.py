@@ -19,6 +19,7 @@ from pooldemo.sweep.analyse.rules import falls_behind
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
 from pooldemo.sweep.facts import Check, Plan, TrialResult
+from pooldemo.sweep.plan import MAX_DURATION_S, MAX_REPEATS
 
 DOUBT = 1 - CONFIDENCE
 
@@ -104,9 +105,9 @@ class Objective:
         if check.limit.metric == "errors":
             at_most = check.limit.at_most
             least = math.log(DOUBT / self._among) / math.log1p(-at_most) if 0 < at_most < 1 else requests
-            return _longer(plan, least / requests) if least > requests else self._repeats(2 * repeats)
+            return self._more(least / requests, repeats) if least > requests else self._repeats(2 * repeats)
         if requests < least_requests(metric):
-            return _longer(plan, least_requests(metric) / requests)
+            return self._more(least_requests(metric) / requests, repeats)
         half = self._spreads[metric].half_width(size, 1 - DOUBT / self._among) if metric in self._spreads else 0.0
         if math.isinf(half):
             return self._repeats(max(3, repeats + 1))
@@ -114,6 +115,14 @@ class Objective:
         if half <= gap:  # it is undecided because requests came late
             return f"--users {2 * plan.users}"
         return self._repeats(min(100, math.ceil(repeats * (half / gap) ** 2)) if gap > half / 100 else 100)
+
+    def _more(self, times: float, repeats: int) -> str:
+        """So many times the requests, by longer trials, or by more of them where none may last so long; empty: by no
+        option that there is."""
+        times *= 1.1
+        if times * self._plan.duration_s <= MAX_DURATION_S:
+            return f"--duration {math.ceil(times * self._plan.duration_s)}"
+        return self._repeats(math.ceil(times * repeats)) if times * repeats <= MAX_REPEATS else ""
 
     def _repeats(self, needed: int) -> str:
         """No fewer than were planned: a sweep that was interrupted has not had these yet."""
@@ -146,10 +155,6 @@ def _few_above(trials: Sequence[TrialResult], metric: str, at_most: float, doubt
 def _ratio(seen: float, at_most: float) -> float:
     """How far `seen` lies above the limit, as a logarithm; a microsecond is as little as there is."""
     return math.log(max(seen, 0.001) / max(at_most, 0.001))
-
-
-def _longer(plan: Plan, times: float) -> str:
-    return f"--duration {math.ceil(1.1 * times * plan.duration_s)}"
 
 
 def _errors(at_most: float, check: Check, trials: Sequence[TrialResult], doubt: float) -> Check:

@@ -60,10 +60,11 @@ def needs(judgement: Judgement) -> str:
         if judgement.failing and min(judgement.failing) < size:
             return f"--sizes {size},{2 * size},{4 * size}"
         return f"--sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}"
+    # No fewer than were planned: a sweep that was interrupted has not had these yet; one that had them needs more.
+    least = judgement.plan.repeats + (len(judgement.trials) >= sum(map(len, judgement.plan.repeated)))
     if knee.reason == "repeats":
-        return f"--repeats {max(3, judgement.plan.repeats)}"
-    # No fewer than were planned: a sweep that was interrupted has not had these yet.
-    return f"--repeats {max(knee.repeats_needed, judgement.plan.repeats)}" if knee.reason in ("level", "noise") else ""
+        return f"--repeats {max(3, least)}"
+    return f"--repeats {max(knee.repeats_needed, least)}" if knee.reason in ("level", "noise") else ""
 
 
 def next_size(judgement: Judgement) -> int | None:
@@ -270,9 +271,11 @@ def _larger(judgement: Judgement) -> str:
     figure = _rps(judgement, above, unit="")
     if gain > _margin(judgement):  # by luck, or it would not be called the knee
         mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
-        return (
-            f"the larger ones hardly more on average ({digits(mean)}, {100 * (mean / intervals[size].mean - 1):.0f}%)"
-        )
+        gain = mean / intervals[size].mean - 1
+        told = f"({digits(mean)}, {100 * gain:.0f}%)"
+        if gain > _margin(judgement):
+            return f"that the larger ones carry more on average {told} may be luck"
+        return f"the larger ones hardly more on average {told}"
     if gain < -_margin(judgement):
         return f"{above} already {-100 * gain:.0f}% less ({figure})"
     return f"{above} gives no more ({figure})" if gain < 0.02 else f"{above} hardly more ({figure}, {100 * gain:.0f}%)"
