@@ -23,9 +23,9 @@ from pathlib import Path
 
 from django.db import connections
 
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import RUN_FOLDER, make_folder
 
-FOLDER = ROOT / ".local" / "run"
+FOLDER = RUN_FOLDER
 NOT_INHERITED = ("POOLDEMO_SNAPSHOTS", "PGAPPNAME", "GUNICORN_FD", "LISTEN_FDS", "GUNICORN_CMD_ARGS")
 """What belongs to the site that this page is of, and not to those that a sweep starts."""
 SAID = 4000  # characters of its last words
@@ -65,7 +65,7 @@ def check(options: Sequence[str]) -> tuple[bool, str]:
 def start(options: Sequence[str]) -> bool:
     """Start it, detached: it has a session of its own and writes to a file, so neither a closed page nor a stopped
     worker ends it. False: another one lives, which may have been started at this moment."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    make_folder(FOLDER)
     with _lock() as lock:
         if not _take(lock, fcntl.LOCK_EX):
             return False

@@ -189,6 +189,8 @@ def its_stack() -> str:
     if stack := stack_of():
         return stack
     engine = connections.settings["default"]["ENGINE"]
+    if connections["default"].vendor != "postgresql":
+        raise Unfit(f"DATABASES['default'] is no PostgreSQL, so no pool of ours would fit: ENGINE is {engine!r}")
     raise Unfit(
         f"ENGINE {engine!r} keeps no pool that could be sized: see what one would do for this project, with "
         "--stack pooldemo; its settings stay as they are"

@@ -15,6 +15,7 @@ import pytest
 from served import ROOT, until
 
 from pooldemo.sweep.measure.process import MARK, Child, Ledger, clean_up
+from pooldemo.sweep.stacks.stack import make_folder
 
 STUBBORN = "trap '' TERM; sleep 60 & echo $! >grandchild; wait; wait"
 
@@ -24,6 +25,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = Ledger(tmp_path / "run")
     yield ledger
     ledger.close()
+
+
+def test_what_it_writes_in_a_project_its_git_does_not_see(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    make_folder(tmp_path / ".local" / "run")
+    (tmp_path / ".local" / "run" / "page.log").touch()
+    seen = subprocess.run(["git", "status", "--short"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert seen.stdout == ""
 
 
 def shell(script: str, ledger: Ledger, folder: Path) -> Child:

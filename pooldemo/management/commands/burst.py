@@ -24,9 +24,8 @@ from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import process
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import TrialError
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import RUN_FOLDER
 
-RUN_FOLDER = ROOT / ".local" / "run"
 MAX_REQUESTS = 2000
 
 

@@ -40,15 +40,13 @@ from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
-from pooldemo.sweep.stacks.stack import GUNICORN, ROOT, spread
+from pooldemo.sweep.stacks.stack import GUNICORN, ROOT, RUN_FOLDER, make_folder, spread
 
 MEASURING = (
     *("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "behind"),
     "dry_run",
 )
 """Options beside the plan's own that say how to measure."""
-
-RUN_FOLDER = ROOT / ".local" / "run"
 
 
 class Command(BaseCommand):
@@ -134,7 +132,7 @@ class Command(BaseCommand):
         if options["dry_run"]:
             dry_run(terminal, plan, to_run(plan, done))
             return 0
-        RUN_FOLDER.mkdir(parents=True, exist_ok=True)
+        make_folder(RUN_FOLDER)
         with tempfile.TemporaryFile(dir=RUN_FOLDER):  # refused now, not in the middle of the first trial
             pass
         with records.Turn() as turn:

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 import psutil
 
+from pooldemo.sweep.stacks.stack import make_folder
+
 MARK = "POOLDEMO_SWEEP"
 
 # Runs in the child and becomes the command. PR_SET_PDEATHSIG outlives exec; a preexec_fn is unsafe beside threads.
@@ -47,7 +49,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.path = folder / f"sweep-{os.getpid()}.json"
         self._owner = (os.getpid(), psutil.Process().create_time())
         self.mark = _mark(*self._owner)

@@ -17,6 +17,18 @@ from pooldemo.sweep.workloads import CHOICES
 # relative to it. A command that is no manage.py is typed there.
 ROOT = Path(sys.argv[0]).resolve().parent if Path(sys.argv[0]).name == "manage.py" else Path.cwd()
 
+RUN_FOLDER = ROOT / ".local" / "run"
+"""Where a sweep writes while it runs."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make it where it is missing. What is in `.local` of somebody's project their git does not see."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ignored = folder.parent / ".gitignore"
+    if folder.parent.name == ".local" and not ignored.exists():
+        ignored.write_text("*\n")
+
+
 GUNICORN = (
     "{python}", "-m", "gunicorn", "-k", "gevent", "--bind", "{bind}", "--workers", "{workers}",
     "--worker-connections", "{worker_connections}", "--no-control-socket", "--log-level", "warning", "{application}",
