@@ -128,7 +128,7 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
 
 def _check(row: Mapping[str, Any]) -> Check:
     """One that was saved before clauses had three states says `met`."""
-    known(Check, {"state": ""} | row)
+    known(Check, {"state": "", **row})
     older = "undecided" if row["seen"] is None else "met" if row.get("met") else "missed"
     return Check(
         Limit(**known(Limit, row["limit"])), row["seen"], row.get("state", older), row.get("low"), row.get("high")
