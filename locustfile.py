@@ -275,6 +275,8 @@ class Timeline(Facts):
             for step in path:
                 node = node.setdefault(step, {})
             node[f"{last:g}" if isinstance(last, float) else last] = value
+        for name in tree["started_at_s"].keys() - {self.generator}:  # also one that ended before its first second did
+            tree["generators"].setdefault(name, {"cpu_percent": {}, "lag_ms": {}})
         for name, facts in tree["generators"].items():
             clocks = [tree[mark] for mark in ("started_at_s", "stopped_at_s") if name in tree[mark]]
             ahead_ms = (1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks)

@@ -302,6 +302,17 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(forks: LocustForks, silent: s
     assert done.stderr.count("Traceback") <= 3, "one user fails once a second"
 
 
+def test_its_timeline_names_a_generator_whose_first_second_never_ended(forks: LocustForks) -> None:
+    names = forks.python(
+        "import json, locustfile; timeline = locustfile.Timeline(); timeline.start()\n"
+        "timeline.merge([['started_at_s', 'one:1', 5.0], ['started_at_s', 'two:2', 5.0]])\n"
+        "timeline.merge([['generators', 'two:2', 'cpu_percent', 5, 1.0], ['generators', 'two:2', 'lag_ms', 5, 1.0]])\n"
+        "document = timeline.document('', locustfile.Load('slow', [], {}, {}, iter(())))\n"
+        "print(json.dumps(document['generators']))"
+    )
+    assert sorted(names) == ["one:1", "two:2"]
+
+
 def test_its_tables_show_what_is_below_a_millisecond(forks: LocustForks) -> None:
     table, line, shares, slow = forks.python(
         "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"

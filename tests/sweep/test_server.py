@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,12 @@ def test_it_stops_the_helpers_when_one_of_them_does_not_start(stack: Stack, ledg
     assert '"children": []' in ledger.path.read_text()
 
 
-def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: Path) -> None:
-    """The gate is real, Locust is not: a package of that name that imports its locustfiles as Locust does."""
+@pytest.mark.parametrize("processes", [1, 2])
+def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: Path, processes: int) -> None:
+    """The gate is real, Locust is not: a package of that name that imports its locustfiles as Locust does.
+
+    Several processes are waited for: a busy machine takes its time to bring them to their master.
+    """
     fake = tmp_path / "locust"
     fake.mkdir()
     (fake / "__init__.py").touch()
@@ -162,12 +167,24 @@ def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: P
         "    importlib.machinery.SourceFileLoader(name, path).load_module()\n"
     )
     locustfile = tmp_path / "locustfile.py"
-    locustfile.write_text("import pathlib; pathlib.Path('went').touch(); import signal; signal.pause()\n")
-    with load.Load(Plan(), "http://127.0.0.1:1", tmp_path, ledger, locustfile=locustfile) as held:
+    locustfile.write_text(
+        "import pathlib, signal, time; pathlib.Path('went').touch()\n"
+        "while not pathlib.Path('came').exists(): time.sleep(0.01)\n"
+        "print('the load begins', flush=True); signal.pause()\n"
+    )
+    plan = Plan(processes=processes)
+    with (
+        ThreadPoolExecutor() as aside,
+        load.Load(plan, "http://127.0.0.1:1", tmp_path, ledger, locustfile=locustfile) as held,
+    ):
         until(lambda: "gate" in held.said)
         assert not (tmp_path / "went").exists()
-        held.go()
+        going = aside.submit(held.go)
         until((tmp_path / "went").exists)
+        if processes > 1:
+            assert not going.done()
+            (tmp_path / "came").touch()
+        going.result(60)
 
 
 def test_it_tells_locust_the_whole_load() -> None:

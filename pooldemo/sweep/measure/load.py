@@ -83,12 +83,6 @@ def command(
     return [sys.executable, "-m", "locust", *flags, *(str(part) for pair in options.items() for part in pair)]
 
 
-def start_s(plan: Plan) -> float:
-    """How long after the gate opens the users begin: a master of several processes looks once a second whether all
-    came."""
-    return 2.0 if plan.processes > 1 else 0.0
-
-
 class Load:
     """Locust for one trial: started at once, asking nothing until `go`. Leaving the block stops it."""
 
@@ -103,7 +97,8 @@ class Load:
         locustfile: Path = LOCUSTFILE,
     ) -> None:
         self._timeline = folder / "timeline.json"
-        self.has_begun, self._comes_later = False, meeting is not None
+        self._begins_later = meeting is not None or plan.processes > 1
+        self._patience_s = COME_S + READY_S if meeting else READY_S  # of others' generators Locust itself says more
         line = command(plan, url, self._timeline, locustfile, meeting)
         env = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
         if headers:
@@ -119,9 +114,8 @@ class Load:
         return self._child.tail()
 
     def go(self) -> None:
-        """Open the gate as soon as Locust stands there: all users begin. Raises TrialError when it does not come.
-
-        With a meeting, blocks until its generators have come and begun: then `has_begun`.
+        """Open the gate as soon as Locust stands there, and block until all its generators have begun: they come to its
+        master when the machine lets them. Raises TrialError when they do not.
         """
         deadline_s = time.monotonic() + READY_S
         while gate.WAITING not in self.said:
@@ -134,10 +128,12 @@ class Load:
         except BrokenPipeError:
             self._child.wait(1)
             self.check()
-        while self._comes_later and BEGINS not in self.said:
+        deadline_s = time.monotonic() + self._patience_s
+        while self._begins_later and BEGINS not in self.said:
             self.check()
+            if time.monotonic() > deadline_s:
+                raise TrialError(f"the load did not begin in {self._patience_s:g} s: {self.said or 'it said nothing'}")
             time.sleep(0.01)
-        self.has_begun = self._comes_later
 
     def check(self) -> None:
         """Raises TrialError when it has ended before it was stopped."""

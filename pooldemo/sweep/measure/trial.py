@@ -22,7 +22,6 @@ from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
 from pooldemo.sweep.measure.load import Load, Meeting
-from pooldemo.sweep.measure.load import start_s as load_start_s
 from pooldemo.sweep.measure.machine import Quota
 from pooldemo.sweep.measure.observe import Connections, Holds, Poll, Probe, Snapshot
 from pooldemo.sweep.measure.process import Ledger
@@ -150,7 +149,7 @@ class _LookOn:
         """What a window of this load shows. Blocks until the load has ended; raises TrialError."""
         target, probe = self.target, Probe(self.target.url, self.target.probe_path)
         load.go()
-        start_s = window_start(time.time() + (0 if load.has_begun else load_start_s(plan)), plan.warmup_s)
+        start_s = window_start(time.time(), plan.warmup_s)
         seconds = math.ceil(plan.duration_s)
 
         def wait_until(clock_s: float) -> None:
