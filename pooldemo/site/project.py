@@ -39,6 +39,8 @@ def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[s
     for url in plan.urls:
         if not url.startswith("/") or not url.isprintable() or " " in url:
             raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x' (a space is %20)")
+        if "#" in url:
+            raise Unfit(f"--url {url}: no browser sends what stands behind a #: leave it out (a # itself is %23)")
     plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:
         file = Path(plan.locustfile).resolve()

@@ -99,6 +99,7 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     ("arguments", "sentence"),
     [
         (["--url", "orders"], "--url orders is no page of a site: give its path"),
+        (["--url", "/x/#top"], "--url /x/#top: no browser sends what stands behind a #"),
         (["--url", "/", "--locustfile", "manage.py"], "both say what users ask for"),
         (["--url", "/", "--workload", "slow"], "--workload is for our own pages: leave it out beside --url"),
         (["--locustfile", "nowhere.py"], "--locustfile nowhere.py is no file"),

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pooldemo.monitor import server_connections, server_holders
 from pooldemo.monitor.terminal import line, picture, whole_server
+from pooldemo.postgresql.unpooled import is_postgresql
 from pooldemo.site.address import is_address
 from pooldemo.site.errors import Unreachable
 from pooldemo.site.pools import look, settled
@@ -68,6 +69,8 @@ class Command(BaseCommand):
 
     def _server(self, console: Console, watch: bool, interval_s: float) -> None:
         """Who holds the server's connections, once or again and again."""
+        if not is_postgresql():
+            raise Unreachable(f"{server_connections.NO_POSTGRESQL}: there is no server to ask")
         while True:
             try:
                 console.print(whole_server(server_holders.look()))
