@@ -58,6 +58,13 @@ class PooledConnection(ext.connection):
         if self._pool.is_holder():  # of another's checkout nothing is closed
             super().close()
 
+    def lobject(self, *args: Any, lobject_factory: Any = None, **kwargs: Any) -> Any:
+        self._pool.check_holder()
+        factory = (lobject_factory if len(args) < 5 else args[4]) or ext.lobject
+        if isinstance(factory, type):
+            factory = _large(factory)
+        return self._pool.call("lobject()", super().lobject, *args[:4], lobject_factory=factory, **kwargs)
+
     def reset(self) -> None:
         self._pool.check_holder()
         self._pool.dirty = True  # it undoes Django's settings too
@@ -77,10 +84,36 @@ def _for_its_holder(name: str) -> Any:
 
 
 for _name in (
-    "set_isolation_level", "set_session", "set_client_encoding", "lobject", "cancel",
+    "set_isolation_level", "set_session", "set_client_encoding", "cancel",
     "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover",
 ):  # fmt: skip
     setattr(PooledConnection, _name, _for_its_holder(_name))
+
+
+class _Large:
+    """A large object, whose every step is its session's. Mixed into whatever class it is to have."""
+
+    def __init__(self, connection: Any, *args: Any) -> None:
+        self._session = connection._pool
+        super().__init__(connection, *args)  # type: ignore[call-arg]
+
+
+def _large_step(name: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        session = self._session
+        session.check_holder()
+        return session.call(f"lobject.{name}()", getattr(super(_Large, self), name), *args, **kwargs)
+
+    return method
+
+
+for _name in ("export", "read", "seek", "tell", "truncate", "unlink", "write"):
+    setattr(_Large, _name, _large_step(_name))
+
+
+@lru_cache(maxsize=16)
+def _large(large_class: type) -> type:
+    return type(large_class.__name__, (_Large, large_class), {})
 
 
 class _Watched:
@@ -163,8 +196,7 @@ class _WatchedNamed(_Watched):
         return self.connection._pool.call("", work, *args, **kwargs)
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
-        self._check()
-        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+        return self._fetch(super().scroll, *args, **kwargs)  # type: ignore[misc]
 
     def __next__(self) -> Any:
         return self._fetch(super().__next__)  # type: ignore[misc]

@@ -6,7 +6,9 @@ a project sets on one, or keeps of it, ends with the checkout.
 """
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -16,7 +18,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from . import green
-from .limits import PENDING
+from .limits import PENDING, current
 from .session import GIVEN_BACK, REPORTED, Session
 from .statements import CLEAN_BEGINNINGS
 
@@ -41,6 +43,7 @@ _LIMITED = {
 }  # fmt: skip
 
 _REPORTED = [name.encode() for name in REPORTED]
+_LOOK_S = 0.1  # from one look to the next whether a limit is over, where the server has nothing to cancel
 _CANCEL_S = 5.0  # to tell the server to cancel; its connection is given up long before
 _connecting = threading.local()  # the session for which this thread or greenlet connects
 
@@ -85,6 +88,26 @@ class PooledConnection(psycopg.Connection[Any]):
         cursor = super().cursor(*args, **kwargs)
         session.add_cursor(cursor)
         return cursor
+
+    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Generator[Any, None, None]:
+        """psycopg's, within the present limit. The server is idle meanwhile, and a cancel would end nothing."""
+        limit, received = current(), 0
+        if limit is None:
+            yield from super().notifies(timeout=timeout, stop_after=stop_after)
+            return
+        ends_at = math.inf if timeout is None else time.monotonic() + timeout
+        while stop_after is None or received < stop_after:
+            if limit.is_over() and self._pool is not None:
+                error = limit.refusal("waiting for notifies()")
+                self._pool.pool.note_end(error)
+                raise error
+            left_s = ends_at - time.monotonic()
+            more = None if stop_after is None else stop_after - received
+            for each in super().notifies(timeout=max(0.0, min(left_s, limit.left_s(), _LOOK_S)), stop_after=more):
+                received += 1
+                yield each
+            if left_s <= 0:
+                return
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         session = self._pool

@@ -1,6 +1,7 @@
 """A deadline in whatever the driver does: what was sent ahead ends with it, and a savepoint is rolled back after it."""
 
 import io
+import time
 from functools import partial
 from typing import Any
 
@@ -113,3 +114,34 @@ def works_too_long(db: Database, sql: str) -> None:
         cursor.execute(sql)
         limit.set(0)
         cursor.execute("SELECT 1")
+
+
+@threaded
+def test_what_is_no_statement_ends_with_its_deadline_too(site: Site) -> None:
+    """A cursor that scrolls, a large object's steps, and who waits for notifications."""
+    patiently(site)
+    db = site.database(MAX_CONNS=1)
+
+    def scrolls() -> None:
+        with transaction.atomic(using=db.alias), db.connection.cursor():
+            cursor = db.connection.connection.cursor("scrolls", scrollable=True)
+            cursor.execute("SELECT pg_sleep(n) FROM generate_series(0, 4) AS n")
+            cursor.scroll(4)
+
+    def writes() -> None:
+        with transaction.atomic(using=db.alias), db.connection.cursor():
+            large = db.connection.connection.lobject(0, "wb")
+            for _ in range(200):
+                large.write(b"x")
+                time.sleep(0.01)
+
+    def listens() -> None:
+        with db.connection.cursor():
+            for _ in db.connection.connection.notifies(timeout=10):
+                pass
+
+    for work in (scrolls, listens if is_psycopg3 else writes):
+        with pytest.raises(DeadlineExceeded, match="pg_sleep|lobject|notifies"), deadline(0.5):
+            work()
+        db.end_request()
+        assert db.ask("SELECT 7") == 7
