@@ -9,8 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import environ
 
-from pooldemo.pool.errors import OptionError
-from pooldemo.pool.options import ROWS, Options
+from pooldemo.pool.options import ROWS, OptionError, Options
 
 SCHEMES = ("postgres", "postgresql")
 URL_FORM = "postgres://user:password@host:5432/name?MAX_CONNS=20"

@@ -4,10 +4,9 @@ Plain Python over `open()` and `close()`: it has never heard of Django, SQL, a d
 monkey patch its locks are greenlet locks; without it, thread locks.
 """
 
-from .errors import OptionError, PoolClosed, PoolError, PoolFull, PoolTimeout
-from .options import NAMES, ROWS, Options
+from .options import NAMES, ROWS, OptionError, Options
 from .pool import Pool, start_thread
-from .report import BOUNDS_S, Histogram, Holding, Stats
+from .report import BOUNDS_S, Histogram, Holding, PoolClosed, PoolError, PoolFull, PoolTimeout, Stats
 from .server import Connector
 from .slot import Holder, Lifeline, Slot, Task, ThreadTask
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .errors import OptionError
-
 _LARGEST = 10**6  # of connections, waiters or checkouts; more is a slip of the pen
 CONNECT_LIMIT_S = 5.0  # for who waits for no slot, has a free one, and must wait until it has a connection
 _LONGEST_S = 1e9  # thirty years; what a lock can wait for is not much more
+
+
+class OptionError(ValueError):
+    """An option is unknown or out of range; the text says what was given and what is accepted."""
 
 
 class _Rejected(Exception):

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import report
-from .errors import OptionError, PoolError, PoolFull, PoolTimeout
-from .options import CONNECT_LIMIT_S, Options
-from .report import Histogram, Holding
+from .options import CONNECT_LIMIT_S, OptionError, Options
+from .report import Histogram, Holding, PoolError, PoolFull, PoolTimeout
 from .server import Connector
 from .slot import Claim, Holder, Lifeline, Slot, Task, ThreadTask, Waiter
 from .supply import Supply

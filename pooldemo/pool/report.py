@@ -1,4 +1,4 @@
-"""What a pool counts and says of itself: numbers, holders, and the text of its errors. Nothing here locks or blocks."""
+"""What a pool counts and says of itself: numbers, holders, errors and their text. Nothing here locks or blocks."""
 
 import logging
 import traceback
@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .errors import PoolClosed, PoolError, PoolFull, PoolTimeout
 from .options import CONNECT_LIMIT_S, Options
 from .server import Server
 from .slot import Holder, Slot, Waiter
@@ -21,6 +20,33 @@ BOUNDS_S = (
     0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 2.5, 4.0, 5.0, 7.5, 10.0,
     15.0, 30.0, 60.0,
 )  # fmt: skip
+
+
+class PoolError(Exception):
+    """Base of what a pool raises by itself; the driver's own errors pass through unchanged. `reason`: in one word.
+
+    The text holds what happened, the numbers, and the cure.
+    """
+
+    reason = "error"
+
+
+class PoolTimeout(PoolError):
+    """No connection came before the deadline; `__cause__` is the last failed connect, if connecting was what failed."""
+
+    reason = "timeout"
+
+
+class PoolFull(PoolError):
+    """The checkout was refused at once: the queue has no room, or waiting could never end."""
+
+    reason = "full"
+
+
+class PoolClosed(PoolError):
+    """The pool was closed before or while the caller asked for a connection."""
+
+    reason = "closed"
 
 
 class Histogram:

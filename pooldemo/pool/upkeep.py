@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import report
-from .errors import PoolError
 from .options import Options
-from .report import Holding
+from .report import Holding, PoolError
 from .server import Connector
 from .slot import Claim, Slot
 from .supply import Supply

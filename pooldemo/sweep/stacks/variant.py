@@ -8,8 +8,7 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from pooldemo.pool.errors import OptionError
-from pooldemo.pool.options import ROWS, Options
+from pooldemo.pool.options import ROWS, OptionError, Options
 from pooldemo.sweep.plan import label
 from pooldemo.sweep.stacks.stack import ROOT, Stack
 
