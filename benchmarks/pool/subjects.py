@@ -41,6 +41,7 @@ def of_pairs(pair: Callable[[], object]) -> Round:
 def our_pool(size: int, **more: Any) -> Any:
     """As `pooldemo.postgresql` makes it: a checkout has a deadline."""
     from pooldemo.pool import Options, Pool
+    from pooldemo.postgresql.green import gates
 
     class Fake:
         errors = (OSError,)
@@ -76,7 +77,7 @@ def our_pool(size: int, **more: Any) -> Any:
             return ""
 
     options = Options.read({"MAX_IDLE": 0, "MAX_LIFETIME": 0, "POOL_TIMEOUT": 600, **more}, MAX_CONNS=size)
-    return Pool(Fake(), options)
+    return Pool(Fake(), options, gate=gates())
 
 
 def pooldemo() -> Round:

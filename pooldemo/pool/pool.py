@@ -20,7 +20,7 @@ from . import report
 from .options import CONNECT_LIMIT_S, OptionError, Options
 from .report import Histogram, Holding, PoolError, PoolFull, PoolTimeout
 from .server import Connector
-from .slot import Claim, Holder, Lifeline, Slot, Task, ThreadTask, Waiter
+from .slot import Claim, Gate, Holder, Lifeline, Slot, Task, ThreadTask, Waiter, closed_gate
 from .supply import Supply
 from .upkeep import Upkeep
 
@@ -38,6 +38,7 @@ class Pool:
     `clock` gives monotonic seconds, `task` describes the calling greenlet or thread for error messages, `spread` gives
     numbers in [0, 1) by which lifetimes and pauses are kept from falling together, and `start` runs its argument in the
     background: it may be called from anywhere, the garbage collector included, and raises RuntimeError if it cannot.
+    `gate` makes what a waiter waits in.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Pool:
         task: Callable[[], Task] = ThreadTask,
         spread: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], None] = start_thread,
+        gate: Callable[[], Gate] = closed_gate,
     ) -> None:
-        self.name, self._task = name, task
+        self.name, self._task, self._gate = name, task, gate
         self.clock, self._spread, self._start = clock, spread, start
         self.start_afresh(connector, options or Options.read())
         _all.add(self)  # complete by now
@@ -110,11 +112,11 @@ class Pool:
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
                 self._waits[0] += 1
                 return slot
-            return self._wait(Waiter(holder, timeout, asked_at, ticket, slot, low))
+            return self._wait(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot, low))
         except BaseException:
             for slot in self._of(ticket):
                 self.upkeep.discard(slot)  # who knows what state it is in
-                self._give_up(Waiter(holder, timeout, asked_at, ticket, slot))
+                self._give_up(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot))
             raise
 
     def _of(self, ticket: object) -> list[Slot]:

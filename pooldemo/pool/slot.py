@@ -118,6 +118,23 @@ class Slot:
             self.connection = None
 
 
+class Gate(Protocol):
+    """A lock that is locked: who waits in it is let go by another's `release`, one call of C that no signal divides."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+
+    def release(self) -> None: ...
+
+    def locked(self) -> bool: ...
+
+
+def closed_gate() -> Gate:
+    """A thread's; under the monkey patch a greenlet's."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 class Waiter:
     """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
 
@@ -131,6 +148,7 @@ class Waiter:
         timeout: float | None,
         asked_at: float,
         ticket: object,
+        gate: Gate,
         slot: "Slot | None" = None,
         low: bool = False,
     ) -> None:
@@ -144,5 +162,4 @@ class Waiter:
         # error.
         self.outcome: str | Exception = ""
         self.woken = False
-        self.gate = threading.Lock()  # under the monkey patch: a greenlet's lock
-        self.gate.acquire()
+        self.gate = gate

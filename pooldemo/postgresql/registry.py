@@ -38,7 +38,9 @@ class ConnectionPool(Pool):
     def __init__(self, wrapper: Database, options: Options) -> None:
         green.refuse_late_patch()
         self._postgres = connector = PostgresConnector(wrapper, options)
-        super().__init__(connector, options, name=wrapper.alias, task=green.current_task, start=green.starter())
+        super().__init__(
+            connector, options, name=wrapper.alias, task=green.current_task, start=green.starter(), gate=green.gates()
+        )
         self.made_for: tuple[Any, ...] = ()  # the key and password that it was made or renewed for
         self.configured = False  # it is the pool of the project's own settings
         self._ended: Counter[type[Exception]] = Counter()

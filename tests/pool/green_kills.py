@@ -15,6 +15,7 @@ import greenlet
 import pytest
 
 from pooldemo.pool import Options, Pool
+from pooldemo.postgresql.green import gates
 
 from .world import PATIENCE_S, FakeConnector, assert_whole, busy
 
@@ -78,7 +79,7 @@ class Run:
         self.connector = FakeConnector()
         self.connector.on_connect, self.connector.on_ping, self.connector.on_recycle = twice, switch, switch
         options = Options.read(MAX_CONNS=CAP, MAX_IDLE=0, MAX_LIFETIME=0)
-        self.pool = Pool(self.connector, options, spread=lambda: 0.0)
+        self.pool = Pool(self.connector, options, spread=lambda: 0.0, gate=gates())
         self.nth, self.delay, self.again = nth, delay, again
         self.switches = 0
         self.error: BaseException | None = None  # what stops the victim

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pooldemo.pool import Options, Pool, Slot
+from pooldemo.postgresql.green import gates
 
 PATIENCE_S = 60.0  # how long a test waits for what must come; only a failing one waits that long
 GREEN = threading.Lock().__class__.__module__ != "_thread"
@@ -233,7 +234,7 @@ _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 def make(connector: FakeConnector | None = None, **given: Any) -> tuple[Pool, FakeConnector]:
     """A pool over a fake driver. Names in capitals are options, the others arguments of `Pool`."""
     options = {name: value for name, value in given.items() if name.isupper()}
-    arguments = {name: value for name, value in given.items() if not name.isupper()}
+    arguments = {"gate": gates()} | {name: value for name, value in given.items() if not name.isupper()}
     connector = connector or FakeConnector()
     pool = Pool(connector, Options.read(options), **arguments)
     _pools.add(pool)
