@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.waiting import READY_R, WAIT_R
 
 from . import green
 from .limits import PENDING, current
@@ -56,6 +57,23 @@ def _closed() -> Any:
 
 
 _CLOSED = _closed()
+
+
+def _waiting(gen: Any, readable: green.Readable) -> Generator[Any, Any, Any]:
+    """A generator of psycopg's that waits by itself for what it is to read; under gevent psycopg takes thrice as long.
+
+    Where it is stopped meanwhile the connection stays in the midst of its call, as with psycopg.
+    """
+    try:
+        state = next(gen)
+        while True:
+            if state == WAIT_R:
+                readable.wait()
+                state = gen.send(READY_R)
+            else:
+                state = gen.send((yield state))
+    except StopIteration as done:
+        return done.value
 
 
 class PooledConnection(psycopg.Connection[Any]):
@@ -115,6 +133,8 @@ class PooledConnection(psycopg.Connection[Any]):
             raise psycopg.InterfaceError(GIVEN_BACK)
         session.check_holder()
         name = gen.__name__
+        is_timed = args or kwargs  # by psycopg, in its own way
+        waited = gen if session.readable is None or is_timed else _waiting(gen, session.readable)
         if name not in _STATEMENTS:
             if name not in _QUIET:
                 session.dirty = True
@@ -123,7 +143,7 @@ class PooledConnection(psycopg.Connection[Any]):
                 return None
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
-            return session.call(_LIMITED.get(name), super().wait, gen, *args, **kwargs)
+            return session.call(_LIMITED.get(name), super().wait, waited, *args, **kwargs)
         seen = gen.gi_frame.f_locals
         cursor = seen["self"]
         session.add_cursor(cursor)
@@ -131,7 +151,7 @@ class PooledConnection(psycopg.Connection[Any]):
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
         try:
-            result = session.call("", super().wait, gen, *args, **kwargs)
+            result = session.call("", super().wait, waited, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "sqlstate", None))
             raise
@@ -193,6 +213,8 @@ class PostgresSession(Session):
         self._adapters = AdaptersMap(raw.adapters)
         self._prepared = raw._prepared
         self._threshold = (raw.prepare_threshold, raw.prepared_max)
+        if green.is_patched():
+            self.readable = green.Readable(raw.pgconn.socket)
         super().opened()
 
     def discard_all(self) -> None:
@@ -243,6 +265,8 @@ class PostgresSession(Session):
         green.starter()(ask)
 
     def finish(self) -> None:
+        if self.readable is not None:
+            self.readable.close()
         psycopg.Connection.close(self.raw)
 
 
