@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from _thread import get_ident
+from asyncio import _get_running_loop
 from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +16,6 @@ from django.db import ProgrammingError, connections
 from django.db.backends.base import base as any_database
 from django.db.backends.postgresql import base, client
 from django.db.backends.signals import connection_created
-from django.utils.asyncio import async_unsafe
 
 from pooldemo.pool import NAMES, OptionError, Options
 
@@ -46,7 +46,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """One greenlet's or thread's view of a database; its connection comes from the pool that all of them share."""
 
     client_class = DatabaseClient
-    _thread_ident: int  # of Django's: who made it
+    _thread_ident: int  # of Django's: who made it ...
+    _thread_sharing_count: int  # ... and how often it was lent to others
     _checks_out = False  # in connect(), from the pool
     _is_pooled = False  # the connection that it has, or had last, is its pool's
     _pool: ConnectionPool | None = None
@@ -140,7 +141,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._checkout = None if pool is None else (pool, object())
         self._checks_out = self._is_pooled = pool is not None
         try:
-            if pool is None or not self._is_plain() or self.alias not in any_database.RAN_DB_VERSION_CHECK:
+            if (
+                pool is None
+                or not self._is_plain()
+                or self.alias not in any_database.RAN_DB_VERSION_CHECK
+                or _get_running_loop() is not None  # where Django refuses, or was told not to
+            ):
                 super().connect()
             else:
                 self._begin()
@@ -151,7 +157,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self._checks_out = False
 
-    @async_unsafe
     def _begin(self) -> None:
         """Django's connect() over a connection that is configured already, which leaves the attributes below to set.
 
@@ -223,7 +228,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         self.validate_thread_sharing()  # or the slot would be bound to a greenlet that may not even use it
         connection = pool.getconn(self._checkout and self._checkout[1])
-        if self.allow_thread_sharing:
+        if self._thread_sharing_count:  # Django's `allow_thread_sharing`, which takes a lock to read it
             self._share(connection)
         self.isolation_level = pool.isolation_level
         return connection

@@ -42,7 +42,7 @@ class Limit:
     def __init__(self, seconds: float = math.inf) -> None:
         self._began = began = time.monotonic()
         self.gone = False
-        self._stops: list[Callable[[], None]] = []  # what ends the steps that are going on
+        self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
         self.seconds, self.ends_at = seconds, began + seconds
 
     def set(self, seconds: float) -> None:
@@ -74,16 +74,24 @@ class Limit:
         for stop in list(self._stops):
             stop()
 
+    def add(self, stop: Callable[[], None]) -> None:
+        """Call `stop` when the client goes, perhaps in another thread, until `remove`; at once where it has gone."""
+        self._stops[stop] = None
+        if self.gone:
+            stop()
+
+    def remove(self, stop: Callable[[], None]) -> None:
+        """What `stop` would end is over, or was not begun."""
+        self._stops.pop(stop, None)
+
     @contextlib.contextmanager
     def ending(self, stop: Callable[[], None]) -> Iterator[None]:
         """Call `stop` when the client goes before the body has ended; perhaps in another thread."""
-        self._stops.append(stop)
         try:
-            if self.gone:
-                stop()
+            self.add(stop)
             yield
         finally:
-            self._stops.remove(stop)
+            self.remove(stop)
 
     def run(self, session: Any, step: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do `work(...)` on a session, and end it at the server when it must be. `step` is what it is called; empty:
@@ -95,22 +103,20 @@ class Limit:
         if step != PENDING and self.is_over():
             raise self._ended(session, "about to execute ", step)
         cancel = _Cancel(session)
-        session.cancel = cancel
-        limit_s = None if self.ends_at == math.inf else max(self.left_s(), 0) + _ANSWER_S
+        session.cancel, ask = cancel, cancel.ask
         try:
             try:
-                self._stops.append(cancel.ask)
-                if self.gone:
-                    cancel.ask()
-                if limit_s is not None:
-                    cancel.alarm = _alarms.set(self.ends_at, cancel.ask)
-                with green.time_limit(limit_s):
+                self.add(ask)
+                if self.ends_at == math.inf:
                     result = work(*args, **kwargs)
+                else:
+                    cancel.alarm = _alarms.set(self.ends_at, ask)
+                    with green.time_limit(max(self.left_s(), 0) + _ANSWER_S):
+                        result = work(*args, **kwargs)
             finally:
                 cancel.is_over = True  # first, and without a call: a signal's handler may raise in each
                 cancel.end()
-                with contextlib.suppress(ValueError):
-                    self._stops.remove(cancel.ask)
+                self.remove(ask)
         except green.TimeLimit:
             raise self._ended(session, "executing ", step, "; the server did not answer") from None
         except session.errors as error:

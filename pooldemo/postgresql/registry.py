@@ -89,17 +89,22 @@ class ConnectionPool(Pool):
     def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
         """A checkout that ends when the limit does. Raises DeadlineExceeded and ClientGone as well."""
         limit.check("about to ask for a connection")
-        left_s, timeout = limit.left_s(), self.options.pool_timeout
-        if timeout is None or left_s < timeout:
-            timeout = None if left_s == math.inf else max(round(left_s, 3), 0.001)
-        holder = self.here()
+        timeout, holder = self.options.pool_timeout, self.here()
+        if limit.ends_at != math.inf and (timeout is None or limit.left_s() < timeout):
+            timeout = max(round(limit.left_s(), 3), 0.001)
+
+        def stop() -> None:
+            self.slots.turn_away(holder, limit.refusal(f"waiting: {self!r}"))
+
         try:
-            with limit.ending(lambda: self.slots.turn_away(holder, limit.refusal(f"waiting: {self!r}"))):
-                return self.checkout(timeout, ticket, is_low())
+            limit.add(stop)
+            return self.checkout(timeout, ticket, is_low())
         except PoolTimeout as error:
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
             raise
+        finally:
+            limit.remove(stop)
 
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""
