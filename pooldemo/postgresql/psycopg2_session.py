@@ -14,7 +14,7 @@ import psycopg2.extensions as ext
 from . import green
 from .attempt import Attempt, is_one_address
 from .session import GIVEN_BACK, REPORTED, Session
-from .statements import CLEAN_BEGINNINGS
+from .statements import CLEAN_BEGINNINGS, ROLLBACK
 
 MODULE = psycopg2
 _SETTINGS = frozenset({"autocommit", "isolation_level", "readonly", "deferrable"})
@@ -127,7 +127,7 @@ class _Watched:
         session = self.connection._pool
         found = session.begin(query)
         try:
-            session.call("", super().execute, query, *args, **kwargs)  # type: ignore[misc]
+            session.call(None if found & ROLLBACK else "", super().execute, query, *args, **kwargs)  # type: ignore[misc]
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise
@@ -153,7 +153,7 @@ class _Watched:
         session = self.connection._pool
         found = session.begin(query)
         try:
-            result = session.call("", work, *args, **kwargs)
+            result = session.call(None if found & ROLLBACK else "", work, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "pgcode", None))
             raise

@@ -21,7 +21,7 @@ from psycopg.waiting import READY_R, WAIT_R
 from . import green
 from .limits import PENDING, current
 from .session import GIVEN_BACK, REPORTED, Session
-from .statements import CLEAN_BEGINNINGS
+from .statements import CLEAN_BEGINNINGS, ROLLBACK
 
 MODULE = psycopg
 
@@ -151,7 +151,7 @@ class PooledConnection(psycopg.Connection[Any]):
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
         try:
-            result = session.call("", super().wait, waited, *args, **kwargs)
+            result = session.call(None if found & ROLLBACK else "", super().wait, waited, *args, **kwargs)
         except BaseException as error:
             session.failed(found, getattr(error, "sqlstate", None))
             raise

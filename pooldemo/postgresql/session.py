@@ -16,7 +16,7 @@ from typing import Any
 from . import green
 from .leaving import Leaving
 from .limits import current
-from .statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, is_rollback, leaves, look, recall
+from .statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
 
 _KEPT = 240  # characters of the last statement, for messages
 _FEW = 64  # cursors, before the list of them is rid of those that are no more
@@ -248,13 +248,13 @@ class Session:
     def call(self, step: str | None, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Ask the server by `work(...)`, within the present limit, and count the seconds. Blocks.
 
-        `step` is what it is called where it must be ended; empty: the statement; None: the limit does not hold for it,
-        nor for a rollback, to a savepoint for instance. Raises what `Limit.run` does.
+        `step` is what it is called where it must be ended; empty: the statement; None: the limit does not hold for it.
+        Raises what `Limit.run` does.
         """
         began = time.monotonic()
         self.in_work += 1
         try:
-            if step is None or (limit := current()) is None or (not step and is_rollback(self.statement)):
+            if step is None or (limit := current()) is None:
                 return work(*args, **kwargs)
             return limit.run(self, step, work, *args, **kwargs)
         finally:

@@ -14,6 +14,7 @@ PLAIN = 1  # begins with a verb that changes no session by itself: of use where 
 LOCAL = 2  # a SET that ends with its transaction
 SUSPECT = 4  # may change the session, whatever its tag says
 ENDS = 8  # may change what DISCARD ALL does not undo
+ROLLBACK = 16  # is a rollback and nothing else, to the beginning or to a savepoint, or the end of one
 
 _SEARCHED = 16 * 1024  # characters; to search more would cost more than to reset the session, so more is suspect
 _REMEMBERED = 2048  # characters; a longer one is looked at each time
@@ -30,6 +31,8 @@ _SUSPECTS = (
     'u&"',  # an identifier whose letters are escaped can be any of these
 )  # fmt: skip
 _LASTING = ("dblink", "origin_session")
+# Django releases a savepoint to which it has rolled back.
+_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT|RELEASE)\b[^;]{0,100};?\s*\Z", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\b(?:temp|temporary)\b|pg_temp")
 
 # The first words of the tags of commands that leave nothing behind, unless the text is suspect.
@@ -63,6 +66,8 @@ def look(text: str) -> int:
         found |= SUSPECT
     if any(word in lowered for word in _LASTING):
         found |= ENDS
+    if _ROLLBACK.match(text):
+        found |= ROLLBACK
     return found
 
 
@@ -82,15 +87,6 @@ def leaves(tag: str | None, found: int) -> int:
     if word in _CLEAN_TAGS or tag == "SET CONSTRAINTS" or (word == "SET" and found & LOCAL):
         return 0
     return ENDS if word == "LOAD" else SUSPECT
-
-
-# Django releases a savepoint to which it has rolled back.
-_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT|RELEASE)\b[^;]{0,100};?\s*\Z", re.IGNORECASE)
-
-
-def is_rollback(text: str) -> bool:
-    """Whether a statement is a rollback and nothing else, to the beginning or to a savepoint, or the end of one."""
-    return _ROLLBACK.match(text) is not None
 
 
 def first_words(statement: str, length: int = 60) -> str:
