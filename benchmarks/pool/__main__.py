@@ -7,46 +7,87 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from benchmarks.markdown import with_tables
 
+from . import instructions, requests
 from .rounds import ENVIRONMENTS, ROOT, Medians, available, run
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 VERSIONS = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in %r), sep=', ')"
 PACKAGES = {
-    ".venv": ["gevent", "django-db-geventpool"],
-    ".venv-psycopg3": ["psycopg-pool"],
-    ".venv-peers": ["DBUtils", "SQLAlchemy"],
+    ".venv": ["Django", "psycopg2-binary", "gevent", "django-db-geventpool"],
+    ".venv-psycopg3": ["psycopg", "psycopg-pool"],
+    ".venv-peers": ["DBUtils", "SQLAlchemy", "django-db-connection-pool"],
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, default=21, help="of each table; 21 take about ten minutes")
+    parser.add_argument("--beside", metavar="COMMIT", default="", help="ask the pool of this commit as well")
+    given = parser.parse_args()
     names = [name for name in ENVIRONMENTS if available(name)]
     for name in sorted(set(ENVIRONMENTS) - set(names)):
         print(f"{name}: no {ENVIRONMENTS[name]}; `make peers` makes it", file=sys.stderr)
-    tables = {"requests": of_requests(rounds), "cost": table(run(names, rounds))}
-    tables = {name: f"{text}\n\n{conditions(rounds)}" for name, text in tables.items()}
-    print(*tables.values(), sep="\n\n")
-    PAGE.write_text(with_tables(PAGE.read_text(), tables, "make bench"))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    with database() as url, requests.ready(given.beside) as subjects:
+        makes = {
+            "requests": lambda: requests.table(requests.run(url, given.rounds, subjects)),
+            "cost": lambda: table(run(names, given.rounds)),
+        }
+        if instructions.can_count():
+            makes["instructions"] = lambda: of_instructions(url, subjects)
+        else:
+            print("instructions: no valgrind, which counts them", file=sys.stderr)
+        for name, make in makes.items():
+            others = Others()
+            text = f"{make()}\n\n{conditions(others, given.rounds if name != 'instructions' else 0)}"
+            print(text, end="\n\n", flush=True)
+            PAGE.write_text(with_tables(PAGE.read_text(), {name: text}, "make bench"))
     return 0
 
 
-def of_requests(rounds: int) -> str:
-    """The table of whole requests, on the database of DATABASE_URL or one of this benchmark's own."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    from benchmarks.pool import requests
-
+@contextmanager
+def database() -> Iterator[str]:
+    """That of DATABASE_URL, or one of this benchmark's own."""
     if url := os.environ.get("DATABASE_URL"):
-        return requests.table(requests.run(url, rounds))
+        yield url
+        return
     from benchmarks.stacks.database import own_postgresql
 
     with tempfile.TemporaryDirectory() as folder, own_postgresql(Path(folder)) as postgresql:
-        return requests.table(requests.run(postgresql.url, rounds))
+        yield postgresql.url
+
+
+def of_instructions(url: str, subjects: Iterable[requests.Subject]) -> str:
+    """The table of what a request costs in instructions."""
+    counted: dict[str, dict[str, float]] = {}
+    for each in subjects:
+        number = instructions.count(each.stack, each.module, requests.SLOTS, requests.CLIENTS, url)
+        counted.setdefault(each.driver, {})[each.name] = number
+    return instructions.table(counted, requests.REFERENCE)
+
+
+class Others:
+    """What else this machine did, just before a table was measured and just after. Blocks for a second each time."""
+
+    def __init__(self) -> None:
+        self.load = os.getloadavg()[0]
+        self.before = self._busy_cores()
+
+    @staticmethod
+    def _busy_cores() -> float:
+        return psutil.cpu_percent(1.0) / 100 * (os.cpu_count() or 1)
+
+    def __str__(self) -> str:
+        after = self._busy_cores()
+        return f"load {self.load:.1f} before, others on {self.before:.1f} cores before and {after:.1f} after"
 
 
 def table(medians: Medians) -> str:
@@ -76,8 +117,8 @@ def _rows(found: dict[str, float], few: str, many: str, rows: dict[str, tuple[st
     return lines
 
 
-def conditions(rounds: int) -> str:
-    """Under what the numbers were found."""
+def conditions(others: Others, rounds: int) -> str:
+    """Under what the numbers were found. `rounds`: 0 where they were counted once."""
     commit = _said(["git", "describe", "--always", "--dirty"])
     versions = [
         _said([str(ROOT / name / "bin" / "python"), "-c", VERSIONS % packages])
@@ -85,9 +126,10 @@ def conditions(rounds: int) -> str:
         if (ROOT / name).exists()
     ]
     day = dt.datetime.now(tz=dt.UTC).date()
+    how = f"Medians of {rounds} interleaved rounds" if rounds else "Counted once"
     return (
-        f"Medians of {rounds} interleaved rounds, {day}, commit {commit}; Python {platform.python_version()}, "
-        f"{', '.join(versions)}; {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}."
+        f"{how}, {day}, commit {commit}; Python {platform.python_version()}, "
+        f"{', '.join(versions)}; {os.cpu_count()} CPUs ({platform.machine()}), {others}."
     )
 
 

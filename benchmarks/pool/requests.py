@@ -7,96 +7,153 @@ of them. CPU is the server's own, PostgreSQL's and the clients' are not in it.
 import random
 import select
 import socket
+import sys
 import tempfile
 import time
-from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.sweeps import site_on
+from benchmarks.sweeps import APPLICATION, site_on
+from pooldemo.management.checkout import checked_out, label
 from pooldemo.sweep import stacks
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.stacks.stack import Stack
 
 CLIENTS, SLOTS, TURN_S = 50, 10, 1.0
-REFERENCE = "persistent"
+REFERENCE, FLOOR, OURS, RIVAL = "persistent", "a fair hand-off, nothing else", "pooldemo", "django-db-geventpool"
+PSYCOPG2, PSYCOPG3 = "psycopg2", "psycopg 3"
 _LIMIT_S = 20.0  # for one answer
 _REQUEST = b"GET /fast/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-_FLOOR = "persistent, ten at a time by a bare semaphore"
 
 
 @dataclass
 class Asked:
-    """What one server did in its turns."""
+    """What one server did in its turns: a number each."""
 
-    cpu_us: list[float] = field(default_factory=list)  # of a request, a turn each
+    cpu_us: list[float] = field(default_factory=list)  # of a request
     rps: list[float] = field(default_factory=list)
-    latencies_s: list[float] = field(default_factory=list)
-
-    @property
-    def p99_ms(self) -> float:
-        ordered = sorted(self.latencies_s)
-        return ordered[len(ordered) * 99 // 100] * 1000
+    p99_ms: list[float] = field(default_factory=list)
 
 
-def subjects() -> dict[str, Stack]:
-    """What is asked, by the name that it has in the table."""
-    persistent = stacks.get(REFERENCE)
-    floor = tuple(part.replace("{application}", "benchmarks.pool.floor:application") for part in persistent.command)
-    return {
-        REFERENCE: persistent,
-        _FLOOR: replace(persistent, command=floor),
-        "pooldemo": stacks.get("pooldemo"),
-        "django-db-geventpool": stacks.get("geventpool"),
-    }
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is asked, and where it stands in the table."""
+
+    driver: str
+    name: str
+    stack: Stack
+    module: str = APPLICATION
 
 
-def run(database_url: str, rounds: int, more: dict[str, Stack] | None = None) -> dict[str, Asked]:
+@contextmanager
+def ready(beside: str = "") -> Iterator[list[Subject]]:
+    """Those that this machine can run, and our pool at the commit `beside`, while the block runs; says which it cannot.
+
+    Raises ValueError where `beside` is no commit.
+    """
+    found = list(_subjects(label(beside) if beside else ""))
+    missing = {subject: subject.stack.missing() for subject in found}
+    for subject, what in missing.items():
+        if what:
+            print(f"{subject.name} on {subject.driver}: {what}", file=sys.stderr)
+    with checked_out([subject.stack.name for subject in found]):
+        yield [subject for subject in found if not missing[subject]]
+
+
+def _subjects(beside: str) -> Iterator[Subject]:
+    persistent, ours3 = stacks.get(REFERENCE), stacks.get("pooldemo-psycopg3")
+    theirs = stacks.get("geventpool")
+    persistent3, theirs3 = (
+        replace(each, venv=ours3.venv, modules=(*each.modules, *ours3.modules)) for each in (persistent, theirs)
+    )
+    yield Subject(PSYCOPG2, REFERENCE, persistent)
+    yield Subject(PSYCOPG2, FLOOR, persistent, "benchmarks.pool.floor.wsgi")
+    yield Subject(PSYCOPG2, OURS, stacks.get("pooldemo"))
+    if beside:
+        yield Subject(PSYCOPG2, f"pooldemo at {beside}", stacks.get(f"pooldemo@{beside}"))
+    yield Subject(PSYCOPG2, RIVAL, theirs)
+    yield Subject(PSYCOPG2, "SQLAlchemy's, by django-db-connection-pool", stacks.get("queuepool"))
+    yield Subject(PSYCOPG3, REFERENCE, persistent3)
+    yield Subject(PSYCOPG3, FLOOR, persistent3, "benchmarks.pool.floor.wsgi")
+    yield Subject(PSYCOPG3, OURS, ours3)
+    yield Subject(PSYCOPG3, RIVAL, theirs3)
+    yield Subject(PSYCOPG3, "psycopg_pool, Django's own", stacks.get("psycopg-pool"))
+
+
+def run(database_url: str, rounds: int, subjects: Iterable[Subject]) -> dict[Subject, Asked]:
     """Ask each in turn, so many times, the order shuffled each time. Blocks. Raises when an answer is not 200."""
-    found: dict[str, Asked] = defaultdict(Asked)
+    found = {subject: Asked() for subject in subjects}
     with ExitStack() as stop:
         folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         crowds = {}
-        for number, (name, stack) in enumerate((subjects() | (more or {})).items()):
+        for number, subject in enumerate(found):
             ledger = Ledger(folder / str(number))
-            server = stop.enter_context(Server(stack, SLOTS, 1, CLIENTS, site_on(database_url), ledger))
+            server = stop.enter_context(
+                Server(subject.stack, SLOTS, 1, CLIENTS, site_on(database_url, subject.module), ledger)
+            )
             server.wait_ready()
-            crowds[name] = server, stop.enter_context(Crowd(server.port))
+            crowds[subject] = server, stop.enter_context(Crowd(server.port))
         for _, crowd in crowds.values():
             crowd.ask_for(TURN_S)  # everything is imported, connected and warm
         order = list(crowds)
         for _ in range(rounds):
             random.shuffle(order)
-            for name in order:
-                server, crowd = crowds[name]
+            for subject in order:
+                server, crowd = crowds[subject]
                 before, started_s = sum(server.cpu_s().values()), time.perf_counter()
                 latencies = crowd.ask_for(TURN_S)
-                took_s = time.perf_counter() - started_s
-                asked = found[name]
-                asked.cpu_us.append((sum(server.cpu_s().values()) - before) / len(latencies) * 1e6)
-                asked.rps.append(len(latencies) / took_s)
-                asked.latencies_s += latencies
-    return {name: found[name] for name in crowds}
+                took_s, number = time.perf_counter() - started_s, CLIENTS + len(latencies)
+                asked = found[subject]
+                asked.cpu_us.append((sum(server.cpu_s().values()) - before) / number * 1e6)
+                asked.rps.append(number / took_s)
+                asked.p99_ms.append(sorted(latencies)[len(latencies) * 99 // 100] * 1000)
+    return found
 
 
-def table(found: dict[str, Asked]) -> str:
-    """The page's table, in Markdown."""
-    cpu_us = {name: median(asked.cpu_us) for name, asked in found.items()}
-    rps = {name: median(asked.rps) for name, asked in found.items()}
-    lines = [
-        f"| {CLIENTS} clients on {SLOTS} slots, a `SELECT 1` through Django | CPU of a request, us "
-        f"| of {REFERENCE}'s | requests/s | of {REFERENCE}'s | p99, ms |",
-        "| --- | --: | --: | --: | --: | --: |",
-    ]
-    for name, asked in found.items():
-        lines.append(
-            f"| {name} | {cpu_us[name]:.0f} | {cpu_us[name] / cpu_us[REFERENCE]:.2f} "
-            f"| {rps[name]:.0f} | {rps[name] / rps[REFERENCE]:.2f} | {asked.p99_ms:.0f} |"
+def table(found: dict[Subject, Asked]) -> str:
+    """The page's tables, a driver each, in Markdown, and what a p99 can be."""
+    lines = []
+    for driver in dict.fromkeys(subject.driver for subject in found):
+        asked = {subject.name: each for subject, each in found.items() if subject.driver == driver}
+        cpu_us = {name: median(each.cpu_us) for name, each in asked.items()}
+        rps = {name: median(each.rps) for name, each in asked.items()}
+        lines += [
+            f"| {driver}: {CLIENTS} clients on {SLOTS} slots, a `SELECT 1` through Django | CPU of a request, us "
+            f"| of {REFERENCE}'s | requests/s | of {REFERENCE}'s | mean, ms | p99, ms |",
+            "| --- | --: | --: | --: | --: | --: | --: |",
+        ]
+        for name, each in asked.items():
+            lines.append(
+                f"| {name} | {cpu_us[name]:.0f} | {cpu_us[name] / cpu_us[REFERENCE]:.2f} "
+                f"| {rps[name]:.0f} | {rps[name] / rps[REFERENCE]:.2f} "
+                f"| {mean_ms(rps[name]):.0f} | {median(each.p99_ms):.0f} |"
+            )
+        lines.append("")
+    return "\n".join([*lines, *_floor_of_p99(found)]).rstrip()
+
+
+def mean_ms(rps: float) -> float:
+    """The mean time of a request, by Little's law: each of the clients always has one under way."""
+    return CLIENTS / rps * 1000
+
+
+def _floor_of_p99(found: dict[Subject, Asked]) -> Iterator[str]:
+    """How far any pool could bring the p99 down, beside django-db-geventpool's."""
+    asked = {subject.name: each for subject, each in found.items() if subject.driver == PSYCOPG2}
+    if RIVAL in asked:
+        theirs_ms = median(asked[RIVAL].p99_ms)
+        of_ms = {name: mean_ms(median(asked[name].rps)) for name in (REFERENCE, FLOOR)}
+        told = " and ".join(f"{ms:.0f} ms at the rate of `{name}`" for name, ms in of_ms.items())
+        yield (
+            f"Where all wait alike no p99 is shorter than the mean: {told}, {of_ms[REFERENCE] / theirs_ms:.2f} and "
+            f"{of_ms[FLOOR] / theirs_ms:.2f} of {RIVAL}'s p99. That of {OURS} is "
+            f"{median(asked[OURS].p99_ms) / theirs_ms:.2f} of it, and it carries "
+            f"{median(asked[OURS].rps) / median(asked[RIVAL].rps):.2f} of its requests."
         )
-    return "\n".join(lines)
 
 
 class Crowd:
@@ -110,9 +167,12 @@ class Crowd:
             self._poll.register(each, select.EPOLLIN)
 
     def ask_for(self, seconds: float) -> list[float]:
-        """Ask for so long, until each has its last answer. Returns seconds from asking to answer, of each request."""
+        """Ask for so long, until each has its last answer. Returns seconds from asking to answer, of each request but
+        each client's first: those come all at once, when nobody works.
+        """
         now = time.perf_counter()
         until, answers, latencies = now + seconds, dict.fromkeys(self._by_descriptor, b""), []
+        first = set(self._by_descriptor)
         asked_at = {}
         for descriptor, client in self._by_descriptor.items():
             client.sendall(_REQUEST)
@@ -128,7 +188,10 @@ class Crowd:
                 if not _is_whole(answers[descriptor]):
                     continue
                 answers[descriptor] = b""
-                latencies.append(now - asked_at[descriptor])
+                if descriptor in first:
+                    first.remove(descriptor)
+                else:
+                    latencies.append(now - asked_at[descriptor])
                 if now < until:
                     client.sendall(_REQUEST)
                     asked_at[descriptor] = now
