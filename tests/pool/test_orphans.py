@@ -21,7 +21,7 @@ def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
 
     def forgotten():
         Worker(forget, name="forgetful").result()
-        eventually(lambda: gc.collect() or connector.closed == [1], "the orphan's connection is closed")
+        eventually(lambda: gc.collect() is None or connector.closed == [1], "the orphan's connection is closed")
         slot = pool.checkout(timeout=5)
         eventually(lambda: len(told) > 0)  # the slot comes back first, the warning after
         return slot
@@ -46,7 +46,7 @@ def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
 
     def forgotten():
         end.open()
-        eventually(lambda: gc.collect() or line[0].slot is not None)
+        eventually(lambda: gc.collect() is None or line[0].slot is not None)
         line[0].give_back()
         line[1].give_back()
         eventually(lambda: len(told) > 0)
@@ -65,7 +65,7 @@ def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder():
     pool.checkin(pool.checkout())
     pool.upkeep.later = Later(lambda work: None)
     slot = Worker(pool.checkout).result()
-    eventually(lambda: gc.collect() or pool.upkeep.later)
+    eventually(lambda: gc.collect() is None or pool.upkeep.later)
     pool.checkin(slot)
     again = pool.checkout()
     pool.upkeep.later.catch_up()
@@ -86,7 +86,7 @@ def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
         pool.checkout()
 
     Worker(forget, name="forgetful").result()
-    eventually(lambda: gc.collect() or pool.upkeep.later)
+    eventually(lambda: gc.collect() is None or pool.upkeep.later)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pool.checkin(pool.checkout(timeout=1))

@@ -284,5 +284,5 @@ def test_it_can_be_collected_while_its_housekeeping_sleeps():
     keeper = pool.upkeep.keeper
     assert keeper.running
     del pool
-    eventually(lambda: gc.collect() or gone() is None)
+    eventually(lambda: gc.collect() is None or gone() is None)
     eventually(lambda: not keeper.running)
