@@ -121,7 +121,8 @@ class Readable:
         watcher: Any = self._watcher
         self._hub = self._watcher = None
         if watcher is not None:
-            watcher.close()
+            with contextlib.suppress(ValueError):  # its loop has gone with its thread, one of gevent's threadpool
+                watcher.close()
 
 
 class TimeLimit(Exception):

@@ -1,9 +1,9 @@
 """The pools of this process: one for each alias and what its database is, whatever the password."""
 
+import _thread
 import logging
 import math
 import os
-import threading
 import time
 import weakref
 from collections import Counter
@@ -163,14 +163,16 @@ class ConnectionPool(Pool):
         self.change(connector, options)
 
 
-_lock = threading.Lock()
+# A thread's also under the monkey patch: nobody switches while he has it, and gevent's may wait for the loop of a
+# native thread that no longer runs it.
+_lock = _thread.RLock()
 _pools: dict[tuple[Any, ...], ConnectionPool] = {}
 
 
 def _renew_lock() -> None:
     """Another thread of the parent may have had it, and does not exist in a forked child."""
     global _lock
-    _lock = threading.Lock()
+    _lock = _thread.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,6 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DjangoError
 from django.db import OperationalError, connections
+from gevent.threadpool import ThreadPool
 
 from pooldemo.postgresql import PoolTimeout, pools
 
@@ -195,6 +196,21 @@ def test_a_native_thread_is_served_or_refused_in_words(site: Site) -> None:
             assert answer == 1 or "thread" in str(answer), answer
     site.wait_until(lambda: "0/2 in use" in repr(db.pool))
     assert len(db.fill(2)) == 2
+
+
+@patched
+def test_a_connection_that_a_native_thread_waited_on_works_when_that_thread_has_ended(site: Site) -> None:
+    db = site.database(MAX_CONNS=1)
+    db.ask()
+
+    def natively() -> None:
+        db.ask("SELECT 1 FROM pg_sleep(0.01)")
+        connections.close_all()
+
+    threads = ThreadPool(1)
+    threads.apply(natively)
+    threads.kill()
+    assert db.ask("SELECT 2 FROM pg_sleep(0.01)") == 2
 
 
 @threaded
