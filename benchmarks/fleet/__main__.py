@@ -33,6 +33,7 @@ def main() -> int:
     progress, processes = Console(stderr=True), ROOT / ".local" / "run"
     Path(processes).mkdir(parents=True, exist_ok=True)
     clean_up(processes)
+    load = os.getloadavg()[0]
     ledger, found, conditions = Ledger(processes), {}, Conditions()
     for way in options.way or scene.WAYS:
         chosen = [each for each in FAULTS if each.way in ("", way) and (not options.only or each.name in options.only)]
@@ -46,7 +47,7 @@ def main() -> int:
     outcomes = [found[name, way] for name in names for way in scene.WAYS if (name, way) in found]
     print(page.markdown(outcomes))
     if not options.only and not options.way:
-        page.write(outcomes, FAULTS, conditions)
+        page.write(outcomes, FAULTS, conditions, (load + os.getloadavg()[0]) / 2)
     return 0 if all(each.kept for each in outcomes) else 1
 
 

@@ -27,12 +27,12 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     return page.markdown(outcomes).replace("| stack |", "| way |", 1)
 
 
-def write(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Conditions) -> None:
-    PAGE.write_text(text(outcomes, faults, conditions))
+def write(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Conditions, load: float) -> None:
+    PAGE.write_text(text(outcomes, faults, conditions, load))
 
 
-def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Conditions) -> str:
-    """The whole page."""
+def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Conditions, load: float) -> str:
+    """The whole page. `load` is the machine's, on average before and after."""
     versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items())
     abouts = "\n".join(f"- `{each.name}`: {each.about}." for each in faults)
     return f"""# When a fleet fails
@@ -63,5 +63,5 @@ workers, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s; PostgreSQL take
 users of Locust, each request a write of {MS:g} ms on a connection of its own. `never` in **full again**: not while it
 was watched, {AFTER_S:g} s from when all slots worked again, {RECOVERY_S + AFTER_S:g} s at most.
 
-Commit {conditions.commit}; {conditions.machine}, {conditions.cpus} cores; {versions}.
+Commit {conditions.commit}; {conditions.machine}, {conditions.cpus} cores under a load of {load:.0f}; {versions}.
 """

@@ -7,7 +7,7 @@ from itertools import cycle
 import psutil
 
 from benchmarks.chaos.scene import Scene
-from pooldemo.monitor.views import pass_headers
+from pooldemo.monitor.views import Pass
 from pooldemo.sweep.measure import observe
 
 SIZES = cycle((3, 8, 2, 5))
@@ -47,7 +47,7 @@ def resize(scenes: list[Scene]) -> str:
     """The pools get another size, as the admin's command would set it."""
     size = next(SIZES)
     for scene in scenes:
-        observe.ask(scene.server.url, f"/pool/?size={size}", 5, "POST", pass_headers())
+        observe.ask(scene.server.url, f"/pool/?size={size}", 5, "POST", Pass())
     return f"size {size}"
 
 

@@ -6,6 +6,7 @@ Nothing here takes a slot, so all of it answers while the pool is exhausted. `po
 import contextlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pooldemo.monitor.readiness import Readiness
 from pooldemo.pool import OptionError, Options
 from pooldemo.postgresql.unavailable import Unavailable
 
-HEADER, SALT, PASS_S = "X-Pooldemo-Pass", "pooldemo.pool", 24 * 3600
+HEADER, SALT, PASS_S = "X-Pooldemo-Pass", "pooldemo.pool", 900  # for clocks that differ; each request has its own
 DRAINING = "POOLDEMO_DRAINING"  # names a file that is there while the server drains (deploy/drain.py)
 
 readiness = Readiness()
@@ -63,16 +64,27 @@ def _resize(request: HttpRequest) -> HttpResponse:
 
 
 def has_pass(request: HttpRequest) -> bool:
-    """Whether the request comes from a command of this project: the pass is signed with its SECRET_KEY, for a day."""
+    """Whether the request comes from a command of this project: the pass is signed with its SECRET_KEY, just now."""
     try:
         return signing.loads(request.headers.get(HEADER, ""), salt=SALT, max_age=PASS_S) == "pool"
     except signing.BadSignature:
         return False
 
 
-def pass_headers() -> dict[str, str]:
-    """What a command of this project sends to be let in."""
-    return {HEADER: signing.dumps("pool", salt=SALT)}
+class Pass(Mapping[str, str]):
+    """What a command of this project sends to be let in: a header that is signed anew each time it is sent, so that
+    one that a stranger got, on another project's port say, is soon worth nothing."""
+
+    def __getitem__(self, name: str) -> str:
+        if name != HEADER:
+            raise KeyError(name)
+        return signing.dumps("pool", salt=SALT)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((HEADER,))
+
+    def __len__(self) -> int:
+        return 1
 
 
 def site_mark() -> str:

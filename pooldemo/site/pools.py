@@ -36,7 +36,7 @@ def look(url: str, comparer: server_connections.Comparer) -> Look:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
         with closing(connection):
-            connection.request("GET", parts.path.rstrip("/") + address, headers=views.pass_headers())
+            connection.request("GET", parts.path.rstrip("/") + address, headers=views.Pass())
             response = connection.getresponse()
             text = response.read()
     except (OSError, http.client.HTTPException) as error:

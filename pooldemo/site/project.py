@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils.encoding import iri_to_uri
 
-from pooldemo.monitor.views import pass_headers, pool_address
+from pooldemo.monitor.views import Pass, pool_address
 from pooldemo.site.address import is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
@@ -202,4 +202,4 @@ def its_stack() -> str:
 def pool_page(hosts: Sequence[str] = ()) -> Page | None:
     """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
     address = pool_address()
-    return None if address is None else Page(address, pass_headers(), tuple(each.rstrip("/") for each in hosts))
+    return None if address is None else Page(address, Pass(), tuple(each.rstrip("/") for each in hosts))

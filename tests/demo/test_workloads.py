@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from pooldemo.monitor.views import pass_headers
+from pooldemo.monitor.views import Pass
 from pooldemo.sweep import workloads
 from pooldemo.sweep.workloads import READ_SQL, ROUNDS_PER_MS, ROWS, WORKLOADS, WRITE_SQL, BadParameter, milliseconds
 
@@ -198,4 +198,4 @@ def test_it_tells_of_its_pools_to_this_projects_commands_alone_where_the_site_ha
     assert client.get("/pool/").status_code == 200
     settings.NAMED_HOSTS = ["shop.example"]
     assert client.get("/pool/").status_code == 403
-    assert client.get("/pool/", headers=pass_headers()).status_code == 200
+    assert client.get("/pool/", headers=Pass()).status_code == 200

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.test import Client, RequestFactory
 
 from pooldemo.monitor import meeting, snapshots, views
 
-PASS = views.pass_headers()
+PASS = views.Pass()
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def test_it_shows_statements_to_staff_and_to_the_projects_own_commands_alone() -
     assert views.guarded_pool(RequestFactory().get("/pool/", headers=PASS)).status_code == 200
     forged = {views.HEADER: signing.dumps("pool", key="another secret", salt=views.SALT)}
     assert views.guarded_pool(RequestFactory().get("/pool/", headers=forged)).status_code == 403
+
+
+def test_its_commands_sign_each_request_so_that_a_pass_is_soon_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens where the site was gets one."""
+    now_s, kept = time.time(), dict(PASS)
+    monkeypatch.setattr("django.core.signing.time.time", lambda: now_s + views.PASS_S + 2)
+    assert not views.has_pass(RequestFactory().get("/pool/", headers=kept))
+    assert views.has_pass(RequestFactory().get("/pool/", headers=dict(PASS)))
 
 
 @pytest.mark.parametrize("view", [views.pool, views.guarded_pool])
