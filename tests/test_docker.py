@@ -70,6 +70,23 @@ def test_it_has_an_image_without_a_shell_whose_commands_need_none(compose: dict[
             assert "exec" not in container.get("lifecycle", {}).get("preStop", {})
 
 
+def test_it_is_started_as_the_page_says(compose: dict[str, Any]) -> None:
+    page = (ROOT / "docs/deploying.md").read_text() + (ROOT / "docker-compose.yml").read_text()
+    services, lines = (
+        compose["services"],
+        re.findall(r"^(?:# )?((?:[A-Z_]+=\S+ )*docker compose .*)$", page, re.MULTILINE),
+    )
+    assert len(lines) > 6
+    for line in lines:
+        profiles = set(re.findall(r"--profile (\w+)", line))
+        assert profiles <= {each for service in services.values() for each in service.get("profiles", [])}, line
+        for name, number in re.findall(r"--scale ([\w-]+)=(\d+)", line):
+            assert set(services[name].get("profiles", [])) <= profiles, line
+            assert name != "web" or f"WEB_HOSTS={number} " in line, line
+        for name in re.findall(r"([A-Z_]+)=\S+ ", line):
+            assert f"${{{name}:-" in (ROOT / "docker-compose.yml").read_text(), line
+
+
 def test_it_holds_no_secret(compose: dict[str, Any]) -> None:
     assert {each["file"].rpartition("/")[0] for each in compose["secrets"].values()} == {".local/secrets"}
     assert not re.search(r"PASSWORD: *[^$\s]", (ROOT / "docker-compose.yml").read_text())

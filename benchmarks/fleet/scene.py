@@ -25,7 +25,8 @@ WEBS, WORKERS, SIZE, USERS, MS = 2, 2, 3, 24, 200.0
 WAYS = ("straight", "pgbouncer")  # to PostgreSQL
 POOL_SIZE = 8  # PgBouncer's, fewer than the slots of all workers
 MAX_CONNECTIONS = 40
-POOL_TIMEOUT_S = 12
+POOL_TIMEOUT_S = 30  # the compose file's
+MOMENT_S = 0.5  # in which a fault that is over at once has reached all that it reaches
 NAME = "fleet"
 SETTLE_S, BEFORE_S, AFTER_S, RECOVERY_S = 1.5, 2.0, 2.0, 15.0
 LOGGING = ("-c", "log_statement=mod", "-c", "log_line_prefix=%n [%p] ")  # as outcome.had_begun reads it
@@ -128,7 +129,7 @@ def run(fault: Fault, scene: Scene, ledger: Ledger) -> Outcome:
     during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
     failed = outcome.failures(during, until_s)
     log = (fleet.folder / "db.log").read_bytes()[log_begins:]
-    begun = outcome.had_begun(failed, log, began_at_s)
+    begun = outcome.had_begun(failed, log, min(ended_at_s, began_at_s + MOMENT_S))
     others = [each for each in failed if each not in begun]
     gone = [each for each in others if fault.workers_end and each.outcome in ("502", "503", "504")]  # the balancer's
     refused = [each for each in others if fault.sheds and each.outcome == "503"]

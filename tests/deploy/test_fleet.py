@@ -68,6 +68,16 @@ def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> No
         assert not fleet_of_hosts.get(fleet_of_hosts.port["BALANCER"], path)
 
 
+def test_it_is_loaded_by_locusts_master_and_worker(fleet_of_hosts: Fleet) -> None:
+    options = ("--headless", "--users", "2", "--expect-workers", "1", "--run-time", "2s", "--only-summary")
+    master = fleet_of_hosts.start("locust", *options, "--ms", "5")
+    worker = fleet_of_hosts.start("locust-worker")
+    assert (master.wait(), worker.wait()) == (0, 0), fleet_of_hosts.log("locust")
+    (total,) = re.findall(r"^ +Aggregated +(\d+) +(\d+)\(", fleet_of_hosts.log("locust"), re.MULTILINE)
+    assert int(total[0]) > 0
+    assert total[1] == "0"
+
+
 def test_it_keeps_its_hosts_where_postgresql_takes_no_more_connections(fleet_of_hosts: Fleet) -> None:
     """Each probe opens one, past the pool, whose own connections serve."""
     fleet = fleet_of_hosts
