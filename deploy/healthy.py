@@ -7,5 +7,7 @@ from urllib.request import urlopen
 
 service = sys.argv[1]
 # With a range of ports it is the server itself that knows which one it got (deploy/drain.py).
-port = Path(os.environ["PORT_FILE"]).read_text() if service == "web" else os.environ.get("LOAD_PAGE_PORT", "8089")
+file = os.environ.get("PORT_FILE")
+web = Path(file).read_text() if file else os.environ.get("WEB_PORTS", "8000")
+port = web if service == "web" else os.environ.get("LOAD_PAGE_PORT", "8089")
 urlopen(f"http://127.0.0.1:{port}{'/healthz' if service == 'web' else '/'}", timeout=2)
