@@ -106,8 +106,8 @@ class TransactionMode(Wrapper):
             return False
         if self._checks_out or not self._is_pooled or self._thread_sharing_count:
             return False
-        free: bool = raw._pool.is_free()
-        return free
+        session = raw._pool  # None: a finaliser or a signal's handler has given it back meanwhile
+        return session is not None and bool(session.is_free())
 
     def let_go(self) -> bool:
         """Give the connection back, if it may go. Whether it went. Does not block."""
@@ -119,6 +119,8 @@ class TransactionMode(Wrapper):
     def give_back(self) -> None:
         """Give the connection back, of which `may_let_go` was said just now. Does not block."""
         raw = self.__dict__["connection"]
+        if raw is None:  # a finaliser or a signal's handler was quicker
+            return
         self.__dict__["connection"] = None
         self._between = True
         self.slot_number += 1

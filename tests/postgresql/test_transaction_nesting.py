@@ -67,6 +67,24 @@ def test_a_wrapper_that_is_shared_between_two_statements_is_every_threads(site: 
 
 
 @threaded
+def test_who_gives_back_what_a_finaliser_gave_back_just_before_has_nothing_to_do(site: Site) -> None:
+    """A cursor's that the collector closes, or a signal's handler, before the first line of `give_back`."""
+    db = one_slot(site)
+    plain = TransactionMode.give_back
+
+    def later(self: Any) -> None:
+        plain(self)
+        plain(self)
+
+    site.finally_do(lambda: setattr(TransactionMode, "give_back", plain))
+    TransactionMode.give_back = later  # type: ignore[method-assign]
+    uses(db)
+    with transaction.atomic(using=db.alias):
+        uses(db)
+    assert is_free(db)
+
+
+@threaded
 def test_a_cursor_that_the_collector_closes_takes_no_slot_from_work_that_goes_on(site: Site) -> None:
     """It closes one in whatever thread, and in the midst of atomic()'s beginning."""
     db, table = one_slot(site), site.name("collected")
