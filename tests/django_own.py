@@ -110,7 +110,8 @@ def sources(folder: Path) -> Path:
         if subprocess.run([python, "-m", "pip", "download", *options, requirement]).returncode:
             sys.exit(f"the sdist of {requirement} cannot be fetched: put it, unpacked, into {folder}")
         with tarfile.open(folder / f"{name}.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # since 3.11.4
+            archive.extractall(folder)
     return folder / name / "tests"
 
 

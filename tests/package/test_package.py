@@ -58,7 +58,8 @@ def test_its_wheel_holds_the_whole_package_the_load_and_nothing_else(dist: Path)
 def test_its_sdist_makes_the_same_wheel(dist: Path, tmp_path: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # since 3.11.4
+        archive.extractall(tmp_path)
     (unpacked,) = tmp_path.iterdir()
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=unpacked, capture_output=True, check=True)
