@@ -7,7 +7,7 @@ import pytest
 
 from pooldemo.pool import PoolClosed, PoolError, PoolTimeout
 
-from .world import Gate, Holding, Refused, assert_whole, busy, eventually, make, queue, waiting
+from .world import Clock, Gate, Holding, Refused, assert_whole, busy, eventually, make, queue, waiting
 
 
 def test_it_passes_on_at_once_what_waiting_does_not_cure():
@@ -57,7 +57,7 @@ def test_it_spreads_the_pauses():
 
 
 def test_it_never_waits_a_busy_server_out_when_nobody_may_wait():
-    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0)
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=0, clock=Clock())
 
     def connect(number):
         raise busy()

@@ -283,9 +283,9 @@ def assert_whole(pool: Pool, connector: FakeConnector) -> None:
 @contextmanager
 def taken(pool: Pool) -> Iterator[list[Holding]]:
     """Every slot of the pool, held by others; what they still hold is given back at the end."""
-    holders = [
-        Holding(pool, name=f"holder-{number}").has_it() for number in range(1, int(pool.get_stats()["pool_max"]) + 1)
-    ]
+    size = int(pool.get_stats()["pool_max"])
+    # Whatever POOL_TIMEOUT is about, it is not about these.
+    holders = [Holding(pool, f"holder-{number}", timeout=PATIENCE_S).has_it() for number in range(1, size + 1)]
     yield holders
     for holder in holders:
         holder.give_back()

@@ -173,6 +173,7 @@ def test_who_waits_for_a_client_that_has_gone_leaves_the_line_at_once(site: Site
 def test_a_query_ends_at_the_server_when_its_client_has_gone(site: Site) -> None:
     patiently(site)
     db, limit = site.database(MAX_CONNS=1), Limit()
+    db.ask()  # or the first query to be seen would be one of connecting
 
     def asks() -> None:
         with limited(limit), deadline(600):  # one inside the other
