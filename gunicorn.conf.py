@@ -6,6 +6,7 @@ find each other's connections. So whatever needs Django is done in a worker, aft
 
 import contextlib
 import errno
+import ipaddress
 import os
 import shutil
 import signal
@@ -56,6 +57,13 @@ def on_starting(server: Any) -> None:
             if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
+
+
+def when_ready(server: Any) -> None:
+    """The sockets are there, the workers not yet: tell them where others than this machine reach them."""
+    names = [listener.sock.getsockname() for listener in server.LISTENERS]
+    if any(isinstance(name, tuple) and not ipaddress.ip_address(name[0]).is_loopback for name in names):
+        os.environ.setdefault("EXPOSED", "yes")
 
 
 def refuse_ports_in_use(server: Any) -> None:

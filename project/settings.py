@@ -41,8 +41,10 @@ try:
     DEBUG = flag(os.environ, "DEBUG", default=False)
     ALLOWED_HOSTS = words(os.environ, "ALLOWED_HOSTS", default=LOOPBACK)
     WEB_CONCURRENCY = count(os.environ, "WEB_CONCURRENCY", default=1)  # worker processes; gunicorn reads it as well
+    # Others than this machine's users reach it: it has a name, or, as gunicorn.conf.py says, listens beyond loopback.
+    EXPOSED = flag(os.environ, "EXPOSED", default=not set(ALLOWED_HOSTS) <= set(LOOPBACK))
     # Made to load the database, for whoever asks: only where nobody else can, unless switched on.
-    WORKLOADS = flag(os.environ, "WORKLOADS", default=set(ALLOWED_HOSTS) <= set(LOOPBACK))
+    WORKLOADS = flag(os.environ, "WORKLOADS", default=not EXPOSED)
     WEB_HOSTS = count(os.environ, "WEB_HOSTS", default=1)  # machines that serve it; postgresql/budget.py reads it too
     PROXIES = count(os.environ, "PROXIES", default=0, least=0)  # before it, each of which adds to X-Forwarded-For
     POOL_STACK = os.environ.get("POOL_STACK") or "pooldemo"
@@ -101,14 +103,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # A site with a name is behind something that speaks TLS for it; on loopback there is only plain HTTP, over which a
 # secure cookie does not come back.
-NAMED_HOSTS = [host for host in ALLOWED_HOSTS if host not in LOOPBACK]
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(NAMED_HOSTS)
-CSRF_TRUSTED_ORIGINS = [f"https://{'*' if host.startswith('.') else ''}{host}" for host in NAMED_HOSTS if host != "*"]
+_NAMED = [host for host in ALLOWED_HOSTS if host not in LOOPBACK]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(_NAMED)
+CSRF_TRUSTED_ORIGINS = [f"https://{'*' if host.startswith('.') else ''}{host}" for host in _NAMED if host != "*"]
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # HSTS is a promise about a name for a year: whoever speaks TLS for that name makes it
     "pooldemo.I002",  # django-db-geventpool is installed to be compared with, and has written no rows here
     "security.W008",  # gunicorn has no TLS to redirect to, and /healthz is asked over plain HTTP
-] + ([] if NAMED_HOSTS else ["security.W012", "security.W016"])  # secure cookies: see above
+] + ([] if _NAMED else ["security.W012", "security.W016"])  # secure cookies: see above
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -20,7 +20,8 @@ from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.sweep.workloads import WORKLOADS, BadParameter, Workload
 
 OFF = (
-    "the workloads are off on a site with a name: WORKLOADS=on switches them on, for whoever wants to load its database"
+    "the workloads are off on a site that others reach: WORKLOADS=on switches them on, for whoever wants to load its "
+    "database"
 )
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -121,8 +122,8 @@ def workload_view(workload: Workload) -> View:
 
 
 def pool(request: HttpRequest) -> HttpResponse:
-    """The counters, with statements of those who hold longest: on a site with a name for this project's commands."""
-    return (views.guarded_pool if getattr(settings, "NAMED_HOSTS", ()) else views.pool)(request)
+    """The counters, with statements of those who hold longest: for this project's commands where others reach it."""
+    return (views.guarded_pool if getattr(settings, "EXPOSED", False) else views.pool)(request)
 
 
 def robots(_request: HttpRequest) -> HttpResponse:

@@ -202,4 +202,4 @@ def its_stack() -> str:
 def pool_page(hosts: Sequence[str] = ()) -> Page | None:
     """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
     address = pool_address()
-    return None if address is None else Page(address, Pass(), tuple(each.rstrip("/") for each in hosts))
+    return None if address is None else Page(address, Pass(), tuple(dict.fromkeys(each.rstrip("/") for each in hosts)))

@@ -192,10 +192,10 @@ def test_it_is_off_where_the_site_has_a_name_and_says_how_to_switch_it_on(settin
     assert "WORKLOADS=on" in answer.json()["message"]
 
 
-def test_it_tells_of_its_pools_to_this_projects_commands_alone_where_the_site_has_a_name(
+def test_it_tells_of_its_pools_to_this_projects_commands_alone_where_others_reach_the_site(
     settings: Any, client: Client
 ) -> None:
     assert client.get("/pool/").status_code == 200
-    settings.NAMED_HOSTS = ["shop.example"]
+    settings.EXPOSED = True
     assert client.get("/pool/").status_code == 403
     assert client.get("/pool/", headers=Pass()).status_code == 200

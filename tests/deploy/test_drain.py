@@ -20,7 +20,7 @@ DRAIN = [sys.executable, str(ROOT / "deploy/drain.py")]
         (("127.0.0.1", "abc", "true"), "", "'abc' is no port: give one, or a range, as in 8001-8004"),
         (("127.0.0.1", "8004-8001", "true"), "", "is no port"),
         (("127.0.0.1", "70000", "true"), "", "is no port"),
-        (("nowhere.invalid", "8001", "true"), "", "no port of 8001 on nowhere.invalid is to be had: "),
+        (("192.0.2.1", "8001", "true"), "", "no port of 8001 on 192.0.2.1 is to be had: "),
         # At SIGTERM it would be too late to say so: gunicorn was left behind.
         (("127.0.0.1", "8001", "true"), "soon", "DRAIN_S='soon' is not accepted: give seconds, 0 to 3600"),
         (("127.0.0.1", "8001", "true"), "nan", "DRAIN_S='nan' is not accepted"),

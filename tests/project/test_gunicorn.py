@@ -28,6 +28,26 @@ def test_it_refuses_in_words_what_cannot_serve(conf: dict[str, Any], preload: bo
         conf["on_starting"](SimpleNamespace(cfg=SimpleNamespace(preload_app=preload, workers=workers)))
 
 
+@pytest.mark.parametrize(
+    ("addresses", "exposed"),
+    [
+        ([("127.0.0.1", 8000), ("::1", 8000, 0, 0), "/run/site.sock"], ""),
+        ([("0.0.0.0", 8000)], "yes"),
+        ([("127.0.0.1", 8000), ("10.0.0.7", 8000)], "yes"),
+        ([("::", 8000, 0, 0)], "yes"),
+    ],
+)
+def test_it_tells_the_site_where_others_than_this_machine_reach_it(
+    conf: dict[str, Any], addresses: list[Any], exposed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends a Host of ALLOWED_HOSTS, loopback's, could have loaded the database, or read statements."""
+    monkeypatch.setenv("EXPOSED", "")
+    monkeypatch.delenv("EXPOSED")
+    sockets = [SimpleNamespace(sock=SimpleNamespace(getsockname=lambda name=name: name)) for name in addresses]
+    conf["when_ready"](SimpleNamespace(LISTENERS=sockets))
+    assert os.environ.get("EXPOSED", "") == exposed
+
+
 @pytest.mark.parametrize("url", ["", "postgres://me@db.example/shop"])
 def test_it_stops_the_embedded_postgresql_with_what_used_it(
     conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str

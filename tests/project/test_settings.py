@@ -137,6 +137,7 @@ def test_its_cookies_are_secure_and_workloads_off_as_soon_as_it_has_a_name() -> 
     names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "WORKLOADS", "CSRF_TRUSTED_ORIGINS")
     show = f"from project import settings; print(*[getattr(settings, name) for name in {names}])"
     assert run("-c", show, ALLOWED_HOSTS="").stdout.strip() == "False False True []"
+    assert run("-c", show, ALLOWED_HOSTS="", EXPOSED="yes").stdout.strip() == "False False False []", "plain HTTP"
     named = run("-c", show, ALLOWED_HOSTS="localhost,.shop.example").stdout.strip()
     assert named == "True True False ['https://*.shop.example']"
 
