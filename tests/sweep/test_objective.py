@@ -183,3 +183,29 @@ def test_it_calls_no_latency_short_enough_while_the_line_grows():
 
 def test_it_knows_nothing_of_a_size_without_an_answer():
     assert Objective(_plan("p95=300,errors=1%"), []).state(8) == "undecided"
+
+
+def test_its_bounds_of_a_share_are_those_of_wilson():
+    """Newcombe 1998, table I: 81 of 263, 15 of 148, 1 of 29."""
+    for (failed, requests), wanted in {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (1, 29): (0.0061, 0.1718),
+    }.items():
+        assert share_bounds([(failed, requests)], 0.975) == pytest.approx(wanted, abs=6e-5)
+    assert share_bounds([(0, 0)], 0.95) == (0.0, 1.0)
+    assert share_bounds([(9, 9)], 0.95)[1] == 1.0
+    assert bursts([(0, 9), (0, 9)]) == bursts([(9, 9)]) == (0.0, 0)
+
+
+def test_the_slowest_request_is_what_was_seen_and_is_held_against_no_interval():
+    states = [
+        Objective(_plan("max=100"), [TrialResult("a", 8, 1, rps=9, requests=9, max_ms=ms)]).state(8)
+        for ms in (100.0, 101.0)
+    ]
+    assert states == ["met", "missed"]
+
+
+def test_it_takes_more_requests_to_see_no_failure_at_the_luckiest_of_several_sizes():
+    trials = [TrialResult("pooldemo", size, n, rps=9, requests=100) for n in (1, 2, 3) for size in (4, 8)]
+    assert Objective(_plan("errors=0.1%"), trials).needs(8) == "--duration 68"
