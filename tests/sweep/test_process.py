@@ -150,10 +150,16 @@ def test_it_leaves_nothing_running_that_it_could_not_write_down(
     assert gone(grandchild(tmp_path))
 
 
-def test_it_spares_the_children_of_a_sweep_that_runs(ledger: Ledger, tmp_path: Path) -> None:
+def test_it_spares_the_children_of_a_sweep_that_runs(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the clock was set by an hour since it began."""
     with shell("sleep 60", ledger, tmp_path) as child:
+        began = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: began(self) + 3600)
         assert clean_up(tmp_path / "run") == []
         assert child.exit_code is None
+        monkeypatch.undo()
 
 
 def write_ledger(folder: Path, pid: int, started: float, owner: tuple[int, float] | None = None) -> None:

@@ -7,6 +7,7 @@ reads the ledger.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -51,6 +52,9 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
         self.path = folder / f"sweep-{os.getpid()}.json"
+        # Held until this process ends: when it began is told by a clock, which may be set meanwhile.
+        self._lock: int | None = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
         self._owner = (os.getpid(), psutil.Process().create_time())
         self.mark = _mark(*self._owner)
         self._children: dict[int, tuple[float, str]] = {}
@@ -65,6 +69,10 @@ class Ledger:
         self._write()
 
     def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -90,13 +98,14 @@ def clean_up(folder: Path) -> list[str]:
             children = [(*_process(pid, started), str(name)) for pid, started, name in ledger["children"]]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another sweep is just removing it, or it is none of ours
-        if _is_same(*owner):
+        if _lives(path, owner):
             continue
         for pid, started, name in children:
             # The leader, or what it left: after a reboot, members of that session may be anybody's.
             mark = None if _is_same(pid, started) else _mark(*owner)
             if _kill_session(pid, mark=mark):
                 stopped.append(f"{name} (process {pid})")
+        path.with_suffix(".lock").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     return stopped
 
@@ -193,6 +202,18 @@ def _is_same(pid: int, started: float) -> bool:
         return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _lives(path: Path, owner: tuple[int, float]) -> bool:
+    """Whether the sweep is there whose ledger lies at `path`."""
+    try:
+        with path.with_suffix(".lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # of an older release
+        return _is_same(*owner)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _mark(pid: int, started: float) -> str:
