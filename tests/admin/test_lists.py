@@ -123,6 +123,21 @@ def test_it_says_what_changed_between_two_sweeps_of_the_same_load(
     assert f'data-name="{before.pk} pooldemo"' not in one
 
 
+def test_it_draws_a_line_for_each_of_six_sweeps_under_what_they_say(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    """Not six lines of two of them, and no two labels on each other."""
+    slow = [replace(measured, plan=replace(measured.plan, users=users)) for users in range(1, 7)]
+    numbers = [records.store(each).pk for each in slow]
+    html = admin_client.get(f"{SWEEPS}compare/?sweeps={','.join(map(str, numbers))}").content.decode()
+    wide = html.partition('<svg class="chart"')[2].partition("</svg>")[0]
+    assert [f'data-name="{number} pooldemo"' in wide for number in numbers] == [True] * 6
+    assert "geventpool" not in wide
+    every = ", ".join(map(str, numbers))
+    assert wide.count(f"{every}: MAX_CONNS=2") == 1
+    assert f"<h2>MAX_CONNS=2 in {every}</h2>" in html
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_it_says_how_many_sweeps_fit_on_a_chart(
     admin_client: Client, db: None, measured: SweepResult, count: int

@@ -48,7 +48,7 @@ def of_many(sweeps: Sequence[SweepResult]) -> str:
     for sweep in sweeps:
         word = answer.short(sweep.verdicts[0], sweep.plan) if sweep.verdicts else "no answer yet"
         said.setdefault(word, []).append(str(sweep.id))
-    return "; ".join(f"{word}: {', '.join(numbers)}" for word, numbers in said.items())
+    return "; ".join(f"{word} in {', '.join(numbers)}" for word, numbers in said.items())
 
 
 def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:

@@ -33,10 +33,13 @@ def overlay(sweeps: Sequence[SweepResult], stacks: Collection[str] = ()) -> Line
         for stack in sweep.plan.stacks
         if not stacks or stack in stacks
     ][:MOST]
+    marked: dict[tuple[float | None, str], list[str]] = {}  # whose mark it is: one label for all at a place
+    for sweep, line in lines:
+        marked.setdefault((line.mark, line.mark_label), []).append(str(sweep.id))
     series = [
         replace(
-            line, name=f"{sweep.id} {line.name}", look=place, mark_label=f"{sweep.id}: {line.mark_label}",
-            mark_reason="", dots=(),
+            line, name=f"{sweep.id} {line.name}", look=place, mark_reason="", dots=(),
+            mark_label=f"{', '.join(dict.fromkeys(marked[line.mark, line.mark_label]))}: {line.mark_label}",
         )
         for place, (sweep, line) in enumerate(lines)
     ]  # fmt: skip
