@@ -80,6 +80,7 @@ def test_a_finaliser_that_comes_up_while_a_cancel_is_begun_may_have_a_deadline_i
     db = site.database(MAX_CONNS=1)
 
     class Session:
+        is_parents = False
         cancel = None
 
         def ask_to_cancel(self, then: Any) -> None:
