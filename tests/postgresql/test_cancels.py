@@ -215,7 +215,7 @@ def test_a_signal_leaves_nothing_that_cancels(site: Site) -> None:
     class Session:
         """As much of one as is needed: the real one would be closed for it."""
 
-        cancel, pool, errors = None, None, ()
+        cancel, pool, errors, is_parents = None, None, (), False
         ask_to_cancel, close, is_idle, first_words = asked.append, int, int, str
 
     nth, reached = 0, True
