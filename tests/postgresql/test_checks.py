@@ -8,9 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
-from django.conf import settings
 from django.core.checks import CheckMessage
 from django.db import connections
 
@@ -199,21 +197,6 @@ def test_it_reads_the_limit_of_the_role_and_of_the_database(monkeypatch: pytest.
             assert read_budget(1).database_limit == 290  # fewer than other tests' sites may have open would refuse us
         finally:
             cursor.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
-
-
-@pytest.mark.django_db
-def test_it_reads_the_limit_of_who_logs_in_and_not_of_who_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = connections.settings["default"]["OPTIONS"]
-    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "assume_role": "pg_signal_backend"})
-    server: Any = settings.EMBEDDED
-    with closing(psycopg2.connect(server.place.url("postgres", "postgres"))) as superuser:
-        superuser.autocommit = True
-        cursor = superuser.cursor()
-        cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT 290")
-        try:
-            assert read_budget(1).role_limit == 290
-        finally:
-            cursor.execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")
 
 
 @pytest.mark.django_db

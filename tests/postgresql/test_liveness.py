@@ -4,7 +4,10 @@ No request that had not begun its query fails. What passes by itself is waited o
 told at once.
 """
 
+import contextlib
+
 import gevent
+import psycopg2
 import pytest
 from django.db import OperationalError
 
@@ -222,3 +225,19 @@ def test_the_ready_probe_takes_a_full_server_for_one_that_answers_where_the_pool
     db.ask()
     gate.refuse_all = CROWDED
     assert probe.trouble() == ""
+
+
+@patched
+def test_the_budget_is_that_of_who_logs_in_and_not_of_who_it_is_then(site: Site) -> None:
+    """On a server of its own: a role's limit is everybody's who has that role."""
+    from pooldemo.postgresql.budget import read_budget
+
+    server = site.own_server()
+    db = site.database(address(server.url), assume_role="pg_signal_backend")
+    with contextlib.closing(psycopg2.connect(server.place.url("postgres", "pooldemo"))) as superuser:
+        superuser.autocommit = True
+        superuser.cursor().execute("ALTER ROLE pooldemo CONNECTION LIMIT 70")
+        try:
+            assert read_budget(1, db.alias).role_limit == 70
+        finally:
+            superuser.cursor().execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")
