@@ -36,6 +36,7 @@ def main() -> int:
     for name in sorted(set(ENVIRONMENTS) - set(names)):
         print(f"{name}: no {ENVIRONMENTS[name]}; `make peers` makes it", file=sys.stderr)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    commit = _said(["git", "describe", "--always", "--dirty"])  # before the page is written
     with database() as url, requests.ready(given.beside) as subjects:
         makes = {
             "requests": lambda: requests.table(requests.run(url, given.rounds, subjects)),
@@ -47,7 +48,7 @@ def main() -> int:
             print("instructions: no valgrind, which counts them", file=sys.stderr)
         for name, make in makes.items():
             others = Others()
-            text = f"{make()}\n\n{conditions(others, given.rounds if name != 'instructions' else 0)}"
+            text = f"{make()}\n\n{conditions(commit, others, given.rounds if name != 'instructions' else 0)}"
             print(text, end="\n\n", flush=True)
             PAGE.write_text(with_tables(PAGE.read_text(), {name: text}, "make bench"))
     return 0
@@ -117,9 +118,8 @@ def _rows(found: dict[str, float], few: str, many: str, rows: dict[str, tuple[st
     return lines
 
 
-def conditions(others: Others, rounds: int) -> str:
+def conditions(commit: str, others: Others, rounds: int) -> str:
     """Under what the numbers were found. `rounds`: 0 where they were counted once."""
-    commit = _said(["git", "describe", "--always", "--dirty"])
     versions = [
         _said([str(ROOT / name / "bin" / "python"), "-c", VERSIONS % packages])
         for name, packages in PACKAGES.items()
