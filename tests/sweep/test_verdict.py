@@ -320,6 +320,18 @@ def test_it_says_too_few_repeats_and_not_too_noisy_when_most_repeats_are_missing
     assert "--repeats 3" in verdict.because, "it had two"
 
 
+def test_it_tells_the_neighbours_as_they_are():
+    thrashing = verdict_of(droop(16, 0.3), noise=0.002, sizes=(8, 16, 32)).because
+    assert "8 gives 50% less (80.1), and 32 already 19% less (130)." in thrashing
+    failing = verdict_of(flat, noise=0.002, sizes=(8, 16, 32), failures=lambda size: 500 * (size != 16)).because
+    assert failing.startswith("Only size 16 carries the load without failures (100")
+    above = verdict_of(hinge(16), noise=0.002, sizes=(4, 8, 16, 32), failures=lambda size: 500 * (size == 32)).because
+    assert "at 32 requests fail" in above
+    below = verdict_of(hinge(4), noise=0.002, sizes=(2, 4, 8, 16), failures=lambda size: 500 * (size == 2)).because
+    assert below.startswith("4 slots carry 40")
+    assert "at 2 requests fail" in below
+
+
 def test_it_says_that_it_may_be_luck_where_the_larger_sizes_carry_more_than_the_margin():
     said = [verdict_of(steps, noise=0.05, seed=seed, repeats=repeats).because for seed, repeats in ((24, 6), (19, 4))]
     assert "and that the larger ones carry more on average (131, 6%) may be luck." in said[0]
