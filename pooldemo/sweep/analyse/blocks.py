@@ -193,7 +193,7 @@ class Fit:
                 continue
             others = max((squares - residual**2 / room) / (self.freedom - 1), LEAST_NOISE**2)
             off = abs(residual) / math.sqrt(others * room)
-            if off > farthest and abs(residual) > LEAST_OUTLIER * room:
+            if off > farthest * (1 + 1e-9) and abs(residual) > LEAST_OUTLIER * room:  # of equals the first, in any unit
                 farthest, which = off, each
         limit = student_t(1 - OUTLIER_DOUBT / 2 / len(self.residuals), self.freedom - 1)
         return which if farthest > limit else None
