@@ -27,7 +27,7 @@ def own_postgresql(folder: Path) -> Iterator[Any]:
             cursor.execute(f"ALTER DATABASE {name} SET timezone = '{ZONE}'")
         yield server
     finally:
-        server.stop(force=True)
+        server.reset(force=True)  # as root its data may be elsewhere, outside of `folder`
 
 
 @contextmanager
