@@ -16,12 +16,12 @@ import psutil
 from benchmarks.markdown import with_tables
 
 from . import instructions, requests
-from .rounds import ENVIRONMENTS, ROOT, Medians, available, run
+from .rounds import ENVIRONMENTS, OURS, ROOT, Medians, available, run
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 VERSIONS = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in %r), sep=', ')"
 PACKAGES = {
-    ".venv": ["Django", "psycopg2-binary", "gevent", "django-db-geventpool"],
+    OURS: ["Django", "psycopg2-binary", "gevent", "django-db-geventpool"],
     ".venv-psycopg3": ["psycopg", "psycopg-pool"],
     ".venv-peers": ["DBUtils", "SQLAlchemy", "django-db-connection-pool"],
 }

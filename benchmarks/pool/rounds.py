@@ -3,17 +3,19 @@
 import json
 import os
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
+OURS = sys.prefix  # whatever its name is
 ENVIRONMENTS: Mapping[str, str] = {
-    "pooldemo": ".venv",
-    "waiters": ".venv",
-    "gevent's queue": ".venv",
-    "django-db-geventpool": ".venv",
+    "pooldemo": OURS,
+    "waiters": OURS,
+    "gevent's queue": OURS,
+    "django-db-geventpool": OURS,
     "psycopg_pool": ".venv-psycopg3",
     "DBUtils": ".venv-peers",
     "SQLAlchemy": ".venv-peers",

@@ -112,6 +112,7 @@ def test_it_adds_up_what_nobody_reads() -> None:
 
 def test_a_note_from_within_the_sum_is_kept_for_the_next_one() -> None:
     """As a finaliser would make it."""
+    set_view("")
     used = Usage()
     used.add_hold(1.0, 1.0)
     with used._adding:

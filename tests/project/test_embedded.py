@@ -87,6 +87,7 @@ def server(made: EmbeddedPostgres) -> EmbeddedPostgres:
 
 
 def test_it_is_started_once_by_processes_that_start_it_at_the_same_time(made: EmbeddedPostgres) -> None:
+    made.reset(force=True)  # in whatever order these tests come
     made.place.local.mkdir(mode=0o711, exist_ok=True)
     processes = [user_of(made.place.local) for _ in range(3)]
     assert sorted(answer_of(each) for each in processes) == [False, False, True]
