@@ -301,6 +301,8 @@ def test_its_numbers_are_the_same_in_every_language(row: models.Sweep, admin_cli
 
     def numbers() -> list[tuple[str, str]]:
         texts = [(path, admin_client.get(path, follow=True).content.decode()) for path in paths]
+        live = texts[1]
+        texts[1] = live[0], re.sub(r'points="[^"]*"', "", live[1])  # they move with the time
         found = [(path, each) for path, text in texts for each in re.findall(r"[^\s>]*\d[.,]?\d{3}[^\s<]*", text)]
         return [each for each in found if "csrf" not in each[1] and "value=" not in each[1]]
 

@@ -9,7 +9,7 @@ import contextlib
 import gevent
 import psycopg2
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from pooldemo.postgresql import PoolTimeout
 
@@ -107,6 +107,7 @@ def test_it_is_waited_out_no_longer_than_the_deadline(site: Site) -> None:
         db.ask()
     assert "too many clients" in str(told.value.__cause__)
     gate.refuse_all = None
+    connections.settings[db.alias]["OPTIONS"]["POOL_TIMEOUT"] = 60
     assert requests(db, 4)
 
 
