@@ -257,6 +257,27 @@ def test_it_does_not_call_the_end_of_the_users_a_knee():
     assert verdict_of(hinge(16), plan=Plan(users=16, workers=2)).shape == "rising"
 
 
+OSCAR = {1: [2.26, 2.67, 2.57], 2: [2.76, 2.87, 2.81], 4: [2.49, 2.71, 2.79]}
+"""A real shop, one worker, whose Python filled its core from 2 slots on: measured, not drawn."""
+
+
+def test_it_does_not_say_that_throughput_rises_where_the_size_before_carries_no_less():
+    verdict = judge(replace(PLAN, sizes=(1, 2, 4)), _trials(OSCAR), CONDITIONS)[0]
+    assert (verdict.shape, verdict.max_conns) == ("rising", 4), "that it does not rise is not shown"
+    assert verdict.because.startswith("Whether throughput still rises at the end nobody can tell yet: 4 slots carry 2.7")
+    assert "2 gives no less" in verdict.because
+    for_users = judge(Plan(sizes=(1, 2, 4), users=4), _trials(OSCAR), CONDITIONS)[0]
+    assert "Nobody can tell yet whether throughput rises until each of the 4 users" in for_users.because
+
+
+def test_it_ends_the_rise_where_the_workers_one_thread_is_full():
+    """More slots cannot give a full core more, whatever the noise permits to say of the curve alone."""
+    trials = tuple(replace(each, worker_cpu={1: 0.92, 2: 0.99, 4: 0.99}[each.size]) for each in _trials(OSCAR))
+    verdict = judge(replace(PLAN, sizes=(1, 2, 4)), trials, CONDITIONS)[0]
+    assert (verdict.shape, verdict.max_conns, verdict.plateau, verdict.cause) == ("knee", 2, (2, 4), "hub")
+    assert "What ran out first is the worker's hub" in verdict.because
+
+
 def test_it_names_what_ran_out_where_each_user_has_a_slot():
     verdict = verdict_of(hinge(16), plan=Plan(users=64), sizes=(1, 2, 4, 8, 16), worker_cpu=0.97)
     assert (verdict.shape, verdict.max_conns) == ("rising", 16)

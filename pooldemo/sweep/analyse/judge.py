@@ -13,7 +13,7 @@ from dataclasses import replace
 from pooldemo.sweep.analyse import split, theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.blocks import observed
-from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.knee import find_knee, settled
 from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.rules import peak_above_size
 from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
@@ -94,6 +94,10 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         judgement = replace(judgement, knee=knee, unasked=True)
     if knee.size is None:
         return judgement
+    if knee.level_from is not None:  # one thread that is full there carries no more with more slots
+        there = find_saturation(sound, knee.level_from, (knee.level_from,), plan, conditions)
+        knee = settled(knee) if there.code == "hub" else knee
+        judgement = replace(judgement, knee=knee)
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
     if saturation.code == "generator":
         return _invalid(judgement, "generator")

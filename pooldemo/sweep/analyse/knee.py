@@ -50,7 +50,8 @@ class Knee:
     `shape` is knee, rising, flat or invalid; `size` the smallest that carries what the best carries (None: not to be
     told), `plateau` all sizes from there on that do, `reason` why it is invalid: `sizes`, `repeats`, `noise` or
     `level`. `intervals` are in requests a second, by size. `plateau_rps` is the mean over the plateau.
-    `repeats_needed` makes the noise small enough. `left_out` are the outliers.
+    `repeats_needed` makes the noise small enough. `left_out` are the outliers. `level_from`: of a curve that is called
+    rising since nobody can tell that it is not, the smallest size that carries what the largest does.
     """
 
     shape: str
@@ -62,6 +63,7 @@ class Knee:
     reason: str = ""
     repeats_needed: int = 0
     left_out: tuple[Observation, ...] = ()
+    level_from: int | None = None
 
     @property
     def below(self) -> int | None:
@@ -120,7 +122,15 @@ def _judge(fit: Fit, margin: float) -> Knee:
         return _knee(fit, "knee", size, plateau)
     if size < largest and (needed := _repeats_to_show(fit, size, plateau)):
         return replace(_invalid(fit, "level", needed), plateau=plateau)
-    return _knee(fit, "rising", largest, (largest,))
+    return replace(_knee(fit, "rising", largest, (largest,)), level_from=size if size < largest else None)
+
+
+def settled(knee: Knee) -> Knee:
+    """The knee at `level_from`, for who knows from elsewhere that more slots cannot carry more."""
+    size = knee.level_from
+    plateau = tuple(each for each in knee.intervals if size is not None and each >= size)
+    rps = fmean(knee.intervals[each].mean for each in plateau)
+    return replace(knee, shape="knee", size=size, plateau=plateau, plateau_rps=rps, level_from=None)
 
 
 def _near_the_best(fit: Fit) -> tuple[int, ...]:

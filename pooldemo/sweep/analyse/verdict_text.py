@@ -113,7 +113,8 @@ def _rising(judgement: Judgement) -> str:
     size = knee.size or sizes[-1]
     carries = f"{_slots(size)} carry {_rps(judgement, size)}, {_smaller(judgement)}"
     if is_users(size, plan):
-        text = f"Throughput rises until each of the {plan.users} users has a slot: {carries}."
+        rises = "Throughput rises" if knee.level_from is None else "Nobody can tell yet whether throughput rises"
+        text = f"{rises} until each of the {plan.users} users has a slot: {carries}."
         if judgement.saturation.code not in ("users", ""):
             return f"{text} What ran out there is {judgement.saturation.text}."
         more = f"--users {2 * size * plan.workers}"
@@ -128,6 +129,8 @@ def _rising(judgement: Judgement) -> str:
         extend = (
             f"PostgreSQL has no more than {judgement.budget} connections to give: raise its max_connections to go on."
         )
+    if knee.level_from is not None:
+        return f"Whether throughput still rises at the end nobody can tell yet: {carries}. {extend}"
     return f"Throughput still rises at the end: {carries}, and no knee was seen. {extend}"
 
 
