@@ -92,12 +92,12 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     if all(trial.query_mean_ms == 0 for trial in sound):
         knee = replace(knee, shape="flat", size=min(knee.intervals), plateau=tuple(sorted(knee.intervals)))
         judgement = replace(judgement, knee=knee, unasked=True)
-    if knee.size is None:
-        return judgement
     if knee.level_from is not None:  # one thread that is full there carries no more with more slots
         there = find_saturation(sound, knee.level_from, (knee.level_from,), plan, conditions)
         knee = settled(knee) if there.code == "hub" else knee
         judgement = replace(judgement, knee=knee)
+    if knee.size is None:
+        return judgement
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
     if saturation.code == "generator":
         return _invalid(judgement, "generator")
