@@ -13,6 +13,12 @@ from pooldemo.sweep.facts import SweepResult
 DATA = Path(__file__).parents[2] / "docs" / "data"
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_others(db: None) -> None:
+    """Whatever another test left in this database, here it is gone until the transaction is rolled back."""
+    models.Sweep.objects.all().delete()
+
+
 @pytest.fixture(scope="session")
 def measured() -> SweepResult:
     """cpu, pooldemo beside geventpool."""

@@ -42,7 +42,7 @@ def stored(database_url: str, django_db_blocker: Any) -> Iterator[list[int]]:
         rows = [records.store(read_sweep(name)) for name in ("slow", "cpu")]
     yield [row.pk for row in rows]
     with django_db_blocker.unblock():
-        models.Sweep.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        models.Sweep.objects.all().delete()  # those that the pages started as well
         Session.objects.all().delete()
         User.objects.filter(username="admin").delete()
 
