@@ -8,7 +8,7 @@ and nobody answered. Every other failure is one that a pool can avoid.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,60 @@ class Outcome:
     def kept(self) -> bool:
         """Whether the pool's promises hold: nobody failed who could be saved, the cap, every slot, every row."""
         return not (self.avoidable or self.above or self.lost or self.running or self.wrong)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When a fault happened to a load, in seconds of the epoch; its rate is looked at for `before_s` before."""
+
+    before_s: float
+    began_at_s: float
+    ended_at_s: float
+    until_s: float
+
+
+def outcome_of(
+    fault: str,
+    stack: str,
+    requests: Sequence[Request],
+    when: Moments,
+    begun: Callable[[list[Request]], list[Request]],
+    gone: Callable[[Request], bool],
+    refused: Callable[[Request], bool],
+    rows: Callable[[], Mapping[int, Sequence[int]]],
+    notes: Sequence[str],
+    **seen: Any,
+) -> Outcome:
+    """What the requests tell, beside what was `seen` of connections and slots. `begun` picks the failures that nobody
+    could save; of the others `gone` and `refused` say what each is."""
+    during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= when.began_at_s]
+    failed = failures(during, when.until_s)
+    lost = begun(failed)
+    others = [each for each in failed if each not in lost]
+    successes = [each.ended_at_s for each in requests if each.ok and each.ended_at_s is not None]
+    before_rps = rate(successes, when.began_at_s - when.before_s, when.began_at_s)
+    acknowledged = [each.id for each in requests if each.ok]
+    return Outcome(
+        fault=fault,
+        stack=stack,
+        requests=len(during),
+        failed=len(failed),
+        begun=len(lost),
+        gone=sum(map(gone, others)),
+        refused=sum(map(refused, others)),
+        kinds=kinds(failed),
+        before_rps=before_rps,
+        lasted_s=round(when.ended_at_s - when.began_at_s, 1),
+        full_s=full_again(successes, before_rps, when.began_at_s, when.until_s),
+        acknowledged=len(acknowledged),
+        wrong=wrong_rows(rows(), acknowledged),
+        notes=[*notes, *sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]],
+        per_second=[
+            round(rate(successes, when.began_at_s + second, when.began_at_s + second + 1))
+            for second in range(-2, int(when.until_s - when.began_at_s))
+        ],
+        **seen,
+    )
 
 
 def failures(requests: Iterable[Request], until_s: float) -> list[Request]:

@@ -195,40 +195,21 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         requests = outcome.read(load.finish())
         at_work = watch.most_at_work(until_s - 1.5)
         lost, notes = _lost(scene, watch, at_work)
-        during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
-        failed = outcome.failures(during, until_s)
         lived_until_s = max(began_at_s, proxy.cut_at_s if proxy else 0.0)  # PostgreSQL's log knows of no network
-        begun = outcome.had_begun(failed, _log(postgresql, leader), lived_until_s)
-        others = [each for each in failed if each not in begun]
-        gone = [each for each in others if fault.workers_end and each.outcome.startswith(outcome.GONE)]
-        refused = [each for each in others if fault.sheds and each.outcome == "503 PoolFull"]
-        notes += sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]
-        successes = [each.ended_at_s for each in requests if each.ok and each.ended_at_s is not None]
-        before_rps = outcome.rate(successes, began_at_s - before_s, began_at_s)
-        acknowledged = [each.id for each in requests if each.ok]
-        return Outcome(
-            fault=fault.name,
-            stack=stack_name,
-            requests=len(during),
-            failed=len(failed),
-            begun=len(begun),
-            gone=len(gone),
-            refused=len(refused),
-            kinds=outcome.kinds(failed),
-            before_rps=before_rps,
-            lasted_s=round(ended_at_s - began_at_s, 1),
-            full_s=outcome.full_again(successes, before_rps, began_at_s, until_s),
+        return outcome.outcome_of(
+            fault.name,
+            stack_name,
+            requests,
+            outcome.Moments(before_s, began_at_s, ended_at_s, until_s),
+            begun=lambda failed: outcome.had_begun(failed, _log(postgresql, leader), lived_until_s),
+            gone=lambda each: fault.workers_end and each.outcome.startswith(outcome.GONE),
+            refused=lambda each: fault.sheds and each.outcome == "503 PoolFull",
+            rows=lambda: _rows(scene),
+            notes=notes,
             above=max(0, max(watch.peaks.values(), default=0) - SIZE, watch.most),
             above_s=round(max([*watch.above_s.values(), watch.most_s]), 2),
             lost=lost,
             running=running,
-            acknowledged=len(acknowledged),
-            wrong=outcome.wrong_rows(_rows(scene), acknowledged),
-            notes=notes,
-            per_second=[
-                round(outcome.rate(successes, began_at_s + second, began_at_s + second + 1))
-                for second in range(-2, int(until_s - began_at_s))
-            ],
         )
 
 

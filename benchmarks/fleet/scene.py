@@ -126,40 +126,21 @@ def run(fault: Fault, scene: Scene, ledger: Ledger) -> Outcome:
         until_s = time.time()
         requests = outcome.read(load.finish())
     lost, notes = _lost(scene)
-    during = [each for each in requests if each.ended_at_s is None or each.ended_at_s >= began_at_s]
-    failed = outcome.failures(during, until_s)
     log = (fleet.folder / "db.log").read_bytes()[log_begins:]
-    begun = outcome.had_begun(failed, log, min(ended_at_s, began_at_s + MOMENT_S))
-    others = [each for each in failed if each not in begun]
-    gone = [each for each in others if fault.workers_end and each.outcome in ("502", "503", "504")]  # the balancer's
-    refused = [each for each in others if fault.sheds and each.outcome == "503"]
-    notes += sorted({each.answer["message"] for each in others if "message" in each.answer})[:3]
-    successes = [each.ended_at_s for each in requests if each.ok and each.ended_at_s is not None]
-    before_rps = outcome.rate(successes, began_at_s - BEFORE_S, began_at_s)
-    acknowledged = [each.id for each in requests if each.ok]
-    return Outcome(
-        fault=fault.name,
-        stack=scene.way,
-        requests=len(during),
-        failed=len(failed),
-        begun=len(begun),
-        gone=len(gone),
-        refused=len(refused),
-        kinds=outcome.kinds(failed),
-        before_rps=before_rps,
-        lasted_s=round(ended_at_s - began_at_s, 1),
-        full_s=outcome.full_again(successes, before_rps, began_at_s, until_s),
+    return outcome.outcome_of(
+        fault.name,
+        scene.way,
+        requests,
+        outcome.Moments(BEFORE_S, began_at_s, ended_at_s, until_s),
+        begun=lambda failed: outcome.had_begun(failed, log, min(ended_at_s, began_at_s + MOMENT_S)),
+        gone=lambda each: fault.workers_end and each.outcome in ("502", "503", "504"),  # the balancer's
+        refused=lambda each: fault.sheds and each.outcome == "503",
+        rows=lambda: _rows(fleet),
+        notes=notes,
         above=max(0, watch.most_at_once - scene.cap),
         above_s=0.0,
         lost=lost,
         running=running,
-        acknowledged=len(acknowledged),
-        wrong=outcome.wrong_rows(_rows(fleet), acknowledged),
-        notes=notes,
-        per_second=[
-            round(outcome.rate(successes, began_at_s + second, began_at_s + second + 1))
-            for second in range(-2, int(until_s - began_at_s))
-        ],
     )
 
 
