@@ -9,7 +9,7 @@ POOLDEMO_THEIR_LOAD in the environment, this file only watches: it writes the ti
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
 miss the requests that would have come meanwhile. `--arrivals 200` opens it: requests are due whether answers come or
 not, the users are those that may be under way, and a response time counts from when its request was due. Failures have
-rows of their own, `slow (failed)`.
+rows of their own, `slow (failed)`. Locust loads one file, and a master sends that one to its workers: so it is long.
 """
 
 import contextlib
