@@ -12,6 +12,7 @@ from django.conf import settings
 from pooldemo.monitor import server_connections, views
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.server_connections import Look
+from pooldemo.site.address import below_its_prefix
 from pooldemo.site.errors import Unreachable
 
 PATIENCE_S = 5.0
@@ -27,16 +28,18 @@ def settled(url: str, comparer: server_connections.Comparer) -> Look:
 
 def look(url: str, comparer: server_connections.Comparer) -> Look:
     """One look. Raises Unreachable; blocks for 7 s at most."""
+    url = url.rstrip("/")
     parts = urlsplit(url)
     if (address := views.pool_address()) is None:
         raise Unreachable(
             "This project does not tell of its pools: add path('', include('pooldemo.urls')) to the urlpatterns of "
             f"{settings.ROOT_URLCONF}, and start its site anew."
         )
+    address = below_its_prefix(address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
         with closing(connection):
-            connection.request("GET", parts.path.rstrip("/") + address, headers=views.Pass())
+            connection.request("GET", parts.path + address, headers=views.Pass())
             response = connection.getresponse()
             text = response.read()
     except (OSError, http.client.HTTPException) as error:

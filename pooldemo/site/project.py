@@ -16,7 +16,7 @@ from django.db import connections
 from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor.views import Pass, pool_address
-from pooldemo.site.address import is_address
+from pooldemo.site.address import below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
@@ -61,8 +61,13 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
     """The plan for the site at `plan.host`, with as many workers as it has, and, where none are given, its own size."""
     url = plan.host.rstrip("/")
     for option, address in (("--host", url), *(("--behind", each.rstrip("/")) for each in behind)):
-        if not is_address(address, "http", "https") or urlsplit(address).netloc != address.partition("://")[2]:
+        if not is_address(address, "http", "https") or set("?#") & set(address):
             raise Unfit(f"{option} {address} is no address: give one as http://127.0.0.1:8000")
+        if "@" in urlsplit(address).netloc:
+            raise Unfit(
+                f"{option}: a name and password there would be kept and shown with the sweep: leave them out, and give "
+                "--header 'Authorization: Basic ...'"
+            )
         if not running.is_loopback(address) and not remote:
             raise Unfit(
                 f"{option} {address} is not this machine, and a sweep is a load: say --remote if it is yours to load"
@@ -78,10 +83,12 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
         )
     if "sizes" in given and len(plan.sizes) == 1:
         return replace(plan, host=url)
+    page = site(replace(plan, host=url)).pool
+    silent = f" ({running.why_silent(url, page)})" if page else ""
     raise Unfit(
-        f"{url} does not tell the size of its pools, so it can neither be known nor changed: say what its MAX_CONNS "
-        "is, with --sizes 8, or include pooldemo.urls in its addresses; behind a balancer that hides it, name the "
-        "hosts with --behind"
+        f"{url} does not tell the size of its pools{silent}, so it can neither be known nor changed: say what its "
+        "MAX_CONNS is, with --sizes 8, or include pooldemo.urls in its addresses; behind a balancer that hides it, "
+        "name the hosts with --behind"
     )
 
 
@@ -202,4 +209,6 @@ def its_stack() -> str:
 def pool_page(hosts: Sequence[str] = ()) -> Page | None:
     """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
     address = pool_address()
-    return None if address is None else Page(address, Pass(), tuple(dict.fromkeys(each.rstrip("/") for each in hosts)))
+    if address is None:
+        return None
+    return Page(below_its_prefix(address), Pass(), tuple(dict.fromkeys(each.rstrip("/") for each in hosts)))

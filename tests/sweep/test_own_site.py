@@ -1,13 +1,9 @@
 """A project of somebody else's under a sweep: its settings resized, its refusals, a login. The whole way is in
 tests/package."""
 
-import json
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,13 +15,13 @@ from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import ProgrammingError
 from django.test import Client, RequestFactory
+from pages import Pages, served
 
 from pooldemo import records
 from pooldemo.monitor.views import has_pass
 from pooldemo.site import admission, project
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
-from pooldemo.sweep.measure import running
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Page, Site, Target, TrialError
@@ -181,20 +177,6 @@ class Fake:
     def __exit__(self, *_: object) -> None: ...
 
 
-class Pages(BaseHTTPRequestHandler):
-    """What it answers."""
-
-    def do_GET(self) -> None:
-        login = self.path == "/secret/" and self.headers["Cookie"] != "known"
-        self.send_response(302 if login else 500 if self.path == "/broken/" else 200)
-        if login:
-            self.send_header("Location", "/login/")
-        self.end_headers()
-        self.wfile.write(json.dumps({"workers": [{"pools": {"default": {"stats": {"pool_max": 7}}}}]}).encode())
-
-    def log_message(self, *_: object) -> None: ...
-
-
 class FakeBench(Bench):
     """Leads to it."""
 
@@ -209,20 +191,6 @@ class FakeBench(Bench):
 def trying(folder: Path, headers: Mapping[str, str]) -> Iterator[Bench]:
     with served(Pages) as FakeBench.url, Ledger(folder) as ledger:
         yield FakeBench(Site("shop.wsgi", "postgres://nowhere/shop", "shop.settings"), ledger, headers)
-
-
-@contextmanager
-def served(pages: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Its address while it is served."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), pages)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_it_tries_each_page_once_before_the_first_trial(tmp_path: Path) -> None:
@@ -257,86 +225,6 @@ def test_it_may_resize_this_site_where_it_runs_already() -> None:
     assert page is not None
     assert page.path == "/pool/"
     assert has_pass(RequestFactory().post(page.path, headers=dict(page.headers)))
-
-
-class Workers(BaseHTTPRequestHandler):
-    """Three workers of a site that has just begun: one has a pool, the others will have one with their first query."""
-
-    size = 8
-
-    def do_GET(self) -> None:
-        self.answer(
-            200, {"workers": [self.worker({"default": {"stats": {"pool_max": self.size}}}), *[self.worker({})] * 2]}
-        )
-
-    def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
-        return {"application_name": "shop", "size": self.size, "pools": pools}
-
-    def do_POST(self) -> None:
-        type(self).size = int(self.path.partition("size=")[2])
-        self.answer(202, {})
-
-    def answer(self, status: int, document: dict[str, Any]) -> None:
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(document).encode())
-
-    def log_message(self, *_: object) -> None: ...
-
-
-def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(Workers) as url:
-        monkeypatch.setattr(project, "is_own", lambda: False)
-        monkeypatch.setattr(project, "pool_page", lambda hosts: Page("/pool/"))
-        given = Plan(urls=("/",), host=url, sizes=(4,))
-        plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
-        assert (plan.workers, plan.sizes) == (3, (4,))
-        with running.restored(url, Page("/pool/")):
-            running.Running(url, Page("/pool/"), 4).wait_ready()
-            assert Workers.size == 4
-        assert Workers.size == 8
-
-
-def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
-
-    class Other(Workers):
-        size = 8
-
-        def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
-            return {**super().worker(pools), "application_name": "shop-2"}
-
-    class Balancer(Pages):
-        def do_GET(self) -> None:  # which hides it
-            self.send_error(404)
-
-    Workers.size = 8
-    monkeypatch.setattr(project, "is_own", lambda: False)
-    monkeypatch.setattr(project, "pool_address", lambda: "/pool/")
-    monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
-    with served(Balancer) as url, served(Workers) as one, served(Other) as two:
-        given = Plan(urls=("/",), host=url, sizes=(4,), stacks=("pooldemo",))
-        names = {"urls", "host", "stacks", "sizes"}
-        with pytest.raises(Unfit, match="name the hosts with --behind"):
-            project.planned(replace(given, sizes=(2, 4)), names, remote=False)
-        behind = [f"{one}/", two]
-        plan = project.planned(given, names, remote=False, behind=behind)
-        assert (plan.host, plan.workers, plan.sizes) == (url, 6, (4,))
-        project.same(plan, behind)
-        with pytest.raises(Unfit, match="had 6 workers in that sweep, and tells of 3"):
-            project.same(plan, [one])
-        page = project.site(plan, behind).pool
-        with running.restored(url, page):
-            target = running.Running(url, page, 4)
-            target.wait_ready()
-            assert target.names == ("shop", "shop-2")
-            assert (Workers.size, Other.size) == (4, 4)
-        assert (Workers.size, Other.size) == (8, 8)
-        with pytest.raises(Unfit, match="say where their balancer is, with --host"):
-            project.planned(replace(given, host=""), {"urls"}, remote=False, behind=behind)
-        with pytest.raises(Unfit, match="--behind http://10.0.0.7:8000 is not this machine"):
-            project.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
 
 
 @pytest.mark.django_db

@@ -195,7 +195,10 @@ def pool_sizes(url: str, page: Page | None) -> list[int]:
 def workers(host: str, page: Page) -> list[dict[str, Any]]:
     """What the workers of one host tell; none where it has no such page, or lets nobody in. Blocks for a request."""
     response, body = ask(host, page.path, timeout_s=10, headers=page.headers)
-    return list(json.loads(body)["workers"]) if response.status == 200 else []
+    try:
+        return list(json.loads(body)["workers"]) if response.status == 200 else []
+    except (ValueError, KeyError, TypeError):  # a page of another kind
+        return []
 
 
 def get(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:

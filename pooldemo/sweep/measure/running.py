@@ -91,6 +91,20 @@ def restored(url: str, pool: Page | None) -> Iterator[None]:
             resize(url, pool, before[0])
 
 
+def why_silent(url: str, pool: Page) -> str:
+    """What it answers instead of its pools' counters, and what that means. Blocks for a request."""
+    answer, _ = observe.ask(url, pool.path, 10, headers=pool.headers)
+    means = {
+        200: "that is no page of ours",
+        400: "are this address's name and https what it expects?",
+        403: "is its SECRET_KEY another?",
+        404: "does it include pooldemo.urls? Has it a prefix, as in http://127.0.0.1:8000/shop?",
+    }
+    where = answer.headers.get("Location")
+    said = f"leads to {where}" if where else means.get(answer.status, "its log says why")
+    return f"{pool.path} answers {answer.status} {answer.reason}: {said}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether the address can only be this machine."""
     host = urlsplit(url).hostname or ""

@@ -23,7 +23,7 @@ from pooldemo.sweep.stacks.stack import ROOT, Stack, spread
 READY_S = 30.0
 ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
-NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR")
+NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "SCRIPT_NAME")
 SETTINGS = "pooldemo.sweep.stacks.settings"
 
 

@@ -1,0 +1,161 @@
+"""A site that runs already under a sweep: it is found, asked and resized, or said why not."""
+
+import json
+import re
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
+from pages import Pages, served
+
+from pooldemo.site import project
+from pooldemo.site.errors import Unfit
+from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import running
+from pooldemo.sweep.measure.target import Page
+
+
+class Workers(BaseHTTPRequestHandler):
+    """Three workers of a site that has just begun: one has a pool, the others will have one with their first query."""
+
+    size = 8
+
+    def do_GET(self) -> None:
+        self.answer(
+            200, {"workers": [self.worker({"default": {"stats": {"pool_max": self.size}}}), *[self.worker({})] * 2]}
+        )
+
+    def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
+        return {"application_name": "shop", "size": self.size, "pools": pools}
+
+    def do_POST(self) -> None:
+        type(self).size = int(self.path.partition("size=")[2])
+        self.answer(202, {})
+
+    def answer(self, status: int, document: dict[str, Any]) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(document).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(Workers) as url:
+        monkeypatch.setattr(project, "is_own", lambda: False)
+        monkeypatch.setattr(project, "pool_page", lambda hosts: Page("/pool/"))
+        given = Plan(urls=("/",), host=url, sizes=(4,))
+        plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
+        assert (plan.workers, plan.sizes) == (3, (4,))
+        with running.restored(url, Page("/pool/")):
+            running.Running(url, Page("/pool/"), 4).wait_ready()
+            assert Workers.size == 4
+        assert Workers.size == 8
+
+
+def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
+
+    class Other(Workers):
+        size = 8
+
+        def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
+            return {**super().worker(pools), "application_name": "shop-2"}
+
+    class Balancer(Pages):
+        def do_GET(self) -> None:  # which hides it
+            self.send_error(404)
+
+    Workers.size = 8
+    monkeypatch.setattr(project, "is_own", lambda: False)
+    monkeypatch.setattr(project, "pool_address", lambda: "/pool/")
+    monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    with served(Balancer) as url, served(Workers) as one, served(Other) as two:
+        given = Plan(urls=("/",), host=url, sizes=(4,), stacks=("pooldemo",))
+        names = {"urls", "host", "stacks", "sizes"}
+        with pytest.raises(Unfit, match="name the hosts with --behind"):
+            project.planned(replace(given, sizes=(2, 4)), names, remote=False)
+        behind = [f"{one}/", two]
+        plan = project.planned(given, names, remote=False, behind=behind)
+        assert (plan.host, plan.workers, plan.sizes) == (url, 6, (4,))
+        project.same(plan, behind)
+        with pytest.raises(Unfit, match="had 6 workers in that sweep, and tells of 3"):
+            project.same(plan, [one])
+        page = project.site(plan, behind).pool
+        with running.restored(url, page):
+            target = running.Running(url, page, 4)
+            target.wait_ready()
+            assert target.names == ("shop", "shop-2")
+            assert (Workers.size, Other.size) == (4, 4)
+        assert (Workers.size, Other.size) == (8, 8)
+        with pytest.raises(Unfit, match="say where their balancer is, with --host"):
+            project.planned(replace(given, host=""), {"urls"}, remote=False, behind=behind)
+        with pytest.raises(Unfit, match="--behind http://10.0.0.7:8000 is not this machine"):
+            project.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
+
+
+def as_it_runs(monkeypatch: pytest.MonkeyPatch, host: str) -> Plan:
+    """The plan for another project's site at `host`, whose pool's page is where `include("pooldemo.urls")` has it."""
+    monkeypatch.setattr(project, "is_own", lambda: False)
+    monkeypatch.setattr(project, "pool_address", lambda: f"{get_script_prefix()}pool/")
+    monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",))
+    return project.planned(given, {"urls", "host", "stacks"}, remote=False)
+
+
+def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FORCE_SCRIPT_NAME is the prefix of the address, and not a part of each page's."""
+
+    class Below(Workers):
+        def do_GET(self) -> None:
+            if self.path.startswith("/shop/pool/"):
+                super().do_GET()
+            else:
+                self.send_error(404)
+
+    monkeypatch.setattr(Workers, "size", 8)
+    for prefix in ("/", "/shop/"):
+        set_script_prefix(prefix)
+        try:
+            with served(Below) as url:
+                plan = as_it_runs(monkeypatch, f"{url}/shop/")
+                assert (plan.host, plan.workers, plan.sizes) == (f"{url}/shop", 3, (8,))
+        finally:
+            clear_script_prefix()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, "{}", "/pool/ answers 200 OK: that is no page of ours"),
+        (200, "<html>", "/pool/ answers 200 OK: that is no page of ours"),
+        (301, "", "/pool/ answers 301 Moved Permanently: leads to https://shop.example/"),
+        (400, "", "/pool/ answers 400 Bad Request: are this address's name and https what it expects?"),
+        (403, "", "/pool/ answers 403 Forbidden: is its SECRET_KEY another?"),
+        (404, "", "/pool/ answers 404 Not Found: does it include pooldemo.urls? Has it a prefix"),
+        (500, "", "/pool/ answers 500 Internal Server Error: its log says why"),
+    ],
+)
+def test_it_says_what_a_running_site_answers_instead_of_its_size(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str, said: str
+) -> None:
+    class Silent(Pages):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if status == 301:
+                self.send_header("Location", "https://shop.example/")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+    with served(Silent) as url, pytest.raises(Unfit, match=re.escape(f"its pools ({said}")):
+        as_it_runs(monkeypatch, url)
+
+
+def test_it_keeps_no_password_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unfit, match="--header 'Authorization: Basic") as refused:
+        as_it_runs(monkeypatch, "http://alice:secret@127.0.0.1:8000")
+    assert "secret" not in str(refused.value)
