@@ -3,6 +3,7 @@ noise that grows. Every sweep here is made up, so its truth is known."""
 
 import math
 import random
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts import score
 from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, sweep
-from pooldemo.sweep.analyse.blocks import fit_blocks, levels, observed
+from pooldemo.sweep.analyse.blocks import design, fit_blocks, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.facts import Plan, TrialResult
@@ -96,6 +97,20 @@ def test_it_leaves_no_trial_out_where_none_is_far_off():
 def test_a_dip_does_not_hide_a_smaller_size_that_is_as_good():
     found = Counter(find_knee(sweep(dip, POWERS, seed, Noise("", normal(0.01)))).size for seed in range(40))
     assert found[8] >= 38
+
+
+def test_ten_times_the_repeats_take_it_no_hundred_times_as_long():
+    def cost_s(repeats):
+        trials = trials_of(hinge(4), sizes=range(1, 11), repeats=repeats, noise=0.01)
+        spent = []
+        for _ in range(3):
+            design.cache_clear()
+            began_s = time.process_time()
+            judge(Plan(users=1000), trials, CONDITIONS)
+            spent.append(time.process_time() - began_s)
+        return min(spent)
+
+    assert cost_s(100) < 80 * cost_s(10)  # 36 times; 143 times where it multiplies what is zero
 
 
 def test_the_verdict_names_the_outlier_and_the_drift():

@@ -11,6 +11,7 @@ squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,10 @@ class Observation(NamedTuple):
     part: int = 0
 
 
+Row = tuple[tuple[int, float], ...]
+"""A row of a matrix that has few entries: (column, value), columns rising; all others are 0."""
+
+
 @dataclass(frozen=True)
 class Design:
     """The matrix of a least-squares fit, solved once: sweeps of one plan share it.
@@ -56,12 +61,9 @@ class Design:
 
     sizes: tuple[int, ...]
     blocks: tuple[tuple[int, int], ...]
-    rows: tuple[tuple[float, ...], ...]
-    solution: tuple[tuple[float, ...], ...]
-
-    @property
-    def columns(self) -> int:
-        return len(self.rows[0])
+    columns: int
+    rows: tuple[Row, ...]
+    solution: tuple[Sequence[float], ...]
 
 
 Cell = tuple[int, tuple[int, int], float]
@@ -70,21 +72,37 @@ Cell = tuple[int, tuple[int, int], float]
 @lru_cache(maxsize=256)
 def design(cells: tuple[Cell, ...], trend: bool) -> Design | None:
     """The design of trials at (size, (repeat, part), place); None where they cannot tell its coefficients apart."""
-    sizes = tuple(sorted({size for size, _, _ in cells}))
-    blocks = tuple(sorted({block for _, block, _ in cells}))
-    middle = {each: fmean(place for _, block, place in cells if block == each) for each in blocks}
-    rows = []
+    places: dict[tuple[int, int], list[float]] = {}
+    for _, block, place in cells:
+        places.setdefault(block, []).append(place)
+    sizes, blocks = sorted({size for size, _, _ in cells}), sorted(places)
+    column = {size: i for i, size in enumerate(sizes)}
+    ones: dict[tuple[int, int], Row] = {block: ((i, 1.0),) for i, block in enumerate(blocks, start=len(sizes))}
+    columns = len(sizes) + len(blocks) - 1
+    ones[blocks[-1]] = tuple((i, -1.0) for i in range(len(sizes), columns))
+    middle = {block: fmean(each) for block, each in places.items()}
+    rows: list[Row] = []
     for size, block, place in cells:
-        last = block == blocks[-1]
-        row = [float(size == each) for each in sizes]
-        row += [-1.0 if last else float(block == each) for each in blocks[:-1]]
-        rows.append((*row, place - middle[block]) if trend else tuple(row))
-    columns = range(len(rows[0]))
-    inverse = _inverse([[sum(row[i] * row[j] for row in rows) for j in columns] for i in columns])
+        last = ((columns, place - middle[block]),) if trend else ()
+        rows.append(((column[size], 1.0), *ones[block], *last))
+    columns += trend
+    squares = [[0.0] * columns for _ in range(columns)]
+    for row in rows:
+        for (i, x), (j, y) in itertools.product(row, row):
+            squares[i][j] += x * y
+    inverse = _inverse(squares)
     if inverse is None:
         return None
-    solution = tuple(tuple(sum(inverse[i][j] * row[j] for j in columns) for i in columns) for row in rows)
-    return Design(sizes, blocks, tuple(rows), solution)
+    by_column = list(zip(*inverse, strict=True))
+    return Design(tuple(sizes), tuple(blocks), columns, tuple(rows), tuple(_combined(row, by_column) for row in rows))
+
+
+def _combined(row: Iterable[tuple[int, float]], vectors: Sequence[Sequence[float]]) -> Sequence[float]:
+    """The sum of the row's values x the vectors of its columns."""
+    total: Sequence[float] = [0.0] * len(vectors[0])
+    for column, value in row:
+        total = [before + value * each for before, each in zip(total, vectors[column], strict=True)]
+    return total
 
 
 def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]] | None:
@@ -97,9 +115,11 @@ def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]] | None:
             return None
         rows[column], rows[pivot] = rows[pivot], rows[column]
         head = [value / rows[column][column] for value in rows[column]]
-        for i in range(size):
-            if factor := rows[i][column] * (i != column):
-                rows[i] = [value - factor * h for value, h in zip(rows[i], head, strict=True)]
+        entries = [(j, value) for j, value in enumerate(head) if value]  # few, before much is eliminated
+        for i, row in enumerate(rows):
+            if factor := row[column] * (i != column):
+                for j, value in entries:
+                    row[j] -= factor * value
         rows[column] = head
     return [row[size:] for row in rows]
 
@@ -123,9 +143,8 @@ class Fit:
         self.observations = observations
         self._design = made
         logs = [math.log(each.value) for each in observations]
-        columns = range(made.columns)
-        coefficients = [sum(s[c] * y for s, y in zip(made.solution, logs, strict=True)) for c in columns]
-        fitted = [sum(x * c for x, c in zip(row, coefficients, strict=True)) for row in made.rows]
+        coefficients = _combined(enumerate(logs), made.solution)
+        fitted = [sum(x * coefficients[c] for c, x in row) for row in made.rows]
         self.residuals = [y - f for y, f in zip(logs, fitted, strict=True)]
         self.freedom = len(logs) - made.columns
         self.effects: Mapping[int, float] = dict(zip(made.sizes, coefficients, strict=False))
@@ -188,7 +207,7 @@ class Fit:
         for row, solved, residual, each in zip(
             self._design.rows, self._design.solution, self.residuals, self.observations, strict=True
         ):
-            room = 1 - sum(x * s for x, s in zip(row, solved, strict=True))
+            room = 1 - sum(x * solved[c] for c, x in row)
             if room < 1e-9:
                 continue
             others = max((squares - residual**2 / room) / (self.freedom - 1), LEAST_NOISE**2)
@@ -291,9 +310,11 @@ def observed(trials: Sequence[TrialResult], metric: str = "rps") -> list[Observa
     starts: dict[int, list[tuple[int, str]]] = {}
     for each in ran:
         starts.setdefault(each.repeat, []).append((each.order, each.started_at))
+    for begun in starts.values():
+        begun.sort()
 
     def place(trial: TrialResult) -> float:
-        return sum(start < (trial.order, trial.started_at) for start in starts[trial.repeat])
+        return bisect_left(starts[trial.repeat], (trial.order, trial.started_at))
 
     pauses = _pauses(trials)
 
