@@ -66,9 +66,10 @@ def with_repeats(plan: Plan, repeats: int) -> Plan:
     return with_blocks(plan, (plan.sizes,) * (repeats - least))
 
 
-def repeats_of(plan: Plan) -> int:
-    """How often each size is measured at least; neighbours of sizes that were added later are more often."""
-    return min(sum(size in sizes for sizes in plan.repeated) for size in plan.sizes)
+def repeats_of(plan: Plan, sizes: Collection[int] = ()) -> int:
+    """How often each size (of those given) is measured at least; neighbours of sizes that were added later are more
+    often."""
+    return min(sum(size in repeated for repeated in plan.repeated) for size in sizes or plan.sizes)
 
 
 def with_sizes(plan: Plan, text: str) -> Plan:
@@ -125,7 +126,7 @@ def check(plan: Plan) -> None:
     ranges: Mapping[str, tuple[float, float, float, str]] = {
         "users": (plan.users, 1, MAX_USERS, ""),
         "workers": (max(plan.worker_counts), 1, 64, ""),
-        "repeats": (plan.repeats, 1, MAX_REPEATS, ""),
+        "repeats": (repeats_of(plan), 1, MAX_REPEATS, ""),
         "processes": (plan.processes, 1, 64, ""),
         "duration": (plan.duration_s, 1, MAX_DURATION_S, " seconds"),
         "warmup": (plan.warmup_s, 0, 600, " seconds"),

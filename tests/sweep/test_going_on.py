@@ -146,6 +146,15 @@ def test_it_repeats_until_it_can_tell_whether_b_is_worse(run: Callable[..., Run]
     assert found.is_known or found.is_worse
 
 
+def test_it_repeats_no_more_than_a_sweep_may_have_and_can_go_on(run: Callable[..., Run]) -> None:
+    plan = replace(PLAN, sizes=(4, 8), repeats=planning.MAX_REPEATS - 1)
+    chance = random.Random(3)
+    sweep = run(plan, lambda *_: chance.lognormvariate(3, 1), until_s=time.monotonic() + 1e6)
+    assert run_through(sweep)[0] == "invalid"
+    assert sweep.plan.repeats == planning.MAX_REPEATS
+    planning.check(sweep.plan)
+
+
 def test_it_repeats_nothing_when_the_time_is_over(run: Callable[..., Run]) -> None:
     sweep = run(PLAN, hinge(4, noise=0.06, seed=3), until_s=time.monotonic() + 1)
     assert run_through(sweep)[0] == "invalid"

@@ -38,6 +38,14 @@ def test_it_names_the_option_that_is_out_of_range(change: dict, option: str) -> 
         planning.check(replace(Plan(), **change))
 
 
+def test_a_sweep_that_found_sizes_in_several_rounds_of_many_repeats_can_go_on():
+    plan = Plan(sizes=(1, 2, 4), repeats=60)
+    grown = planning.with_blocks(plan, ((2, 3, 4),) * 60)
+    planning.check(grown)
+    with pytest.raises(PlanError, match="--repeats 101 is out of range: 1 to 100"):
+        planning.check(planning.with_repeats(grown, 101))
+
+
 def test_it_refuses_sizes_that_the_server_cannot_take_but_only_where_a_size_is_obeyed() -> None:
     conditions = Conditions(max_connections=100, reserved_connections=3)
     plan = Plan(sizes=(8, 49), workers=2)

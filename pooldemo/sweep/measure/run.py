@@ -27,8 +27,9 @@ ROUNDS = 8  # of an adaptive sweep; it ends by itself in three or four
 class Run:
     """The trials of `plan` that are not `done` yet; iterate to run them. `stopping` is asked before each.
 
-    An adaptive plan grows when its trials are through, and any plan does until `until_s` (of the monotonic clock) while
-    its verdicts, or whether B is worse than A, cannot be told: look at `plan` again after each result.
+    An adaptive plan grows when its trials are through, and any plan does until `until_s` (of the monotonic clock), and
+    up to MAX_REPEATS, while its verdicts, or whether B is worse than A, cannot be told: look at `plan` again after each
+    result.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class Run:
             sizes.update(self.plan.sizes)
         needed_s = planning.total_s(self.plan, len(sizes) * len(self.plan.stacks) * len(self.plan.worker_counts))
         if not sizes or time.monotonic() + needed_s > self._until_s:
+            return False
+        if planning.repeats_of(self.plan, sizes) >= planning.MAX_REPEATS:
             return False
         self.plan = planning.with_blocks(self.plan, (tuple(sorted(sizes)),))
         return True
