@@ -129,6 +129,20 @@ def test_it_does_not_cry_wolf_over_failures_that_come_in_bursts():
     assert compare_sweeps(_judged(*day(1)), _judged(*steady)).is_worse
 
 
+def test_it_does_not_cry_wolf_over_slow_requests_that_come_in_bursts():
+    def day(seed):
+        chance = random.Random(seed)
+        for each in whole:
+            slow = 300 * (chance.random() < 0.04)  # of 1,000, in one trial of 25
+            p50_ms = 100 * chance.gauss(1, 0.02)
+            histogram = ((p50_ms, 940 - slow), (p50_ms * 1.2, 60), (p50_ms * 4, slow))
+            yield replace(each, p95_ms=p50_ms * (4 if slow else 1.2), latencies=histogram)
+
+    whole = trials_of(hinge(16), noise=0.01)
+    pairs = [compare_sweeps(_judged(*day(n)), _judged(*day(n + 500))) for n in range(40)]
+    assert sum(pair.is_worse for pair in pairs) <= 2
+
+
 def test_it_knows_nothing_of_a_single_repeat_that_is_held_against_several():
     once = trials_of(hinge(16), repeats=1)
     found = compare_sweeps(_judged(*trials_of(hinge(16), noise=0.01)), _judged(*once, plan=replace(PLAN, repeats=1)))

@@ -1,4 +1,9 @@
-"""How much a metric gained from A to B, and how sure that is: two fits of two sweeps, or one fit of one. Pure."""
+"""How much a metric gained from A to B, and how sure that is: two fits of two sweeps, or one fit of one. Pure.
+
+The p95 here is that of a repeat, the geometric mean over them. Tables and SLOs have that of all requests of a size,
+which is what users saw; but where one repeat in ten has a burst of slow requests, it triples by that one, and equal
+sweeps would look worse in a third of the pairs.
+"""
 
 import math
 from collections.abc import Iterator, Sequence

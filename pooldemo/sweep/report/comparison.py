@@ -10,7 +10,7 @@ from pooldemo.sweep.report import answer
 from pooldemo.sweep.report.lines import to_lines
 
 MARKS = {"better": "+", "worse": "-", "lost": "-", "same": "=", "unknown": "?"}
-UNITS = {"rps": "requests/s", "p95_ms": "ms p95", "failures": "of the requests failed"}
+UNITS = {"rps": "requests/s", "p95_ms": "ms p95 of a repeat", "failures": "of the requests failed"}
 
 
 def to_json(found: Comparison, before: SweepResult, after: SweepResult) -> str:
