@@ -12,7 +12,7 @@ import pytest
 from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts import score
-from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, sweep
+from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, soft, sweep
 from pooldemo.sweep.analyse.blocks import design, fit_blocks, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
@@ -35,6 +35,19 @@ def test_a_recommended_size_costs_more_than_the_margin_in_5_percent_of_the_sweep
     lost = [each.cost or 0.0 for each in score.verdicts(3, {noise: NOISES[noise]})]
     assert sum(each > 0.0501 for each in lost) <= 0.07 * len(lost)  # 192 sweeps scatter by 1.6%; docs/verdicts.md
     assert sum(each > 0.1001 for each in lost) <= 0.02 * len(lost)
+
+
+@pytest.mark.parametrize("curve", [soft(8, 3), soft(16, 4)])
+def test_of_thirty_sizes_none_is_recommended_because_it_was_lucky(curve):
+    sizes = range(1, 31)
+    named = [find_knee(sweep(curve, sizes, seed, NOISES["noisy"])).size for seed in range(40)]
+    assert sum(curve(size) < 0.9499 * curve(30) for size in named if size) <= 6
+
+
+def test_of_thirty_sizes_a_sharp_knee_is_found_to_the_slot():
+    found = Counter(find_knee(sweep(hinge(12), range(1, 31), seed, NOISES["normal"])).size for seed in range(40))
+    assert found[12] >= 30
+    assert found[12] + found[13] == 40
 
 
 @pytest.mark.parametrize("noise", ["normal", "blocks", "blocks and drift", "heavy tails", "growing"])

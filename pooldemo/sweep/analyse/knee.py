@@ -2,7 +2,7 @@
 
 What else a verdict has to weigh (users, SLO, budget, failures, words) is in `verdict`.
 
-The question is the smallest size that is not worse than the best by more than a margin (5%). Four traps lie in it.
+The question is the smallest size that is not worse than the best by more than a margin (5%). Five traps lie in it.
 
 1. Blocks. Repeats differ by more than their trials: `blocks` takes that out first.
 2. The winner's curse. The largest of several equal means is too large by luck. So the sizes that nobody can tell from
@@ -12,7 +12,9 @@ The question is the smallest size that is not worse than the best by more than a
    its error, fit into the margin with 95% confidence. Where the noise does not, a size that is as good as the best must
    not be refused by chance: it is good enough when it measured less than 2.7 errors below. So an equal size is refused
    in few sweeps, and with 1% of noise a size 6% worse is taken in fewer than 1%.
-4. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
+4. Many sizes. The smallest that looks good enough is asked for, and of thirty some look so by luck. So where sizes are
+   close each is taken with its neighbours, as far as these are surer.
+5. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
    beyond it, a doubling gains less than half of what it gained before, with 99% confidence. A power law, however flat,
    never bends. Or what is beyond is seen to be level, or to fall.
 """
@@ -34,6 +36,9 @@ EQUAL = 2.7
 
 DRAWN = 1.5
 """How much of the scatter that chance makes is taken out of the best: more than all, for the best is the luckiest."""
+
+CLOSE = 1.2
+"""Sizes no farther apart than by this factor are close: what they carry lies nearly on a straight line."""
 
 BEND_CONFIDENCE = 0.99
 """How sure it must be that a rise has ended: to call a rising curve a knee is the one mistake that costs a user
@@ -99,7 +104,7 @@ def first_as_good(
     near = _near_the_best(fit) if fit.freedom else ()
     if not near or _repeats_needed(fit, near, distance):
         return None, intervals
-    return _smallest_as_good(fit, near, distance), intervals
+    return _smallest_as_good(fit, near, distance, close=1.0), intervals  # numbers are no sizes
 
 
 def _judge(fit: Fit, margin: float) -> Knee:
@@ -145,27 +150,43 @@ def _near_the_best(fit: Fit) -> tuple[int, ...]:
     return tuple(sorted(size for size in fit.effects if size == best or is_near(size)))
 
 
-def _best(fit: Fit, near: Sequence[int]) -> float:
+def _around(fit: Fit, size: int, margin: float, close: float) -> dict[int, float]:
+    """The weights of a size alone, and of the mean over those close to it, as many below as above: each of the two
+    counts by how sure it is. The mean is off by about a quarter of the margin where the curve bends."""
+    below = [each for each in sorted(fit.effects, reverse=True) if each < size <= close * each]
+    above = [each for each in sorted(fit.effects) if size < each <= close * size]
+    both = min(len(below), len(above))
+    mean = dict.fromkeys((size, *below[:both], *above[:both]), 1 / (1 + 2 * both))
+    alone = fit.contrast({size: 1.0}).error ** 2
+    together = alone / len(mean) + (margin / 4) ** 2
+    own = together / (alone + together) if both else 1.0
+    return {each: own * (each == size) + (1 - own) * weight for each, weight in mean.items()}
+
+
+def _best(fit: Fit, near: Sequence[int], margin: float, close: float) -> float:
     """The best size's effect without its luck: drawn towards the mean of those near it, as far as these scatter by
     chance."""
-    effects = [fit.effects[size] for size in near]
+    found = [fit.contrast(_around(fit, size, margin, close)) for size in near]
+    effects = [each.value for each in found]
     if len(near) < 3:
         return max(effects)
     mean = fmean(effects)
     scatter = sum((each - mean) ** 2 for each in effects) / (len(near) - 1)
-    chance = fmean(fit.contrast({size: 1.0}).error ** 2 for size in near)
+    chance = fmean(each.error**2 for each in found)
     return mean + max(0.0, 1 - DRAWN * chance / scatter) * (max(effects) - mean) if scatter else mean
 
 
-def _smallest_as_good(fit: Fit, near: Sequence[int], margin: float) -> int:
-    best = _best(fit, near)
+def _smallest_as_good(fit: Fit, near: Sequence[int], margin: float, close: float = CLOSE) -> int:
+    best = _best(fit, near, margin, close)
     sure = student_t(CONFIDENCE, fit.freedom)
     for size in sorted(fit.effects):
         others = [each for each in near if each != size]
         if not others:
             return size
-        error = fit.contrast({size: 1.0} | {each: -1 / len(others) for each in others}).error
-        if best - fit.effects[size] <= min(margin, max(margin - sure * error, EQUAL * error)):
+        around = _around(fit, size, margin, close)
+        rest = {each: around.get(each, 0.0) - 1 / len(others) for each in others}
+        error = fit.contrast(around | rest).error
+        if best - fit.contrast(around).value <= min(margin, max(margin - sure * error, EQUAL * error)):
             return size
     return max(near)
 
