@@ -31,6 +31,13 @@ def test_it_calls_nothing_flat_below_which_requests_fail():
     assert "8 slots carry 40 requests/s: at 4 requests fail" in verdict.because
 
 
+def test_it_does_not_advise_to_try_what_failed():
+    verdict = verdict_of(hinge(16), noise=0.01, **failing(16))
+    assert (verdict.shape, verdict.max_conns) == ("knee", 32)
+    assert "requests/s: at 16 requests fail, and 64 gives no more" in verdict.because
+    assert "try" not in verdict.because
+
+
 def test_it_does_not_extend_a_rise_to_where_requests_failed():
     verdict = verdict_of(power(1), **failing(32, 64))
     assert (verdict.shape, verdict.max_conns) == ("rising", 16)
@@ -66,7 +73,10 @@ def spoiled(size, repeats, plan=PLAN, **fields):
 
 
 def test_it_judges_no_size_by_the_one_repeat_that_went_well():
-    assert spoiled(16, {2}, failures=300).max_conns == 16, "one of three is an accident"
+    accident = spoiled(16, {2}, failures=300)
+    assert accident.max_conns == 16, "one of three is an accident"
+    assert "Left out, because requests failed: size 16 in 1 of its repeats (30% failed)." in accident.because
+    assert "requests failed" not in spoiled(64, {2}, failures=300).because, "of what is recommended, not of the others"
     verdict = spoiled(16, {2, 3}, failures=300)
     assert verdict.max_conns == 32
     assert "Left out, because requests failed: size 16 (20% failed)" in verdict.because

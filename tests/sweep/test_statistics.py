@@ -64,11 +64,13 @@ def test_it_compares_the_halves_of_a_window():
         (-0.0049, None, ">-0.01"),
         (9.876, None, "9.88"),
         (99.96, None, "100"),
-        (5, 30, "5"),
+        (5, 30, "5.0"),
+        (22.4, 30, "22"),
+        (127, 900, "130"),
         (4.126, math.inf, "4.13"),
         (0, None, "0"),
         (None, None, "-"),
     ],
 )
-def test_it_prints_three_digits_or_what_the_interval_allows(value, half_width, expected):
+def test_it_prints_three_digits_or_two_where_the_interval_allows_no_more(value, half_width, expected):
     assert digits(value, half_width) == expected

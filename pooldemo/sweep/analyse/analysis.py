@@ -1,7 +1,7 @@
 """What `verdict` weighed and `words` puts into sentences: facts alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pooldemo.sweep.analyse.knee import Knee
 from pooldemo.sweep.analyse.saturation import Saturation
@@ -16,7 +16,8 @@ class Judgement:
     ran out, `failing` the sizes that were left out because their requests failed, each with how many did and why,
     `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each
     clause and the whole SLO, `slo_needs` the options that would decide it, `unasked` that no request took a
-    connection.
+    connection, `left_out` in how many repeats of a size that is judged requests failed, and why: it is judged by the
+    others.
     """
 
     plan: Plan
@@ -31,6 +32,7 @@ class Judgement:
     trials: tuple[TrialResult, ...]
     unasked: bool = False
     slo_needs: str = ""
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def failing_below(self) -> int | None:

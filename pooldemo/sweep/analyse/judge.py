@@ -77,6 +77,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
     judged = {trial.size for trial in sound} - _mostly_unsound(ran, sound)
+    accidents = {size: [trial for trial in ran if trial.size == size and trial not in sound] for size in sorted(judged)}
     sound = [trial for trial in sound if trial.size in judged]
     failing = {
         size: _failure([trial for trial in trials if trial.size == size])
@@ -85,6 +86,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     knee = find_knee(observed(sound), plan.margin)
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
+    left_out = {size: f"{len(each)} of its repeats ({_failure(each)})" for size, each in accidents.items() if each}
+    judgement = replace(judgement, left_out=left_out)
     if plan.search and not sound and any(trial.steps for trial in ran):
         return _invalid(replace(judgement, slo="missed"), "slo")
     if not sound or len(ran) * 2 < len(trials):

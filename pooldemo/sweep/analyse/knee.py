@@ -152,13 +152,13 @@ def _near_the_best(fit: Fit) -> tuple[int, ...]:
 
 def _around(fit: Fit, size: int, margin: float, close: float) -> dict[int, float]:
     """The weights of a size alone, and of the mean over those close to it, as many below as above: each of the two
-    counts by how sure it is. The mean is off by about a quarter of the margin where the curve bends."""
+    counts by how sure it is. The mean is off by up to half of the margin where the curve bends sharply."""
     below = [each for each in sorted(fit.effects, reverse=True) if each < size <= close * each]
     above = [each for each in sorted(fit.effects) if size < each <= close * size]
     both = min(len(below), len(above))
     mean = dict.fromkeys((size, *below[:both], *above[:both]), 1 / (1 + 2 * both))
     alone = fit.contrast({size: 1.0}).error ** 2
-    together = alone / len(mean) + (margin / 4) ** 2
+    together = alone / len(mean) + (margin / 2) ** 2
     own = together / (alone + together) if both else 1.0
     return {each: own * (each == size) + (1 - own) * weight for each, weight in mean.items()}
 

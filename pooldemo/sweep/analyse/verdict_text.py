@@ -71,7 +71,7 @@ def next_size(judgement: Judgement) -> int | None:
     """The size to try next: twice the largest while it rises, or where the straight line meets the plateau; None:
     enough is known."""
     knee = judgement.knee
-    if judgement.failing_above:
+    if judgement.failing_above or (judgement.shape == "knee" and judgement.failing_below):
         return None
     if judgement.shape == "rising" and not is_users(knee.size or 1, judgement.plan):
         doubled = 2 * max(knee.intervals)
@@ -104,7 +104,8 @@ def _flat(judgement: Judgement) -> str:
         mean = digits(knee.plateau_rps)
         text = f"From {first} to {last} slots throughput stays within {judgement.plan.margin:g}% of {mean} requests/s"
     unknown = "What is does not show: no CPU was full, and slots were not held longer."
-    return f"{text}: the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
+    text += ": the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
+    return text if first == 1 or judgement.unasked else f"{text} Fewer than {first} were not measured."
 
 
 def _rising(judgement: Judgement) -> str:
@@ -150,8 +151,10 @@ def _moved(judgement: Judgement) -> str:
 
 
 def _failing(judgement: Judgement) -> str:
-    told = [f"{size} ({why})" for size, why in judgement.failing.items()]
-    return f"Left out, because requests failed: size {', '.join(told)}." if told else ""
+    told = [f"size {size} ({why})" for size, why in judgement.failing.items()]
+    if judgement.size in judgement.left_out:
+        told.append(f"size {judgement.size} in {judgement.left_out[judgement.size]}")
+    return f"Left out, because requests failed: {', '.join(told)}." if told else ""
 
 
 def _slo(judgement: Judgement) -> str:
