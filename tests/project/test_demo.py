@@ -154,4 +154,4 @@ def test_it_draws_a_bar_for_each_size_and_marks_the_one_to_use() -> None:
     Terminal(out).tables(records.result(sweep))
     table = {cells[1]: cells[2] for cells in map(str.split, out.getvalue().splitlines()) if cells[0] == "pooldemo"}
     drawn = dict(line.split()[::2][:2] for line in chart(sweep)[1:3])
-    assert drawn == table == {"4": "50", "8": "120"}, "one rounding, with the digits that repeats allow"
+    assert drawn == table == {"4": "55", "8": "120"}, "one rounding, with the digits that repeats allow"
