@@ -152,7 +152,7 @@ def _moved(judgement: Judgement) -> str:
 
 def _failing(judgement: Judgement) -> str:
     told = [f"size {size} ({why})" for size, why in judgement.failing.items()]
-    if judgement.size in judgement.left_out:
+    if judgement.size is not None and judgement.size in judgement.left_out:
         told.append(f"size {judgement.size} in {judgement.left_out[judgement.size]}")
     return f"Left out, because requests failed: {', '.join(told)}." if told else ""
 
