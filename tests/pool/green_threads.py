@@ -5,6 +5,7 @@ import threading
 
 import gevent
 import pytest
+from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from pooldemo.pool import PoolTimeout
@@ -56,6 +57,21 @@ def test_it_hands_over_between_greenlets_and_native_threads(threads):
     end.set()
     assert greenlet.get(timeout=10) == 1
     holder.get(timeout=10)
+    assert_whole(pool, connector)
+
+
+def test_it_waits_for_a_native_thread_without_a_limit_where_nothing_else_goes_on():
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=None, MAX_IDLE=0, MAX_LIFETIME=0)
+    taken = []
+
+    def hold():
+        taken.append(pool.checkout())
+        monkey.get_original("time", "sleep")(0.2)
+        pool.checkin(taken[0])
+
+    monkey.get_original("_thread", "start_new_thread")(hold, ())
+    eventually(lambda: taken)
+    assert request(pool) == 1
     assert_whole(pool, connector)
 
 
