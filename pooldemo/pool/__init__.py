@@ -8,10 +8,10 @@ from .options import NAMES, ROWS, OptionError, Options
 from .pool import Pool, start_thread
 from .report import BOUNDS_S, Histogram, Holding, PoolClosed, PoolError, PoolFull, PoolTimeout, Stats
 from .server import Connector
-from .slot import Gate, Holder, Lifeline, Slot, Task, ThreadTask, closed_gate
+from .slot import Gate, Holder, Lifeline, Slot, Task, ThreadTask, Waiter, closed_gate
 
 __all__ = [
     "BOUNDS_S", "NAMES", "ROWS", "Connector", "Gate", "Histogram", "Holder", "Holding", "Lifeline", "OptionError",
     "Options", "Pool", "PoolClosed", "PoolError", "PoolFull", "PoolTimeout", "Slot", "Stats", "Task", "ThreadTask",
-    "closed_gate", "start_thread",
+    "Waiter", "closed_gate", "start_thread",
 ]  # fmt: skip

@@ -112,7 +112,7 @@ class Pool:
             if slot is not None and asked_at < slot.expires_at and self._check(slot.connection):
                 self._waits[0] += 1
                 return slot
-            return self._wait(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot, low))
+            return self.wait(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot, low))
         except BaseException:
             for slot in self._of(ticket):
                 self.upkeep.discard(slot)  # who knows what state it is in
@@ -132,17 +132,17 @@ class Pool:
                 self._local.lifeline = lifeline
         return self._local.holder
 
-    def _wait(self, waiter: Waiter) -> Slot:
-        """The checkout of whom no idle connection served at once. Blocks."""
-        slots = self.slots
+    def wait(self, waiter: Waiter) -> Slot:
+        """The checkout of whom no idle connection served at once: what may bound it is put around this. Blocks."""
+        slots, later = self.slots, self.upkeep.later
         if slots.busy_here():
             raise PoolError(
                 f"{waiter.holder.task.name} asks {self!r} for a connection in a finaliser or signal handler that "
                 "came up while the pool was deciding something: it would wait for itself"
             )
         try:
-            if self.upkeep.later:
-                self.upkeep.later.catch_up()
+            if later.works:
+                later.catch_up()
             if waiter.slot is None:
                 slots.join(waiter)
             else:

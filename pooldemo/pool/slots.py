@@ -104,7 +104,7 @@ class Slots:
             waiting = len(line.normal) - self.filling - len(self.unready)  # for others' slots; the rest for connections
             server = self.server
             left_alone = server.failure is not None and server.is_left_alone(waiter.asked_at)
-            has_all = self.waits_for_itself(waiter)
+            has_all = waiter.holder.held > 0 and self.waits_for_itself(waiter)
             ahead = max(waiting, 0) + len(line.low) if waiter.low else waiting  # low priority waits behind all
             lower = waiter.low and (bool(line.normal) or self.to_spare <= 0)
             reserve = self._reserve
@@ -182,12 +182,11 @@ class Slots:
                 self.line.leave(waiter)
 
     def serve(self, waiter: Waiter, wait_s: float) -> None:
-        """Count a waiter as served."""
+        """Count a waiter as served. Without the lock: after the first line nobody comes between."""
         bucket, wait = bisect_left(BOUNDS_S, wait_s), self.stats.wait
-        with self.mutex:
-            wait.counts[bucket] += 1
-            wait.total_s += wait_s
-            waiter.over = True
+        wait.counts[bucket] += 1
+        wait.total_s += wait_s
+        waiter.over = True
 
     def fail(self, waiter: Waiter, claim: Claim, counter: str = "") -> None:
         """A checkout that ends without a connection: count it, and claim what it had."""
@@ -205,12 +204,11 @@ class Slots:
                 self.stats.timeouts += counter == "timeouts"
                 self.stats.refused += counter == "refused"
 
-    def turn_away(self, holder: Holder, error: Exception) -> None:
-        """End a holder's wait in the line, if it waits there, with an error."""
+    def turn_away(self, waiter: Waiter, error: Exception) -> None:
+        """End a wait in the line, if it goes on, with an error."""
         with self.mutex:
-            for waiter in self.line.everybody():
-                if waiter.holder is holder:
-                    self.line.turn_away(waiter, error)
+            if waiter in self.line.normal or waiter in self.line.low:
+                self.line.turn_away(waiter, error)
 
     # ---- slots that come back ----
 
@@ -224,7 +222,8 @@ class Slots:
             if line.normal:
                 if len(self.all) > self.size:
                     return False
-                self.hand_over(slot, line.first(now), now, fresh=False)
+                waiter = next(iter(line.normal)) if line.overload is None else line.first(now)
+                self.hand_over(slot, waiter, now, fresh=False)
                 hold.total_s += held_s
                 hold.counts[bucket] += 1
                 return True

@@ -42,29 +42,26 @@ class Later:
 
     def __init__(self, start: Start) -> None:
         self._start = start
-        self._works: deque[Callable[[], object]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._works)
+        self.works: deque[Callable[[], object]] = deque()
 
     def add(self, work: Callable[[], object]) -> None:
         """May be called from anywhere, the garbage collector included. Neither blocks nor switches."""
-        self._works.append(work)
+        self.works.append(work)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending, or there are too many threads
             self._start(self.catch_up)
 
     def catch_up(self) -> None:
         """Do all of it."""
-        while self._works:
+        while self.works:
             try:
-                work = self._works[0]
-                del self._works[0]  # not a call, so nobody can be stopped with the work in neither place
+                work = self.works[0]
+                del self.works[0]  # not a call, so nobody can be stopped with the work in neither place
             except IndexError:  # another thread took the last
                 return
             try:
                 work()
             except BaseException:  # who was stopped leaves it to the next
-                self._works.appendleft(work)
+                self.works.appendleft(work)
                 raise
 
 

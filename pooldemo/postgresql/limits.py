@@ -34,15 +34,16 @@ class Limit:
     """The limit of one piece of work, in whatever greenlets and threads it is done.
 
     `ends_at` is in seconds of the monotonic clock, infinite without a deadline; `gone` is set when nobody waits for the
-    answer any more.
+    answer any more. `stops` are what ends the steps that are going on, perhaps called in another thread: who puts one
+    there looks at `gone` next.
     """
 
-    __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
+    __slots__ = ("_began", "ends_at", "gone", "seconds", "stops")
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._began = began = time.monotonic()
         self.gone = False
-        self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
+        self.stops: dict[Callable[[], None], None] = {}
         self.seconds, self.ends_at = seconds, began + seconds
 
     def set(self, seconds: float) -> None:
@@ -63,35 +64,22 @@ class Limit:
             return ClientGone(f"the client has gone, while {doing}")
         return DeadlineExceeded(f"the deadline of {self.seconds:.3g} s has passed, while {doing}")
 
-    def check(self, doing: str) -> None:
-        """Raise DeadlineExceeded or ClientGone where it is over."""
-        if self.is_over():
-            raise self.refusal(doing)
-
     def give_up(self) -> None:
         """Nobody waits for the answer: end what is going on. Does not block."""
         self.gone = True
-        for stop in list(self._stops):
+        for stop in list(self.stops):
             stop()
-
-    def add(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when the client goes, perhaps in another thread, until `remove`; at once where it has gone."""
-        self._stops[stop] = None
-        if self.gone:
-            stop()
-
-    def remove(self, stop: Callable[[], None]) -> None:
-        """What `stop` would end is over, or was not begun."""
-        self._stops.pop(stop, None)
 
     @contextlib.contextmanager
     def ending(self, stop: Callable[[], None]) -> Iterator[None]:
         """Call `stop` when the client goes before the body has ended; perhaps in another thread."""
         try:
-            self.add(stop)
+            self.stops[stop] = None
+            if self.gone:
+                stop()
             yield
         finally:
-            self.remove(stop)
+            self.stops.pop(stop, None)
 
     def run(self, session: Any, step: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do `work(...)` on a session, and end it at the server when it must be. `step` is what it is called; empty:
@@ -106,7 +94,9 @@ class Limit:
         session.cancel, ask = cancel, cancel.ask
         try:
             try:
-                self.add(ask)
+                self.stops[ask] = None
+                if self.gone:
+                    ask()
                 if self.ends_at == math.inf:
                     result = work(*args, **kwargs)
                 else:
@@ -116,7 +106,7 @@ class Limit:
             finally:
                 cancel.is_over = True  # first, and without a call: a signal's handler may raise in each
                 cancel.end()
-                self.remove(ask)
+                self.stops.pop(ask, None)
         except green.TimeLimit:
             raise self._ended(session, "executing ", step, "; the server did not answer") from None
         except session.errors as error:

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot
+from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot, Waiter
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
 from .lanes import is_low
-from .limits import Limit, current
+from .limits import current
 from .session import Session
 from .usage import Usage, listeners
 
@@ -68,7 +68,9 @@ class ConnectionPool(Pool):
         ticket = ticket or object()
         limit, asked_at = current(), self.clock()
         try:
-            slot = self._checkout_within(limit, ticket) if limit else self.checkout(ticket=ticket, low=is_low())
+            if limit is not None and limit.is_over():
+                raise limit.refusal("about to ask for a connection")
+            slot = self.checkout(ticket=ticket, low=is_low())
             session: Session = slot.connection
             session.begin_checkout(self, slot)
             for listener in listeners:
@@ -86,25 +88,28 @@ class ConnectionPool(Pool):
                 self._tell(error)
             raise
 
-    def _checkout_within(self, limit: Limit, ticket: object) -> Slot:
-        """A checkout that ends when the limit does. Raises DeadlineExceeded and ClientGone as well."""
-        limit.check("about to ask for a connection")
-        timeout, holder = self.options.pool_timeout, self.here()
-        if limit.ends_at != math.inf and (timeout is None or limit.left_s() < timeout):
-            timeout = max(round(limit.left_s(), 3), 0.001)
+    def wait(self, waiter: Waiter) -> Slot:
+        """A wait that ends when the present limit does. Raises DeadlineExceeded and ClientGone as well."""
+        limit = current()
+        if limit is None:
+            return super().wait(waiter)
+        if limit.ends_at != math.inf and (waiter.timeout is None or limit.left_s() < waiter.timeout):
+            waiter.timeout = max(round(limit.left_s(), 3), 0.001)
 
         def stop() -> None:
-            self.slots.turn_away(holder, limit.refusal(f"waiting: {self!r}"))
+            self.slots.turn_away(waiter, limit.refusal(f"waiting: {self!r}"))
 
         try:
-            limit.add(stop)
-            return self.checkout(timeout, ticket, is_low())
+            limit.stops[stop] = None
+            if limit.gone:
+                stop()
+            return super().wait(waiter)
         except PoolTimeout as error:
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
             raise
         finally:
-            limit.remove(stop)
+            limit.stops.pop(stop, None)
 
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""

@@ -73,10 +73,10 @@ class Scene:
         """What an ended holder kept, after a first try was stopped or not."""
         Worker(self._forget).result()
         try:
-            eventually(lambda: self.pool.upkeep.later)
+            eventually(lambda: self.pool.upkeep.later.works)
             self.pool.upkeep.later.catch_up()
         except Signal:
-            eventually(lambda: self.pool.upkeep.later or self.pool.slots.stats.orphans)
+            eventually(lambda: self.pool.upkeep.later.works or self.pool.slots.stats.orphans)
             self.pool.upkeep.later.catch_up()
             raise
 

@@ -65,7 +65,7 @@ def test_it_takes_nothing_back_that_another_gave_back_for_an_ended_holder():
     pool.checkin(pool.checkout())
     pool.upkeep.later = Later(lambda work: None)
     slot = Worker(pool.checkout).result()
-    eventually(lambda: gc.collect() is None or pool.upkeep.later)
+    eventually(lambda: gc.collect() is None or pool.upkeep.later.works)
     pool.checkin(slot)
     again = pool.checkout()
     pool.upkeep.later.catch_up()
@@ -86,7 +86,7 @@ def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
         pool.checkout()
 
     Worker(forget, name="forgetful").result()
-    eventually(lambda: gc.collect() is None or pool.upkeep.later)
+    eventually(lambda: gc.collect() is None or pool.upkeep.later.works)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pool.checkin(pool.checkout(timeout=1))
@@ -139,7 +139,7 @@ def test_it_loses_no_slot_whatever_happens_in_a_log_handler(monkeypatch, emit, b
 
     try:
         Worker(forget, name="forgetful").result()
-        eventually(lambda: gc.collect() is None or pool.upkeep.later or not pool.holders())
+        eventually(lambda: gc.collect() is None or pool.upkeep.later.works or not pool.holders())
         pool.checkin(ask())
         eventually(lambda: pool.get_stats()["holders_lost"] == 3)
         with taken(pool):
