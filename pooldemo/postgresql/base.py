@@ -53,9 +53,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _pool: ConnectionPool | None = None
     _checkout: tuple[ConnectionPool, object] | None = None  # its pool and ticket, or those of the last one
     _lifeline: object = None
-    _plain: bool
+    _is_plain = True  # nobody has put something of his own into what `_begin` leaves out
     _pool_settings: tuple[dict[str, Any], dict[str, Any]] | None = None  # those for which `_pool` was the right one ...
     _pool_made_for: object = None  # ... and what it was made for then
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        left_out = ("get_connection_params", "init_connection_state")
+        cls._is_plain = all(getattr(cls, name) is getattr(DatabaseWrapper, name) for name in left_out)
 
     @property
     def pool(self) -> ConnectionPool | None:
@@ -143,7 +148,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             if (
                 pool is None
-                or not self._is_plain()
+                or not self._is_plain
                 or self.alias not in any_database.RAN_DB_VERSION_CHECK
                 or _get_running_loop() is not None  # where Django refuses, or was told not to
             ):
@@ -172,15 +177,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.set_autocommit(self.settings_dict["AUTOCOMMIT"])
         connection_created.send(sender=self.__class__, connection=self)
         self.run_on_commit = []
-
-    @classmethod
-    def _is_plain(cls) -> bool:
-        """Whether nobody has put something of his own into what `_begin` leaves out."""
-        plain = cls.__dict__.get("_plain")
-        if plain is None:
-            left_out = ("get_connection_params", "init_connection_state")
-            plain = cls._plain = all(getattr(cls, name) is getattr(DatabaseWrapper, name) for name in left_out)
-        return plain
 
     def close(self) -> None:
         """Give the connection back, also where a signal's handler raises meanwhile."""

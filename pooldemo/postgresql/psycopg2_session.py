@@ -6,6 +6,7 @@ Its connections and cursors are C objects, so what watches them is mixed into th
 import ctypes
 from collections.abc import Callable
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any
 
 import psycopg2
@@ -18,6 +19,10 @@ from .statements import CLEAN_BEGINNINGS, ROLLBACK
 
 MODULE = psycopg2
 _SETTINGS = frozenset({"autocommit", "isolation_level", "readonly", "deferrable"})
+_settings_of = attrgetter(
+    "autocommit", "isolation_level", "readonly", "deferrable", "cursor_factory", "encoding", "string_types",
+    "binary_types",
+)  # fmt: skip
 
 
 class PooledConnection(ext.connection):
@@ -285,14 +290,7 @@ class PostgresSession(Session):
             ext.connection.rollback(self.raw)
 
     def has_other_settings(self) -> bool:
-        return self._settings_now() != self._settings
-
-    def _settings_now(self) -> tuple[Any, ...]:
-        raw = self.raw
-        return (
-            raw.autocommit, raw.isolation_level, raw.readonly, raw.deferrable, raw.cursor_factory, raw.encoding,
-            raw.string_types, raw.binary_types,
-        )  # fmt: skip
+        return bool(_settings_of(self.raw) != self._settings)
 
     def put_back_settings(self) -> bool:
         raw = self.raw
@@ -311,7 +309,7 @@ class PostgresSession(Session):
         return True
 
     def opened(self) -> None:
-        *plain, string_types, binary_types = self._settings_now()
+        *plain, string_types, binary_types = _settings_of(self.raw)
         self._settings = (*plain, dict(string_types), dict(binary_types))
         if green.is_patched():
             self.readable = green.Readable(self.raw.fileno())

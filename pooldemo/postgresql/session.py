@@ -16,7 +16,7 @@ from typing import Any
 from . import green
 from .leaving import Leaving
 from .limits import current
-from .statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
+from .statements import ENDS, LOCAL, PLAIN, REMEMBERED, SUSPECT, first_words, leaves, look, recall
 
 _KEPT = 240  # characters of the last statement, for messages
 _FEW = 64  # cursors, before the list of them is rid of those that are no more
@@ -235,7 +235,7 @@ class Session:
 
     def check_holder(self) -> None:
         """Raise the driver's InterfaceError where the caller may not use it."""
-        if not self.is_holder():
+        if self.holder != get_ident() and self.holder != _ANYBODY:  # is_holder(), spelled out: each cursor asks
             raise self.driver_error(GIVEN_BACK)
 
     def add_cursor(self, cursor: Any) -> None:
@@ -266,8 +266,9 @@ class Session:
     def begin(self, query: Any) -> int:
         """Note a statement that is about to be executed. Returns what its text says."""
         if type(query) is str:
-            self.statement = query if len(query) <= _KEPT else query[:_KEPT]
-            found = recall(query)
+            length = len(query)
+            self.statement = query if length <= _KEPT else query[:_KEPT]
+            found = recall(query) if length <= REMEMBERED else look(query)
         else:
             text = self._text(query)
             self.statement = text[:_KEPT]

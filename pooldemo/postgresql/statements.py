@@ -17,7 +17,7 @@ ENDS = 8  # may change what DISCARD ALL does not undo
 ROLLBACK = 16  # is a rollback and nothing else, to the beginning or to a savepoint, or the end of one
 
 _SEARCHED = 16 * 1024  # characters; to search more would cost more than to reset the session, so more is suspect
-_REMEMBERED = 2048  # characters; a longer one is looked at each time
+REMEMBERED = 2048  # characters; a longer one is looked at each time
 
 _PLAIN_VERBS = tuple(
     "select insert update delete merge with values table fetch move copy begin start commit end rollback abort "
@@ -71,12 +71,7 @@ def look(text: str) -> int:
     return found
 
 
-_remembered = lru_cache(maxsize=1024)(look)
-
-
-def recall(text: str) -> int:
-    """`look`, remembering short texts: an application's are few."""
-    return _remembered(text) if len(text) <= _REMEMBERED else look(text)
+recall = lru_cache(maxsize=1024)(look)  # for texts up to REMEMBERED: an application's are few
 
 
 def leaves(tag: str | None, found: int) -> int:

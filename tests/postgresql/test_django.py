@@ -340,7 +340,7 @@ def test_it_begins_a_connection_as_django_does(site: Site) -> None:
     def attributes(plain: bool) -> dict[str, Any]:
         connection.ensure_connection()
         connection.close()
-        type(connection)._plain = plain
+        type(connection)._is_plain = plain
         connection.needs_rollback = connection.errors_occurred = True
         connection.savepoint_ids = connection.run_on_commit = connection.atomic_blocks = ["left"]
         connection.ensure_connection()
@@ -348,7 +348,7 @@ def test_it_begins_a_connection_as_django_does(site: Site) -> None:
         connection.close()
         return {name: found[name] for name in found if name not in ("connection", "_checkout")}
 
-    site.finally_do(lambda: delattr(type(connection), "_plain"))
+    site.finally_do(lambda: setattr(type(connection), "_is_plain", True))
     for max_age in (0, None):
         connection.settings_dict["CONN_MAX_AGE"] = max_age
         assert attributes(plain=True) == attributes(plain=False)
