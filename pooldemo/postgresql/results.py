@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.postgresql.base import CursorDebugWrapper
 from django.db.backends.utils import CursorWrapper
 
+_NO_SLOT = -1
 _MOST_ROWS = 1000  # a larger result is left with its cursor, and the cursor with its slot, until it is closed
 
 # What is asked of a driver's cursor about the statement that it executed last; everything else is work.
@@ -28,11 +29,10 @@ def asker() -> str:
 class Rows:
     """What is left of a driver's cursor whose slot went back: the rows that it had, and what it says of them."""
 
-    rownumber = 0
     closed = False
 
-    def __init__(self, driver: Any, errors: Any, rows: list[Any] | None) -> None:
-        self._driver, self._errors, self._rows = driver, errors, rows
+    def __init__(self, driver: Any, errors: Any, rows: list[Any] | None, rownumber: int = 0) -> None:
+        self._driver, self._errors, self._rows, self.rownumber = driver, errors, rows, rownumber
         self.description, self.rowcount, self.statusmessage = driver.description, driver.rowcount, driver.statusmessage
         self.arraysize = driver.arraysize
 
@@ -117,34 +117,49 @@ class StatementCursor(CursorWrapper):
             try:
                 result = work(*args, **kwargs)
             except Exception:
-                if db.in_work == 1 and db.may_let_go():
+                if db.in_work == 1 and db.may_let_go() and db.reads_the_rest():
                     self.cursor = Rows(driver, db.Database, None)
                     db.give_back()
                 raise
-            if db.in_work == 1:
-                self._let_go(driver)
+            if db.in_work > 1 or not self._let_go():
+                db.note_unread(self)
         finally:
             db.in_work -= 1
         return self if result is driver else result
 
-    def _let_go(self, driver: Any) -> None:
-        """Give the slot back after a statement, with its rows read, if nothing else needs it."""
-        if not self.db.may_let_go():
-            return
-        rows = None
+    def _let_go(self) -> bool:
+        """Give the slot back after a statement, with its rows read, if nothing else needs it. Whether it went."""
+        db, slot = self.db, self._slot
+        if not (db.may_let_go() and db.reads_the_rest() and self.read()):
+            return False
+        if slot == db.slot_number:  # what turned the rows into Python's values did not ask for itself
+            db.give_back()
+        return True
+
+    def read(self) -> bool:
+        """Take over what the driver's cursor has, which ends with the slot. False: not all of it, and the slot stays.
+
+        A named cursor's rows are the server's, and end with its transaction.
+        """
+        driver, rows, rownumber = self.cursor, None, 0
+        if self._closed or self._slot != self.db.slot_number or getattr(driver, "name", None) is not None:
+            return True
         if driver.description is not None:
-            if driver.rowcount > _MOST_ROWS:
+            rownumber, rows = driver.rownumber or 0, []
+            if driver.rowcount - rownumber > _MOST_ROWS:
                 self.db.keep_for(self)
-                return
-            try:
-                rows = driver.fetchall()
-            except Exception:  # a value that Python cannot take: said where it is fetched, as ever
-                driver.scroll(0, "absolute")
-                self.db.keep_for(self)
-                return
-        self.cursor = Rows(driver, self.db.Database, rows)
-        if self._slot == self.db.slot_number:  # what turned the rows into Python's values did not ask for itself
-            self.db.give_back()
+                return False
+            if driver.rowcount <= _MOST_ROWS:
+                try:
+                    if rownumber:
+                        driver.scroll(-rownumber)
+                    rows = driver.fetchall()
+                except Exception:  # a value that Python cannot take: said where it is fetched, as ever
+                    driver.scroll(rownumber, "absolute")
+                    self.db.keep_for(self)
+                    return False
+        self.cursor, self._slot = Rows(driver, self.db.Database, rows, rownumber), _NO_SLOT
+        return True
 
     def _renew(self) -> None:
         """Take a slot, and a driver's cursor on it. Blocks, and raises as `connection.cursor()` does."""
@@ -198,7 +213,7 @@ class StatementCursor(CursorWrapper):
 
     def __iter__(self) -> Iterator[Any]:
         with self.db.wrap_database_errors:
-            yield from self._result()
+            yield from iter(lambda: self._result().fetchone(), None)  # it may be another one's in the midst of them
 
     def _result(self) -> Any:
         self._check_request()

@@ -65,6 +65,7 @@ class TransactionMode(Wrapper):
     _taken = False  # somebody outside of Django has the driver's connection
     _taking = False  # in the midst of asking for one, to show it
     _open: Any = ()  # cursors with work of their own on the present connection
+    _unread: Any = ()  # cursors that executed something on it, and may have something to read
     in_work = 0  # statements that are executed; they may call code that executes others: wrappers, parameters
 
     @property
@@ -111,7 +112,7 @@ class TransactionMode(Wrapper):
 
     def let_go(self) -> bool:
         """Give the connection back, if it may go. Whether it went. Does not block."""
-        if self.in_work or not self.may_let_go():
+        if self.in_work or not (self.may_let_go() and self.reads_the_rest()):
             return False
         self.give_back()
         return True
@@ -141,6 +142,29 @@ class TransactionMode(Wrapper):
             self._open = weakref.WeakSet()
         self._open.add(cursor)
 
+    def note_unread(self, cursor: Any) -> None:
+        """`cursor` executed a statement, and the slot stays: see `reads_the_rest`."""
+        if not self._unread:
+            self._unread = weakref.WeakSet()
+        self._unread.add(cursor)
+
+    def reads_the_rest(self) -> bool:
+        """Let the cursors take over what they can say of their statements, for they work on when the slot has gone.
+
+        Whether it may go: a large result keeps it, and so may what turns rows into Python's values.
+        """
+        if not self._unread:
+            return True
+        cursors, self._unread = list(self._unread), ()
+        if not self.__dict__["connection"].closed:
+            self.in_work += 1
+            try:
+                for cursor in cursors:
+                    cursor.read()
+            finally:
+                self.in_work -= 1
+        return self.may_let_go()
+
     def done_with(self, cursor: Any) -> None:
         """A cursor of the present connection was closed, perhaps by the collector: in whatever thread or greenlet, and
         in the midst of whatever this one does."""
@@ -153,7 +177,7 @@ class TransactionMode(Wrapper):
         self.request_number += 1
         self.slot_number += 1
         self._between = self._taken = False
-        self._open = ()
+        self._open = self._unread = ()
         if self._pool is not None and self._pool.options.pool_mode == "request" and not self.in_atomic_block:
             self.__class__ = in_mode(type(self), "request")  # it was changed in the settings
 
