@@ -61,7 +61,7 @@ class PooledConnection(ext.connection):
 
     def close(self) -> None:
         if self._pool.is_holder():  # of another's checkout nothing is closed
-            super().close()
+            self._pool.close()  # and its server's process is waited for: it counts until it has ended
 
     def lobject(self, *args: Any, lobject_factory: Any = None, **kwargs: Any) -> Any:
         self._pool.check_holder()

@@ -107,6 +107,12 @@ class PooledConnection(psycopg.Connection[Any]):
         session.add_cursor(cursor)
         return cursor
 
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()  # its server's process is waited for: it counts until it has ended
+        else:
+            super().close()
+
     def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Generator[Any, None, None]:
         """psycopg's, within the present limit. The server is idle meanwhile, and a cancel would end nothing."""
         limit, received = current(), 0

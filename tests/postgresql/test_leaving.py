@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import pytest
 from django.db import Error
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from pooldemo.postgresql import attempt
+from pooldemo.postgresql import PoolTimeout, attempt
 from pooldemo.postgresql.leaving import Leaving
 
 from .elsewhere import patched, threaded
@@ -40,6 +42,11 @@ def most_of(site: Site, admin: Database, work: Callable[[], None], number: int) 
             gevent.sleep(0.005)
     gevent.joinall(greenlets, raise_error=True)
     return most
+
+
+def go_on(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def own(site: Site, **options: Any) -> tuple[Database, Database]:
@@ -105,6 +112,24 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
     victim.kill()
     assert staying not in db.fill(2)
     assert site.observe(active, staying)
+
+
+@threaded
+def test_it_keeps_the_cap_when_the_drivers_connection_is_closed_by_hand(site: Site) -> None:
+    """The server's process is there until it has read the goodbye; this one cannot yet."""
+    db, _ = own(site, MAX_CONNS=1, POOL_TIMEOUT=1)
+    with db.request() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+        raw: Any = db.connection.connection
+        os.kill(pid, signal.SIGSTOP)
+        site.finally_do(lambda: go_on(pid))
+        raw.close()
+        assert raw.closed
+    with pytest.raises(PoolTimeout, match="1 closed here and not yet at the server"):
+        db.ask()
+    os.kill(pid, signal.SIGCONT)
+    assert db.ask() != pid
 
 
 @threaded
