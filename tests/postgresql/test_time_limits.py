@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import pytest
 from django.db import Error as DjangoError
 from django.db import connections
 
-from pooldemo.postgresql import PoolTimeout
+from pooldemo.postgresql import ClientGone, PoolTimeout
+from pooldemo.postgresql.limits import Limit, limited
 
 from .elsewhere import patched, threaded
 from .gate import Gate
@@ -273,3 +275,31 @@ def test_a_connection_that_comes_back_serves_during_an_outage(site: Site) -> Non
     with contextlib.suppress(DjangoError):
         gevent.joinall(others)
     assert own in [each.value for each in others]
+
+
+@threaded
+def test_who_joins_the_line_just_when_the_client_goes_does_not_wait(site: Site) -> None:
+    """After the look whether it has gone, and before it stands where the one who says so looks for it."""
+    db, limit = site.database(MAX_CONNS=1, POOL_TIMEOUT=5), Limit()
+    pool, plain = db.pool, db.pool.checkout
+
+    def goes_first(*args: Any) -> Any:
+        limit.give_up()
+        return plain(*args)
+
+    with db.request() as cursor:
+        cursor.execute("BEGIN")
+        waiting = threading.Thread(target=lambda: said.append(refused()))
+        said: list[str] = []
+
+        def refused() -> str:
+            with limited(limit), pytest.raises(ClientGone) as caught:
+                pool.getconn()
+            return str(caught.value)
+
+        pool.checkout = goes_first
+        waiting.start()
+        waiting.join()
+        del pool.checkout
+    assert "no connection within" not in said[0]
+    assert pool.get_stats()["requests_waiting"] == 0
