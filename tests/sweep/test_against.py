@@ -114,6 +114,7 @@ def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() 
     made = stacks.get("pooldemo@RESET=always,FEATURE=on")
     assert (made.env, made.options) == ({"RESET": "always", "FEATURE": "on"}, {"RESET": "always"})
     assert made.database == stacks.get("pooldemo").database
+    assert stacks.get("pooldemo@FEATURE={on}").env["FEATURE"].format(on="never") == "{on}", "no field of ours"
     url = server_url("postgres://me@/site?RESET=never&sslmode=disable", made.options)
     assert url.endswith("?sslmode=disable&RESET=always")
     plan = Plan(stacks=planning.against(("pooldemo", "geventpool"), "RESET=always"))
@@ -128,6 +129,7 @@ def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() 
         ("POOL_MOD=request", "did you mean POOL_MODE"),
         ("POOL_MODE=sometimes", "POOL_MODE"),
         ("RESET=always,now", "'now' is no setting"),
+        ("RESET=always,RESET=never", "RESET is given twice"),
     ],
 )
 def test_it_refuses_settings_that_would_compare_nothing(text: str, said: str) -> None:

@@ -124,6 +124,16 @@ def test_it_measures_a_commit_beside_what_is_here(database_url: str, tmp_path: P
     assert 'name="B is not worse"' in path.read_text()
 
 
+def test_it_measures_nothing_where_one_of_two_sides_does_not_start(
+    database_url: str, tmp_path: Path, rows: Any
+) -> None:
+    given = ["--sizes", "1", "--against", "DJANGO_SETTINGS_MODULE=nowhere"]
+    with Typed(database_url, tmp_path, *PLAN, *given) as sweep:
+        assert sweep.ends() == 2
+    assert "the server of pooldemo@DJANGO_SETTINGS_MODULE=nowhere ended with 3: " in sweep.text
+    assert rows("SELECT id FROM pooldemo_sweep") == []
+
+
 def test_it_loses_and_repeats_no_trial_when_it_is_interrupted_and_killed(
     database_url: str, tmp_path: Path, rows: Any
 ) -> None:

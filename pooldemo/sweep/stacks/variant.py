@@ -35,6 +35,8 @@ def settings_of(text: str) -> dict[str, str]:
             raise ValueError(
                 f"--against {text}: {part!r} is no setting; give NAME=VALUE, joined by commas, or a commit"
             )
+        if name in found:
+            raise ValueError(f"--against {text}: {name} is given twice; give each setting once")
         if name in SWEPT:
             raise ValueError(f"--against {text}: {name} is what a trial sets by itself; compare another setting")
         if name not in OPTIONS and (near := difflib.get_close_matches(name.upper(), OPTIONS, cutoff=0.75)):
@@ -58,6 +60,7 @@ def made(stack: Stack, name: str) -> Stack:
         return replace(stack, name=name, about=f"{stack.about} At the commit {label(name)}.", root=checkout(name))
     settings = settings_of(label(name))
     options = {each: value for each, value in settings.items() if each in OPTIONS}
+    as_typed = {each: value.replace("{", "{{").replace("}", "}}") for each, value in settings.items()}
     return replace(
-        stack, name=name, about=f"{stack.about} With {label(name)}.", env={**stack.env, **settings}, options=options
+        stack, name=name, about=f"{stack.about} With {label(name)}.", env={**stack.env, **as_typed}, options=options
     )
