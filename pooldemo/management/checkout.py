@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.measure import process
+from pooldemo.sweep.stacks import variant
+from pooldemo.sweep.stacks.stack import ROOT, RUN_FOLDER
 from pooldemo.sweep.stacks.variant import checkout, is_settings, settings_of
 
 DIGITS = 12
@@ -33,7 +35,6 @@ def checked_out(stacks: Collection[str]) -> Iterator[None]:
     folders = {checkout(name): planning.label(name) for name in variants}
     try:
         for folder, commit in folders.items():
-            shutil.rmtree(folder, ignore_errors=True)  # of a sweep that was killed
             archive = _git("archive", "--format=tar", commit)  # the folder of this project, where it is not all
             if archive.returncode:
                 raise Unfit(f"the commit {commit} cannot be had: {archive.stderr.decode(errors='replace').strip()}")
@@ -42,7 +43,13 @@ def checked_out(stacks: Collection[str]) -> Iterator[None]:
                 files.extractall(folder)  # noqa: S202  git made it
         yield
     finally:
-        for folder in folders:
+        shutil.rmtree(variant.CHECKOUTS, ignore_errors=True)
+
+
+def clean_up() -> None:
+    """Remove the commits that sweeps which were killed have left."""
+    for folder in variant.CHECKOUTS.parent.glob("*"):
+        if not (folder.name.isdecimal() and process.is_running(RUN_FOLDER, int(folder.name))):
             shutil.rmtree(folder, ignore_errors=True)
 
 

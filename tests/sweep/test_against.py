@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.document import document_of, judged
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure.database import server_url
+from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.report import comparison, junit, rerun
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks import variant
@@ -160,5 +162,20 @@ def test_a_commit_stands_in_a_folder_of_its_own_while_it_is_measured(
     with checkout.checked_out(["pooldemo", stack.name]):
         assert (stack.root / "manage.py").read_text() == "before", "of this project, not of the whole repository"
     assert not stack.root.exists()
+    assert not variant.CHECKOUTS.exists()
     with pytest.raises(ValueError, match="git knows no such commit; give a commit"):
         checkout.label("nowhere")
+
+
+def test_commits_of_sweeps_that_were_killed_are_removed_and_those_of_others_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout, "RUN_FOLDER", tmp_path / "run")
+    monkeypatch.setattr(variant, "CHECKOUTS", tmp_path / "against" / "1")
+    with Ledger(tmp_path / "run"):
+        for name in (str(os.getpid()), "999999999", "1a2b3c4d5e6f"):
+            (tmp_path / "against" / name / "project").mkdir(parents=True)
+        checkout.clean_up()
+        assert [each.name for each in (tmp_path / "against").iterdir()] == [str(os.getpid())]
+    checkout.clean_up()
+    assert list((tmp_path / "against").iterdir()) == []

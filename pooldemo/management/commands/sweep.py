@@ -260,6 +260,7 @@ def look_back(terminal: Terminal) -> None:
     """End and save what sweeps that are no more have left behind."""
     for stray in process.clean_up(RUN_FOLDER):
         terminal.say(f"stopped what an earlier sweep left running: {stray}")
+    checkout.clean_up()
     for saved in unsaved.take_up(RUN_FOLDER):
         terminal.say(saved)
 

@@ -9,6 +9,7 @@ reads the ledger.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
@@ -108,6 +109,11 @@ def clean_up(folder: Path) -> list[str]:
         path.with_suffix(".lock").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     return stopped
+
+
+def is_running(folder: Path, pid: int) -> bool:
+    """Whether the sweep with that process id is there, whose ledger lies in `folder`."""
+    return _lives(folder / f"sweep-{pid}.json", (pid, -math.inf))
 
 
 class Child:

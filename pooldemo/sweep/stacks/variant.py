@@ -5,6 +5,7 @@ which `management/checkout.py` makes before the first trial.
 """
 
 import difflib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pooldemo.pool.options import ROWS, OptionError, Options
 from pooldemo.sweep.plan import label
 from pooldemo.sweep.stacks.stack import ROOT, Stack
 
-CHECKOUTS = ROOT / ".local" / "against"
+CHECKOUTS = ROOT / ".local" / "against" / str(os.getpid())  # another sweep may be of another database
 OPTIONS = {row.name for row in ROWS}
 SWEPT = ("MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", "WEB_CONCURRENCY", "POOL_STACK", "DATABASE_URL", "PGAPPNAME")
 """What a trial sets by itself."""
