@@ -112,6 +112,15 @@ def test_it_knows_nothing_where_one_side_failed_throughout() -> None:
     assert comparison.lines_of(seen)[-1] == "nobody can tell: nothing was measured on both sides"
 
 
+def test_it_knows_nothing_where_no_size_was_measured_on_both_sides_yet() -> None:
+    whole = sides()
+    begun = [each for each in whole.trials if (each.stack, each.size) in ((A, 1), (B, 2))]
+    seen = compare_sides(judged(replace(whole, trials=tuple(begun), status="interrupted")))
+    assert seen is not None
+    assert (seen.is_worse, seen.is_known, seen.finds, seen.needs) == (False, False, None, "")
+    assert comparison.lines_of(seen)[-1] == "nobody can tell: nothing was measured on both sides"
+
+
 def test_a_stack_with_other_settings_has_them_in_its_environment_and_its_pool() -> None:
     made = stacks.get("pooldemo@RESET=always,FEATURE=on")
     assert (made.env, made.options) == ({"RESET": "always", "FEATURE": "on"}, {"RESET": "always"})

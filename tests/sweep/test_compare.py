@@ -107,6 +107,16 @@ def test_it_calls_a_lost_size_worse_however_it_was_lost():
     assert compare_sweeps(_judged(*whole), _judged()).is_worse, "nothing was measured at all"
 
 
+def test_what_an_interrupted_sweep_has_not_measured_yet_is_not_lost():
+    whole = _judged(*trials_of(hinge(16), noise=0.01))
+    begun = replace(_judged(*(each for each in whole.trials if each.size == 8)), status="interrupted")
+    assert not compare_sweeps(whole, begun).is_worse
+    assert compare_sweeps(whole, replace(begun, status="done")).is_worse
+    assert not compare_sweeps(whole, replace(_judged(), status="interrupted")).is_worse
+    silent = [replace(each, rps=0.0, error="no server came up") for each in begun.trials]
+    assert compare_sweeps(whole, replace(_judged(*silent), status="interrupted")).is_worse, "that was measured"
+
+
 def test_it_calls_more_failures_worse_though_no_success_was_slower():
     whole = trials_of(hinge(16), noise=0.01)
     failing = [replace(each, failures=800 if each.size == 4 else 0) for each in whole]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -105,6 +105,20 @@ def test_it_stops_what_a_killed_sweep_left_running_and_names_it(tmp_path: Path) 
     assert clean_up(tmp_path) == []
 
 
+def test_it_removes_the_folders_that_a_killed_sweep_left_and_no_other(ledger: Ledger, tmp_path: Path) -> None:
+    with ledger.temporary() as folder:
+        told = json.loads(ledger.path.read_text())["folders"]
+        assert told == [str(folder)]
+        other = tmp_path / "sweep-of-somebody"
+        other.mkdir()
+        write_ledger(tmp_path, 999_999_999, 0.0, folders=[*told, str(other)])
+        assert clean_up(tmp_path) == []
+        assert not folder.exists()
+        assert other.exists(), "no sweep makes one there"
+        folder.mkdir()
+    assert not folder.exists()
+
+
 def test_it_spares_a_process_that_has_the_id_of_another(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as innocent:
         write_ledger(tmp_path, innocent.pid, psutil.Process(innocent.pid).create_time() - 100)
@@ -162,7 +176,10 @@ def test_it_spares_the_children_of_a_sweep_that_runs(
         monkeypatch.undo()
 
 
-def write_ledger(folder: Path, pid: int, started: float, owner: tuple[int, float] | None = None) -> None:
+def write_ledger(
+    folder: Path, pid: int, started: float, owner: tuple[int, float] | None = None, folders: Sequence[str] = ()
+) -> None:
     """The ledger of a sweep that is no more."""
     owner = owner or (os.getpid(), time.time() - 10**6)  # this id, but another process
-    (folder / "sweep-1.json").write_text(json.dumps({"owner": owner, "children": [[pid, started, "a stray"]]}))
+    children = [[pid, started, "a stray"]]
+    (folder / "sweep-1.json").write_text(json.dumps({"owner": owner, "children": children, "folders": list(folders)}))

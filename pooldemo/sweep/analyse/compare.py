@@ -34,6 +34,9 @@ AT = " x "  # between a stack and its workers
 UNSURE = ("noise", "level")
 """Causes of an invalid verdict that come and go by chance while the repeats differ no more than they did."""
 
+BEGUN = ("running", "interrupted")
+"""States of a sweep that has not measured all of its plan: what is missing is not lost."""
+
 
 class NotComparable(ValueError):
     """The two sweeps measured different things."""
@@ -108,7 +111,10 @@ def _of_sizes(before: SweepResult, after: SweepResult) -> Iterator[Change]:
     told = tuple(map(_counts, (before, after)))
     squares, freedom = map(sum, zip((0.0, 0), *(bursts(each) for of in told for each in of.values()), strict=True))
     burst = squares / freedom if freedom else 1.0
-    carried = [each for each in sizes_of(before) if each.rps > 0]
+    expected = {(each.stack, each.size) for each in after.trials} if after.status in BEGUN else None
+    carried = [
+        each for each in sizes_of(before) if each.rps > 0 and (expected is None or (each.stack, each.size) in expected)
+    ]
     found = {(each.stack, each.size): each for each in sizes_of(after)}
     for old in carried:
         new = found.get((old.stack, old.size))
@@ -145,12 +151,14 @@ def _moved(before: SweepResult, after: SweepResult, pairs: Sequence[Pair]) -> It
     noisier = dict.fromkeys(told, False) | {pair.stack.partition(AT)[0]: True for pair in pairs if pair.is_noisier}
     for new in after.verdicts:
         if new.stack in old and _short(old[new.stack]) != _short(new):
-            worse = _is_worse(old[new.stack], new, noisier.get(new.stack, True))
+            worse = _is_worse(old[new.stack], new, noisier.get(new.stack, True), begun=after.status in BEGUN)
             yield Moved(new.stack, _short(old[new.stack]), _short(new), worse)
 
 
-def _is_worse(old: Verdict, new: Verdict, noisier: bool) -> bool:
+def _is_worse(old: Verdict, new: Verdict, noisier: bool, *, begun: bool) -> bool:
     if old.shape != "invalid" and new.shape == "invalid":
+        if begun and new.cause in ("sizes", *UNSURE):
+            return False
         return new.cause != "repeats" and (noisier or new.cause not in UNSURE)  # it was asked for one: not its fault
     if old.slo is None or new.slo is None or old.slo.text != new.slo.text:  # two questions
         return False

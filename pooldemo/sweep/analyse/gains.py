@@ -134,8 +134,8 @@ def _change(
 
 def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
     """The smallest loss of throughput, relative, that is found with 95% confidence wherever it is; None: none is."""
-    if not pairs or any("rps" not in pair.fits for pair in pairs):  # of one that failed throughout nothing is known
-        return None
+    if not pairs or any("rps" not in pair.fits or not pair.sizes("rps") for pair in pairs):
+        return None  # of one that failed throughout nothing is known, nor of one that was interrupted at once
     metrics = sum(len(pair.fits) for pair in pairs if len(pair.sizes("rps")) > 1)
     least = 0.0
     for pair in pairs:

@@ -11,11 +11,13 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +26,7 @@ import psutil
 from pooldemo.sweep.stacks.stack import make_folder
 
 MARK = "POOLDEMO_SWEEP"
+PREFIX = "sweep-"  # of the folders that trials use
 
 # Runs in the child and becomes the command. PR_SET_PDEATHSIG outlives exec; a preexec_fn is unsafe beside threads.
 _LAUNCHER = """
@@ -44,7 +47,8 @@ def dying_with_us(command: Sequence[str], ends_with: signal.Signals = signal.SIG
 
 
 class Ledger:
-    """The file in `folder` that names the children of this process, so that a later one can stop those left behind.
+    """The file in `folder` that names the children and the folders of this process, so that a later one can stop and
+    remove those left behind.
 
     A process is its id and its start: ids are used again. Of what a child has started, `mark` is the proof: a variable
     in its environment, which a stranger with an id of the same number does not have.
@@ -59,6 +63,18 @@ class Ledger:
         self._owner = (os.getpid(), psutil.Process().create_time())
         self.mark = _mark(*self._owner)
         self._children: dict[int, tuple[float, str]] = {}
+        self._folders: list[str] = []
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A folder for as long as the block lasts, and no longer than until the next sweep."""
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+            self._folders.append(name)
+            try:
+                self._write()
+                yield Path(name)
+            finally:
+                self._folders.remove(name)
 
     def add(self, pid: int, name: str) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):  # ended already
@@ -85,7 +101,7 @@ class Ledger:
     def _write(self) -> None:
         children = [[pid, started, name] for pid, (started, name) in self._children.items()]
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"owner": self._owner, "children": children}))
+        part.write_text(json.dumps({"owner": self._owner, "children": children, "folders": self._folders}))
         part.replace(self.path)
 
 
@@ -97,6 +113,7 @@ def clean_up(folder: Path) -> list[str]:
             ledger = json.loads(path.read_text())
             owner = _process(*ledger["owner"])
             children = [(*_process(pid, started), str(name)) for pid, started, name in ledger["children"]]
+            folders = [Path(each) for each in ledger.get("folders", ())]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another sweep is just removing it, or it is none of ours
         if _lives(path, owner):
@@ -106,6 +123,9 @@ def clean_up(folder: Path) -> list[str]:
             mark = None if _is_same(pid, started) else _mark(*owner)
             if _kill_session(pid, mark=mark):
                 stopped.append(f"{name} (process {pid})")
+        for each in folders:
+            if each.name.startswith(PREFIX) and each.parent == Path(tempfile.gettempdir()):
+                shutil.rmtree(each, ignore_errors=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     return stopped

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +53,7 @@ class Server:
         self.application_name = (name or f"sweep-{own}-{size}-{os.getpid()}")[:63]  # libpq's limit
         self.names = (self.application_name,)
         self._stop = contextlib.ExitStack()
-        folder = Path(self._stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
+        folder = self._stop.enter_context(ledger.temporary())
         self._settings_read = folder / "settings-read"
         fields = {
             "python": sys.executable if site.settings else stack.python,

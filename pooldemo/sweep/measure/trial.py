@@ -4,13 +4,11 @@ Nothing is written to the database here. The window is made of whole seconds of 
 """
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
 
 import psutil
@@ -114,7 +112,7 @@ def window_start(now_s: float, warmup_s: float) -> int:
 def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
     announce("starting", 1.5)
     with ExitStack() as stop:
-        folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="sweep-")))
+        folder = stop.enter_context(bench.ledger.temporary())
         target = stop.enter_context(bench.target(stack, trial.size, plan))
         first = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
         load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers, bench.meeting))
