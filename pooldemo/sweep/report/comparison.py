@@ -60,7 +60,8 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
         f"{'- ' if each.is_worse else ''}verdict: {each.stack}: {each.before} -> {each.after}" for each in found.moved
     ]
     kinds = [change.kind for change in found.changes]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in MARKS if kind in kinds)
+    words = {"same": "show no change"}  # which is not to say that there is none
+    counts = ", ".join(f"{kinds.count(kind)} {words.get(kind, kind)}" for kind in MARKS if kind in kinds)
     said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
     if not kinds:
         return [*lines, f"{said}: nothing was measured on both sides"]
