@@ -149,8 +149,9 @@ def _moved(before: SweepResult, after: SweepResult, pairs: Sequence[Pair]) -> It
     old = {verdict.stack: verdict for verdict in before.verdicts}
     told = {pair.stack.partition(AT)[0] for pair in pairs}
     noisier = dict.fromkeys(told, False) | {pair.stack.partition(AT)[0]: True for pair in pairs if pair.is_noisier}
+    ran = {trial.stack.partition(AT)[0] for trial in after.trials} if after.status in BEGUN else old.keys()
     for new in after.verdicts:
-        if new.stack in old and _short(old[new.stack]) != _short(new):
+        if new.stack in old.keys() & ran and _short(old[new.stack]) != _short(new):
             worse = _is_worse(old[new.stack], new, noisier.get(new.stack, True), begun=after.status in BEGUN)
             yield Moved(new.stack, _short(old[new.stack]), _short(new), worse)
 
