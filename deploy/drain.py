@@ -2,7 +2,8 @@
 
 gunicorn closes its listener at SIGTERM, and whoever stands in the kernel's line before it is cut off: a balancer has to
 look elsewhere first. So on SIGTERM the file that POOLDEMO_DRAINING names appears, /readyz answers 503, the balancer
-notices within DRAIN_S seconds (default 3), and only then is gunicorn told. Every other signal is passed on.
+notices within DRAIN_S seconds (default 3), and only then is gunicorn told, or at once by a second SIGTERM. Every other
+signal is passed on, but for SIGUSR2: the server that gunicorn starts then would be nobody's when the old one ends.
 
 PORTS is one, or a range of which the first free one is taken: replicas on one address need no number. COMMAND finds
 the listening socket as systemd hands it over (LISTEN_FDS). The port is written to the file PORT_FILE, if that is set.
@@ -13,12 +14,12 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NoReturn
 
 FIRST_FD = 3  # where systemd's way begins
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
+HANDLED = (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2, *PASSED_ON)
 
 
 def refuse(text: str) -> NoReturn:
@@ -64,7 +65,7 @@ def start(listener: socket.socket, command: list[str]) -> int:
     if pid:
         return pid
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *PASSED_ON))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
         if listener.fileno() == FIRST_FD:
             os.set_inheritable(FIRST_FD, True)
@@ -82,7 +83,7 @@ def main() -> int:
     address, ports, *command = sys.argv[1:]
     drain_s, listener = seconds(), listen(address, ports)
     # A signal that comes before there is a handler, or after the command has ended, waits for its turn.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, *PASSED_ON))
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     with tempfile.TemporaryDirectory(prefix="pooldemo-drain-") as folder:
         draining = Path(folder, "draining")
         os.environ["POOLDEMO_DRAINING"] = str(draining)
@@ -94,18 +95,26 @@ def main() -> int:
         def pass_on(number: int, _frame: object) -> None:
             os.kill(pid, number)
 
+        def end(_number: int, _frame: object) -> None:
+            os.kill(pid, signal.SIGTERM)
+
         def leave(_number: int, _frame: object) -> None:
             signal.signal(signal.SIGTERM, pass_on)  # a second one does not wait
             draining.touch()
-            time.sleep(drain_s)
-            os.kill(pid, signal.SIGTERM)
+            # No sleep: the command may end meanwhile, of its own or by another signal.
+            signal.setitimer(signal.ITIMER_REAL, drain_s or 1e-6)
+
+        def keep(_number: int, _frame: object) -> None:
+            print("SIGUSR2 is not passed on: replace the host", file=sys.stderr)  # noqa: T201
 
         for number in PASSED_ON:
             signal.signal(number, pass_on)
+        signal.signal(signal.SIGALRM, end)
+        signal.signal(signal.SIGUSR2, keep)
         signal.signal(signal.SIGTERM, leave)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *PASSED_ON))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and until it is waited for has its number
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, *PASSED_ON))
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return code if code >= 0 else 128 - code
 

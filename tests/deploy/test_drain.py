@@ -1,14 +1,16 @@
 """deploy/drain.py: what it refuses before it starts anything, and that no signal is lost on it."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from served import ROOT, free_port, until
+from served import PATIENCE_S, ROOT, free_port, until
 
 DRAIN = [sys.executable, str(ROOT / "deploy/drain.py")]
 
@@ -55,3 +57,47 @@ def test_it_leaves_nothing_behind_whenever_it_is_told_to_end(late_s: float, tmp_
         assert process.wait() == 143
     assert not [each for each in psutil.process_iter(["cwd", "cmdline"]) if each.info["cmdline"] == command[-2:]]
     assert [each.name for each in tmp_path.iterdir()] == ["port"], "its folder"
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "code"),
+    [("exec sleep 240", signal.SIGTERM, 143), ("exec sleep 240", signal.SIGHUP, 129), ("sleep 1; exit 3", None, 3)],
+)
+def test_it_drains_no_longer_than_its_command_lives(
+    command: str, more: signal.Signals | None, code: int, tmp_path: Path
+) -> None:
+    with draining(command, tmp_path) as process:
+        if more is not None:
+            process.send_signal(more)
+        assert process.wait(PATIENCE_S) == code
+
+
+def test_it_is_not_ended_by_a_signal_that_it_keeps_to_itself(tmp_path: Path) -> None:
+    """SIGUSR2 is gunicorn's upgrade: it ended us, and left gunicorn behind."""
+    with draining("exec sleep 240", tmp_path) as process:
+        process.send_signal(signal.SIGUSR2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 143
+    assert (tmp_path / "said").read_text() == "SIGUSR2 is not passed on: replace the host\n"
+
+
+@contextlib.contextmanager
+def draining(command: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """It, with that command, an hour before the end of its drain."""
+    environment = {"DRAIN_S": "3600", "TMPDIR": str(folder), "PATH": "/usr/bin:/bin"}
+    line = [*DRAIN, "127.0.0.1", str(free_port()), "sh", "-c", f"echo ready; {command}"]
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=said)
+    with process:
+        assert process.stdout is not None
+        family = [psutil.Process(process.pid)]
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            family += family[0].children(recursive=True)
+            process.send_signal(signal.SIGTERM)
+            until(lambda: list(folder.glob("*/draining")))
+            yield process
+        finally:
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
