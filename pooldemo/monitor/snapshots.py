@@ -127,11 +127,10 @@ def start_publishing(folder: Path) -> threading.Thread:
                 if (wanted := _wanted(folder)) is not None:
                     with contextlib.suppress(OptionError):  # whoever asked has been told, by one of us
                         _resize(wanted)
-            except (
-                FileNotFoundError,
-                PermissionError,
-            ):  # the folder went meanwhile, or the worker is somebody else now
+            except PermissionError:  # the worker is somebody else now
                 return
+            except OSError:  # no room on the disk, say: our numbers get old until there is some
+                pass
             time.sleep(INTERVAL_S)
 
     thread = threading.Thread(target=loop, name="snapshots", daemon=True)

@@ -1,5 +1,6 @@
 """The workers' snapshots, their sum, and what Prometheus is told of them."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from served import until
 
 from pooldemo.monitor import conventions, metrics, snapshots
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
@@ -81,6 +83,26 @@ def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> N
     thread = snapshots.start_publishing(folder)
     thread.join(240)
     assert not thread.is_alive()
+
+
+def test_it_goes_on_publishing_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker was silent for ever, and woke somebody."""
+    publish, full = snapshots.publish, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def publish_if_there_is_room(folder: Path) -> None:
+        if full:
+            raise full.pop()
+        publish(folder)
+
+    monkeypatch.setattr(snapshots, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(snapshots, "publish", publish_if_there_is_room)
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    thread = snapshots.start_publishing(folder)
+    until(lambda: not thread.is_alive() or list(folder.glob("*.json")))
+    assert thread.is_alive()
+    shutil.rmtree(folder, ignore_errors=True)
+    thread.join(240)
 
 
 Samples = dict[tuple[str, str], float]
