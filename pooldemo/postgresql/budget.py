@@ -3,6 +3,7 @@
 import os
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
@@ -25,10 +26,23 @@ class Unknown(Exception):
     """The budget cannot be told; the text says why."""
 
 
+class Beside(NamedTuple):
+    """Slots of each process in pools of the settings' other databases: on the same server, of them those of the same
+    role, and those of the same database there."""
+
+    server: int = 0
+    role: int = 0
+    database: int = 0
+
+
+ALONE = Beside()
+
+
 @dataclass(frozen=True)
 class Budget:
     """`hosts` with `workers` processes with `max_conns` slots each, against a server with `max_connections`, of which
     some are `reserved` for its administrators, and which may hold the role or the database to less (NO_LIMIT: not).
+    Each process has other pools `beside` this one.
 
     `between`: what we are connected to is not PostgreSQL itself but PgBouncer or another proxy: PostgreSQL's limits are
     that one's to keep, and ours is how many clients it takes.
@@ -42,6 +56,7 @@ class Budget:
     role_limit: int = NO_LIMIT
     database_limit: int = NO_LIMIT
     between: bool = False
+    beside: Beside = ALONE
 
     @property
     def processes(self) -> int:
@@ -62,14 +77,16 @@ class Budget:
     def _tightest(self) -> tuple[int, str, str]:
         """The narrowest limit: how many, what it is called, and how it is raised."""
         of_server = f"max_connections - reserved = {self.max_connections} - {self.reserved}"
-        limits = [(self.max_connections - self.reserved, of_server, "max_connections")]
-        for limit, whose, sql in (
-            (self.role_limit, "role", "ALTER ROLE ... CONNECTION LIMIT"),
-            (self.database_limit, "database", "ALTER DATABASE ... CONNECTION LIMIT"),
+        limits = [(self.max_connections - self.reserved, self.beside.server, of_server, "max_connections")]
+        for limit, taken, whose, sql in (
+            (self.role_limit, self.beside.role, "role", "ALTER ROLE ... CONNECTION LIMIT"),
+            (self.database_limit, self.beside.database, "database", "ALTER DATABASE ... CONNECTION LIMIT"),
         ):
             if limit != NO_LIMIT:
-                limits.append((limit, f"the {whose}'s CONNECTION LIMIT = {limit}", f"it ({sql})"))
-        return min(limits, key=lambda each: each[0])
+                limits.append((limit, taken, f"the {whose}'s CONNECTION LIMIT = {limit}", f"it ({sql})"))
+        limit, taken, of_what, raised = min(limits, key=lambda each: each[0] - self.processes * each[1])
+        others = self.processes * taken
+        return max(0, limit - others), of_what + (f" less the {others} of its other databases" * bool(others)), raised
 
     def __str__(self) -> str:
         room, of_what, raised = self._tightest()
@@ -96,6 +113,24 @@ def hosts() -> int:
     return int(given)
 
 
+def beside(alias: str) -> Beside:
+    """What the settings' other pools have, by where they lead as it is written there."""
+    own, sums = connections[alias].settings_dict, [0, 0, 0]
+    for other in connections.all():
+        theirs = other.settings_dict
+        if other.alias == alias or not hasattr(type(other), "pool_options") or theirs["OPTIONS"].get("pool") is False:
+            continue
+        if _server(theirs) == _server(own):
+            slots: int = other.pool_options.max_conns  # type: ignore[attr-defined]
+            same = (True, theirs["USER"] == own["USER"], theirs["NAME"] == own["NAME"])
+            sums = [so_far + is_same * slots for so_far, is_same in zip(sums, same, strict=True)]
+    return Beside(*sums)
+
+
+def _server(config: dict[str, Any]) -> tuple[Any, ...]:
+    return config["HOST"], config["PORT"], config["OPTIONS"].get("service")
+
+
 def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
     """The budget of this site with so many workers on each host, asked on a plain connection. Blocks.
 
@@ -113,4 +148,6 @@ def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:
             between = connection.connection.info.backend_pid != pid  # a proxy that pools gives out numbers of its own
     except (Error, ValueError) as error:
         raise Unknown(str(error).strip()) from error
-    return Budget(workers, max_conns, max_connections, reserved, machines, role_limit, database_limit, between)
+    return Budget(
+        workers, max_conns, max_connections, reserved, machines, role_limit, database_limit, between, beside(alias)
+    )

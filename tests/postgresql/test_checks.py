@@ -13,7 +13,8 @@ from django.core.checks import CheckMessage
 from django.db import connections
 
 from pooldemo.postgresql import budget, checks, leftovers
-from pooldemo.postgresql.budget import Budget, Unknown, read_budget
+from pooldemo.postgresql.base import DatabaseWrapper
+from pooldemo.postgresql.budget import Beside, Budget, Unknown, read_budget
 from pooldemo.postgresql.unpooled import plain_connection
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,27 @@ def test_it_multiplies_by_hosts_and_names_the_narrowest_limit() -> None:
     nothing_helps = str(Budget(4, 20, 100, 3, hosts=50))
     assert "connections; run fewer workers or hosts, or raise max_connections" in nothing_helps
     assert "MAX_CONNS to" not in nothing_helps
+
+
+def test_it_counts_the_pools_of_other_databases_on_the_same_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fitted alone, and all together did not."""
+    assert not Budget(2, 30, 100, 3, beside=Beside(server=20)).fits
+    assert "60 of max_connections - reserved = 100 - 3 less the 40 of its other databases: too many" in str(
+        Budget(2, 30, 100, 3, beside=Beside(server=20))
+    )
+    assert "set MAX_CONNS to 28 or less" in str(Budget(2, 30, 100, 3, beside=Beside(server=20)))
+    assert Budget(2, 30, 100, 3, role_limit=60, beside=Beside(server=10)).fits, "of another role"
+    assert not Budget(2, 30, 100, 3, role_limit=60, beside=Beside(server=10, role=1)).fits
+    assert Budget(2, 30, 100, 3, beside=Beside(server=60)).room == 0
+
+    def alias(**changes: Any) -> Any:
+        own = connections["default"].settings_dict
+        return DatabaseWrapper({**own, "OPTIONS": {**own["OPTIONS"], "MAX_CONNS": 7}} | changes, "other")
+
+    others = [alias(), alias(USER="reports"), alias(NAME="reports"), alias(HOST="replica.example")]
+    others.append(alias(OPTIONS={"pool": False}))
+    monkeypatch.setattr(connections, "all", lambda: [connections["default"], *others])
+    assert budget.beside("default") == Beside(server=21, role=14, database=14)
 
 
 def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:
