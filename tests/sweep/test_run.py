@@ -16,7 +16,8 @@ from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
-from pooldemo.sweep.measure.trial import Bench, efficiencies, window_start
+from pooldemo.sweep.measure.target import TrialError
+from pooldemo.sweep.measure.trial import Bench, Clock, efficiencies, window_start
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks.stack import Stack
 
@@ -168,3 +169,17 @@ def test_it_begins_the_window_with_the_second_next_to_the_end_of_the_warm_up() -
     assert window_start(100.3, 2.0) == 102
     assert window_start(100.7, 2.0) == 103
     assert window_start(100.3, 0.0) == 101  # never in the past
+
+
+@pytest.mark.parametrize("by_s", [4.0, -4.0])
+def test_a_trial_fails_when_the_machines_clock_is_set_meanwhile(by_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its window had seconds that never were, or waited for one that was over."""
+    now_s = [0.0, 1e9]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("time.time", lambda: now_s[1])
+    clock = Clock()
+    now_s[:] = 600.0, 1e9 + 600.3
+    clock.check()
+    now_s[1] += by_s
+    with pytest.raises(TrialError, match=rf"clock of this machine was set by \{by_s + 0.3:+.1f} s meanwhile"):
+        clock.check()

@@ -102,6 +102,19 @@ def test_it_names_a_generator_that_ended_meanwhile() -> None:
     assert text == "the load generator b ended meanwhile: nothing came from it after second 4"
 
 
+def test_it_names_a_generator_that_stood_still_inside_the_window() -> None:
+    def without(*missing: int) -> str:
+        document = generators(a=111, b=111)
+        for second in missing:
+            del document["generators"]["b"]["cpu_percent"][str(second)]
+        return trouble(document, 102, 8, 2)
+
+    assert without(103, 104) == "", "it waited for its core"
+    assert without(100, 101) == "", "that was the warm-up"
+    expected = "the load generator b stood still, or its clock was set: nothing came from it for 3 s after second 2"
+    assert without(104, 105, 106) == expected
+
+
 def test_it_names_a_generator_that_took_the_place_of_another() -> None:
     document = generators(a=111, b=111)
     document["generators"]["b"]["cpu_percent"] = {"108": 1.0, "109": 1.0}
@@ -116,6 +129,7 @@ def test_it_names_those_that_came_where_one_did_not() -> None:
 @pytest.mark.parametrize(("ahead_ms", "word"), [(4000.0, "ahead of"), (-4000.0, "behind")])
 def test_it_names_a_generator_whose_clock_is_another(ahead_ms: float, word: str) -> None:
     document = generators(a=111, b=111)
-    document["generators"]["b"]["ahead_ms"] = ahead_ms
+    ticks = range(100 + round(ahead_ms / 1000), 111 + round(ahead_ms / 1000))
+    document["generators"]["b"] = {"cpu_percent": {str(second): 1.0 for second in ticks}, "ahead_ms": ahead_ms}
     text = trouble(document, 100, 10, 2)
     assert text.startswith(f"the clock of the load generator b is 4000 ms {word} its master's")

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 SILENT_S = 3  # generators send what they noted so often, and one that waits for its core misses a second
@@ -15,24 +16,30 @@ BEHIND_MS, AHEAD_MS = 1000.0, 3000.0  # a busy generator hears late that it begi
 
 
 def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators: int) -> str:
-    """Why these seconds are not those of one load of so many generators: one ended meanwhile, one never came, or one's
-    clock is another. Empty: they are."""
+    """Why these seconds are not those of one load of so many generators: one ended meanwhile, one never came, one stood
+    still, or one's clock is another. Empty: they are."""
     found: Mapping[str, Any] = timeline["generators"]
     if len(found) < generators:
         names = ", ".join(sorted(found)) or "nobody"
         return f"{generators} load generators were expected and {len(found)} made load: {names}"
     for name, facts in sorted(found.items()):
-        ticks = [int(second) for second in facts["cpu_percent"]] or [start_s]
-        first, last = min(ticks), max(ticks)
-        if first > start_s + SILENT_S:
-            return f"the load generator {name} came in the place of one that had ended, after second {first - start_s}"
-        if last < start_s + seconds - 1 - SILENT_S:
-            return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
         if not -BEHIND_MS <= (ahead_ms := facts.get("ahead_ms", 0.0)) <= AHEAD_MS:
             return (
                 f"the clock of the load generator {name} is {abs(ahead_ms):.0f} ms "
                 f"{'ahead of' if ahead_ms > 0 else 'behind'} its master's: set both by one time server"
             )
+        ticks = sorted(map(int, facts["cpu_percent"])) or [start_s]
+        first, last = ticks[0], ticks[-1]
+        if first > start_s + SILENT_S:
+            return f"the load generator {name} came in the place of one that had ended, after second {first - start_s}"
+        if last < start_s + seconds - 1 - SILENT_S:
+            return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
+        for before, after in pairwise(ticks):
+            if after - before > SILENT_S and before < start_s + seconds - 1 and after > start_s:
+                return (
+                    f"the load generator {name} stood still, or its clock was set: nothing came from it for "
+                    f"{after - before - 1} s after second {before - start_s + 1}"
+                )
     return ""
 
 

@@ -109,6 +109,21 @@ def window_start(now_s: float, warmup_s: float) -> int:
     return max(math.ceil(now_s), round(now_s + warmup_s))
 
 
+class Clock:
+    """This machine's, by which windows are cut, from now on."""
+
+    def __init__(self) -> None:
+        self._began_s, self._began_at_s = time.monotonic(), time.time()
+
+    def check(self) -> None:
+        """Raises TrialError when it was set meanwhile, or the machine slept: seconds of the window are missing, or
+        there twice. A time server that only makes it go faster, by a two-thousandth at most, is none of that."""
+        elapsed_s = time.monotonic() - self._began_s
+        by_s = time.time() - self._began_at_s - elapsed_s
+        if abs(by_s) > 0.1 + elapsed_s / 1000:
+            raise TrialError(f"the clock of this machine was set by {by_s:+.1f} s meanwhile")
+
+
 def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
     announce("starting", 1.5)
     with ExitStack() as stop:
@@ -147,12 +162,13 @@ class _LookOn:
         """What a window of this load shows. Blocks until the load has ended; raises TrialError."""
         target, probe = self.target, Probe(self.target.url, self.target.probe_path)
         load.go()
-        start_s = window_start(time.time(), plan.warmup_s)
+        start_s, clock = window_start(time.time(), plan.warmup_s), Clock()
         seconds = math.ceil(plan.duration_s)
 
         def wait_until(clock_s: float) -> None:
             while (left_s := clock_s - time.time()) > 0:
                 time.sleep(min(left_s, 0.05))
+                clock.check()
                 target.check()
                 load.check()
 
