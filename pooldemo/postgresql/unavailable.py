@@ -19,7 +19,10 @@ _POOL_ERRORS = (
 )  # the last one is psycopg_pool's PoolFull
 ENDED = ("DeadlineExceeded", "ClientGone")  # of these a limit is the reason, not the database
 # Of a refused connect libpq gives no code, only the text: PostgreSQL's, its database's, its role's, PgBouncer's.
-FULL = re.compile(r"too many clients|too many connections|connection slots are reserved|no more connections allowed")
+FULL = re.compile(
+    "too many clients|too many connections|connection slots are reserved|no more connections allowed"
+    "|client connections exceeded"  # of one user or database, by PgBouncer 1.24
+)
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
 _TOO_MANY_CONNECTIONS = "53300"

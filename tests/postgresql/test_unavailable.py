@@ -30,6 +30,10 @@ def caused(error: DatabaseError | InterfaceError, pgcode: str | None) -> Excepti
         (caused(OperationalError("FATAL:  sorry, too many clients already"), None), "TooManyConnections"),
         (caused(OperationalError('FATAL:  too many connections for role "x"'), None), "TooManyConnections"),
         (caused(OperationalError("ERROR:  no more connections allowed (max_client_conn)"), None), "TooManyConnections"),
+        (
+            caused(OperationalError("FATAL:  client connections exceeded (max_user_client_connections)"), None),
+            "TooManyConnections",
+        ),
         (caused(OperationalError("remaining connection slots are reserved"), "53300"), "TooManyConnections"),
         (caused(OperationalError("connection refused"), None), "DatabaseDown"),
         (caused(OperationalError("terminating connection due to administrator command"), "57P01"), "DatabaseDown"),
