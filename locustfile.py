@@ -28,8 +28,10 @@ from functools import lru_cache, partial
 from http.client import responses
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import locust.runners
 import locust.stats
 from locust import FastHttpUser, events, tag
 from locust.runners import MasterRunner, WorkerRunner
@@ -151,6 +153,17 @@ def refusal(options: Any) -> str:
     return ""
 
 
+def is_foreign(web_host: str) -> bool:
+    """Whether the browser says that another site's page asks: whatever its user visits may, and Locust asks for no
+    password. A page that has rebound its own name to this address comes under that name."""
+    headers, own = request.headers, ("localhost", "127.0.0.1", "::1")
+    if web_host in own and urlsplit(f"//{request.host}").hostname not in own:
+        return True
+    if site := headers.get("Sec-Fetch-Site"):
+        return site not in ("same-origin", "none") and not request.path.endswith("/")  # the page itself, from a link
+    return "Origin" in headers and headers["Origin"].partition("://")[2] != request.host  # of older browsers
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
     """Options of this file. They stay strings: Locust gives what its page sends the type of what was there."""
@@ -204,6 +217,7 @@ def percentile_row(entry: Any) -> str:
     return f"{head}   {' '.join(times)} {entry.num_requests:6}"
 
 
+locust.runners.MASTER_HEARTBEAT_TIMEOUT = 10  # seconds; its 60 load the site, and the next trial, for nobody
 # Locust's own know whole milliseconds: a fast request would take none.
 locust.stats.bucket_response_time = three_digits
 locust.stats.proper_round = lambda ms, digits=0: three_digits(ms) if ms < 100 else round(ms, digits)
@@ -378,7 +392,9 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
         if file and timeline.facts:
             Path(file).write_text(json.dumps(timeline.document(environment.host or HOST, load_of(options))))
 
-    def refuse() -> dict[str, Any] | None:
+    def refuse() -> Any:
+        if is_foreign(options.web_host):
+            return "A page of another site asked for this.\n", 403
         Visitor.tasks = tasks_of(load_of(options).workloads)
         given = request.form.to_dict() if request.path.endswith("/swarm") else {}
         if not given:

@@ -64,16 +64,16 @@ class Page:
             return False
         return True
 
-    def get(self, path: str) -> str:
-        return self._ask("GET", path)
+    def get(self, path: str, **headers: str) -> str:
+        return self._ask("GET", path, None, headers)
 
-    def post(self, path: str, fields: dict[str, Any] | None = None) -> str:
-        return self._ask("POST", path, urlencode(fields or {}))
+    def post(self, path: str, fields: dict[str, Any] | None = None, **headers: str) -> str:
+        return self._ask("POST", path, urlencode(fields or {}), headers)
 
-    def _ask(self, method: str, path: str, body: str | None = None) -> str:
+    def _ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+            connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"} | headers)
             answer = connection.getresponse()
             text = answer.read().decode()
             assert answer.status == 200, text

@@ -145,6 +145,31 @@ def test_it_listens_on_this_machine_alone(idle: Page) -> None:
     assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:8000"},
+        {"Origin": "https://other.example"},
+        {"Origin": "null"},
+        {"Host": "rebound.example"},
+    ],
+)
+def test_it_obeys_no_page_of_another_site(idle: Page, headers: dict[str, str]) -> None:
+    """A form there was enough to load whatever it named."""
+    form = idle.form()
+    with pytest.raises(AssertionError, match="A page of another site asked"):
+        idle.post("/swarm", form, **headers)
+    assert idle.stats()["state"] in ("ready", "stopped")
+
+
+def test_it_is_opened_from_a_link_and_obeys_itself(idle: Page) -> None:
+    idle.get("/", **{"Sec-Fetch-Site": "cross-site"})
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": idle.url}
+    assert json.loads(idle.post("/swarm", idle.form({"workload": "nodb"}), **own))["success"]
+    sees(idle, "nodb")
+
+
 def test_whoever_reaches_it_names_no_file(idle: Page, tmp_path: Path) -> None:
     (precious := tmp_path / "precious").write_text("kept")
     posted = {"user_count": "1", "spawn_rate": "1", "host": idle.form()["host"], "timeline": str(precious)}

@@ -313,6 +313,19 @@ def test_its_timeline_names_a_generator_whose_first_second_never_ended(forks: Lo
     assert sorted(names) == ["one:1", "two:2"]
 
 
+def test_its_workers_end_soon_when_their_master_is_gone(forks: LocustForks) -> None:
+    """They went on with the load for a minute, into the next trial."""
+    ended = forks.python(
+        "import json, time, gevent, locustfile; from locust.runners import WorkerRunner\n"
+        "def leave(): raise gevent.GreenletExit\n"
+        "worker = object.__new__(WorkerRunner); worker.quit = leave\n"
+        "worker.last_heartbeat_timestamp = time.time() - 20\n"
+        "checker = gevent.spawn(worker.heartbeat_timeout_checker); checker.join(10)\n"
+        "print(json.dumps(checker.dead))"
+    )
+    assert ended
+
+
 def test_its_tables_show_what_is_below_a_millisecond(forks: LocustForks) -> None:
     table, line, shares, slow = forks.python(
         "import json, locustfile; from locust.stats import RequestStats; stats = RequestStats()\n"
