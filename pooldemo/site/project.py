@@ -6,7 +6,8 @@ Any other is put on a stack by settings that stand before its own (`sweep/stacks
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +22,7 @@ from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
 from pooldemo.sweep.measure import running
+from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page, Site
 
 # Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
@@ -129,6 +131,23 @@ def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan,
     if not left:
         raise ValueError("; ".join(missing.values()))
     return replace(plan, stacks=left), list(missing.values())
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """While this lasts PostgreSQL knows this process's connections by another name than the site's, whose connections
+    a sweep counts by it: both read it from the same settings, or the same PGAPPNAME."""
+    options = [each.settings_dict["OPTIONS"] for each in connections.all() if each.vendor == "postgresql"]
+    names = [each.get("application_name") for each in options]
+    for each in options:
+        each["application_name"] = OBSERVER
+    try:
+        yield
+    finally:
+        for each, name in zip(options, names, strict=True):
+            each.pop("application_name")
+            if name is not None:
+                each["application_name"] = name
 
 
 def is_own() -> bool:

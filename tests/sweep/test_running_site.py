@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
 from pages import Pages, served
 
@@ -14,6 +15,7 @@ from pooldemo.site import project
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import running
+from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page
 
 
@@ -159,3 +161,19 @@ def test_it_keeps_no_password_of_an_address(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Unfit, match="--header 'Authorization: Basic") as refused:
         as_it_runs(monkeypatch, "http://alice:secret@127.0.0.1:8000")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_own_connections_are_none_of_the_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the settings' application_name they were, and a pool that kept its limit was said not to."""
+
+    def name() -> str:
+        connections["default"].close()
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SHOW application_name")
+            return str(cursor.fetchone()[0])
+
+    monkeypatch.setitem(connections["default"].settings_dict["OPTIONS"], "application_name", "shop")
+    with project.told_apart():
+        assert name() == OBSERVER
+    assert name() == "shop"

@@ -64,7 +64,7 @@ class Command(BaseCommand):
         to_stdout = any(options[name] == "-" for name in REPORTS)
         terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
         try:
-            with interruption(terminal.say) as signals:
+            with project.told_apart(), interruption(terminal.say) as signals:
                 code = self._list(terminal, options) if options["list"] else self._sweep(terminal, signals, options)
         except KeyboardInterrupt:  # before the first trial
             code = INTERRUPTED
