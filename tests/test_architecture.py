@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
-LONGER = {"locustfile.py": 505}  # Locust loads one file, and a master sends that one to its workers
+LONGER = {"locustfile.py": 520}  # Locust loads one file, and a master sends that one to its workers
 PACKAGES = ("pooldemo", "project", "peers", "benchmarks")
 ALLOWED = {"locustfile.py": ("locust", "pooldemo.sweep.workloads")}
 STANDARD_ALONE = ("pooldemo/pool/", "pooldemo/sweep/workloads.py", "locustfile.py")
