@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pooldemo.monitor import readiness
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -168,3 +170,17 @@ def test_it_never_lets_kubernetes_run_more_pods_than_the_budget_counts() -> None
         pod = by_kind[kind]["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_no_host_is_killed_before_its_drain_is_over(compose: dict[str, Any]) -> None:
+    gunicorn = (ROOT / "gunicorn.conf.py").read_text()
+    [graceful_s] = map(int, re.findall(r"^graceful_timeout = (\d+)", gunicorn, re.MULTILINE))
+    [drain_s] = map(int, re.findall(r'"DRAIN_S"\) or "(\d+)"', (ROOT / "deploy/drain.py").read_text()))
+    assert int(compose["services"]["web"]["stop_grace_period"].removesuffix("s")) > drain_s + graceful_s
+    documents = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/site.yaml").read_text()))
+    by_kind = {each["kind"]: each for each in documents}
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    [web] = pod["containers"]
+    before_s = web["lifecycle"]["preStop"]["sleep"]["seconds"] + int(by_kind["ConfigMap"]["data"]["DRAIN_S"])
+    assert pod["terminationGracePeriodSeconds"] > before_s + graceful_s
+    assert web["readinessProbe"]["timeoutSeconds"] > readiness.PATIENCE_S
