@@ -27,6 +27,7 @@ bind = "127.0.0.1:8000"  # this machine only: the workloads are made to load it
 keepalive = 75  # seconds; a load generator's connection must outlive its slowest request
 graceful_timeout = 30  # seconds that requests under way have to end in after SIGTERM
 accesslog = None  # a line for each request would cost more than the request
+forwarder_headers = ""  # else SCRIPT_NAME from a balancer on this machine, which passes on what visitors send
 control_socket_disable = True  # its path is the same for two instances, and the second one takes it from the first
 
 # What PostgreSQL shows as the name of our connections: so it can be asked how many there are of this site.

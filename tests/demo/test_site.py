@@ -167,6 +167,12 @@ def test_it_does_not_show_its_statements_under_another_sites_name(site: Site) ->
     assert site.get("/pool/", Host="evil.example").status == 400
 
 
+def test_it_takes_no_visitors_word_for_where_it_is(site: Site) -> None:
+    """By SCRIPT_NAME /x/metrics was /metrics to the site, and another page to the balancer, which hides that one."""
+    assert site.get("/x/metrics", SCRIPT_NAME="/x").status == 404
+    assert site.get("/admin/", SCRIPT_NAME="//other.example").headers["Location"].startswith("/admin/login/")
+
+
 def test_it_finishes_what_is_under_way_and_leaves_nothing_after_sigterm(database_url: str, log: Path) -> None:
     with Site(database_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2") as site, ThreadPoolExecutor(1) as others:
         with site.holding() as [request]:
