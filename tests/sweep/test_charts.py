@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts.truth import hinge, power
+from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
@@ -25,6 +26,8 @@ from pooldemo.sweep.report.figures import (
 )
 
 HINGE = hinge(16)
+MANY = tuple(stacks.names())
+LONG = "pooldemo@POOL_TIMEOUT=1,MAX_LIFETIME=60,IDLE_TIMEOUT=10,STATEMENT_CACHE=on,MAX_WAITING=100,RETRIES=3"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -139,7 +142,15 @@ def test_it_shows_the_interval_of_repeats_and_none_for_a_single_one():
 
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 @pytest.mark.parametrize(
-    "options", [{"sizes": (8,)}, {"sizes": (1, 2, 3)}, {"sizes": tuple(range(1, 65))}, {"repeats": 1}]
+    "options",
+    [
+        {"sizes": (8,)},
+        {"sizes": (1, 2, 3)},
+        {"sizes": tuple(range(1, 65))},
+        {"repeats": 1},
+        {"stacks": ("pooldemo", LONG)},
+        {"stacks": MANY},
+    ],
 )
 def test_it_stays_inside_its_frame(draw, options):
     svg = draw(_sweep(**options))
@@ -149,6 +160,8 @@ def test_it_stays_inside_its_frame(draw, options):
     for each in root.iter():
         for name, limit in (("x", width), ("cx", width), ("x1", width), ("y", height), ("cy", height), ("y2", height)):
             assert 0 <= float(each.get(name, 0)) <= limit
+        if each.tag == f"{SVG}polyline":
+            assert all(0 <= float(pair.split(",")[0]) <= width for pair in each.get("points").split())
 
 
 def test_it_cuts_the_bound_where_it_leaves_the_picture():

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from pooldemo.sweep.report.canvas import LINE_HEIGHT, QUIET, Frame, marker, n, text, width_of
 
+MOST = 32  # characters of a name
+
 
 @dataclass(frozen=True)
 class Name:
@@ -12,6 +14,12 @@ class Name:
 
     words: str
     look: int | None = 0
+
+    @property
+    def shown(self) -> str:
+        """As much of the words as leaves a chart its room: their beginning and their end, which tell variants apart."""
+        half = MOST // 2
+        return self.words if len(self.words) <= MOST else f"{self.words[:half]}…{self.words[1 - half :]}"
 
 
 def swatch(name: Name, left: float, top: float) -> Iterator[str]:
@@ -23,13 +31,16 @@ def swatch(name: Name, left: float, top: float) -> Iterator[str]:
         )
     else:
         yield marker(left + 6, top - 4, name.look)
-    yield text(left + 17, top, name.words, opacity=QUIET if name.look is None else 1)
+    yield text(left + 17, top, name.shown, opacity=QUIET if name.look is None else 1)
 
 
 def with_legend(frame: Frame, names: Sequence[Name]) -> Frame:
-    """A narrow frame grows by the rows that its names take below, a wide one leaves room for the longest of them."""
+    """A narrow frame grows by the rows that its names take below; a wide one leaves room for the longest of them, and
+    grows where they are more than stand beside it."""
     if not frame.legend:
-        return replace(frame, right=max([frame.right, *(32 + width_of(name.words) for name in names)]))
+        right = max([frame.right, *(32 + width_of(name.shown) for name in names)])
+        height = max(frame.height, frame.top + (LINE_HEIGHT + 5) * len(names) + frame.bottom)
+        return replace(frame, right=right, height=height)
     room = LINE_HEIGHT * len(_rows(names, frame)) + 8
     return replace(frame, height=frame.height + room, bottom=frame.bottom + room)
 
@@ -38,7 +49,7 @@ def _rows(names: Sequence[Name], frame: Frame) -> list[list[tuple[Name, float]]]
     rows: list[list[tuple[Name, float]]] = [[]]
     left = 12.0
     for name in names:
-        width = 32 + width_of(name.words)
+        width = 32 + width_of(name.shown)
         if rows[-1] and left + width > frame.width:
             rows.append([])
             left = 12.0
