@@ -131,4 +131,5 @@ class Trial(models.Model):
         constraints = (models.UniqueConstraint("sweep", "stack", "size", "repeat", "workers", name="one_trial_each"),)
 
     def __str__(self) -> str:
-        return f"{self.stack} at {self.size}, repeat {self.repeat}"
+        workers = f" x {self.workers} workers" if self.workers > 1 else ""  # as facts.TrialPlan, which rows do not know
+        return f"{self.stack} at {self.size}{workers}, repeat {self.repeat}"

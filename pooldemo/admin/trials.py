@@ -57,8 +57,7 @@ class TrialAdmin(Measured):
 
     @admin.display(description="trial", ordering="stack")
     def what(self, trial: Trial) -> str:
-        workers = f" x {trial.workers} workers" if trial.workers > 1 else ""
-        return f"{trial.stack} at {trial.size}{workers}, repeat {trial.repeat}"
+        return str(trial)
 
     @admin.display(description="requests/s", ordering="rps")
     def throughput(self, trial: Trial) -> str:
@@ -84,7 +83,7 @@ def _shown(row: Trial) -> dict[str, Any]:
     sweep = records.alone(row)
     (trial,) = sweep.trials
     return {
-        "title": f"{trial.stack} at MAX_CONNS={trial.size}, repeat {trial.repeat}",
+        "title": str(trial.key),
         "trial": trial,
         "sweep_number": row.sweep_id,
         "load": load_of(sweep),

@@ -21,7 +21,7 @@ from pooldemo.sweep.analyse.document import document_of, judged
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.analyse.verdict_text import copy_with_workers
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Verdict
-from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page
+from pooldemo.sweep.report import formats, heatmap, rerun, sweep_page, tables
 from pooldemo.sweep.report.canvas import NARROW, WIDE, width_of
 from pooldemo.sweep.report.terminal import Terminal
 
@@ -204,3 +204,15 @@ def test_it_reads_workers_as_typed(capsys):
     assert "4 trials, about" in capsys.readouterr().out
     with pytest.raises(CommandError, match="'x' is no number of workers"):
         call_command("sweep", "--workers", "1,x", "--dry-run")
+
+
+def test_it_names_a_trial_with_its_number_of_workers(db, capsys):
+    sweep = sweep_of(hub)
+    failed = replace(sweep, trials=tuple(replace(trial, error="it broke") for trial in sweep.trials))
+    ((_, named),) = tables.reasons_of_failure(failed)
+    assert len(set(named)) == len(sweep.trials)
+    assert "pooldemo at 2 x 4 workers, repeat 1" in named
+    assert "pooldemo at 2, repeat 1" in named
+    assert sorted(map(str, records.store(sweep).trials.all())) == sorted(named)
+    call_command("sweep", "--sizes", "1,2", "--workers", "1,4", "--repeats", "1", "--dry-run")
+    assert " pooldemo at 2 x 4 workers, repeat 1" in capsys.readouterr().out

@@ -267,7 +267,7 @@ def look_back(terminal: Terminal) -> None:
 
 def dry_run(terminal: Terminal, plan: Plan, left: list[TrialPlan]) -> None:
     for number, trial in enumerate(left, start=1):
-        terminal.say(f"{number:>3} {trial.stack} at {trial.size}, repeat {trial.repeat}")
+        terminal.say(f"{number:>3} {trial}")
     terminal.say(f"{len(left)} trials, about {duration(planning.total_s(plan, len(left)))}; nothing was started")
 
 

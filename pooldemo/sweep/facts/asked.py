@@ -100,3 +100,7 @@ class TrialPlan:
     size: int
     repeat: int
     workers: int = 1
+
+    def __str__(self) -> str:
+        workers = f" x {self.workers} workers" if self.workers > 1 else ""
+        return f"{self.stack} at {self.size}{workers}, repeat {self.repeat}"

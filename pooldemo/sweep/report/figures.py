@@ -190,7 +190,7 @@ def throughput_line(stack: str, sweep: SweepResult) -> Series:
 
 
 def _dot(trial: TrialResult) -> str:
-    return f"{trial.stack} at {trial.size}, repeat {trial.repeat}: {digits(trial.rps)} requests/s"
+    return f"{trial.key}: {digits(trial.rps)} requests/s"
 
 
 def _bound(sweep: SweepResult) -> Series | None:

@@ -129,7 +129,7 @@ def reasons_of_failure(sweep: SweepResult) -> list[tuple[str, list[str]]]:
     reasons: dict[str, list[str]] = {}
     for trial in sweep.trials:
         if trial.error:
-            reasons.setdefault(trial.error, []).append(f"{trial.stack} at {trial.size}, repeat {trial.repeat}")
+            reasons.setdefault(trial.error, []).append(str(trial.key))
     return list(reasons.items())
 
 
