@@ -30,15 +30,19 @@ PASSED_ON = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP"
 
 def may_run(request: HttpRequest) -> bool:
     """Whether this visitor may load this machine: by the permission, and sitting at it. A proxy's visitors do not: it
-    says whom it asks for, or which name it was asked by."""
+    says whom it asks for, or which name it was asked by. One that says neither, as nginx unless it is told, speaks
+    HTTP/1.0, which no browser does; where it does not, the browser says which site its form is of."""
     if not getattr(request, "user", None) or not request.user.has_perm(PERMISSION):
         return False
-    if any(name.startswith(PASSED_ON) for name in request.META):
+    if any(name.startswith(PASSED_ON) for name in request.META) or request.META.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return False
     try:
-        host = split_domain_port(request.get_host())[0].strip("[]")
+        asked = request.get_host()
     except DisallowedHost:
         return False
+    if request.headers.get("Origin", f"://{asked}").partition("://")[2] != asked:
+        return False
+    host = split_domain_port(asked)[0].strip("[]")
     return _is_loopback(request.META.get("REMOTE_ADDR", "")) and (host == "localhost" or _is_loopback(host))
 
 

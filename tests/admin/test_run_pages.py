@@ -72,12 +72,18 @@ def test_it_is_for_those_who_may_run_sweeps_and_sit_at_this_machine(viewer: Clie
     for elsewhere in (
         {"REMOTE_ADDR": "192.0.2.7"}, {"REMOTE_ADDR": ""}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"},
         {"HTTP_X_FORWARDED_PROTO": "https"}, {"HTTP_X_REAL_IP": "127.0.0.1"}, {"HTTP_VIA": "1.1 proxy"},
-        {"HTTP_FORWARDED": "for=127.0.0.1"}, {"SERVER_NAME": "testserver"},
+        {"HTTP_FORWARDED": "for=127.0.0.1"}, {"SERVER_NAME": "testserver"}, {"SERVER_PROTOCOL": "HTTP/1.0"},
+        {"HTTP_ORIGIN": "https://sweeps.example.com"}, {"HTTP_ORIGIN": "null"},
     ):  # fmt: skip
         assert runner.get(RUN, **elsewhere).status_code == 403
         assert runner.post(START, {"sizes": "1"}, **elsewhere).status_code == 403
     assert not runs.last().said
-    for here in ({"REMOTE_ADDR": "::1"}, {"REMOTE_ADDR": "::ffff:127.0.0.1"}, {"HTTP_HOST": "localhost:8000"}):
+    for here in (
+        {"REMOTE_ADDR": "::1"},
+        {"REMOTE_ADDR": "::ffff:127.0.0.1"},
+        {"HTTP_HOST": "localhost:8000"},
+        {"HTTP_ORIGIN": "http://127.0.0.1"},
+    ):
         assert runner.get(RUN, **here).status_code == 200  # type: ignore[arg-type]
 
 
