@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from pooldemo import records
 
@@ -21,6 +22,19 @@ def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             raise Http404(str(error)) from error
 
     return told
+
+
+def posted(view: Callable[..., HttpResponse], back: str) -> Callable[..., HttpResponse]:
+    """The view that a form is sent to. Who comes there by its address, as from a login that came between, is led to
+    the page of the name `back`, to send it again."""
+
+    @wraps(view)
+    def sent(request: HttpRequest, **named: Any) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse(f"admin:{back}", args=named.values()))
+        return view(request, **named)
+
+    return sent
 
 
 class Measured(admin.ModelAdmin):

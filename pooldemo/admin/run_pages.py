@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from pooldemo import records
 from pooldemo.admin import run_form, runs
-from pooldemo.admin.measured import readable
+from pooldemo.admin.measured import posted, readable
 from pooldemo.models import Sweep
 from pooldemo.sweep.report.progress import progress_of
 
@@ -65,10 +65,10 @@ class RunPages:
         return [
             path("run/", inside(readable(self.form)), name="pooldemo_run"),
             path("run/check/", inside(require_POST(self.check)), name="pooldemo_run_check"),
-            path("run/start/", inside(require_POST(self.start)), name="pooldemo_run_start"),
+            path("run/start/", inside(posted(self.start, "pooldemo_run")), name="pooldemo_run_start"),
             path("run/started/", inside(self.started), name="pooldemo_run_started"),
             path("run/state/", inside(self.state), name="pooldemo_run_state"),
-            path("run/stop/", inside(require_POST(self.stop)), name="pooldemo_run_stop"),
+            path("run/stop/", inside(posted(self.stop, "pooldemo_run_started")), name="pooldemo_run_stop"),
             path("<int:number>/progress/", inside(readable(self.progress)), name="pooldemo_sweep_progress"),
         ]
 

@@ -8,10 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.http import require_POST
 
 from pooldemo import records
-from pooldemo.admin.measured import readable
+from pooldemo.admin.measured import posted, readable
 from pooldemo.models import Sweep
 from pooldemo.sweep.report.html_report import to_html
 
@@ -31,7 +30,9 @@ class Sharing:
     def urls(self) -> list[URLPattern]:
         inside = self._admin.admin_site.admin_view
         return [
-            path("<int:number>/share/", inside(require_POST(self.share)), name="pooldemo_sweep_share"),
+            path(
+                "<int:number>/share/", inside(posted(self.share, "pooldemo_sweep_change")), name="pooldemo_sweep_share"
+            ),
             path("shared/<int:number>/<str:secret>/", readable(shared), name="pooldemo_sweep_shared"),
         ]
 

@@ -160,6 +160,15 @@ def test_it_stops_the_sweep_whose_page_said_so(runner: Client, measured: SweepRe
         assert runner.post(STOP, {"number": odd}).status_code == 404
 
 
+def test_a_login_that_comes_between_leads_back_to_the_page_of_the_form(runner: Client, row: models.Sweep) -> None:
+    share = reverse("admin:pooldemo_sweep_share", args=[row.pk])
+    pages = {START: RUN, STOP: reverse("admin:pooldemo_run_started"), share: f"/admin/pooldemo/sweep/{row.pk}/change/"}
+    for address, page in pages.items():
+        login = Client(SERVER_NAME="127.0.0.1").post(address, {"number": row.pk})
+        assert login.url == f"/admin/login/?next={address}"  # type: ignore[attr-defined]
+        assert runner.get(address).url == page  # type: ignore[attr-defined]
+
+
 def test_it_keeps_what_was_typed_when_the_command_refuses(runner: Client) -> None:
     html = runner.post(START, {"sizes": "x", "users": "77"}, follow=True).content.decode()
     assert "&#x27;x&#x27; is no pool size" in html
