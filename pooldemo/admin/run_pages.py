@@ -152,7 +152,7 @@ class RunPages:
             raise Http404(f"There is no sweep {number}")
         if not self._admin.has_view_permission(request, row):
             raise PermissionDenied
-        response = TemplateResponse(request, "admin/pooldemo/sweep/progress.html", about_progress(request, row))
+        response = TemplateResponse(request, "admin/pooldemo/sweep/progress.html", about_progress(row))
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -178,14 +178,18 @@ class RunPages:
         return TemplateResponse(request, f"admin/pooldemo/sweep/{name}.html", about)
 
 
-def about_progress(request: HttpRequest, row: Sweep) -> dict[str, Any]:
+def can_stop(request: HttpRequest, row: Sweep) -> bool:
+    """Whether it runs, was started from a page, and this visitor may stop it."""
+    last = runs.last() if row.status == Sweep.Status.RUNNING and may_run(request) else None
+    return bool(last and last.lives and last.number == row.pk)
+
+
+def about_progress(row: Sweep) -> dict[str, Any]:
     """What the part of the page needs that shows how far it has come; little, where it does not run."""
     about: dict[str, Any] = {"status": row.status, "number": row.pk}
     if row.status != Sweep.Status.RUNNING:
         return about
-    last = runs.last() if may_run(request) else None
-    own = bool(last and last.lives and last.number == row.pk)
-    return about | {"progress": progress_of(records.steps(row), datetime.now(UTC)), "can_stop": own}
+    return about | {"progress": progress_of(records.steps(row), datetime.now(UTC))}
 
 
 def _asked(options: list[str]) -> tuple[bool, str]:

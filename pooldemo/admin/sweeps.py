@@ -20,7 +20,7 @@ from pooldemo import records
 from pooldemo.admin import live, run_form, runs
 from pooldemo.admin.drawing import drawn
 from pooldemo.admin.measured import Measured, readable
-from pooldemo.admin.run_pages import RunPages, about_progress, may_run
+from pooldemo.admin.run_pages import RunPages, about_progress, can_stop, may_run
 from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
@@ -215,7 +215,8 @@ class SweepAdmin(Measured):
             "shared": link_of(request, row) if may_share else "",
             "may_share": may_share,
             "said": _last_word(request, row),
-            **about_progress(request, row),
+            "can_stop": can_stop(request, row),
+            **about_progress(row),
             "cards": sweep_page.cards(sweep),
             "figures": drawn(figures_of(sweep)),
             "trend": _trend(row),

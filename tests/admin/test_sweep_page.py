@@ -158,6 +158,9 @@ def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: 
     assert f"{ended} of {len(measured.trials)} trials, about " in html
     assert "Measuring: the answer comes with the last trial" in html
     assert html.count('class="running"') == 1
+    part = html.partition('<div id="progress"')[2].partition("<noscript>")[0]
+    assert "role=" not in part, "what is put anew each second is not read aloud each second"
+    assert "<form" not in part, "nor holds what has the focus"
     assert html.count('class="waiting"') == len(measured.trials) - ended - 1
 
 

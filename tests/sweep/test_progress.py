@@ -42,3 +42,10 @@ def test_it_runs_nothing_once_it_has_stopped() -> None:
     found = progress_of(swept(2, "interrupted"), BEGAN)
     assert [step.state for step in found.steps] == ["ended", "failed", "waiting", "waiting"]
     assert found.left == ""
+
+
+def test_it_is_read_aloud_ten_times_and_not_each_second() -> None:
+    sweep = replace(swept(0), plan=replace(PLAN, repeats=50))
+    trials = tuple(TrialResult(each.stack, each.size, each.repeat) for each in planning.order(sweep.plan))
+    told = [progress_of(replace(sweep, trials=trials[:ended]), BEGAN).told for ended in range(100)]
+    assert list(dict.fromkeys(told)) == [f"{done}% of 100 trials have ended" for done in range(0, 100, 10)]

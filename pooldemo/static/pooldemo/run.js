@@ -4,10 +4,14 @@
 (function () {
   const PAUSE_MS = 1000;
 
-  /* The answer; null where there is none, and where it is the login's. */
+  const NOT_NOW = { 403: "you may not see it any more", 404: "it was deleted", 503: "the database does not answer now" };
+
+  /* The answer, or why there is none. */
   async function get(address, options = {}) {
     const answer = await fetch(address, options).catch(() => null);
-    return answer && answer.ok && !answer.redirected ? answer : null;
+    if (!answer) return { why: "the site does not answer" };
+    if (answer.redirected) return { why: "you are logged out" };
+    return answer.ok ? { answer } : { why: NOT_NOW[answer.status] || `the site answers ${answer.status}` };
   }
 
   // -- the form: asked once a change, one question at a time --------------------------------------------------------
@@ -28,8 +32,8 @@
       asked = true;
       changed = false;
       said.textContent = "asking the command…";
-      const answer = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
-      const found = answer ? await answer.json() : { fits: false, said: "the site does not answer, or you are logged out" };
+      const { answer, why } = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
+      const found = answer ? await answer.json() : { fits: false, said: why };
       said.textContent = found.said;
       said.className = found.fits ? "met" : "missed";
       asked = false;
@@ -47,7 +51,7 @@
 
   const started = document.querySelector("[data-started]");
   async function wait() {
-    const answer = await get(started.dataset.started);
+    const { answer } = await get(started.dataset.started);
     if (answer) {
       const now = await answer.json();
       document.getElementById("said").textContent = now.said;
@@ -61,17 +65,24 @@
   // -- a sweep that runs: only what has changed is put in its place -------------------------------------------------
 
   const part = document.getElementById("progress");
+  const told = document.getElementById("told");
   const trouble = document.getElementById("trouble");
   const notes = document.getElementById("id_notes");
   async function look() {
     if (document.hidden) return setTimeout(look, PAUSE_MS);
-    const answer = await get(part.dataset.address);
-    trouble.hidden = answer !== null;
+    const { answer, why } = await get(part.dataset.address);
+    const old = why ? `What stands below is old: ${why}.` : "";
+    trouble.hidden = !old;
+    if (trouble.textContent !== old) trouble.textContent = old;
     if (answer) {
       const found = document.createElement("template");
       found.innerHTML = await answer.text();
-      const ended = found.content.querySelector("[data-status]").dataset.status !== "running";
-      if (ended || !part.contains(document.activeElement)) part.replaceChildren(found.content);
+      const now = found.content.querySelector("[data-status]").dataset;
+      const ended = now.status !== "running";
+      part.replaceChildren(found.content);
+      const words = now.told || "It has ended.";
+      if (told.textContent !== words) told.textContent = words; // each change is read aloud
+      if (ended) document.getElementById("stop")?.remove();
       const typed = notes && (notes.value !== notes.defaultValue || document.activeElement === notes);
       if (ended && !typed) return window.location.reload();
       if (ended) return undefined; // what is typed stays; the line says where to look

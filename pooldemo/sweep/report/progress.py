@@ -36,6 +36,11 @@ class Progress:
     def percent(self) -> int:
         return round(100 * self.done / self.planned) if self.planned else 0
 
+    @property
+    def told(self) -> str:
+        """The same for who hears it: it changes with each tenth of the sweep, not with each second."""
+        return f"{self.percent // 10 * 10}% of {self.planned} trials have ended"
+
 
 def progress_of(sweep: SweepResult, now: datetime) -> Progress:
     """The trials in the order in which they run. While the sweep runs, the first that is missing does."""
