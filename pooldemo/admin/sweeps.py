@@ -163,9 +163,20 @@ class SweepAdmin(Measured):
         return HttpResponseRedirect(f"{reverse('admin:pooldemo_sweep_compare')}?sweeps={','.join(map(str, chosen))}")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Trials go with their sweep, though nobody deletes one by itself."""
-        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
-        return deleted, counts, lacking - {Trial._meta.verbose_name}, protected
+        """Each sweep by its name, and its trials, which go with it, by their number: there are thousands."""
+        named = [
+            format_html(
+                '<a href="{}">{}</a>{}',
+                reverse("admin:pooldemo_sweep_change", args=[each.pk]),
+                each,
+                ", which runs now, and ends" if each.status == Sweep.Status.RUNNING else "",
+            )
+            for each in objs
+        ]
+        trials = Trial.objects.filter(sweep__in=[each.pk for each in objs]).count()
+        counts = {Sweep._meta.verbose_name_plural: len(named), Trial._meta.verbose_name_plural: trials}
+        lacking = set() if self.has_delete_permission(request) else {Sweep._meta.verbose_name}
+        return named, counts, lacking, []
 
     # -- the pages -----------------------------------------------------------------------------------------------------
 

@@ -182,6 +182,23 @@ def test_it_asks_before_it_deletes_a_sweep_with_its_trials(editor: Client, row: 
     assert not models.Trial.objects.filter(sweep=row.pk).exists()
 
 
+def test_it_asks_before_it_deletes_many_and_names_no_trial(
+    editor: Client, three: list[models.Sweep], measured: SweepResult
+) -> None:
+    chosen = [row.pk for row in three]
+    models.Sweep.objects.filter(pk=three[2].pk).update(status="running")
+    with records.Turn():
+        asked = editor.post(SWEEPS, {"action": "delete_selected", "_selected_action": chosen}).content.decode()
+    assert "<li>Sweeps: 3</li>" in asked
+    assert "<li>Trials: 9</li>" in asked
+    assert "at 2, repeat 1" not in asked
+    rows = models.Sweep.objects.in_bulk(chosen)
+    assert [f"{rows[pk]}</a>, which runs now" in asked for pk in chosen] == [False, False, True]
+    gone = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
+    assert "deleted 3 sweeps" in editor.post(SWEEPS, gone, follow=True).content.decode()
+    assert not models.Trial.objects.filter(sweep__in=chosen).exists()
+
+
 def test_it_has_an_empty_list(admin_client: Client, db: None) -> None:
     assert "0 sweeps" in admin_client.get(SWEEPS).content.decode()
 
