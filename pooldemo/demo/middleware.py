@@ -1,6 +1,7 @@
 """What stands around every request: a short way for the workloads, the security policy, and 503 for "not now"."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -62,7 +63,12 @@ class PooldemoMiddleware:
         trouble = readiness.trouble()
         if not trouble:
             return None
-        response = render(request, "pooldemo/no_database.html", {"trouble": trouble}, status=503)
+        sent = [(name, value) for name, values in request.POST.lists() for value in values]
+        about = {
+            "trouble": people.told(trouble),
+            "sent": [] if any("password" in name for name, _ in sent) else sent,  # so that nothing typed is lost
+        }
+        response = render(request, "pooldemo/no_database.html", about, status=503)
         response.headers["Retry-After"] = "5"
         return response
 
@@ -71,5 +77,5 @@ class PooldemoMiddleware:
         reason = unavailable(exception)
         if reason is None:
             return None
-        answer = unavailable_answer(reason)
+        answer = unavailable_answer(replace(reason, message=people.told(reason.message)))
         return people.page(request, answer) if people.wants_page(request) else answer

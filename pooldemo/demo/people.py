@@ -3,13 +3,20 @@
 import json
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from pooldemo.sweep.analyse.statistics import digits
 
 TITLES = {400: "That is no parameter of it", 404: "It is switched off here", 503: "Not now"}
+HIDDEN = "The database does not answer, or no connection to it was free in time; this site's log says more."
 TIMES = (("waited for a slot", "wait_ms"), ("was inside PostgreSQL", "query_ms"))
+
+
+def told(trouble: str) -> str:
+    """What a stranger may read of it: on a site that others reach no host, no role and no statement."""
+    return HIDDEN if trouble and getattr(settings, "EXPOSED", False) else trouble
 
 
 def wants_page(request: HttpRequest) -> bool:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.utils.safestring import mark_safe
 
-from pooldemo.demo import front
+from pooldemo.demo import front, people
 from pooldemo.monitor import views
 from pooldemo.monitor.views import json_answer, unavailable_answer
 from pooldemo.postgresql.unavailable import unavailable
@@ -105,7 +106,7 @@ def workload_view(workload: Workload) -> View:
             reason = unavailable(error)
             if reason is None:
                 raise
-            return unavailable_answer(reason, workload=workload.name)
+            return unavailable_answer(replace(reason, message=people.told(reason.message)), workload=workload.name)
         wait_ms, query_ms, hold_ms = session.wait_s * 1000, session.query_s * 1000, session.hold_s() * 1000
         # Written by hand: json.dumps takes longer than everything else that `nodb` does.
         return HttpResponse(
@@ -134,6 +135,7 @@ def robots(_request: HttpRequest) -> HttpResponse:
 def index(request: HttpRequest) -> HttpResponse:
     """The first page: what this is, what the last sweep said, and where everything stands. Takes no slot."""
     last = front.last_sweep()
+    last = replace(last, trouble=people.told(last.trouble))
     context = {"workloads": WORKLOADS.values(), "last": last, "curve": mark_safe(last.curve)}  # noqa: S308  ours, escaped
     return render(request, "pooldemo/index.html", context)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from pooldemo.demo import people, views
+from pooldemo.demo import middleware, people, views
 from pooldemo.monitor.views import json_answer
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -57,6 +57,25 @@ def test_it_refuses_another_sites_name_and_a_forbidden_page_in_words(client: Cli
     assert (refused.status_code, b"makes no sense here" in refused.content) == (400, True)
     forbidden = admin_client.get("/admin/pooldemo/sweep/run/", REMOTE_ADDR="192.0.2.7")
     assert (forbidden.status_code, b"You may not do that" in forbidden.content) == (403, True)
+
+
+def test_it_says_why_a_form_is_not_taken_and_what_a_proxy_must_pass_on(db: None) -> None:
+    refused = Client(enforce_csrf_checks=True).post("/admin/login/", headers={"Origin": "https://elsewhere.example"})
+    assert (refused.status_code, b"This form was not taken" in refused.content) == (403, True)
+    assert b"proxy_set_header Host $host;" in refused.content
+
+
+def test_it_keeps_what_was_sent_while_postgresql_is_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware.readiness, "trouble", lambda: "it is gone")
+    page = client.post("/admin/pooldemo/sweep/7/change/", {"notes": 'two\n"lines"', "_save": "Save"})
+    html = page.content.decode()
+    assert page.status_code == 503
+    assert '<input type="hidden" name="notes" value="two\n&quot;lines&quot;">' in html
+    assert "Send it again</button>" in html
+    assert "refresh" not in html, "a form's address is not asked for by itself"
+    login = client.post("/admin/login/", {"username": "me", "password": "secret"}).content.decode()
+    assert "secret" not in login
+    assert "refresh" in client.get("/admin/").content.decode()
 
 
 def test_it_has_a_page_for_every_workload() -> None:

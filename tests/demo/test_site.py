@@ -3,6 +3,7 @@
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -136,6 +137,26 @@ def test_its_admin_says_at_once_that_postgresql_is_down(log: Path) -> None:
             assert answer.headers["Retry-After"] == "5"
             assert "PostgreSQL does not answer" in answer.text
             assert "Connection refused" in answer.text
+
+
+def test_it_tells_a_stranger_no_host_and_no_statement_where_others_reach_it(database_url: str, log: Path) -> None:
+    where = {"WEB_CONCURRENCY": "1", "MAX_CONNS": "1", "POOL_TIMEOUT": "0.3", "EXPOSED": "yes", "WORKLOADS": "on"}
+    session = f"sessionid={'a' * 32}"  # of nobody: it is looked for
+    with closing(psycopg2.connect(database_url)) as other, Site(database_url, log, **where) as site:
+        other.cursor().execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
+        held = threading.Thread(target=site.get, args=("/lock/?ms=0",))
+        held.start()
+        until(lambda: site.get("/lock/?ms=0").status == 503)
+        answers = [site.get(path, Cookie=session) for path in ("/admin/", "/lock/?ms=0")]
+        other.rollback()
+        held.join()
+        assert [answer.status for answer in answers] == [503, 503]
+        assert not [answer.text for answer in answers if "UPDATE" in answer.text]
+        assert "UPDATE pooldemo_row" in site.log
+    nobody = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with Site(nobody, log, **where) as site:
+        for path in ("/admin/", "/", "/fast/"):
+            assert "Connection refused" not in site.get(path).text
 
 
 def test_it_refuses_a_port_in_use_and_names_another(database_url: str, log: Path) -> None:
