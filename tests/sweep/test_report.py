@@ -100,6 +100,9 @@ def test_it_writes_one_html_file_that_needs_no_network_and_no_script():
 def test_it_escapes_what_others_have_written():
     assert "<other>" not in to_html(SWEEP)
     assert "&lt;other&gt;" in to_html(SWEEP)
+    prose = re.sub("```.*?```", "", to_markdown(SWEEP), flags=re.DOTALL)
+    assert "<other>" not in prose
+    assert "&lt;other>" in prose
 
 
 @pytest.mark.parametrize("write", [to_html, to_markdown])

@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -53,19 +54,25 @@ def to_csv(sweep: SweepResult) -> str:
 
 def to_markdown(sweep: SweepResult) -> str:
     """Verdicts, a table for each stack, warnings and conditions, to paste into a pull request."""
-    parts = [f"### {answer.headline(sweep)}", title(sweep)]
+    parts = [_plain(f"### {answer.headline(sweep)}"), _plain(title(sweep))]
     for verdict in sweep.verdicts:
-        parts.append(f"**{verdict.stack}**: {SHAPES[verdict.shape]}. {verdict.because}")
+        parts.append(_plain(f"**{verdict.stack}**: {SHAPES[verdict.shape]}. {verdict.because}"))
         if verdict.copy:
             parts.append(f"```\n{verdict.copy}\n```")
-        parts += [f"> **{warning.code}**: {warning.cause}. Cure: {warning.cure}" for warning in verdict.warnings]
+        parts += [_plain(f"> **{each.code}**: {each.cause}. Cure: {each.cure}") for each in verdict.warnings]
     for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
         if rows := rows_of(view, stack):
             parts.append(_markdown_table(named(stack, view, sweep), rows, _best(stack, view)))
-    parts += [f"- {len(trials)} trials failed: {brief(why)}" for why, trials in reasons_of_failure(sweep)]
+    parts += [_plain(f"- {len(trials)} trials failed: {brief(why)}") for why, trials in reasons_of_failure(sweep)]
     parts.append(f"```sh\n{rerun.again(sweep)}\n```")
-    parts.append("<sub>" + "; ".join(f"{name}: {value}" for name, value in conditions_of(sweep)) + "</sub>")
+    conditions = "; ".join(f"{name}: {value}" for name, value in conditions_of(sweep))
+    parts.append(f"<sub>{_plain(conditions)}</sub>")
     return "\n\n".join(parts) + "\n"
+
+
+def _plain(text: str) -> str:
+    """What others have written as it is, also where Markdown would read a tag: `<Greenlet at 0x7f>` was left out."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _best(stack: str, view: SweepResult) -> int | None:
@@ -75,7 +82,7 @@ def _best(stack: str, view: SweepResult) -> int | None:
 
 
 def _markdown_table(name: str, rows: Sequence[Row], best: int | None) -> str:
-    lines = [f"| {name}: {' | '.join(HEADERS)} |", f"|{' ---: |' * len(HEADERS)}"]
+    lines = [f"| {_plain(name).replace('|', '&#124;')}: {' | '.join(HEADERS)} |", f"|{' ---: |' * len(HEADERS)}"]
     for row in rows:
         cells = [f"**{cell}**" for cell in row.cells] if row.size == best else row.cells
         lines.append(f"| {' | '.join(cells)} |")
