@@ -117,6 +117,16 @@ def test_it_labels_each_line_and_marks_the_size_to_use():
     assert {"MAX_CONNS=64, the best so far", "still rising"} <= set(_texts(throughput_chart(_sweep(power(1)))))
 
 
+@pytest.mark.parametrize(
+    ("loop", "said"),
+    [({}, ""), ({"rate": 40.0}, ", open loop at 40/s"), ({"search": True}, ", open loop at its highest rate")],
+)
+def test_it_says_of_an_open_loop_that_it_is_one(loop, said):
+    sweep = _sweep()
+    sweep = replace(sweep, plan=replace(sweep.plan, **loop))
+    assert f"slow 100 ms, 200 users{said}" in " ".join(_texts(throughput_chart(sweep))[:2])
+
+
 def test_it_says_on_the_chart_what_ended_the_rise():
     """Not "rising" over a line that is flat because all users are served at once."""
     plan = Plan(stacks=("pooldemo",), users=16)

@@ -136,7 +136,7 @@ def bar_chart(
         return _empty(title, description, frame)
     every = [*names, Name(allowed, None)]
     frame = with_legend(with_title(frame, title), every)
-    y_ticks = nice_ticks(1.06 * max(values))
+    y_ticks = nice_ticks(1.06 * max(values), whole=True)
     y = linear(0, y_ticks[-1], frame.base, frame.top)
     room = (frame.end - frame.left) / len(bars)
     parts = _grid(y_axis, y_ticks, y, frame)

@@ -166,7 +166,9 @@ def load_of(sweep: SweepResult) -> str:
     counts = " or ".join(map(str, plan.worker_counts))
     workers = f", {counts} workers" if max(plan.worker_counts) > 1 else ""
     timed = f" {plan.ms:g} ms" if has_length(plan.workload) else ""
-    return f"{plan.asked}{timed}, {plan.users} users{workers}"
+    loop = "" if plan.rate is None else f", open loop at {plan.rate:g}/s"
+    loop = ", open loop at its highest rate" if plan.search else loop
+    return f"{plan.asked}{timed}, {plan.users} users{workers}{loop}"
 
 
 def throughput_line(stack: str, sweep: SweepResult) -> Series:
