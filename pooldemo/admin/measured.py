@@ -31,7 +31,7 @@ def posted(view: Callable[..., HttpResponse], back: str) -> Callable[..., HttpRe
     @wraps(view)
     def sent(request: HttpRequest, **named: Any) -> HttpResponse:
         if request.method != "POST":
-            return HttpResponseRedirect(reverse(f"admin:{back}", args=named.values()))
+            return HttpResponseRedirect(reverse(f"admin:{back}", args=[*named.values()]))
         return view(request, **named)
 
     return sent

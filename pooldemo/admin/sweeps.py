@@ -4,6 +4,8 @@ A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone
 made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and where.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import admin
@@ -39,7 +41,8 @@ from pooldemo.sweep.report.trend import trend
 # What the small curves of a list need; the rest of a trial is ten times as large.
 CURVE_FIELDS = ("id", "sweep_id", "stack", "size", "repeat", "workers", "rps", "error")
 FOUND = (
-    '<div class="found {}"><strong>{}</strong> <span class="rps">{}</span> {} <span class="stack">{} {}</span></div>'
+    '<div class="found {}"><strong>{}</strong> <span class="rps">{}</span> {} '
+    '<span class="stack">{}&nbsp;{}</span></div>'
 )
 TAG = ' <span class="tag">{}</span>'
 MAX_COMPARED = MOST
@@ -123,10 +126,11 @@ class SweepAdmin(Measured):
         return format_html_join("", FOUND, blocks)
 
     def _block(self, facts: SweepResult, stack: str, verdict: Verdict | None) -> tuple[Any, ...]:
-        said = answer.short(verdict, facts.plan) if verdict else "no answer yet"
+        tone = _tone(facts, verdict)
+        said = answer.short(verdict, facts.plan) if verdict else "no answer" if tone else "no answer yet"
         rps = f"{digits(verdict.rps)}/s" if verdict and verdict.rps is not None else ""
         curve = mark_safe(sweep_sparkline(facts, stack))  # noqa: S308  ours, escaped
-        return answer.tone(verdict) if verdict else "", said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
+        return tone, said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
 
     @admin.display(description="started", ordering="started_at")
     def started(self, sweep: Sweep) -> str:
@@ -217,7 +221,7 @@ class SweepAdmin(Measured):
             "sweep": sweep,
             "started_at": moment(row.started_at),
             "headline": answer.unbroken(answer.headline(sweep)),
-            "tone": answer.tone(sweep.verdicts[0]) if sweep.verdicts else "none",
+            "tone": _tone(sweep, sweep.verdicts[0] if sweep.verdicts else None),
             "done": len(sweep.trials),
             "planned": len(planning.order(sweep.plan)),
             "may_run": runs_on,
@@ -290,6 +294,11 @@ class SweepAdmin(Measured):
         return TemplateResponse(request, "admin/pooldemo/sweep/compare.html", context)
 
 
+def _tone(sweep: SweepResult, verdict: Verdict | None) -> str:
+    """How what a stack's verdict says is coloured; where it has none, whether the sweep failed."""
+    return answer.tone(verdict) if verdict else "invalid" if sweep.status == Sweep.Status.FAILED else ""
+
+
 def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
     """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of as many as
     can be told apart)."""
@@ -303,6 +312,8 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
     chosen = [stack for stack in stacks if stack in chosen] or that_fit(sweeps, stacks)
     changes = change.changes if change else ()
     lines = sum(stack in chosen for sweep in sweeps for stack in sweep.plan.stacks)
+    figure = overlay(sweeps, chosen)
+    looks = {line.name: line.look for line in figure.series}
     return {
         "headline": answer.unbroken(comparison.headline(change, *sweeps) if change else comparison.of_many(sweeps)),
         "differ": differ,
@@ -311,11 +322,17 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         "stacks": [(stack, stack in chosen) for stack in stacks],
         "too_many": lines if lines > MOST else 0,
         "most": MOST,
-        "sweeps": [(sweep, load_of(sweep), sweep_page.cards(sweep)) for sweep in sweeps],
-        "figures": drawn({"overlay": overlay(sweeps, chosen)}),
+        "sweeps": [(sweep, load_of(sweep), _cards(sweep, looks)) for sweep in sweeps],
+        "figures": drawn({"overlay": figure}),
         "change": change,
         "changes": [(each, *comparison.values_of(each), f"{each.ratio:+.1%}") for each in changes],
     }
+
+
+def _cards(sweep: SweepResult, looks: Mapping[str, int | None]) -> list[sweep_page.Card]:
+    """Its verdicts, with the markers of their lines on the chart; none where theirs is not drawn."""
+    marks = {name: marker_alone(look) for name, look in looks.items() if look is not None}
+    return [replace(card, mark=marks.get(f"{sweep.id} {card.verdict.stack}", "")) for card in sweep_page.cards(sweep)]
 
 
 def _last_word(request: HttpRequest, row: Sweep) -> str:

@@ -83,7 +83,7 @@ def _shown(row: Trial) -> dict[str, Any]:
     sweep = records.alone(row)
     (trial,) = sweep.trials
     return {
-        "title": str(trial.key),
+        "title": str(trial.key).replace(" at ", " at MAX_CONNS=", 1),
         "trial": trial,
         "sweep_number": row.sweep_id,
         "load": load_of(sweep),

@@ -1,5 +1,6 @@
 """Lists that can be worked with: filtered, compared, deleted on request, and as fast with two hundred rows."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from pooldemo import models, records
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
+from pooldemo.sweep.report.legend import marker_alone
 
 SWEEPS = "/admin/pooldemo/sweep/"
 
@@ -136,6 +138,25 @@ def test_it_draws_a_line_for_each_of_six_sweeps_under_what_they_say(
     every = ", ".join(map(str, numbers))
     assert wide.count(f"{every}: MAX_CONNS=2") == 1
     assert f"<h2>MAX_CONNS=2 in {every}</h2>" in html
+
+
+def test_it_marks_a_compared_verdict_as_its_line_is_drawn(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    rows = [records.store(measured) for _ in range(2)]
+    compare = f"{SWEEPS}compare/?sweeps={rows[0].pk},{rows[1].pk}"
+    html = admin_client.get(compare).content.decode()
+    assert re.findall(r'<h3>(<svg class="swatch".*?</svg>) ', html) == [marker_alone(look) for look in range(4)]
+    html = admin_client.get(f"{compare}&stack=geventpool").content.decode()
+    assert html.count('<svg class="swatch"') == 2, "none where no line is drawn"
+
+
+def test_it_calls_a_sweep_failed_that_has_failed(admin_client: Client, db: None, measured: SweepResult) -> None:
+    trials = tuple(replace(trial, error="no server came up") for trial in measured.trials)
+    row = records.store(replace(measured, status="failed", trials=trials, verdicts=()))
+    html = admin_client.get(SWEEPS).content.decode()
+    assert html.count('<div class="found invalid"><strong>no answer</strong>') == 2
+    assert 'class="answer invalid"' in admin_client.get(f"{SWEEPS}{row.pk}/change/").content.decode()
 
 
 @pytest.mark.parametrize("count", [1, 7])
