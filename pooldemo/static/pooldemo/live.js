@@ -16,6 +16,11 @@
     return state.contains(document.activeElement) || (marked && !marked.isCollapsed && state.contains(marked.anchorNode));
   }
 
+  function tell(text) {
+    trouble.hidden = !text;
+    if (trouble.textContent !== text) trouble.textContent = text; // each change is read aloud
+  }
+
   async function ask() {
     timer = 0;
     const abort = new AbortController();
@@ -25,11 +30,10 @@
       const text = await response.text();
       if (!response.ok) throw new Error(text.slice(0, 200));
       if (!isRead()) state.innerHTML = text;
-      trouble.hidden = true;
+      tell(isRead() ? "The numbers stand still while you read or mark them here." : "");
     } catch (error) {
-      trouble.textContent = error.name === "AbortError" || error instanceof TypeError
-        ? "The site does not answer: the numbers below are old." : error.message;
-      trouble.hidden = false;
+      tell(error.name === "AbortError" || error instanceof TypeError
+        ? "The site does not answer: the numbers below are old." : error.message);
     } finally {
       clearTimeout(patience);
       if (!document.hidden) timer = setTimeout(ask, INTERVAL_MS);

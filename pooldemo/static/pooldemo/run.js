@@ -14,6 +14,13 @@
     return answer.ok ? { answer } : { why: NOT_NOW[answer.status] || `the site answers ${answer.status}` };
   }
 
+  const trouble = document.getElementById("trouble");
+  function doubt(why = "") {
+    const old = why && `What stands below is old: ${why}.`;
+    trouble.hidden = !old;
+    if (trouble.textContent !== old) trouble.textContent = old; // each change is read aloud
+  }
+
   // -- the form: asked once a change, one question at a time --------------------------------------------------------
 
   const form = document.getElementById("run");
@@ -51,7 +58,8 @@
 
   const started = document.querySelector("[data-started]");
   async function wait() {
-    const { answer } = await get(started.dataset.started);
+    const { answer, why } = await get(started.dataset.started);
+    doubt(why);
     if (answer) {
       const now = await answer.json();
       document.getElementById("said").textContent = now.said;
@@ -66,14 +74,11 @@
 
   const part = document.getElementById("progress");
   const told = document.getElementById("told");
-  const trouble = document.getElementById("trouble");
   const notes = document.getElementById("id_notes");
   async function look() {
     if (document.hidden) return setTimeout(look, PAUSE_MS);
     const { answer, why } = await get(part.dataset.address);
-    const old = why ? `What stands below is old: ${why}.` : "";
-    trouble.hidden = !old;
-    if (trouble.textContent !== old) trouble.textContent = old;
+    doubt(why);
     if (answer) {
       const found = document.createElement("template");
       found.innerHTML = await answer.text();
