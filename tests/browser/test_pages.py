@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 from served import Site, until
+
+from pooldemo.records.turn import SWEEP_LOCK
 
 from .visitor import Cable, Visit
 
@@ -140,6 +143,17 @@ def test_it_shows_the_live_pool_during_a_burst(visit: Visit, site: Site) -> None
     page.wait_for_selector("[data-figure=wait] svg", state="attached")  # the server remembers
 
 
+def test_it_stands_still_while_somebody_reads_and_says_so(visit: Visit) -> None:
+    page = visit.go(LIVE)
+    page.evaluate("document.querySelector('#live-state .state').dataset.read = 'yes'")
+    page.focus("#live-state [aria-label=Connections]")
+    page.wait_for_selector("#live-trouble:has-text('stand still')")
+    assert page.locator("[data-read]").count() == 1
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_selector("[data-read]", state="detached")
+    page.wait_for_selector("#live-trouble", state="hidden")
+
+
 def test_it_asks_nothing_in_a_hidden_tab(visit: Visit) -> None:
     page = visit.go(LIVE)
     asked: list[str] = []
@@ -223,6 +237,66 @@ def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) 
         assert inks
         for ink in inks:
             assert max(map(int, re.findall(r"\d+", ink)[:3])) < 128, "dark ink, whatever the screen's colours are"
+
+
+@contextmanager
+def changed(cursor: Any, number: int, change: str, back: str) -> Iterator[str]:
+    """The page of a stored sweep with columns changed."""
+    cursor.execute(f"UPDATE pooldemo_sweep SET {change} WHERE id = %s", [number])
+    cursor.connection.commit()
+    yield f"{SWEEPS}{number}/change/"
+    cursor.execute(f"UPDATE pooldemo_sweep SET {back} WHERE id = %s", [number])
+    cursor.connection.commit()
+
+
+@pytest.fixture
+def cursor(database_url: str) -> Iterator[Any]:
+    with closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+        yield cursor
+
+
+@pytest.fixture
+def running(cursor: Any, stored: list[int]) -> Iterator[str]:
+    """The page of a sweep that somebody runs: who has the lock does."""
+    cursor.execute("SELECT pg_advisory_lock(%s)", [SWEEP_LOCK])
+    with changed(cursor, stored[0], "status = 'running'", "status = 'done'") as page:
+        yield page
+
+
+def test_it_fits_with_a_url_of_any_length(visit: Visit, cursor: Any, stored: list[int]) -> None:
+    cursor.execute("SELECT min(id) FROM pooldemo_trial WHERE sweep_id = %s", stored[:1])
+    trial = f"/admin/pooldemo/trial/{cursor.fetchone()[0]}/change/"
+    of_urls = f"workload = 'urls', urls = '[\"/{'x' * 3000}\"]'"
+    with changed(cursor, stored[0], of_urls, "workload = 'slow', urls = '[]'") as sweep:
+        for path in (sweep, trial, SWEEPS, f"{SWEEPS}compare/?sweeps={stored[0]},{stored[1]}"):
+            page = visit.go(path)
+            assert "/xxxx" in page.content()
+            visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.goto("about:blank")  # else the site's policy refuses the report's own style
+        page.set_content(visit.context.request.get(f"{visit.url}{sweep.replace('change/', 'sweep.html')}").text())
+        visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_it_gives_what_is_pressed_a_border_where_colours_are_forced(visit: Visit, sweep_path: str) -> None:
+    for path in (sweep_path, SWEEPS):
+        page = visit.go(path)
+        page.emulate_media(forced_colors="active")
+        borders = page.eval_on_selector_all(
+            ".button, .object-tools a", "all => all.map((each) => getComputedStyle(each).borderTopWidth)"
+        )
+        assert set(borders) == {"1px"}
+
+
+def test_it_says_why_what_it_shows_of_a_running_sweep_is_old(visit: Visit, running: str) -> None:
+    page = visit.go(running)
+    for status, why in ((503, "the database does not answer now"), (404, "it was deleted")):
+        page.route("**/progress/", lambda route, status=status: route.fulfill(status=status))
+        page.wait_for_selector(f"#trouble:has-text('{why}')")
+    page.unroute_all()
+    page.wait_for_selector("#trouble", state="hidden")
+    visit.context.clear_cookies()
+    page.wait_for_selector("#trouble:has-text('you are logged out')")
+    visit.complaints.clear()  # of 503 and 404, which were asked for
 
 
 def test_it_starts_watches_stops_and_resumes_a_sweep(visit: Visit) -> None:
