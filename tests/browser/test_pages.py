@@ -287,12 +287,16 @@ def test_it_gives_what_is_pressed_a_border_where_colours_are_forced(visit: Visit
         assert set(borders) == {"1px"}
 
 
+def answered(status: int) -> Any:
+    return lambda route: route.fulfill(status=status)
+
+
 def test_it_says_why_what_it_shows_of_a_running_sweep_is_old(visit: Visit, running: str) -> None:
     page = visit.go(running)
     for status, why in ((503, "the database does not answer now"), (404, "it was deleted")):
-        page.route("**/progress/", lambda route, status=status: route.fulfill(status=status))
+        page.route("**/progress/", answered(status))
         page.wait_for_selector(f"#trouble:has-text('{why}')")
-    page.unroute_all()
+        page.unroute_all()
     page.wait_for_selector("#trouble", state="hidden")
     visit.context.clear_cookies()
     page.wait_for_selector("#trouble:has-text('you are logged out')")
