@@ -272,6 +272,7 @@ def test_it_fits_with_a_url_of_any_length(visit: Visit, cursor: Any, stored: lis
             page = visit.go(path)
             assert "/xxxx" in page.content()
             visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page = visit.page
         page.goto("about:blank")  # else the site's policy refuses the report's own style
         page.set_content(visit.context.request.get(f"{visit.url}{sweep.replace('change/', 'sweep.html')}").text())
         visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from pooldemo.demo import middleware, people, views
-from pooldemo.monitor.views import json_answer
+from pooldemo.demo import people, views
+from pooldemo.monitor.views import json_answer, readiness
 from pooldemo.sweep.workloads import WORKLOADS
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -66,7 +66,7 @@ def test_it_says_why_a_form_is_not_taken_and_what_a_proxy_must_pass_on(db: None)
 
 
 def test_it_keeps_what_was_sent_while_postgresql_is_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware.readiness, "trouble", lambda: "it is gone")
+    monkeypatch.setattr(readiness, "trouble", lambda: "it is gone")
     page = client.post("/admin/pooldemo/sweep/7/change/", {"notes": 'two\n"lines"', "_save": "Save"})
     html = page.content.decode()
     assert page.status_code == 503
