@@ -183,11 +183,11 @@ class _Cancel:
         try:
             if self.alarm is not None:
                 self.alarm.put_off()
-            with _lock:
-                done = self.done
-            if done is None:
+            if self.done is None:  # and stays so: `ask` has seen `is_over`, or set this without a call in between
                 is_settled = True
             elif self._session.is_idle() is not None:  # or it is lost anyway
+                with _lock:
+                    done = self.done
                 is_settled = done.acquire(timeout=_ANSWER_S) and not self._doubt
         finally:
             if is_settled:
