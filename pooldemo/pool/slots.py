@@ -114,7 +114,9 @@ class Slots:
             self.stats.asked += 1
             self.stats.asked_low += waiter.low
             waiter.over = False
-            if self.closed:
+            if waiter.outcome:  # turned away before it came
+                pass
+            elif self.closed:
                 waiter.outcome = "closed"
             elif self.idle and not lower and self._seat(waiter):
                 pass
@@ -205,10 +207,12 @@ class Slots:
                 self.stats.refused += counter == "refused"
 
     def turn_away(self, waiter: Waiter, error: Exception) -> None:
-        """End a wait in the line, if it goes on, with an error."""
+        """End a wait with an error, in the line or before it goes there. Who has a slot already may keep it."""
         with self.mutex:
             if waiter in self.line.normal or waiter in self.line.low:
                 self.line.turn_away(waiter, error)
+            elif not waiter.outcome:
+                waiter.outcome = error
 
     # ---- slots that come back ----
 

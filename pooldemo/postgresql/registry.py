@@ -111,11 +111,6 @@ class ConnectionPool(Pool):
         finally:
             limit.stops.pop(stop, None)
 
-    def _wait_once(self, waiter: Any) -> None:
-        if (limit := current()) is not None and limit.gone:  # perhaps just before it stood in the line
-            self.slots.turn_away(waiter.holder, limit.refusal(f"waiting: {self!r}"))
-        super()._wait_once(waiter)
-
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""
         self._ended[type(error)] += 1

@@ -283,9 +283,9 @@ def test_who_joins_the_line_just_when_the_client_goes_does_not_wait(site: Site) 
     db, limit = site.database(MAX_CONNS=1, POOL_TIMEOUT=5), Limit()
     pool, plain = db.pool, db.pool.checkout
 
-    def goes_first(*args: Any) -> Any:
+    def goes_first(*args: Any, **kwargs: Any) -> Any:
         limit.give_up()
-        return plain(*args)
+        return plain(*args, **kwargs)
 
     with db.request() as cursor:
         cursor.execute("BEGIN")
