@@ -1,6 +1,7 @@
 """Whatever comes up between two bytecodes of the pool, a signal or a finaliser, no slot is lost and nobody hangs."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo.pool
-from pooldemo.pool import Pool, PoolClosed, Slot
+from pooldemo.pool import Holder, Pool, PoolClosed, Slot, ThreadTask
 from pooldemo.pool.upkeep import Later
 
 from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
@@ -27,6 +28,7 @@ class Scene:
         self.slot: Slot | None = self.pool.checkout()
         self.other: Slot | None = self.pool.checkout()
         self.got: list[Slot] = []
+        self.another: Worker | None = None
         self.holder = Holding(self.pool).has_it()
         if not waiters:
             self.holder.give_back()
@@ -91,6 +93,13 @@ class Scene:
         if other is not None:
             self.pool.checkin(other)
 
+    def take(self) -> None:
+        """What another thread does without the lock, in the midst of whatever runs: take a slot. It soon gives back."""
+        slot = self.pool.slots.take(Holder(ThreadTask()), object(), self.pool.clock())
+        if slot is not None:
+            self.pool.slots.stats.wait.counts[0] += 1
+            self.another = Worker(lambda: self.pool.checkin(slot))
+
     def blocks(self, _: int) -> None:
         assert not self.pool.slots.busy_here(), "something is undone in the midst of a decision"
 
@@ -100,6 +109,8 @@ class Scene:
             if slot.holder is mine:
                 self.pool.checkin(slot)
         self.holder.gate.open()
+        if self.another is not None:
+            self.another.result()
         for each in [self.holder, *self.line]:
             with contextlib.suppress(PoolClosed):
                 each.worker.result()
@@ -125,9 +136,16 @@ SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
 }
 
 
+INTERRUPTS: dict[str, Callable[[Scene], None]] = {
+    "a signal handler raises": lambda _: raise_signal(),
+    "a finaliser gives back": Scene.finalise,
+    "another thread takes": Scene.take,
+}
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hit in a warning's last words
 @pytest.mark.filterwarnings("ignore:.*without giving a connection:ResourceWarning")
-@pytest.mark.parametrize("what", ["a signal handler raises", "a finaliser gives back"])
+@pytest.mark.parametrize("what", INTERRUPTS)
 @pytest.mark.parametrize("name", SCENES)
 def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):
     work, options = SCENES[name]
@@ -135,7 +153,7 @@ def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):
     while True:
         nth += 1
         scene = Scene(**options)
-        interrupt = raise_signal if what == "a signal handler raises" else scene.finalise
+        interrupt = functools.partial(INTERRUPTS[what], scene)
         run = Interrupted(lambda scene=scene: work(scene), nth, interrupt, (HERE,))
         if run.error is not None and not isinstance(run.error, Signal):
             raise run.error
