@@ -22,6 +22,8 @@ LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
 def _embedded() -> EmbeddedPostgres:
     make_local(LOCAL_DIR)
+    for name in [each for each in os.environ if each.startswith("PG") and each != "PGAPPNAME"]:
+        del os.environ[name]  # PGSERVICE, PGOPTIONS and their like mean another server of this user
     return EmbeddedPostgres(LOCAL_DIR)
 
 

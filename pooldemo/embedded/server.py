@@ -26,6 +26,7 @@ from .postmaster import Postmaster
 MAX_CONNECTIONS = 300
 START_S = 60  # a recovery after a crash in the middle of a load takes some seconds; a start, half of one
 LOG_LINES = 15
+SHELLS = frozenset('$`"\\\n')  # initdb and pg_ctl give names in double quotes to a shell
 USERS_SQL = (
     "SELECT coalesce(nullif(application_name, ''), 'unnamed') || ' (' || count(*) || ')' FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() GROUP BY application_name ORDER BY 1"
@@ -188,6 +189,12 @@ class EmbeddedPostgres:
         for stale in (self.place.data / "postmaster.pid", *self.place.sockets):
             stale.unlink(missing_ok=True)
         programs = self.programs()
+        for folder in (self.place.data, programs.folder):
+            if named := sorted(SHELLS & set(str(folder))):
+                raise EmbeddedError(
+                    f"PostgreSQL's programs do not work in a folder whose name has {' '.join(named)}, as {folder} has: "
+                    "rename it, or set DATABASE_URL to a server that runs already"
+                )
         if self._cluster.major() is None:
             self._cluster.make(programs)
         if self.place.socket_folder != self.place.data:

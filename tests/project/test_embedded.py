@@ -229,6 +229,13 @@ def test_it_works_below_a_path_too_long_for_a_socket(open_folder: Path) -> None:
     assert not short.exists()
 
 
+@pytest.mark.parametrize("name", ["$HOME", "a`b", 'a"b', "a\\b"])
+def test_it_says_which_names_of_folders_its_programs_do_not_take(open_folder: Path, name: str) -> None:
+    (open_folder / name).mkdir()
+    with pytest.raises(EmbeddedError, match=r"do not work in a folder whose name has \S, as .*: rename it"):
+        server_in(open_folder / name).ensure()
+
+
 @pytest.mark.parametrize("name", ["a b", "100%", "a&b=c", "a#b?c", "é", "O'Neil", "a,b", "a@b:c/d"])
 def test_its_address_means_the_same_to_libpq_and_to_django(name: str) -> None:
     place = Place(Path("/srv") / name / ".local", Account("me", os.geteuid(), os.getegid()))

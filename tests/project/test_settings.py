@@ -119,6 +119,14 @@ def test_it_starts_no_server_by_importing_the_settings() -> None:
     assert (ended.returncode, ended.stdout) == (0, ""), ended
 
 
+def test_it_keeps_what_libpq_reads_from_its_own_server() -> None:
+    """PGSERVICE, PGOPTIONS and the rest are about another server of this user."""
+    asked = "from project import settings; import os; print(*(each for each in os.environ if each.startswith('PG')))"
+    others = {"PGSERVICE": "nope", "PGOPTIONS": "-c search_path=x", "PGHOSTADDR": "192.0.2.1", "PGAPPNAME": "mine"}
+    assert run("-c", asked, DATABASE_URL="", **others).stdout.split() == ["PGAPPNAME"]
+    assert set(run("-c", asked, DATABASE_URL=URL, **others).stdout.split()) >= set(others)
+
+
 def test_it_brings_no_server_where_an_address_is_given() -> None:
     ended = run("-c", "from project import settings; print(settings.EMBEDDED, settings.DATABASE_URL)", DATABASE_URL=URL)
     assert ended.stdout.strip() == f"None {URL}", ended
