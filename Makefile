@@ -3,6 +3,7 @@
 #   make sweep ARGS="--users 64" further arguments for the command behind a target
 
 export PYTHON
+unexport DJANGO_SETTINGS_MODULE PYTHONSAFEPATH  # what stands in the shell is for another project
 SHELL = /bin/sh
 VENV = .venv
 PY = $(VENV)/bin/python

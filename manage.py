@@ -49,7 +49,7 @@ def enter_environment() -> None:
 
 def main() -> None:
     enter_environment()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"  # one in the shell is another project's
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a chart's character shows a question mark
             stream.reconfigure(errors="replace")

@@ -52,7 +52,7 @@ def main() -> None:
 
     import django
 
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"  # one in the shell is another project's
     ensure_database()
     django.setup()
     ensure_tables()

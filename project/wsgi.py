@@ -9,7 +9,7 @@ from .start import ensure_database, ensure_tables
 
 GUNICORN_BOOT_ERROR = 3  # a worker that exits with it ends gunicorn; with another code it is started again, for ever
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"  # one in the shell is another project's
 
 try:
     ensure_database()

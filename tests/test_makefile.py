@@ -217,6 +217,12 @@ def test_it_says_how_many_workers_it_accepts(checkout: Checkout, given: str, acc
     assert any("gunicorn" in each for each in checkout.said()) is accepted
 
 
+def test_it_takes_no_settings_of_another_project(checkout: Checkout) -> None:
+    (checkout.folder / "probe.mk").write_text('probe: ; @echo "<$$DJANGO_SETTINGS_MODULE$$PYTHONSAFEPATH>"\n')
+    files = ("-f", "Makefile", "-f", "probe.mk", "probe")
+    assert "<>" in checkout.make(*files, DJANGO_SETTINGS_MODULE="shop.settings", PYTHONSAFEPATH="1").stdout
+
+
 def test_it_lists_every_target_in_help() -> None:
     makefile = (ROOT / "Makefile").read_text()
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

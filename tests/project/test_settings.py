@@ -119,6 +119,12 @@ def test_it_starts_no_server_by_importing_the_settings() -> None:
     assert (ended.returncode, ended.stdout) == (0, ""), ended
 
 
+@pytest.mark.parametrize("typed", [["manage.py", "check"], ["-c", "import project.wsgi"], ["-m", "project.start"]])
+def test_it_takes_no_settings_of_another_project_that_stand_in_the_shell(typed: list[str]) -> None:
+    ended = run(*typed, DJANGO_SETTINGS_MODULE="shop.settings", DATABASE_URL="postgres://me@127.0.0.1:1/shop")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_it_keeps_what_libpq_reads_from_its_own_server() -> None:
     """PGSERVICE, PGOPTIONS and the rest are about another server of this user."""
     asked = "from project import settings; import os; print(*(each for each in os.environ if each.startswith('PG')))"
