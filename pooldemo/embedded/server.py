@@ -189,10 +189,10 @@ class EmbeddedPostgres:
         for stale in (self.place.data / "postmaster.pid", *self.place.sockets):
             stale.unlink(missing_ok=True)
         programs = self.programs()
-        for folder in (self.place.data, programs.folder):
-            if named := sorted(SHELLS & set(str(folder))):
+        for path in (self.place.data, programs.folder):
+            if named := sorted(SHELLS & set(str(path))):
                 raise EmbeddedError(
-                    f"PostgreSQL's programs do not work in a folder whose name has {' '.join(named)}, as {folder} has: "
+                    f"PostgreSQL's programs do not work in a folder whose name has {' '.join(named)}, as {path} has: "
                     "rename it, or set DATABASE_URL to a server that runs already"
                 )
         if self._cluster.major() is None:
