@@ -85,7 +85,7 @@ def publish(folder: Path) -> None:
     part.replace(folder / f"{os.getpid()}.json")
     _diary.note(folder / f"{os.getpid()}.{SUFFIX}", snapshot)
     for pool in pools():
-        _recent.setdefault(pool.name, Recent()).note(time.time(), _counts(pool))
+        _recent.setdefault(pool.name, Recent()).note(time.monotonic(), _counts(pool))
 
 
 def share() -> None:

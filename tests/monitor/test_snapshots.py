@@ -1,18 +1,21 @@
 """The workers' snapshots, their sum, and what Prometheus is told of them."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from served import until
 
 from pooldemo.monitor import conventions, metrics, snapshots
+from pooldemo.monitor.last_minute import Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
 
 BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
@@ -103,6 +106,20 @@ def test_it_goes_on_publishing_after_a_full_disk(tmp_path: Path, monkeypatch: py
     assert thread.is_alive()
     shutil.rmtree(folder, ignore_errors=True)
     thread.join(240)
+
+
+def test_its_last_minute_goes_by_no_clock_that_may_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set back by an hour, it grew for an hour, and then told of all of it."""
+    recent, numbers, seconds = Recent(), itertools.count(), itertools.count()
+    monkeypatch.setattr(snapshots, "pools", lambda: [SimpleNamespace(name="default")])
+    monkeypatch.setattr(snapshots, "_counts", lambda _: {"wait": [next(numbers)]})
+    monkeypatch.setattr(snapshots, "_recent", {"default": recent})
+    monkeypatch.setattr(snapshots, "take", lambda: snapshot(os.getpid()))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    for clock_s in [1e9] * 100 + [1e9 - 3600] * 100:
+        monkeypatch.setattr("time.time", lambda now_s=clock_s: now_s)
+        snapshots.publish(tmp_path)
+    assert recent.since({"wait": [199]}) == {"wait": [60]}
 
 
 Samples = dict[tuple[str, str], float]
