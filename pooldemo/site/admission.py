@@ -7,6 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 
 from pooldemo.site.errors import Unfit
 
@@ -24,13 +27,19 @@ def admitted(options: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 def logged_in(name: str | None) -> Iterator[dict[str, str]]:
     """The headers with which requests come from that user, by a session that ends with the block; none for no name.
 
-    Raises Unfit when there is no such user, or the project has no sessions.
+    Raises Unfit when there is no such user, or no session that the project's servers would know.
     """
     if name is None:
         yield {}
         return
-    if not settings.MIDDLEWARE or "django.contrib.sessions" not in settings.INSTALLED_APPS:
-        raise Unfit("--login makes a session, and django.contrib.sessions is not installed: use --header 'Name: value'")
+    if not any("SessionMiddleware" in each for each in settings.MIDDLEWARE):
+        raise Unfit("--login makes a session, and MIDDLEWARE has no SessionMiddleware: use --header 'Name: value'")
+    alias = settings.SESSION_CACHE_ALIAS
+    if settings.SESSION_ENGINE.endswith(".cache") and isinstance(caches[alias], LocMemCache | DummyCache):
+        raise Unfit(
+            f"--login makes a session, and CACHES[{alias!r}] keeps it in this process's own memory, where no server "
+            "finds it: take another SESSION_ENGINE or cache"
+        )
     users: Any = get_user_model()
     user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
     if user is None:

@@ -185,7 +185,10 @@ def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
 def application_of(path: str | None) -> str:
     """WSGI_APPLICATION as gunicorn takes it: `mysite.wsgi:application`. Raises Unfit."""
     if not path:
-        raise Unfit("WSGI_APPLICATION is not set: say what gunicorn is to serve, as in --wsgi mysite.wsgi")
+        raise Unfit(
+            "WSGI_APPLICATION is not set: say what gunicorn is to serve, as in --wsgi mysite.wsgi, or in a project for "
+            "ASGI alone --wsgi 'django.core.wsgi:get_wsgi_application()'"
+        )
     module, _, name = path.rpartition(".")
     return f"{module}:{name}"
 

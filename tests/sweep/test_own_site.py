@@ -155,6 +155,29 @@ def test_it_logs_in_by_the_backend_that_lets_that_user_in(client: Client, settin
             pass
 
 
+@pytest.mark.django_db
+def test_it_logs_in_where_a_session_reaches_the_servers(settings: Any) -> None:
+    User.objects.create_superuser("alice")
+    sessions = "django.contrib.sessions"
+    apps = [f"{sessions}.apps.SessionsConfig" if each == sessions else each for each in settings.INSTALLED_APPS]
+    settings.INSTALLED_APPS = apps
+    with admission.logged_in("alice") as headers:
+        assert headers
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    with pytest.raises(Unfit, match=r"CACHES\['default'\] keeps it in this process's own memory"):
+        with admission.logged_in("alice"):
+            pass
+    settings.MIDDLEWARE = []
+    with pytest.raises(Unfit, match="MIDDLEWARE has no SessionMiddleware"):
+        with admission.logged_in("alice"):
+            pass
+
+
+def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
+    with pytest.raises(Unfit, match=r"--wsgi 'django.core.wsgi:get_wsgi_application\(\)'"):
+        project.application_of(None)
+
+
 class Fake:
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
 
@@ -196,6 +219,8 @@ def trying(folder: Path, headers: Mapping[str, str]) -> Iterator[Bench]:
 def test_it_tries_each_page_once_before_the_first_trial(tmp_path: Path) -> None:
     plan = Plan(sizes=(7, 8), urls=("/ok/", "/secret/"))
     with trying(tmp_path, {}) as bench, pytest.raises(TrialError, match="/secret/ answers 302 /login/.*--login USER"):
+        try_out(plan, bench)
+    with trying(tmp_path, {"Cookie": "too little"}) as bench, pytest.raises(TrialError, match="a second factor"):
         try_out(plan, bench)
     with trying(tmp_path, {"Cookie": "known"}) as bench:
         try_out(plan, bench)

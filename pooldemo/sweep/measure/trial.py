@@ -30,6 +30,11 @@ from pooldemo.sweep.measure.target import Site, Target, TrialError
 from pooldemo.sweep.measure.timeline import Window, trouble
 from pooldemo.sweep.stacks.stack import Stack
 
+WITH_LOGIN = "give that address, or --login USER where it asks for one"
+ELSEWHERE = (
+    "give that address, or a page that this session opens; where it asks for more, as for a second factor, send what a "
+    "browser sends: --header 'Cookie: sessionid=...'"
+)
 LAST_S = 2.0  # for those who are served when the window ends
 
 # What a trial begins to do (starting, warming up, measuring, stopping), and how many seconds that will take.
@@ -91,7 +96,7 @@ def try_out(plan: Plan, bench: Bench) -> None:
                 if answer.status // 100 == 2:
                     continue
                 where = answer.headers.get("Location", "")
-                cure = "give that address, or --login USER where it asks for one" if where else "mend or leave it out"
+                cure = (ELSEWHERE if "Cookie" in bench.headers else WITH_LOGIN) if where else "mend or leave it out"
                 said = f"\n{target.said}" if answer.status >= 500 else ""
                 raise TrialError(
                     f"{url} answers {answer.status} {where or answer.reason}, which is no page: {cure}{said}"
