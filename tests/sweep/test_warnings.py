@@ -57,6 +57,11 @@ def test_it_has_nothing_to_doubt_about_a_healthy_trial():
     assert for_trial(HEALTHY, PLAN) == ()
 
 
+def test_it_does_not_say_of_a_search_that_found_no_rate_that_nothing_was_answered():
+    none = replace(HEALTHY, rps=0.0, target_rps=4.4, steps=(Step(None, 9.0, "p95"), Step(4.4, 4.3, "p95")))
+    assert for_trial(none, PLAN) == ()
+
+
 def test_it_doubts_for_every_reason_that_there_is():
     assert DOUBTFUL.keys() == RULES.keys()
 

@@ -181,6 +181,8 @@ def falls_behind(rps: float, rate: float, seconds: float, *, at_random: bool) ->
 
 def rate_missed(trial: TrialResult, plan: Plan) -> Doubt | None:
     rate = trial.target_rps
+    if trial.steps:  # a search says itself what was missed; where no rate met the SLO its 0 is not what was answered
+        return None
     if rate is None or not falls_behind(trial.rps, rate, trial.window_s, at_random=plan.poisson):
         return None
     return Doubt(
