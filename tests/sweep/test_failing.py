@@ -31,6 +31,11 @@ def test_it_calls_nothing_flat_below_which_requests_fail():
     assert "8 slots carry 40 requests/s: at 4 requests fail" in verdict.because
 
 
+def test_it_says_how_many_failed_of_a_rate_that_was_asked_for_as_well():
+    verdict = verdict_of(hinge(16), plan=Plan(users=1000, rate=500.0), target_rps=500.0, **failing(64))
+    assert "size 64 (20% failed: 503 PoolTimeout)" in verdict.because
+
+
 def test_it_does_not_advise_to_try_what_failed():
     verdict = verdict_of(hinge(16), noise=0.01, **failing(16))
     assert (verdict.shape, verdict.max_conns) == ("knee", 32)

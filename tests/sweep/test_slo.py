@@ -2,8 +2,8 @@
 
 import pytest
 
-from pooldemo.sweep.analyse.slo import describe_limit, describe_value, parse_slo, typed
-from pooldemo.sweep.facts import Limit
+from pooldemo.sweep.analyse.slo import describe_check, describe_limit, describe_value, parse_slo, typed
+from pooldemo.sweep.facts import Check, Limit
 
 
 def test_it_reads_latencies_and_errors():
@@ -34,6 +34,14 @@ def test_it_refuses_what_it_cannot_read_and_says_what_is_accepted(text, said):
 def test_it_prints_limits_with_their_units():
     assert [describe_limit(each) for each in parse_slo("p95=1.5s,errors=0.1%")] == ["p95 <= 1,500 ms", "errors <= 0.1%"]
     assert describe_value("p95", None) == "-"
+
+
+def test_it_prints_what_was_seen_with_its_interval_and_says_when_no_answer_came():
+    limit = Limit("p95", 300)
+    assert describe_check(Check(limit, 296.4, "met", 280.0, 313.0)) == "296 ms, 280 ms to 313 ms"
+    assert describe_check(Check(limit, 296.4, "met")) == describe_check(Check(limit, 296.4, "met", 280.0)) == "296 ms"
+    assert [describe_check(Check(limit, None, state)) for state in ("missed", "undecided")] == ["no answer", "-"]
+    assert describe_check(Check(Limit("errors", 0.001), 0.0004, "met", 0.0001, 0.0009)) == "0.04%, 0.01% to 0.09%"
 
 
 def test_it_types_limits_as_they_are_read():
