@@ -21,7 +21,9 @@ from pooldemo.management.showing import show
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.compare import compare_sides
+from pooldemo.sweep.analyse.comparison import NEGLIGIBLE
 from pooldemo.sweep.analyse.document import document_of, judged
+from pooldemo.sweep.analyse.statistics import student_t
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure.database import server_url
 from pooldemo.sweep.measure.process import Ledger
@@ -68,6 +70,15 @@ def test_it_says_that_it_cannot_tell_where_a_loss_would_be_missed_and_with_how_m
     sure = found(noise=NOISES["noisy"], repeats=int(unsure.needs.removeprefix("--repeats ")))
     assert (sure.is_known, sure.needs) == (True, "")
     assert not found(repeats=1).is_known
+
+
+def test_the_loss_that_it_finds_is_that_which_all_its_comparisons_together_would_show() -> None:
+    seen = found(noise=NOISES["noisy"])
+    (whole,) = (each for each in seen.changes if each.size is None and each.metric == "rps")
+    half = math.log1p(whole.high) - math.log1p(whole.ratio)
+    beyond = -math.log1p(-seen.finds) - NEGLIGIBLE - half  # so that it is seen in 95% of the runs
+    freedom = 30 - 10 - 2
+    assert beyond / half == pytest.approx(student_t(0.95, freedom) / student_t(1 - 0.05 / 4, freedom), rel=0.01)
 
 
 def test_it_ends_with_what_the_comparison_says(capsys: pytest.CaptureFixture[str]) -> None:

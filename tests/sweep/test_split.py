@@ -216,3 +216,18 @@ def test_it_names_a_trial_with_its_number_of_workers(db, capsys):
     assert sorted(map(str, records.store(sweep).trials.all())) == sorted(named)
     call_command("sweep", "--sizes", "1,2", "--workers", "1,4", "--repeats", "1", "--dry-run")
     assert " pooldemo at 2 x 4 workers, repeat 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "workers"), [(1.04, 1), (1.07, 2)])
+def test_a_split_that_may_carry_more_by_less_than_the_margin_is_passed_over(more, workers):
+    rps = {1: 100.0, 2: 100.0 * more}
+    trials = [TrialResult("a", 8, n, count, rps=rps[count] + n, requests=99) for n in (1, 2, 3) for count in rps]
+    verdicts = [
+        Verdict("a", "knee", 8, 100.0, None, None, ""),
+        Verdict("a", "invalid", None, *[None] * 3, "", workers=2),
+    ]
+    found = split.cheapest(trials, verdicts, 5.0)
+    assert found.workers == workers
+    assert found.text.startswith(
+        "The cheapest split is 1 worker x 8" if workers == 1 else "Which split is cheapest nobody"
+    )
