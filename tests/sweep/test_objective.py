@@ -10,7 +10,7 @@ import pytest
 from synthetic import trials_of
 
 from benchmarks.verdicts.truth import POWERS, hinge
-from pooldemo.sweep.analyse.latency import quantile_ms
+from pooldemo.sweep.analyse.latency import Spread, quantile_ms
 from pooldemo.sweep.analyse.objective import Objective, bursts, least_requests, share_bounds
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, TrialResult
@@ -63,6 +63,15 @@ def test_it_decides_nothing_on_one_repeat():
     assert (objective.state(16), objective.needs(16)) == ("undecided", "--repeats 3")
     once = Objective(replace(_plan("p95=300"), repeats=1), _noisy(100, 0.02, 1, repeats=1))
     assert once.needs(16) == "--repeats 3", "two tell little more"
+
+
+def test_the_repeats_that_would_decide_grow_with_the_square_of_what_is_not_known():
+    trials = _noisy(290, 0.03, 0)
+    objective = Objective(_plan("p95=300"), trials)
+    half = Spread(trials, "p95_ms").half_width(16, 1 - 0.05 / objective._among)
+    gap = math.log(300 / objective.checks(16)[0].seen)
+    assert objective.state(16) == "undecided"
+    assert objective.needs(16) == f"--repeats {math.ceil(3 * (half / gap) ** 2)}"
 
 
 @pytest.mark.parametrize(("metric", "least"), [("p50", 5), ("p95", 59), ("p99", 299)])
