@@ -122,6 +122,8 @@ def test_it_calls_more_failures_worse_though_no_success_was_slower():
     failing = [replace(each, failures=800 if each.size == 4 else 0) for each in whole]
     found = compare_sweeps(_judged(*whole), _judged(*failing))
     assert _only(found) == [("pooldemo", 4, "failures", "worse")]
+    (change,) = (each for each in found.changes if each.is_worse)
+    assert (change.before, change.after, change.ratio) == (0.0, 0.8, 0.8)
     assert not compare_sweeps(_judged(*failing), _judged(*whole)).is_worse
     one = [replace(each, failures=int((each.size, each.repeat) == (4, 1))) for each in whole]
     assert not compare_sweeps(_judged(*whole), _judged(*one)).is_worse, "one of 3,000 is luck"

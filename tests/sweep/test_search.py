@@ -40,6 +40,10 @@ def test_it_closes_in_on_the_highest_rate_that_meets_the_slo(limit_ms: float, bu
     assert [step.rate for step in seen.steps][1:] == sorted(step.rate or 0 for step in seen.steps[1:])
 
 
+def test_it_ends_where_the_rates_that_met_and_missed_are_no_further_apart_than_a_window_can_tell() -> None:
+    assert [step.rate for step in found(200, "p95=5000").steps] == [None, 160, 180, 190, 195]
+
+
 def test_it_carries_nothing_where_no_rate_meets_the_slo() -> None:
     seen = found(200, "p95=10")
     assert seen.rps == 0

@@ -287,18 +287,6 @@ def test_it_names_what_ran_out_where_each_user_has_a_slot():
     assert "What ran out there is the worker's hub" in verdict.because
 
 
-def test_it_says_where_between_two_sizes_the_knee_lies_and_which_to_try():
-    between = verdict_of(hinge(12), noise=0.002, sizes=(4, 8, 16, 32)).because
-    assert " The knee lies between 8 and 16: try 12 to save connections." in between
-    for knee, sizes in ((16, (4, 8, 16, 32)), (15.5, (4, 8, 16, 32)), (8.2, (4, 8, 9, 32))):
-        assert "lies between" not in verdict_of(hinge(knee), noise=0.002, sizes=sizes).because
-
-
-def test_it_says_of_a_flat_curve_that_begins_above_one_slot_what_was_not_measured():
-    assert verdict_of(flat, noise=0.01, sizes=(8, 16, 32)).because.endswith(" Fewer than 8 were not measured.")
-    assert "not measured" not in verdict_of(flat, noise=0.01).because
-
-
 def test_it_calls_flat_what_takes_no_connection():
     """Whatever the curve says: it is another's."""
     verdict = verdict_of(power(0.2), query_mean_ms=0.0, worker_cpu=0.97)

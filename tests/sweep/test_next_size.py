@@ -1,0 +1,26 @@
+"""What a verdict advises to measure next, and what a sweep repeats until it is sure."""
+
+from synthetic import CONDITIONS, trials_of, verdict_of
+
+from benchmarks.verdicts.truth import POWERS, flat, hinge
+from pooldemo.sweep.analyse.judge import weigh
+from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure.adaptive import deciding_sizes
+
+
+def test_it_says_where_between_two_sizes_the_knee_lies_and_which_to_try():
+    between = verdict_of(hinge(12), noise=0.002, sizes=(4, 8, 16, 32)).because
+    assert " The knee lies between 8 and 16: try 12 to save connections." in between
+    for knee, sizes in ((16, (4, 8, 16, 32)), (15.5, (4, 8, 16, 32)), (8.2, (4, 8, 9, 32))):
+        assert "lies between" not in verdict_of(hinge(knee), noise=0.002, sizes=sizes).because
+
+
+def test_it_says_of_a_flat_curve_that_begins_above_one_slot_what_was_not_measured():
+    assert verdict_of(flat, noise=0.01, sizes=(8, 16, 32)).because.endswith(" Fewer than 8 were not measured.")
+    assert "not measured" not in verdict_of(flat, noise=0.01).because
+
+
+def test_of_sizes_that_were_measured_once_each_decides():
+    once = weigh(Plan(users=1000), trials_of(hinge(16), repeats=1), CONDITIONS)
+    assert deciding_sizes(once) == POWERS
+    assert deciding_sizes(weigh(Plan(users=1000), trials_of(hinge(16), noise=0.01), CONDITIONS)) == ()
