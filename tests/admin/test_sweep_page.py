@@ -118,7 +118,7 @@ def test_its_files_are_those_of_the_command(admin_client: Client, row: models.Sw
 
 
 def test_it_gives_each_figure_as_a_picture(viewer: Client, row: models.Sweep) -> None:
-    found = re.findall(r'href="([^"]+\.svg)">SVG<', page(viewer, row))
+    found = re.findall(r'href="([^"]+\.svg)" aria-label="[a-z]+ as SVG">SVG<', page(viewer, row))
     assert [each.rsplit("/", 1)[1] for each in found] == [
         "throughput.svg",
         "latency.svg",

@@ -227,6 +227,16 @@ def test_it_fits_every_width_in_both_colour_schemes(visit: Visit, sweep_path: st
             visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_it_prints_the_whole_list_and_nothing_to_press(visit: Visit) -> None:
+    page = visit.go(SWEEPS)
+    page.set_viewport_size({"width": 717, "height": 1000})  # of a sheet of A4
+    page.emulate_media(media="print")
+    assert page.locator("#changelist-filter:visible, #toolbar:visible, .actions:visible, .help:visible").count() == 0
+    ends = page.eval_on_selector_all(".field-started", "all => all.map((each) => each.getBoundingClientRect().right)")
+    assert ends
+    assert max(ends) <= 717
+
+
 def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) -> None:
     for path in (sweep_path, "/"):
         page = visit.go(path)

@@ -36,6 +36,7 @@
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "PNG";
+    button.setAttribute("aria-label", `${line.closest("[data-figure]").dataset.figure} as PNG`);
     button.addEventListener("click", async () => {
       const link = document.createElement("a");
       const seen = [...line.closest("[data-figure]").querySelectorAll("svg.chart")].find((svg) => svg.checkVisibility());
