@@ -56,6 +56,12 @@ def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client
     assert html.index('class="answer') < html.index('<svg class="chart"') < html.index('class="numbers"')
 
 
+def test_it_ends_no_line_inside_an_option(admin_client: Client, db: None, measured: SweepResult) -> None:
+    verdict = replace(measured.verdicts[0], because="More repeats: --repeats 7 <b>")
+    html = page(admin_client, records.store(replace(measured, verdicts=(verdict,))))
+    assert '<p>More repeats: <span class="option">--repeats</span> 7 &lt;b&gt;</p>' in html
+
+
 def test_it_draws_each_figure_without_a_script(admin_client: Client, row: models.Sweep, measured: SweepResult) -> None:
     html = page(admin_client, row)
     names = ["throughput", "latency", "tradeoff", "connections"]

@@ -1,7 +1,9 @@
 """A sweep as its page shows it: the answer, verdicts in words, tables. No Django, no markup but the figures' SVG."""
 
 import itertools
+import re
 from dataclasses import dataclass, replace
+from html import escape
 from statistics import fmean
 from typing import Any
 
@@ -26,6 +28,11 @@ class Card:
     heading: str
     mark: str
     checks: tuple[tuple[str, str, str], ...]
+
+    @property
+    def because(self) -> str:
+        """Its sentence as markup: a line may end after any hyphen, and what it advises then began with a lone `--`."""
+        return re.sub("--[a-z-]+", r'<span class="option">\g<0></span>', escape(self.verdict.because))
 
 
 @dataclass(frozen=True)
