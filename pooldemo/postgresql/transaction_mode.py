@@ -277,7 +277,8 @@ class TransactionMode(Wrapper):
 
     def close_if_unusable_or_obsolete(self) -> None:
         super().close_if_unusable_or_obsolete()
-        if self.__dict__["connection"] is None and not self.in_atomic_block:
+        # What it closed may have ended the mode as well.
+        if self.__dict__["connection"] is None and not self.in_atomic_block and isinstance(self, TransactionMode):
             self._end_request()
 
     def close(self) -> None:

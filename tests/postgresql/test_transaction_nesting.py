@@ -160,3 +160,15 @@ def test_a_mode_that_changes_in_the_settings_changes_between_requests(site: Site
             wrapper: Any = db.connection
             assert wrapper.pool.options.pool_mode == connections.settings[db.alias]["OPTIONS"]["POOL_MODE"]
             assert isinstance(wrapper, TransactionMode) is (wrapper.pool.options.pool_mode == "transaction")
+
+
+@patched
+def test_a_mode_that_another_finds_changed_changes_at_the_end_of_who_has_a_slot(site: Site) -> None:
+    db = one_slot(site)
+    uses(db, "SET work_mem = '5MB'")
+    connections.settings[db.alias]["OPTIONS"]["POOL_MODE"] = "request"
+    other: Any = connections.create_connection(db.alias)
+    assert other.pool.options.pool_mode == "request"
+    db.end_request()
+    assert not isinstance(db.connection, TransactionMode)
+    assert db.ask("SELECT 1") == 1
