@@ -178,7 +178,9 @@ class TransactionMode(Wrapper):
         self.slot_number += 1
         self._between = self._taken = False
         self._open = self._unread = ()
-        if self._pool is not None and self._pool.options.pool_mode == "request" and not self.in_atomic_block:
+        if self.in_work or self.in_atomic_block:
+            return
+        if self._pool is not None and self._pool.options.pool_mode == "request":
             self.__class__ = in_mode(type(self), "request")  # it was changed in the settings
 
     # ---- Django's own, where it matters ----

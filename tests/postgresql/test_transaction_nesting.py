@@ -3,7 +3,8 @@
 import threading
 from typing import Any
 
-from django.db import connections, transaction
+import pytest
+from django.db import InterfaceError, connections, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
@@ -164,11 +165,27 @@ def test_a_mode_that_changes_in_the_settings_changes_between_requests(site: Site
 
 @patched
 def test_a_mode_that_another_finds_changed_changes_at_the_end_of_who_has_a_slot(site: Site) -> None:
+    """And not in the midst of a statement, in which somebody closes the connection."""
     db = one_slot(site)
+
+    def find() -> None:
+        connections.settings[db.alias]["OPTIONS"]["POOL_MODE"] = "request"
+        other: Any = connections.create_connection(db.alias)
+        assert other.pool.options.pool_mode == "request"
+
+    def close(execute: Any, *args: Any) -> Any:
+        db.connection.close()
+        return execute(*args)
+
     uses(db, "SET work_mem = '5MB'")
-    connections.settings[db.alias]["OPTIONS"]["POOL_MODE"] = "request"
-    other: Any = connections.create_connection(db.alias)
-    assert other.pool.options.pool_mode == "request"
+    find()
+    db.end_request()
+    assert not isinstance(db.connection, TransactionMode)
+    connections.settings[db.alias]["OPTIONS"]["POOL_MODE"] = "transaction"
+    uses(db)
+    find()
+    with pytest.raises(InterfaceError), db.connection.execute_wrapper(close):
+        uses(db)
     db.end_request()
     assert not isinstance(db.connection, TransactionMode)
     assert db.ask("SELECT 1") == 1
