@@ -29,7 +29,7 @@ from http.client import responses
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import locust.runners
 import locust.stats
@@ -353,7 +353,7 @@ class PoolTab(Facts):
             if not (self.facts and environment.runner.user_count):
                 continue
             try:
-                with urlopen(f"{environment.host or HOST}/pool/", timeout=1) as answer:  # noqa: S310  --host is ours
+                with build_opener(ProxyHandler({})).open(f"{environment.host or HOST}/pool/", timeout=1) as answer:
                     total = json.load(answer)["sum"]
                 idle = total["pool_available"]
                 self.now = (total["pool_size"] - idle, idle, total["requests_waiting"], total["pool_max"])

@@ -50,6 +50,14 @@ def test_it_starts_with_the_form_untouched(idle: Page) -> None:
     sees(idle, "slow")
 
 
+def test_its_tab_asks_past_a_proxy_as_its_users_do(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Page(site.url) as page:
+        page.start(workload="fast", **USERS)
+        until(lambda: any("Pending" in row for row in page.pool_rows()))
+
+
 def test_it_starts_and_stops_twice(idle: Page) -> None:
     idle.start(ms="1")
     sees(idle, "slow")
