@@ -127,10 +127,10 @@ def test_it_measures_a_commit_beside_what_is_here(database_url: str, tmp_path: P
 def test_it_measures_nothing_where_one_of_two_sides_does_not_start(
     database_url: str, tmp_path: Path, rows: Any
 ) -> None:
-    given = ["--sizes", "1", "--against", "DJANGO_SETTINGS_MODULE=nowhere"]
+    given = ["--sizes", "1", "--against", "DEBUG=perhaps"]
     with Typed(database_url, tmp_path, *PLAN, *given) as sweep:
         assert sweep.ends() == 2
-    assert "the server of pooldemo@DJANGO_SETTINGS_MODULE=nowhere ended with 3: " in sweep.text
+    assert "the server of pooldemo@DEBUG=perhaps ended with 3: " in sweep.text
     assert rows("SELECT id FROM pooldemo_sweep") == []
 
 
