@@ -145,7 +145,7 @@ def told_apart() -> Iterator[None]:
         yield
     finally:
         for each, name in zip(options, names, strict=True):
-            each.pop("application_name")
+            each.pop("application_name", None)  # two databases may share their OPTIONS
             if name is not None:
                 each["application_name"] = name
 

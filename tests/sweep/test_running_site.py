@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,3 +178,15 @@ def test_its_own_connections_are_none_of_the_sites(monkeypatch: pytest.MonkeyPat
     with project.told_apart():
         assert name() == OBSERVER
     assert name() == "shop"
+
+
+@pytest.mark.parametrize("options", [{}, {"application_name": "shop"}])
+def test_it_leaves_options_that_two_databases_share_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    both = [SimpleNamespace(vendor="postgresql", settings_dict={"OPTIONS": options})] * 2
+    monkeypatch.setattr(project, "connections", SimpleNamespace(all=lambda: both))
+    before = dict(options)
+    with project.told_apart():
+        assert options == {"application_name": OBSERVER}
+    assert options == before
