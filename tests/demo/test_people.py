@@ -65,6 +65,14 @@ def test_it_says_why_a_form_is_not_taken_and_what_a_proxy_must_pass_on(db: None)
     assert b"proxy_set_header Host $host;" in refused.content
 
 
+def test_it_hides_from_a_stranger_what_happened_and_makes_up_no_other_cause(settings: Any) -> None:
+    """It was "the database does not answer" of a deadline that had passed as well."""
+    settings.EXPOSED = True
+    said = people.told("a statement was ended at its deadline: UPDATE pooldemo_row")
+    assert not any(word in said for word in ("pooldemo_row", "database", "connection", "log"))
+    assert people.told("") == ""
+
+
 def test_it_keeps_what_was_sent_while_postgresql_is_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "trouble", lambda: "it is gone")
     page = client.post("/admin/pooldemo/sweep/7/change/", {"notes": 'two\n"lines"', "_save": "Save"})
