@@ -126,7 +126,7 @@ class Clock:
         elapsed_s = time.monotonic() - self._began_s
         by_s = time.time() - self._began_at_s - elapsed_s
         if abs(by_s) > 0.1 + elapsed_s / 1000:
-            raise TrialError(f"the clock of this machine was set by {by_s:+.1f} s meanwhile")
+            raise TrialError(f"the clock of this machine was set by {by_s:+.1f} s meanwhile, or it slept")
 
 
 def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce: Announce) -> TrialResult:
