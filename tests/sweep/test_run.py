@@ -2,10 +2,12 @@
 
 import io
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,7 @@ from served import site_on
 
 from pooldemo.site import project
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
+from pooldemo.sweep.measure import trial
 from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
@@ -183,3 +186,15 @@ def test_a_trial_fails_when_the_machines_clock_is_set_meanwhile(by_s: float, mon
     now_s[1] += by_s
     with pytest.raises(TrialError, match=rf"clock of this machine was set by \{by_s + 0.3:+.1f} s meanwhile, or it"):
         clock.check()
+
+
+def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers were those of a window with a hole."""
+    for name in ("Probe", "Poll", "observe"):
+        monkeypatch.setattr(trial, name, MagicMock())
+    monkeypatch.setattr(trial, "_mean_hold_ms", lambda *_: None)
+    ticks = {str(int(time.time()) + second): 1.0 for second in (-1, 0, 30)}
+    load = MagicMock(finish=lambda: {"generators": {"one": {"cpu_percent": ticks}}})
+    look_on = trial._LookOn(*[MagicMock()] * 6)
+    with pytest.raises(TrialError, match="the load generator one stood still"):
+        look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), load)
