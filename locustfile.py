@@ -81,8 +81,6 @@ def load_of(options: Any) -> Load:
     what they do. Raises ValueError, in one sentence, for a bad one."""
     if options.host and not re.match(r"https?://[^/\s]", options.host):
         raise ValueError(f"host: {options.host!r} is none, give one like {HOST}")
-    if options.arrivals and not (LENGTH.fullmatch(options.arrivals) and float(options.arrivals)):
-        raise ValueError(f"arrivals: {options.arrivals!r} is no rate, give requests a second like 200 or 0.5")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
     return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 
@@ -143,6 +141,10 @@ def try_port(host: str, port: int) -> None:
 
 def refusal(options: Any) -> str:
     """Why there can be no run with these options, in one sentence; empty when there can."""
+    users = getattr(options, "user_count", options.num_users)  # the page's name for them, and Locust's
+    for name, given in {"users": users, "spawn rate": options.spawn_rate, "arrivals": options.arrivals or None}.items():
+        if given is not None and not (LENGTH.fullmatch(str(given)) and float(given)):
+            return f"{name}: {given!r} is no number above 0, give one like 200"
     try:
         load_of(options)
         try_timeline(options.timeline)
@@ -181,9 +183,7 @@ def add_options(parser: Any) -> None:
                 try_port(options.web_host, options.web_port)
             except OSError as error:
                 other = options.web_port + 1 if options.web_port < 65535 else 8089
-                parser.error(
-                    f"port {options.web_port} for the page: {error.strerror}; take another: --web-port {other}"
-                )
+                parser.error(f"port {options.web_port} for the page: {error.strerror}; take --web-port {other}")
         for name, value in SHOWN.items():
             setattr(options, name, value)
         return options

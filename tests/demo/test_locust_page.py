@@ -113,6 +113,17 @@ def test_its_form_refuses_other_workloads_and_hosts(idle: Page) -> None:
     assert idle.stats()["state"] in ("ready", "stopped")
 
 
+@pytest.mark.parametrize("name", ["user_count", "spawn_rate"])
+@pytest.mark.parametrize("given", ["0", "-3", "nan", "many", ""])
+def test_its_form_refuses_what_would_load_nothing(idle: Page, name: str, given: str) -> None:
+    shown = idle.form()
+    answer = idle.start(**{"ms": "77", name: given})
+    assert not answer["success"]
+    assert f"'{given}' is no number above 0" in answer["message"]
+    assert idle.stats()["state"] in ("ready", "stopped")
+    assert idle.form() == shown, "what is refused changes nothing"
+
+
 def test_its_ratios_are_of_what_is_asked_for(idle: Page) -> None:
     def ratios() -> dict[str, float]:
         found = json.loads(idle.get("/tasks"))["total"]["Visitor"]["tasks"]
