@@ -245,6 +245,7 @@ class PostgresSession(Session):
         pgconn = old.pgconn
         new = PooledConnection(pgconn)
         new._pool, old._pool, old.pgconn = self, None, _CLOSED
+        _free(old)
         new.row_factory, new.cursor_factory, new.server_cursor_factory = self._factories
         new._adapters = AdaptersMap(self._adapters)
         new._autocommit, new._isolation_level, new._read_only, new._deferrable = self._settings
@@ -274,6 +275,15 @@ class PostgresSession(Session):
         if self.readable is not None:
             self.readable.close()
         psycopg.Connection.close(self.raw)
+        _free(self.raw)
+
+
+def _free(connection: Any) -> None:
+    """Nobody works on it any more. Let its lock go where a stream has it: another thread that collects one cannot, and
+    who closes a server cursor would wait for it without end."""
+    lock, connection.lock = connection.lock, threading.RLock()
+    while lock._is_owned():
+        lock.release()
 
 
 def is_lost(connection: Any) -> bool:

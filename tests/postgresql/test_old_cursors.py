@@ -355,3 +355,31 @@ def test_a_server_cursor_that_is_collected_in_a_call_of_its_own_thread_hangs_nob
             cursor.execute("SELECT count(*) FROM pg_cursors")
             assert cursor.fetchone() == (0,)
     assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_a_stream_that_another_thread_collects_keeps_nobody_in_the_close_of_a_cursor(site: Site) -> None:
+    """psycopg 3's generator holds its connection's lock, which no other thread can give back."""
+    if not is_psycopg3:
+        return
+    db, closed = site.database(MAX_CONNS=1), threading.Event()
+    with db.request():
+        raw: Any = db.connection.connection
+        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+
+        def collect() -> None:
+            with contextlib.suppress(RuntimeError):
+                stream.close()
+
+        other = threading.Thread(target=collect)
+        other.start()
+        other.join()
+
+    def close() -> None:
+        cursor.close()
+        closed.set()
+
+    threading.Thread(target=close, daemon=True).start()
+    assert closed.wait(30)
+    assert db.ask("SELECT 2") == 2
