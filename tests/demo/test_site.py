@@ -143,10 +143,16 @@ def test_it_tells_a_stranger_no_host_and_no_statement_where_others_reach_it(data
     where = {"WEB_CONCURRENCY": "1", "MAX_CONNS": "1", "POOL_TIMEOUT": "0.3", "EXPOSED": "yes", "WORKLOADS": "on"}
     session = f"sessionid={'a' * 32}"  # of nobody: it is looked for
     with closing(psycopg2.connect(database_url)) as other, Site(database_url, log, **where) as site:
-        other.cursor().execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
+        cursor = other.cursor()
+        cursor.execute("LOCK TABLE pooldemo_row IN EXCLUSIVE MODE")
         held = threading.Thread(target=site.get, args=("/lock/?ms=0",))
         held.start()
-        until(lambda: site.get("/lock/?ms=0").status == 503)
+
+        def holds() -> bool:
+            cursor.execute("SELECT FROM pg_locks WHERE relation = 'pooldemo_row'::regclass AND NOT granted")
+            return cursor.fetchone() is not None
+
+        until(holds)
         answers = [site.get(path, Cookie=session) for path in ("/admin/", "/lock/?ms=0")]
         other.rollback()
         held.join()

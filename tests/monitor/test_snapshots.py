@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import until
 
 from pooldemo.monitor import conventions, metrics, snapshots
+from pooldemo.monitor.history import Diary
 from pooldemo.monitor.last_minute import Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
 
@@ -114,6 +115,7 @@ def test_its_last_minute_goes_by_no_clock_that_may_be_set(tmp_path: Path, monkey
     monkeypatch.setattr(snapshots, "pools", lambda: [SimpleNamespace(name="default")])
     monkeypatch.setattr(snapshots, "_counts", lambda _: {"wait": [next(numbers)]})
     monkeypatch.setattr(snapshots, "_recent", {"default": recent})
+    monkeypatch.setattr(snapshots, "_diary", Diary())  # else it goes on from this process's own pools
     monkeypatch.setattr(snapshots, "take", lambda: snapshot(os.getpid()))
     monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
     for clock_s in [1e9] * 100 + [1e9 - 3600] * 100:
