@@ -105,9 +105,12 @@ class EmbeddedPostgres:
         return started
 
     def ensure_or_exit(self) -> None:
-        """`ensure` for an entry point: what goes wrong is told, and the process ends with code 2."""
+        """`ensure` for an entry point: what goes wrong is told, and the process ends with 2, by Ctrl-C with 130."""
         try:
             self.ensure()
+        except KeyboardInterrupt:
+            self._tell("interrupted; the same command begins again")
+            sys.exit(130)
         except EmbeddedError as error:
             self._tell(str(error))
         except OSError as error:  # a folder or a disk that cannot be written

@@ -308,6 +308,18 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def test_it_ends_in_a_sentence_when_its_start_is_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    server = EmbeddedPostgres(tmp_path, tell=told.append)
+    monkeypatch.setattr(server, "ensure", interrupted)
+    with pytest.raises(SystemExit) as end:
+        server.ensure_or_exit()
+    assert (end.value.code, told) == (130, ["interrupted; the same command begins again"])
+
+
 @pytest.mark.parametrize(
     ("said", "means"),
     [
