@@ -48,7 +48,10 @@ def on_starting(server: Any) -> None:
         sys.exit(f"{server.cfg.workers} workers are not accepted: give a whole number from 1, as in WEB_CONCURRENCY=2")
     refuse_ports_in_use(server)
     if not os.environ.get("DATABASE_URL"):
-        done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
+        try:
+            done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
+        except KeyboardInterrupt:
+            sys.exit(130)
         if done.returncode:  # it has said why
             sys.exit(done.returncode)
     temporary = Path(tempfile.gettempdir())

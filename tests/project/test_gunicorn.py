@@ -59,3 +59,17 @@ def test_it_stops_the_embedded_postgresql_with_what_used_it(
     conf["on_exit"](None)
     assert ran == ([] if url else [["manage.py", "postgres", "stop", "--unless-asked"]])
     assert (tmp_path.exists(), "POOLDEMO_SNAPSHOTS" in os.environ) == (False, False)
+
+
+def test_it_ends_without_a_traceback_when_its_start_is_interrupted(
+    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setitem(conf["on_starting"].__globals__, "refuse_ports_in_use", lambda _: None)
+    monkeypatch.setattr(subprocess, "run", interrupted)
+    with pytest.raises(SystemExit) as end:
+        conf["on_starting"](SimpleNamespace(cfg=SimpleNamespace(preload_app=False, workers=1)))
+    assert end.value.code == 130
