@@ -146,7 +146,7 @@ class StatementCursor(CursorWrapper):
             return True
         if driver.description is not None:
             rownumber, rows = driver.rownumber or 0, []
-            if driver.rowcount - rownumber > _MOST_ROWS:
+            if driver.rowcount > _MOST_ROWS and rownumber < driver.rowcount:
                 self.db.keep_for(self)
                 return False
             if driver.rowcount <= _MOST_ROWS:

@@ -249,6 +249,13 @@ def test_a_large_result_keeps_its_slot_after_its_transaction_too(site: Site) -> 
             cursor.execute("SELECT n FROM generate_series(1, 5000) AS n")
             assert len(cursor.fetchall()) == 5000
         assert (is_free(db), cursor.fetchone(), cursor.rowcount) == (True, None, 5000)
+    for read in (1, 600, 1499):  # however little of it is left
+        with db.connection.cursor() as cursor:
+            with transaction.atomic(using=db.alias):
+                cursor.execute("SELECT n FROM generate_series(1, 1500) AS n")
+                assert len(cursor.fetchmany(read)) == read
+            assert cursor.fetchall() == [(n,) for n in range(read + 1, 1501)], read
+        assert is_free(db)
 
 
 @patched
