@@ -1,5 +1,6 @@
 """Cursors of transaction mode: each statement may go over another connection; what it returned outlives its slot."""
 
+import contextlib
 import functools
 import sys
 from collections.abc import Iterator
@@ -155,7 +156,8 @@ class StatementCursor(CursorWrapper):
                         driver.scroll(-rownumber)
                     rows = driver.fetchall()
                 except Exception:  # a value that Python cannot take: said where it is fetched, as ever
-                    driver.scroll(rownumber, "absolute")
+                    with contextlib.suppress(Exception):  # where nothing is left to fetch, or the driver's is closed
+                        driver.scroll(rownumber, "absolute")
                     self.db.keep_for(self)
                     return False
         self.cursor, self._slot = Rows(driver, self.db.Database, rows, rownumber), _NO_SLOT

@@ -4,11 +4,12 @@ One slot for each database here: where another request gets it, it was free.
 """
 
 import gc
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
-from django.db import IntegrityError, InterfaceError, ProgrammingError, connections, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, ProgrammingError, connections, transaction
 from django.db.backends.signals import connection_created
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
@@ -256,6 +257,32 @@ def test_a_large_result_keeps_its_slot_after_its_transaction_too(site: Site) -> 
                 assert len(cursor.fetchmany(read)) == read
             assert cursor.fetchall() == [(n,) for n in range(read + 1, 1501)], read
         assert is_free(db)
+
+
+@patched
+def test_a_transaction_that_is_done_ends_well_whatever_its_cursors_have_left(site: Site) -> None:
+    """One that is closed past Django, and a value that Python cannot take, in the last row."""
+    db = one_slot(site)
+    told: list[str] = []
+
+    def is_closed(cursor: Any) -> None:
+        cursor.execute("SELECT 1")
+        cursor.cursor.close()
+
+    def cannot_be_read(cursor: Any) -> None:
+        cursor.execute("SELECT '0044-03-15 BC'::date")
+        with pytest.raises((ValueError, DatabaseError)):
+            cursor.fetchone()
+
+    for leave in (is_closed, cannot_be_read):
+        with db.connection.cursor() as cursor, db.connection.cursor() as other:
+            with transaction.atomic(using=db.alias):
+                transaction.on_commit(partial(told.append, leave.__name__), using=db.alias)
+                leave(cursor)
+                other.execute("SELECT 2")
+            assert other.fetchone() == (2,)
+        assert is_free(db)
+    assert told == ["is_closed", "cannot_be_read"]
 
 
 @patched
