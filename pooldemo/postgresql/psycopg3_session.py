@@ -46,6 +46,7 @@ _LIMITED = {
 _REPORTED = [name.encode() for name in REPORTED]
 _LOOK_S = 0.1  # from one look to the next whether a limit is over, where the server has nothing to cancel
 _CANCEL_S = 5.0  # to tell the server to cancel; its connection is given up long before
+_NO_LOCK = contextlib.nullcontext()
 _connecting = threading.local()  # the session for which this thread or greenlet connects
 
 
@@ -86,6 +87,18 @@ class PooledConnection(psycopg.Connection[Any]):
         # Who has it may take it again, unlike psycopg's: the collector closes a server cursor wherever it is, in the
         # midst of a call of the same connection too. And no signal comes between its being taken and its `with`.
         self.lock = threading.RLock()
+
+    @property
+    def lock(self) -> Any:
+        """What psycopg's calls take, for who may use the connection. Nobody else waits, for `wait` refuses him: the
+        collector closes a server cursor in whatever thread, while a statement or a stream of another's goes on."""
+        session = self._pool
+        is_usable = session is not None and session.leaving is None and session.is_holder()
+        return self._lock if is_usable else _NO_LOCK
+
+    @lock.setter
+    def lock(self, lock: Any) -> None:
+        self._lock = lock
 
     @classmethod
     def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -245,7 +258,6 @@ class PostgresSession(Session):
         pgconn = old.pgconn
         new = PooledConnection(pgconn)
         new._pool, old._pool, old.pgconn = self, None, _CLOSED
-        _free(old)
         new.row_factory, new.cursor_factory, new.server_cursor_factory = self._factories
         new._adapters = AdaptersMap(self._adapters)
         new._autocommit, new._isolation_level, new._read_only, new._deferrable = self._settings
@@ -275,15 +287,6 @@ class PostgresSession(Session):
         if self.readable is not None:
             self.readable.close()
         psycopg.Connection.close(self.raw)
-        _free(self.raw)
-
-
-def _free(connection: Any) -> None:
-    """Nobody works on it any more. Let its lock go where a stream has it: another thread that collects one cannot, and
-    who closes a server cursor would wait for it without end."""
-    lock, connection.lock = connection.lock, threading.RLock()
-    while lock._is_owned():
-        lock.release()
 
 
 def is_lost(connection: Any) -> bool:

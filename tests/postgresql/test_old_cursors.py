@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import pytest
 from django.db import Error as DjangoError
 from django.db import InterfaceError as DjangoInterfaceError
 from django.db import transaction
@@ -382,4 +383,42 @@ def test_a_stream_that_another_thread_collects_keeps_nobody_in_the_close_of_a_cu
 
     threading.Thread(target=close, daemon=True).start()
     assert closed.wait(30)
+    assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_who_may_not_use_a_connection_does_not_wait_for_who_may(site: Site) -> None:
+    """The collector closes a server cursor in whatever thread it is; psycopg 3 by itself waits there for the lock."""
+    if not is_psycopg3:
+        return
+    db, closed = site.database(MAX_CONNS=1), threading.Event()
+    with db.request():
+        raw: Any = db.connection.connection
+        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+
+        def close() -> None:
+            with contextlib.suppress(*REFUSED):
+                cursor.close()
+            closed.set()
+
+        threading.Thread(target=close, daemon=True).start()
+        assert closed.wait(30)
+        assert len(list(stream)) == 9
+    assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_a_stream_whose_connection_was_given_back_says_so(site: Site) -> None:
+    """And not that a lock is not its own."""
+    if not is_psycopg3:
+        return
+    db = site.database(MAX_CONNS=1)
+    with db.request():
+        raw: Any = db.connection.connection
+        stream = raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+        db.connection.close()
+        with pytest.raises(ERRORS):
+            next(stream)
     assert db.ask("SELECT 2") == 2
