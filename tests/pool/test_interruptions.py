@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pooldemo.pool
 from pooldemo.pool import Holder, Pool, PoolClosed, Slot, ThreadTask
 from pooldemo.pool.upkeep import Later
 
-from .world import FakeConnector, Holding, Worker, assert_whole, eventually, make
+from .world import GREEN, FakeConnector, Gate, Holding, Worker, assert_whole, eventually, make, taken
 
 HERE = str(Path(pooldemo.pool.__file__).parent)
 
@@ -166,3 +169,63 @@ def test_it_loses_no_slot_wherever_it_is_interrupted(name, what):
         if not run.reached:
             assert nth > 3
             return
+
+
+@contextlib.contextmanager
+def at_each_line(function: str, what: Callable[[FrameType], None]) -> Iterator[None]:
+    """Do `what` before each line of `function`: a tracer, a debugger's say, lets other threads run there."""
+
+    def traced(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_name == function and event == "line":
+            what(frame)
+        return traced
+
+    before = sys.gettrace()
+    sys.settrace(traced)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_who_is_traced_line_by_line_shares_a_slot_with_nobody():
+    if GREEN:
+        return  # nobody else runs then
+    pool, connector = make(MAX_CONNS=20, MAX_IDLE=0, MAX_LIFETIME=0)
+    with taken(pool):
+        pass
+    others: list[Holding] = []
+    with at_each_line("take", lambda frame: others.append(Holding(pool).has_it())):
+        slot = pool.checkout()
+    assert others
+    assert len({id(each) for each in (slot, *(other.slot for other in others))}) == 1 + len(others)
+    pool.checkin(slot)
+    for other in others:
+        other.give_back()
+    assert_whole(pool, connector)
+
+
+def test_what_was_put_off_is_done_also_where_two_who_do_it_are_traced_line_by_line():
+    if GREEN:
+        return
+    later, gate, me = Later(lambda work: None), Gate(), threading.current_thread()
+    done: list[int] = []
+    others: list[Worker] = []
+
+    def work(number: int) -> None:
+        done.append(number)
+        if threading.current_thread() is not me:
+            gate.wait()
+
+    def another(frame: FrameType) -> None:
+        if "work" in frame.f_locals and not others:
+            others.append(Worker(later.catch_up))
+            gate.has(1)
+
+    for number in range(4):
+        later.add(functools.partial(work, number))
+    with at_each_line("catch_up", another):
+        later.catch_up()
+    gate.open()
+    others[0].result()
+    assert sorted(done) == [0, 1, 2, 3]
