@@ -176,7 +176,7 @@ class Session:
         """From now on what the last holder kept, its cursors first, refuses to work."""
         self.holder = _NOBODY
         if self._cursors:
-            for reference in self._cursors:
+            for reference in list(self._cursors):
                 if (cursor := reference()) is not None:
                     self.end_cursor(cursor)
             self._cursors.clear()
@@ -240,10 +240,11 @@ class Session:
 
     def add_cursor(self, cursor: Any) -> None:
         """Remember a cursor for as long as it lives."""
-        self._cursors.add(weakref.ref(cursor))
-        if len(self._cursors) > self._few:
-            self._cursors = {reference for reference in self._cursors if reference() is not None}
-            self._few = 2 * len(self._cursors) + _FEW
+        cursors = self._cursors
+        cursors.add(weakref.ref(cursor))
+        if len(cursors) > self._few:
+            cursors.difference_update([each for each in list(cursors) if each() is None])  # other threads add theirs
+            self._few = 2 * len(cursors) + _FEW
 
     def call(self, step: str | None, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Ask the server by `work(...)`, within the present limit, and count the seconds. Blocks.

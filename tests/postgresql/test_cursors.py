@@ -4,6 +4,8 @@ server, for it is another's by then."""
 import contextlib
 import gc
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from django.db import OperationalError as DjangoOperationalError
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from pooldemo.postgresql.session import Session
 
 from .elsewhere import patched, threaded
 from .site import Database, Site
@@ -291,6 +295,39 @@ def test_a_shared_wrapper_may_be_used_by_whoever_it_is_shared_with(site: Site) -
     wrapper.dec_thread_sharing()
     wrapper.close()
     assert db.ask("SELECT 1") == 1
+
+
+def test_threads_that_share_a_connection_ask_it_for_cursors_at_the_same_time() -> None:
+    session, before = Session(), sys.getswitchinterval()
+    kept: list[Any] = []
+    errors: list[BaseException] = []
+
+    class Cursor:
+        """Any will do."""
+
+    def ask() -> None:
+        mine = [Cursor() for _ in range(100)]
+        kept.append(mine)
+        try:
+            for cursor in mine:
+                session.add_cursor(cursor)
+                for _ in range(100):
+                    session.add_cursor(Cursor())
+        except BaseException as error:
+            errors.append(error)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not errors
+    assert {reference() for reference in session._cursors} >= {cursor for mine in kept for cursor in mine}
+    assert len(session._cursors) < 2000
 
 
 @patched
