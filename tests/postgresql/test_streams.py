@@ -1,0 +1,78 @@
+"""psycopg 3's `stream()` has its connection's lock for as long as it goes on: nobody waits for one that is left."""
+
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from .elsewhere import threaded
+from .site import Site
+from .test_old_cursors import ERRORS, REFUSED
+
+
+@threaded
+def test_a_stream_that_another_thread_collects_keeps_nobody_in_the_close_of_a_cursor(site: Site) -> None:
+    """psycopg 3's generator holds its connection's lock, which no other thread can give back."""
+    if not is_psycopg3:
+        return
+    db, closed = site.database(MAX_CONNS=1), threading.Event()
+    with db.request():
+        raw: Any = db.connection.connection
+        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+
+        def collect() -> None:
+            with contextlib.suppress(RuntimeError):
+                stream.close()
+
+        other = threading.Thread(target=collect)
+        other.start()
+        other.join()
+
+    def close() -> None:
+        cursor.close()
+        closed.set()
+
+    threading.Thread(target=close, daemon=True).start()
+    assert closed.wait(30)
+    assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_who_may_not_use_a_connection_does_not_wait_for_who_may(site: Site) -> None:
+    """The collector closes a server cursor in whatever thread it is; psycopg 3 by itself waits there for the lock."""
+    if not is_psycopg3:
+        return
+    db, closed = site.database(MAX_CONNS=1), threading.Event()
+    with db.request():
+        raw: Any = db.connection.connection
+        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+
+        def close() -> None:
+            with contextlib.suppress(*REFUSED):
+                cursor.close()
+            closed.set()
+
+        threading.Thread(target=close, daemon=True).start()
+        assert closed.wait(30)
+        assert len(list(stream)) == 9
+    assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_a_stream_whose_connection_was_given_back_says_so(site: Site) -> None:
+    """And not that a lock is not its own."""
+    if not is_psycopg3:
+        return
+    db = site.database(MAX_CONNS=1)
+    with db.request():
+        raw: Any = db.connection.connection
+        stream = raw.cursor().stream("SELECT generate_series(1, 10)")
+        next(stream)
+        db.connection.close()
+        with pytest.raises(ERRORS):
+            next(stream)
+    assert db.ask("SELECT 2") == 2
