@@ -136,14 +136,15 @@ class Slots:
 
     def _seat(self, waiter: Waiter) -> bool:
         """Make a waiter the holder of an idle slot, unless a finaliser has taken the last one just now."""
-        if not self.idle:
+        idle = self.idle
+        # fmt: off
+        try:
+            slot = idle[-1]; slot.ticket, slot.low = waiter.ticket, waiter.low; slot.holder = waiter.holder; del idle[-1]  # noqa: E501, E702
+        except IndexError:
             return False
-        slot = self.idle[-1]
-        slot.ticket, slot.low = waiter.ticket, waiter.low
-        slot.holder = waiter.holder
+        # fmt: on
         waiter.holder.held += 1
         waiter.slot = slot
-        del self.idle[-1]
         return True
 
     def waits_for_itself(self, waiter: Waiter) -> bool:

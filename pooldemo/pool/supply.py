@@ -146,11 +146,10 @@ class Supply(Slots):
             surplus = len(self.idle) > self.room
             for slot in list(self.idle):
                 too_idle = max_idle and now - slot.idle_since >= max_idle and spare
-                if slot.holder is None and (surplus or too_idle or now >= slot.expires_at):
-                    claim.slot = slot
-                    slot.holder = claim
-                    self.idle.remove(slot)
-                    return True
+                ends = surplus or too_idle or now >= slot.expires_at
+                # fmt: off
+                if ends and slot.holder is None: claim.slot = slot; slot.holder = claim; self.idle.remove(slot); return True  # noqa: E501, E701, E702
+                # fmt: on
             for slot in list(self.unready):
                 if slot.connection is not None and now >= slot.expires_at:
                     claim.slot = slot

@@ -14,6 +14,7 @@ from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo.pool
 from pooldemo.pool import Holder, Pool, PoolClosed, Slot, ThreadTask
+from pooldemo.pool.slot import Claim
 from pooldemo.pool.upkeep import Later
 
 from .world import GREEN, FakeConnector, Gate, Holding, Worker, assert_whole, eventually, make, taken
@@ -188,18 +189,32 @@ def at_each_line(function: str, what: Callable[[FrameType], None]) -> Iterator[N
         sys.settrace(before)
 
 
-def test_who_is_traced_line_by_line_shares_a_slot_with_nobody():
+def claimed(pool: Pool) -> Slot:
+    """One that was idle for too long."""
+    claim = Claim()
+    assert pool.slots.claim_old(claim, pool.clock() + 10, 5.0)
+    return claim.slot
+
+
+TAKERS = {"take": Pool.checkout, "_seat": functools.partial(Pool.checkout, low=True), "claim_old": claimed}
+
+
+@pytest.mark.parametrize("function", TAKERS)
+def test_who_is_traced_line_by_line_shares_a_slot_with_nobody(function):
     if GREEN:
         return  # nobody else runs then
-    pool, connector = make(MAX_CONNS=20, MAX_IDLE=0, MAX_LIFETIME=0)
+    pool, connector = make(MAX_CONNS=40, MAX_IDLE=0, MAX_LIFETIME=0)
     with taken(pool):
         pass
     others: list[Holding] = []
-    with at_each_line("take", lambda frame: others.append(Holding(pool).has_it())):
-        slot = pool.checkout()
+    with at_each_line(function, lambda frame: others.append(Holding(pool).has_it()) if len(others) < 20 else None):
+        slot = TAKERS[function](pool)
     assert others
     assert len({id(each) for each in (slot, *(other.slot for other in others))}) == 1 + len(others)
-    pool.checkin(slot)
+    if isinstance(slot.holder, Claim):
+        pool.upkeep.discard_claimed(slot.holder)
+    else:
+        pool.checkin(slot)
     for other in others:
         other.give_back()
     assert_whole(pool, connector)
