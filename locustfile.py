@@ -79,8 +79,8 @@ class Load(NamedTuple):
 def load_of(options: Any) -> Load:
     """Read the options, strings wherever they come from. Users ask before each request, so that the page's Edit changes
     what they do. Raises ValueError, in one sentence, for a bad one."""
-    if options.host and not re.match(r"https?://[^/\s]", options.host):
-        raise ValueError(f"host: {options.host!r} is none, give one like {HOST}")
+    if options.host and not re.fullmatch(r"https?://[^/\s](.*[^/])?", options.host):  # a path is put behind it as it is
+        raise ValueError(f"host: {options.host!r} is none, give one like {HOST}, without a slash at its end")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
     return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 

@@ -209,6 +209,8 @@ def test_it_knows_the_sites_workloads_and_no_others(forks: LocustForks) -> None:
         (["--exclude-tags", "sleep"], "tags: 'sleep' is none"),
         (["--tags", "read", "--exclude-tags", "works"], "none of the workloads is left"),
         (["--host", "127.0.0.1:8000"], "host: '127.0.0.1:8000' is none"),
+        (["--host", "http://localhost:1/"], "host: 'http://localhost:1/' is none, give one like http"),
+        (["--host", "http://localhost:1/below/"], "without a slash at its end"),
         (["--timeline", "no/such/folder/t.json"], "timeline: 'no/such/folder/t.json' cannot be written"),
         (["--timeline", "tests"], "timeline: 'tests' cannot be written"),
         (["--timeline", "/dev/null"], "timeline: '/dev/null' cannot be written"),
