@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
+
 
 @contextmanager
 def interruption(say: Callable[[str], None]) -> Iterator[list[int]]:
@@ -19,13 +21,21 @@ def interruption(say: Callable[[str], None]) -> Iterator[list[int]]:
             with contextlib.suppress(RuntimeError):  # it came in the middle of another print
                 say("finishing this trial; once more to stop at once")
 
-    # SIGHUP: the terminal was closed. What nohup has made deaf stays so.
-    wanted = [
-        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, take) for number in wanted}
+    # What nohup has made deaf stays so.
+    before = {each: signal.signal(each, take) for each in STOPS if signal.getsignal(each) != signal.SIG_IGN}
     try:
         yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """No signal to stop is heard, by what is started here neither: what is stopped now would be left running."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in STOPS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -79,6 +80,25 @@ def test_it_goes_on_for_a_minute_where_more_repeats_would_decide(
 
 
 @pytest.mark.django_db
+def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[str] = []
+
+    def stop(command: Command) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        stopped.append("all")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pooldemo.management.commands.demo.call_command", interrupted)
+    monkeypatch.setattr(Command, "leave_nothing_running", stop)
+    with pytest.raises(SystemExit) as end:
+        Command(stderr=StringIO()).handle(sizes=None, duration=1.0, repeats=1)
+    assert (end.value.code, stopped) == (130, ["all"])
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
 @pytest.mark.parametrize(
     ("seen", "text"),
     [

@@ -24,6 +24,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pooldemo import models, records
+from pooldemo.management.interruption import deaf
 from pooldemo.postgresql import pools
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.measure.database import cpus
@@ -80,7 +81,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             code = INTERRUPTED
         finally:
-            self.leave_nothing_running()
+            with deaf():
+                self.leave_nothing_running()
         if code == INTERRUPTED:
             self.stderr.write("interrupted; `make demo` begins again, what was measured is kept")
             raise SystemExit(INTERRUPTED)
