@@ -99,6 +99,7 @@ def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyP
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("seen", "text"),
     [
