@@ -35,7 +35,7 @@ $(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/envi
 
 # The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it. `trap :` lets this line
 # run after Ctrl-C, and unlike `trap ''` leaves the signal to the command.
-AFTERWARDS = code=$$?; [ -n "$$DATABASE_URL" ] || [ ! -d .local ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
+AFTERWARDS = code=$$?; trap '' INT TERM HUP; [ -n "$$DATABASE_URL" ] || [ ! -d .local ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
 
 demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the verdict, a login for the admin (3 minutes)
 	@$(PY) manage.py demo $(ARGS)

@@ -244,3 +244,18 @@ def test_it_stops_the_embedded_postgresql_after_what_starts_it() -> None:
     starting = {name for name, recipe in recipes.items() if starts.search(recipe)}
     assert starting == {"run", "sweep", "test", "test-django", "stacks", "workloads", "chaos", "soak"}
     assert starting <= {name for name, recipe in recipes.items() if "$(AFTERWARDS)" in recipe}
+
+
+def test_it_stops_the_embedded_postgresql_whatever_comes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / ".local").mkdir()
+    python = tmp_path / "python"
+    signals = "kill -INT 0; kill -TERM 0; kill -HUP 0; touch stopped"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *"postgres stop"*) {signals};; esac\n')
+    python.chmod(0o755)
+    once = ("--eval", "once: ; @trap : INT; $(AFTERWARDS)", f"PY={python}", "once")
+    env = {"PATH": os.environ["PATH"]}
+    # Its output ends when all of its processes have.
+    subprocess.run(
+        ["make", "-f", ROOT / "Makefile", *once], cwd=tmp_path, env=env, start_new_session=True, capture_output=True
+    )
+    assert (tmp_path / "stopped").exists()
