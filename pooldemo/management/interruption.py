@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
@@ -22,20 +23,22 @@ def interruption(say: Callable[[str], None]) -> Iterator[list[int]]:
                 say("finishing this trial; once more to stop at once")
 
     # What nohup has made deaf stays so.
-    before = {each: signal.signal(each, take) for each in STOPS if signal.getsignal(each) != signal.SIG_IGN}
-    try:
+    with _given_to(take, *(each for each in STOPS if signal.getsignal(each) != signal.SIG_IGN)):
         yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def deaf() -> Iterator[None]:
     """No signal to stop is heard, by what is started here neither: what is stopped now would be left running."""
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in STOPS}
+    with _given_to(signal.SIG_IGN, *STOPS):
+        yield
+
+
+@contextmanager
+def _given_to(handler: Any, *numbers: int) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
