@@ -34,16 +34,15 @@ class Limit:
     """The limit of one piece of work, in whatever greenlets and threads it is done.
 
     `ends_at` is in seconds of the monotonic clock, infinite without a deadline; `gone` is set when nobody waits for the
-    answer any more. `stops` are what ends the steps that are going on, perhaps called in another thread: who puts one
-    there looks at `gone` next.
+    answer any more.
     """
 
-    __slots__ = ("_began", "ends_at", "gone", "seconds", "stops")
+    __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._began = began = time.monotonic()
         self.gone = False
-        self.stops: dict[Callable[[], None], None] = {}
+        self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
         self.seconds, self.ends_at = seconds, began + seconds
 
     def set(self, seconds: float) -> None:
@@ -67,19 +66,27 @@ class Limit:
     def give_up(self) -> None:
         """Nobody waits for the answer: end what is going on. Does not block."""
         self.gone = True
-        for stop in list(self.stops):
+        for stop in list(self._stops):
             stop()
+
+    def add(self, stop: Callable[[], None]) -> None:
+        """Call `stop` when the client goes, perhaps in another thread, until `remove`; at once where it has gone."""
+        self._stops[stop] = None
+        if self.gone:
+            stop()
+
+    def remove(self, stop: Callable[[], None]) -> None:
+        """What `stop` would end is over, or was not begun."""
+        self._stops.pop(stop, None)
 
     @contextlib.contextmanager
     def ending(self, stop: Callable[[], None]) -> Iterator[None]:
         """Call `stop` when the client goes before the body has ended; perhaps in another thread."""
         try:
-            self.stops[stop] = None
-            if self.gone:
-                stop()
+            self.add(stop)
             yield
         finally:
-            self.stops.pop(stop, None)
+            self.remove(stop)
 
     def run(self, session: Any, step: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do `work(...)` on a session, and end it at the server when it must be. `step` is what it is called; empty:
@@ -94,9 +101,7 @@ class Limit:
         session.cancel, ask = cancel, cancel.ask
         try:
             try:
-                self.stops[ask] = None
-                if self.gone:
-                    ask()
+                self.add(ask)
                 if self.ends_at == math.inf:
                     result = work(*args, **kwargs)
                 else:
@@ -106,7 +111,7 @@ class Limit:
             finally:
                 cancel.is_over = True  # first, and without a call: a signal's handler may raise in each
                 cancel.end()
-                self.stops.pop(ask, None)
+                self.remove(ask)
         except green.TimeLimit:
             raise self._ended(session, "executing ", step, "; the server did not answer") from None
         except session.errors as error:

@@ -100,16 +100,14 @@ class ConnectionPool(Pool):
             self.slots.turn_away(waiter, limit.refusal(f"waiting: {self!r}"))
 
         try:
-            limit.stops[stop] = None
-            if limit.gone:
-                stop()
+            limit.add(stop)
             return super().wait(waiter)
         except PoolTimeout as error:
             if limit.is_over():
                 raise limit.refusal(f"waiting for a connection: {error}") from error.__cause__
             raise
         finally:
-            limit.stops.pop(stop, None)
+            limit.remove(stop)
 
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""

@@ -66,7 +66,7 @@ def test_a_server_that_is_asked_before_it_has_the_statement_is_asked_again(site:
 
     gate.hold()
     asking, before = gevent.spawn(asks), gate.accepted
-    site.wait_until(lambda: limit.stops)
+    site.wait_until(lambda: limit._stops)
     limit.give_up()
     site.wait_until(lambda: gate.accepted > before and len(gate._pairs) == 1)  # that request is done
     gate.thaw()
