@@ -8,8 +8,16 @@ import pytest
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from .elsewhere import threaded
-from .site import Site
+from .site import Database, Site
 from .test_old_cursors import ERRORS, REFUSED
+
+
+def cursor_and_stream(db: Database) -> tuple[Any, Any]:
+    """A server cursor, and ten rows that stream in, of which the first is taken."""
+    raw: Any = db.connection.connection
+    cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
+    next(stream)
+    return cursor, stream
 
 
 @threaded
@@ -19,9 +27,7 @@ def test_a_stream_that_another_thread_collects_keeps_nobody_in_the_close_of_a_cu
         return
     db, closed = site.database(MAX_CONNS=1), threading.Event()
     with db.request():
-        raw: Any = db.connection.connection
-        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
-        next(stream)
+        cursor, stream = cursor_and_stream(db)
 
         def collect() -> None:
             with contextlib.suppress(RuntimeError):
@@ -47,9 +53,7 @@ def test_who_may_not_use_a_connection_does_not_wait_for_who_may(site: Site) -> N
         return
     db, closed = site.database(MAX_CONNS=1), threading.Event()
     with db.request():
-        raw: Any = db.connection.connection
-        cursor, stream = raw.cursor("left"), raw.cursor().stream("SELECT generate_series(1, 10)")
-        next(stream)
+        cursor, stream = cursor_and_stream(db)
 
         def close() -> None:
             with contextlib.suppress(*REFUSED):
@@ -69,9 +73,7 @@ def test_a_stream_whose_connection_was_given_back_says_so(site: Site) -> None:
         return
     db = site.database(MAX_CONNS=1)
     with db.request():
-        raw: Any = db.connection.connection
-        stream = raw.cursor().stream("SELECT generate_series(1, 10)")
-        next(stream)
+        _, stream = cursor_and_stream(db)
         db.connection.close()
         with pytest.raises(ERRORS):
             next(stream)
