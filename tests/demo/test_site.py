@@ -23,6 +23,8 @@ def refuses(site: Site) -> bool:
         socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # it closed its socket while this one knocked
     return False
 
 
