@@ -24,6 +24,8 @@ from .usage import Usage, listeners
 
 logger = logging.getLogger("pooldemo.postgresql")
 
+_AFTER_S = 0.001  # from a deadline to the end of a wait for a slot, which so ends because it has passed
+
 
 class Database(Wrapper, Protocol):
     """What is asked of the wrapper that wants a pool."""
@@ -93,8 +95,9 @@ class ConnectionPool(Pool):
         limit = current()
         if limit is None:
             return super().wait(waiter)
-        if limit.ends_at != math.inf and (waiter.timeout is None or limit.left_s() < waiter.timeout):
-            waiter.timeout = max(round(limit.left_s(), 3), 0.001)
+        left_s = limit.ends_at - waiter.asked_at
+        if limit.ends_at != math.inf and (waiter.timeout is None or left_s < waiter.timeout):
+            waiter.timeout = round(max(left_s, 0) + _AFTER_S, 3)
 
         def stop() -> None:
             self.slots.turn_away(waiter, limit.refusal(f"waiting: {self!r}"))

@@ -239,3 +239,17 @@ def test_alarms_that_are_put_off_do_not_pile_up() -> None:
     for _ in range(5000):
         alarms.set(float("inf"), lambda: None).put_off()
     assert len(alarms._waiting) < 500
+
+
+@patched
+def test_a_late_cancel_ends_nothing_of_the_next_holders(site: Site) -> None:
+    """Queries that end at about the moment at which they are cancelled, and one after each that must not be."""
+    patiently(site)
+    db = site.database(MAX_CONNS=1)
+    for number in range(40):
+        try:
+            with deadline(0.02), db.request() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [0.016 + number % 8 / 1000])
+        except DeadlineExceeded:
+            pass
+        assert db.ask("SELECT 5 FROM pg_sleep(0.002)") == 5
