@@ -22,7 +22,7 @@ from pooldemo.sweep.measure.observe import Connections, Poll
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import TrialError
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT, Stack
 
 SLOTS = 4
 TAKES_S = 150  # all of it, about
@@ -144,8 +144,7 @@ class Subject:
     def zone(self) -> None:
         """Asked inside the application's own environment, by a process of its own."""
         env = psutil.Process(next(iter(self._server.cpu_s()))).environ()
-        application = self._stack.command[-1].format(application=APPLICATION)
-        command = [self._stack.python, "-m", "benchmarks.stacks.zone", application.split(":")[0]]
+        command = [self._stack.python, "-m", "benchmarks.stacks.zone", application_of(self._stack).split(":")[0]]
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"{self._stack.name}: {done.stderr}")
@@ -158,6 +157,11 @@ class Subject:
             outcomes = four.ask("/slow/?ms=400")
         first_s = min((each.after_s for each in outcomes if each.ok), default=0.0)
         return sum(each.ok and each.after_s < first_s + 0.3 for each in outcomes)
+
+
+def application_of(stack: Stack) -> str:
+    """What its server serves, `peers.upool:app` for instance."""
+    return next((part for part in stack.command if part.startswith("peers.")), APPLICATION)
 
 
 def count(outcomes: list[Outcome]) -> dict[str, int]:

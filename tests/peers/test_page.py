@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.stacks import load, page
-from benchmarks.stacks.behaviour import Behaviour
+from benchmarks.stacks.behaviour import Behaviour, application_of
+from benchmarks.sweeps import APPLICATION
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import TrialResult
 
@@ -29,6 +30,14 @@ def test_every_stack_has_its_place_and_was_measured() -> None:
     assert sorted((*page.ORDER, *load.LEFT_OUT)) == sorted(stacks.names())
     for rows in (facts()["behaviour"], *(each["rows"] for each in facts()["loads"].values())):
         assert [row["stack"] for row in rows] == list(page.ORDER)
+
+
+def test_every_stack_says_what_it_serves() -> None:
+    """So that its time zone can be asked; in the midst of the command where options come after it."""
+    served = {name: application_of(stacks.get(name)) for name in stacks.names()}
+    assert served["gthread"] == APPLICATION
+    assert served["upool"] == "peers.upool:app"
+    assert {each for each in served.values() if not each.startswith("peers.")} == {APPLICATION}
 
 
 def test_a_row_sums_up_the_repeats() -> None:
