@@ -9,10 +9,10 @@ POOLDEMO_THEIR_LOAD in the environment, this file only watches: it writes the ti
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
 miss the requests that would have come meanwhile. `--arrivals 200` opens it: requests are due whether answers come or
 not, the users are those that may be under way, and a response time counts from when its request was due. Failures have
-rows of their own, `slow (failed)`. Locust loads one file, and a master sends that one to its workers: so it is long.
+rows of their own, `slow (failed)`. What needs no Locust, the options' meaning and the timeline, is in
+`pooldemo/sweep/generator/`.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -22,12 +22,11 @@ import socket
 import threading
 import time
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from http.client import responses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -37,90 +36,13 @@ from locust import FastHttpUser, events, tag
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
-from pooldemo.sweep.workloads import CHOICES, MIX
-from pooldemo.sweep.workloads import WORKLOADS as ALL
+from pooldemo.sweep.generator import BEGINS, THEIRS
+from pooldemo.sweep.generator.options import HOST, LENGTH, LENGTHS, WORKLOADS, Workload, load_of
+from pooldemo.sweep.generator.timeline import Facts, Timeline, three_digits
+from pooldemo.sweep.workloads import CHOICES
 
-HOST = "http://127.0.0.1:8000"
-THEIRS = "POOLDEMO_THEIR_LOAD"  # as in pooldemo/sweep/measure/load.py
-LENGTH = re.compile(r"(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?", re.ASCII)
 SERVER_TIMING = re.compile(r"(wait|query);dur=(\d+(?:\.\d+)?)")
-
-
-class Workload(NamedTuple):
-    """One kind of request: `name` is its path, `weight` its share in a mix, `parameters` those that the options set."""
-
-    name: str
-    weight: int
-    tags: set[str]
-    parameters: tuple[str, ...] = ()
-
-
-WORKLOADS = [Workload(each.name, each.weight, {each.name, *each.tags}, (*each.parameters,)) for each in ALL.values()]
 SHOWN: dict[str, Any] = {}  # what the page's form shows when it is opened again: what was started last
-TAGS = sorted(set().union(*(workload.tags for workload in WORKLOADS)))
-LENGTHS = {  # options in milliseconds; their help is short enough for the page's form
-    "ms": "of slow, cpu and lock, of hold's and think's query; empty: the site's own",
-    "think_ms": "hold and think do so long something else; empty: the site's own",
-    "pause_ms": "how long a user pauses after each answer",
-    "pace_ms": "from one request of a user to its next; empty: no pace",
-}
-
-
-class Load(NamedTuple):
-    """What the options ask for; `cards` deals the workloads to all users of this process."""
-
-    workload: str  # or mix, or tags
-    workloads: list[Workload]
-    lengths: dict[str, Any]
-    headers: dict[str, str]
-    cards: Iterator[Workload]
-
-
-def load_of(options: Any) -> Load:
-    """Read the options, strings wherever they come from. Users ask before each request, so that the page's Edit changes
-    what they do. Raises ValueError, in one sentence, for a bad one."""
-    if options.host and not re.fullmatch(r"https?://[^/\s](.*[^/])?", options.host):  # a path is put behind it as it is
-        raise ValueError(f"host: {options.host!r} is none, give one like {HOST}, without a slash at its end")
-    given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
-    return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
-
-
-@lru_cache(maxsize=1)
-def _load(urls: str, headers: str, tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
-    for kind, names, known in (("workload", [workload], CHOICES), ("tags", [*tags, *without], TAGS)):
-        for name in {*names} - {*known}:
-            raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
-    if tags or without:
-        workload = "tags"
-    elif workload != MIX:
-        tags = (workload,)
-    kept = [each for each in WORKLOADS if each.tags & {*(tags or TAGS)} and not each.tags & {*without}]
-    if urls:
-        workload, kept = "urls", [Workload(url, 1, set()) for url in read("urls", urls, '["/orders/"]')]
-    if not kept:
-        raise ValueError("tags: none of the workloads is left, exclude fewer")
-    lengths = dict.fromkeys(LENGTHS, None) | {"pause_ms": 0.0, "pace_ms": 0.0}  # None is left to the site
-    for name, text in zip(LENGTHS, given, strict=True):
-        if text and not LENGTH.fullmatch(text):
-            raise ValueError(f"{name}: {text!r} is no length, give milliseconds like 20 or 0.5, or nothing")
-        lengths[name] = float(text) if text else lengths[name]
-    return Load(workload, kept, lengths, read("headers", headers, '{"Cookie": "a=b"}') if headers else {}, deal(kept))
-
-
-def read(name: str, text: str, example: str) -> Any:
-    """JSON of strings, like the example. Raises ValueError, in one sentence, for what is not."""
-    with contextlib.suppress(ValueError, AttributeError):
-        found = json.loads(text)
-        if found and {*map(type, found.values() if example[0] == "{" else found)} == {str}:
-            return found
-    raise ValueError(f"{name}: {text!r} is no JSON like {example}")
-
-
-def deal(workloads: list[Workload]) -> Iterator[Workload]:
-    """A deck of cards, shuffled anew when all are dealt: chance draws no workload too often, nor too seldom."""
-    cards = [workload for workload in workloads for _ in range(workload.weight)]
-    while True:
-        yield from random.sample(cards, len(cards))
 
 
 @lru_cache(maxsize=1)  # once: Locust parses its command line again for each view of its page
@@ -201,10 +123,6 @@ def add_options(parser: Any) -> None:
     add("headers", "sent with each request: a JSON object", include_in_web_ui=False)
 
 
-def three_digits(ms: float) -> float:  # 1.2345 -> 1.23, 1234 -> 1230
-    return float(f"{ms:.3g}")
-
-
 def table_row(entry: Any, current: bool = True, plain: Any = locust.stats.StatsEntry.to_string) -> str:
     head, _, rest = plain(entry, current).rsplit("|", 2)
     times = (entry.avg_response_time, entry.min_response_time or 0, entry.max_response_time, entry.median_response_time)
@@ -223,91 +141,6 @@ locust.stats.bucket_response_time = three_digits
 locust.stats.proper_round = lambda ms, digits=0: three_digits(ms) if ms < 100 else round(ms, digits)
 locust.stats.StatsEntry.to_string = table_row
 locust.stats.StatsEntry.percentile = percentile_row
-
-
-class Facts:
-    """Counts and sums under flat keys: a worker's part is merged into its master's by adding it up."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self, **_: Any) -> None:
-        self.facts: Counter[tuple] = Counter()
-
-    def take(self) -> list[Any]:  # what was noted since the last call
-        part, self.facts = [[*key, value] for key, value in self.facts.items()], Counter()
-        return part
-
-    def merge(self, part: Iterable[Any]) -> None:
-        self.facts.update({tuple(key): value for *key, value in part})
-
-
-class Timeline(Facts):
-    """What happened in each second. A fact's key is its path in the document."""
-
-    running_since_s, generator = 0.0, ""
-
-    def start(self, **_: Any) -> None:
-        self.generator, self.running_since_s = f"{socket.gethostname()}:{os.getpid()}", time.time()
-        self.facts = Counter({("started_at_s", self.generator): self.running_since_s})
-
-    def stop(self, **_: Any) -> None:
-        self.facts["stopped_at_s", self.generator], self.running_since_s = time.time(), 0.0
-
-    def note(self, second: int, workload: str, *series: str, ms: float) -> None:
-        self.facts["seconds", second, "workloads", workload, *series, three_digits(ms)] += 1
-
-    def spread(self, ended_s: float, workload: str, served_ms: float) -> None:
-        """What a success that was served in several seconds gave each of them: its share of the time, not all to the
-        last."""
-        ended, began_s = int(ended_s), ended_s - served_ms / 1000
-        for second in range(int(began_s), ended):
-            share = (second + 1 - max(second, began_s)) * 1000 / served_ms
-            self.facts["seconds", second, "workloads", workload, "carried"] += share
-            self.facts["seconds", ended, "workloads", workload, "carried"] -= share
-
-    def tick_forever(self, runner: Any) -> None:
-        """Note the users and this process's CPU as each second begins; never returns (Locust patched threading)."""
-        cpu_s, clock_s = time.process_time(), time.monotonic()
-        while True:
-            due_s = int(time.time()) + 1
-            time.sleep(due_s - time.time())
-            second = int(time.time())
-            used_s, elapsed_s = time.process_time() - cpu_s, time.monotonic() - clock_s
-            cpu_s, clock_s = cpu_s + used_s, clock_s + elapsed_s
-            if self.running_since_s:
-                self.facts["seconds", second, "users"] = runner.user_count
-            if 0 < self.running_since_s <= second - 1:
-                self.facts["generators", self.generator, "cpu_percent", second - 1] = round(100 * used_s / elapsed_s, 3)
-                self.facts["generators", self.generator, "lag_ms", second - 1] = round(1000 * (time.time() - due_s), 3)
-
-    def document(self, host: str, load: Load) -> dict[str, Any]:
-        """The JSON that docs/timeline.md describes."""
-        tree: dict[Any, Any] = {"seconds": {}, "generators": {}, "started_at_s": {}, "stopped_at_s": {}}
-        for (*path, last), value in sorted(self.facts.items()):
-            node = tree
-            for step in path:
-                node = node.setdefault(step, {})
-            node[f"{last:g}" if isinstance(last, float) else last] = value
-        for name in tree["started_at_s"].keys() - {self.generator}:  # also one that ended before its first second did
-            tree["generators"].setdefault(name, {"cpu_percent": {}, "lag_ms": {}})
-        for name, facts in tree["generators"].items():
-            clocks = [tree[mark] for mark in ("started_at_s", "stopped_at_s") if name in tree[mark]]
-            ahead_ms = (1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks)
-            facts["ahead_ms"] = min(ahead_ms, default=0.0)
-        for facts in tree["seconds"].values():
-            for workload, series in facts.setdefault("workloads", {}).items():
-                facts["workloads"][workload] = {"outcomes": {}, "wait_ms": {}, "query_ms": {}} | series
-        return {
-            "format": "pooldemo-timeline/1",
-            "workload": load.workload,
-            **load.lengths,
-            "host": host,
-            "started_at_s": min(tree["started_at_s"].values(), default=None),
-            "stopped_at_s": max(tree["stopped_at_s"].values(), default=None),
-            "seconds": [{"second": second, "users": 0} | facts for second, facts in tree["seconds"].items()],
-            "generators": tree["generators"],
-        }
 
 
 class Arrivals:
@@ -415,7 +248,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     hooks.test_start.add_listener(environment.arrivals.begin)
     hooks.test_stopping.add_listener(timeline.stop)
     if isinstance(runner, MasterRunner):  # which makes no load
-        hooks.test_start.add_listener(lambda **_: print("the load begins", flush=True))  # a sweep waits for it
+        hooks.test_start.add_listener(lambda **_: print(BEGINS, flush=True))  # a sweep waits for it
     else:
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
     if isinstance(runner, WorkerRunner):

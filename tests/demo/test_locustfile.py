@@ -173,16 +173,6 @@ def test_it_mixes_all_but_the_excluded_tags(runs: dict[str, Run]) -> None:
     assert runs["excluded"].outcomes() == {"ok"}
 
 
-def test_it_deals_a_mix_in_the_exact_shares(forks: LocustForks) -> None:
-    first, second = forks.python(
-        "import json, locustfile as l; n = sum(each.weight for each in l.WORKLOADS); "
-        "mix = l.deal(l.WORKLOADS); print(json.dumps([[next(mix).name for _ in range(n)] for _ in range(2)]))"
-    )
-    assert sorted(first) == sorted(second)
-    assert first != second, "a new order each time"
-    assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
-
-
 def test_it_knows_the_sites_workloads_and_no_others(forks: LocustForks) -> None:
     known = forks.python(
         "import json, locustfile as l; print(json.dumps({each.name: each.parameters for each in l.WORKLOADS}))"
@@ -304,17 +294,6 @@ def test_it_counts_a_fault_of_its_own_as_a_failure(forks: LocustForks, silent: s
     assert row["num_failures"] == row["num_requests"] > 0
     assert "ZeroDivisionError" in done.stderr
     assert done.stderr.count("Traceback") <= 3, "one user fails once a second"
-
-
-def test_its_timeline_names_a_generator_whose_first_second_never_ended(forks: LocustForks) -> None:
-    names = forks.python(
-        "import json, locustfile; timeline = locustfile.Timeline(); timeline.start()\n"
-        "timeline.merge([['started_at_s', 'one:1', 5.0], ['started_at_s', 'two:2', 5.0]])\n"
-        "timeline.merge([['generators', 'two:2', 'cpu_percent', 5, 1.0], ['generators', 'two:2', 'lag_ms', 5, 1.0]])\n"
-        "document = timeline.document('', locustfile.Load('slow', [], {}, {}, iter(())))\n"
-        "print(json.dumps(document['generators']))"
-    )
-    assert sorted(names) == ["one:1", "two:2"]
 
 
 def test_its_workers_end_soon_when_their_master_is_gone(forks: LocustForks) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.generator import BEGINS, THEIRS
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import free_port
@@ -23,10 +24,8 @@ from pooldemo.sweep.measure.target import TrialError
 from pooldemo.sweep.workloads import MIX, has_length
 
 READY_S = 30.0
-THEIRS = "POOLDEMO_THEIR_LOAD"  # as in locustfile.py
 _INSTALLED = Path(__file__).with_name("locustfile.py")  # a wheel brings it; in a checkout it lies where Locust looks
 LOCUSTFILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).resolve().parents[3] / "locustfile.py"
-BEGINS = "the load begins"  # as locustfile.py says it
 COME_S = 120.0  # for generators of other hosts
 STOP_S = 10.0  # to write its timeline; it takes a fifth of a second
 
