@@ -28,7 +28,8 @@ from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
 from pooldemo.sweep.analyse.slo import typed
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.comparison import Comparison
+from pooldemo.sweep.analyse.sizes import carried
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
 from pooldemo.sweep.report import answer, comparison, formats, rerun, sweep_page, tables
@@ -128,7 +129,7 @@ class SweepAdmin(Measured):
     def _block(self, facts: SweepResult, stack: str, verdict: Verdict | None) -> tuple[Any, ...]:
         tone = _tone(facts, verdict)
         said = answer.short(verdict, facts.plan) if verdict else "no answer" if tone else "no answer yet"
-        rps = f"{digits(verdict.rps)}/s" if verdict and verdict.rps is not None else ""
+        rps = f"{carried(verdict)}/s" if verdict and verdict.rps is not None else ""
         curve = mark_safe(sweep_sparkline(facts, stack))  # noqa: S308  ours, escaped
         return tone, said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
 

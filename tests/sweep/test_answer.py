@@ -1,5 +1,6 @@
 """The answer in one sentence: the size first, what it carries, what ended the rise; or why there is none."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts.truth import flat, hinge, power
 from pooldemo.sweep.analyse.judge import judge
-from pooldemo.sweep.facts import Limit, Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import Conditions, Limit, Plan, SweepResult, TrialResult
 from pooldemo.sweep.report.answer import headline, short
 
 
@@ -25,6 +26,20 @@ def test_it_names_the_size_the_numbers_and_what_ran_out() -> None:
     assert short(found.verdicts[0], found.plan) == "MAX_CONNS=16"
 
 
+def test_its_number_is_the_one_of_the_sentence_below_it() -> None:
+    """Also where a repeat was left out because requests failed: 573 stood above 581."""
+    found = swept(hinge(16), noise=0.02, repeats=4)
+    odd = next(place for place, each in enumerate(found.trials) if each.size == 16)
+    slow = replace(found.trials[odd], rps=0.97 * found.trials[odd].rps, failures=100, failures_by_message={"503": 100})
+    trials = (*found.trials[:odd], slow, *found.trials[odd + 1 :])
+    found = replace(found, trials=trials, verdicts=judge(found.plan, trials, CONDITIONS))
+    (verdict,) = found.verdicts
+    assert "Left out, because requests failed: size 16 in 1 of its repeats" in verdict.because
+    number = re.search(r"(\d+) requests/s", verdict.because)
+    assert number
+    assert headline(found).startswith(f"Use MAX_CONNS=16: {number[1]} requests/s, p95 240 ms")
+
+
 def test_it_says_that_the_users_are_the_end_and_not_that_it_rises() -> None:
     said = headline(swept(hinge(16), users=16))
     assert said.startswith("MAX_CONNS=16 is enough for 16 users: ")
@@ -39,6 +54,27 @@ def test_it_says_that_it_still_rises_and_that_the_pool_is_not_the_bottleneck() -
         "MAX_CONNS=64, still rising",
         "MAX_CONNS=1, flat",
     ]
+
+
+def test_it_sends_nobody_to_larger_sizes_that_do_not_help() -> None:
+    """It said "measure larger sizes" where they had been measured, or cannot be."""
+    found = swept(power(1))
+
+    def said(plan: Plan = found.plan, conditions: Conditions = CONDITIONS, **fields: Any) -> str:
+        trials = swept(power(1), **fields).trials
+        return headline(SweepResult(plan, conditions, trials, judge(plan, trials, conditions)))
+
+    failing = said(failures=lambda size: 900 if size > 16 else 0)
+    full = said(conditions=replace(CONDITIONS, max_connections=67))
+    slow = said(replace(found.plan, slo=(Limit("p95", 300.0),)), p95_ms=lambda size: 100.0 if size < 32 else 900.0)
+    assert failing.startswith("Use MAX_CONNS=16: ")
+    assert failing.endswith(" p95 240 ms; at larger ones requests fail")
+    assert full.startswith("Use MAX_CONNS=64: ")
+    assert full.endswith("; it still rises, and PostgreSQL has no more connections to give")
+    assert slow.startswith("Use MAX_CONNS=16: ")
+    assert slow.endswith("; larger ones miss the SLO")
+    for each in (failing, full, slow):
+        assert "measure larger sizes" not in each
 
 
 def test_it_adds_that_the_slo_is_missed() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pooldemo.sweep.analyse.blocks import levels
 from pooldemo.sweep.analyse.latency import Spread, quantile_ms
 from pooldemo.sweep.analyse.statistics import Interval, digits
-from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult
+from pooldemo.sweep.facts import SizeResult, SweepResult, TrialResult, Verdict
 
 
 def sizes_of(sweep: SweepResult) -> tuple[SizeResult, ...]:
@@ -31,9 +31,10 @@ def sizes_of_stack(trials: Sequence[TrialResult]) -> tuple[SizeResult, ...]:
     )
 
 
-def carried(found: SizeResult) -> str:
-    """A size's requests a second as every table and chart prints them: with the digits that their interval allows."""
-    return digits(found.rps, None if found.rps_high is None else found.rps_high - found.rps)
+def carried(found: SizeResult | Verdict) -> str:
+    """The requests a second of a size, or of the one that a verdict names, as every table, chart and sentence prints
+    them: with the digits that their interval allows."""
+    return digits(found.rps, None if found.rps is None or found.rps_high is None else found.rps_high - found.rps)
 
 
 def _size(trials: Sequence[TrialResult], rps: Interval, spread: Spread) -> SizeResult:

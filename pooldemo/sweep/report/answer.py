@@ -75,9 +75,24 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
         said = f"{use} is enough for {sweep.plan.rate:g} requests/s: {numbers}"
     elif is_users(verdict.max_conns, sweep.plan.at(verdict.workers)):
         said = f"{use} is enough for {sweep.plan.users} users: {numbers}"
+    elif end := _end(sweep, verdict):
+        said = f"Use {use}: {numbers}; {end}"
     else:
-        return f"It still rises at {use}: {numbers}; measure larger sizes" + _slo(verdict)
+        said = f"It still rises at {use}: {numbers}; measure larger sizes"
     return said + (f"; {ended}" if ended and verdict.shape != "rising" else "") + _slo(verdict)
+
+
+def _end(sweep: SweepResult, verdict: Verdict) -> str:
+    """Why no larger size helps although throughput rises up to this one; empty: one may."""
+    size, conditions = verdict.max_conns or 0, sweep.conditions
+    room = (conditions.max_connections - conditions.reserved_connections) // verdict.workers
+    is_full = "it still rises, and PostgreSQL has no more connections to give"
+    if verdict.plateau and max(verdict.plateau) > size:
+        return is_full if 0 < room < max(verdict.plateau) else "larger ones miss the SLO"
+    own = (each.size for each in sweep.trials if (each.stack, each.workers) == (verdict.stack, verdict.workers))
+    if max(own, default=0) > size:
+        return "at larger ones requests fail"
+    return is_full if 0 < room <= size else ""
 
 
 def tone(verdict: Verdict) -> str:
@@ -109,11 +124,10 @@ def reason(plan: Plan, verdict: Verdict) -> str:
 
 
 def carries(sweep: SweepResult, verdict: Verdict) -> str:
-    """`130 requests/s, p95 240 ms` at the size that the verdict names."""
+    """`130 requests/s, p95 240 ms` at the size that the verdict names: the first as its sentence below says it, which
+    leaves out repeats whose requests failed."""
     found = at_size(sweep, verdict)
-    if found is None:
-        return f"{digits(verdict.rps)} requests/s"
-    return f"{carried(found)} requests/s, p95 {digits(found.p95_ms)} ms"
+    return f"{carried(verdict)} requests/s" + (f", p95 {digits(found.p95_ms)} ms" if found else "")
 
 
 def at_size(sweep: SweepResult, verdict: Verdict) -> SizeResult | None:

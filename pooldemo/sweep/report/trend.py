@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.sizes import carried
 from pooldemo.sweep.facts import SweepResult, Verdict
 from pooldemo.sweep.report.canvas import nice_ticks
 from pooldemo.sweep.report.charts import Axis, Point, Series
@@ -44,5 +44,6 @@ def _unit(told: Sequence[SweepResult]) -> tuple[str, float]:
 
 
 def _point(sweep: SweepResult, verdict: Verdict, rps: float, ago: float) -> Point:
-    words = f"sweep {sweep.id}, {moment(sweep.started_at)}: {verdict.stack} {digits(rps)} requests/s"
-    return Point(ago, rps, verdict.rps_low, verdict.rps_high, f"{words} at MAX_CONNS={verdict.max_conns}")
+    words = f"sweep {sweep.id}, {moment(sweep.started_at)}: {verdict.stack} {carried(verdict)} requests/s"
+    hint = f"{words} at MAX_CONNS={verdict.max_conns}"
+    return Point(ago, rps, verdict.rps_low, verdict.rps_high, hint, text=carried(verdict))
