@@ -4,6 +4,7 @@ A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone
 made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and where.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,16 @@ TAG = ' <span class="tag">{}</span>'
 MAX_COMPARED = MOST
 
 
+def _has_stack(name: str) -> Q:
+    """Sweeps of that stack. By the text of the list, which each database can search; `contains` only some can."""
+    return Q(stacks__icontains=json.dumps(name, ensure_ascii=False))
+
+
+def _has_shape(shape: str) -> Q:
+    """Sweeps with a verdict of that shape. A text in it that says so has its quotes escaped."""
+    return Q(verdicts__icontains=f'"shape": {json.dumps(shape, ensure_ascii=False)}')
+
+
 class StackFilter(admin.SimpleListFilter):
     """Sweeps that measured a stack, with others or alone."""
 
@@ -60,7 +71,8 @@ class StackFilter(admin.SimpleListFilter):
         return [(name, name) for name in sorted(stacks)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
-        return queryset.filter(stacks__contains=[self.value()]) if self.value() else queryset
+        name = self.value()
+        return queryset.filter(_has_stack(name)) if name else queryset
 
 
 class ShapeFilter(admin.SimpleListFilter):
@@ -72,7 +84,8 @@ class ShapeFilter(admin.SimpleListFilter):
         return [(shape, tables.SHAPES[shape]) for shape in SHAPES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sweep]) -> QuerySet[Sweep]:
-        return queryset.filter(verdicts__contains=[{"shape": self.value()}]) if self.value() else queryset
+        shape = self.value()
+        return queryset.filter(_has_shape(shape)) if shape else queryset
 
 
 @admin.register(Sweep)
@@ -151,7 +164,7 @@ class SweepAdmin(Measured):
         every = []
         for word in dict.fromkeys(search_term.split()):
             wanted = Q(workload__icontains=word) | Q(stacks__icontains=word) | Q(urls__icontains=word)
-            wanted |= Q(notes__icontains=word) | Q(verdicts__contains=[{"shape": word.lower()}])
+            wanted |= Q(notes__icontains=word) | _has_shape(word)
             if word.isdecimal() and len(word) < 19:
                 wanted |= Q(users=int(word)) | Q(pk=int(word))
             every.append(wanted)

@@ -174,6 +174,8 @@ while left:
     left += set(re.findall('href="(/admin/pooldemo/[^"?]*)"', text)) - {*seen, *left}
 assert "Django administration" in seen["/admin/"], "the admin is the project's, whatever comes first"
 assert len(seen) > 12, list(seen)
+for query in ("q=slow+knee", "stack=pooldemo", "shape=knee"):
+    assert client.get(f"/admin/pooldemo/sweep/?{query}").status_code == 200, query
 for path in ("/pool/", "/metrics", "/healthz", "/readyz"):
     print(path, client.get(path).status_code)
 print(seen["/admin/pooldemo/sweep/live/"])
