@@ -148,7 +148,7 @@ class SweepAdmin(Measured):
 
     @admin.display(description="started", ordering="started_at")
     def started(self, sweep: Sweep) -> str:
-        return moment(sweep.started_at)
+        return moment(records.begun_at(sweep))
 
     @admin.display(description="load, tags", ordering="workload")
     def load(self, sweep: Sweep) -> SafeString:
@@ -233,9 +233,9 @@ class SweepAdmin(Measured):
         return {
             "title": f"Sweep {sweep.id}: {load_of(sweep)}",
             "sweep": sweep,
-            "started_at": moment(row.started_at),
-            "headline": answer.unbroken(answer.headline(sweep)),
-            "tone": _tone(sweep, sweep.verdicts[0] if sweep.verdicts else None),
+            "started_at": moment(records.begun_at(row)),
+            "headline": answer.unbroken(comparison.of_sweep(sweep)),
+            **_sides(sweep),
             "done": len(sweep.trials),
             "planned": len(planning.order(sweep.plan)),
             "may_run": runs_on,

@@ -5,6 +5,7 @@ from pooldemo.records.rows import (
     Unreadable,
     alone,
     begin,
+    begun_at,
     change_plan,
     curve,
     end,
@@ -24,7 +25,7 @@ from pooldemo.records.rows import (
 from pooldemo.records.turn import SWEEP_LOCK, Busy, Turn, settle
 
 __all__ = [
-    "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "Unreadable", "alone", "begin", "change_plan", "curve", "end", "get",
-    "latest", "listing", "of_load", "plan_of", "previous", "read", "result", "save_trial", "settle", "start", "steps",
-    "store",
+    "SWEEP_LOCK", "Busy", "NoSuchSweep", "Turn", "Unreadable", "alone", "begin", "begun_at", "change_plan", "curve",
+    "end", "get", "latest", "listing", "of_load", "plan_of", "previous", "read", "result", "save_trial", "settle",
+    "start", "steps", "store",
 ]  # fmt: skip

@@ -121,6 +121,11 @@ def _same_load(sweep: models.Sweep) -> QuerySet[models.Sweep]:
     return models.Sweep.objects.filter(**{name: getattr(sweep, name) for name in load}).exclude(verdicts=[])
 
 
+def begun_at(sweep: models.Sweep) -> datetime:
+    """When it began, with a zone: a project without USE_TZ keeps the time of its own."""
+    return sweep.started_at if timezone.is_aware(sweep.started_at) else timezone.make_aware(sweep.started_at)
+
+
 def result(sweep: models.Sweep) -> SweepResult:
     """A row and its trials as facts, in the order in which they ran. Raises Unreadable."""
     return _facts(sweep, sweep.conditions, list(sweep.trials.values(*TRIAL)))
@@ -154,7 +159,7 @@ def _facts(sweep: models.Sweep, conditions: dict[str, Any], trials: list[dict[st
     about = {
         "id": sweep.pk,
         "status": sweep.status,
-        "started_at": sweep.started_at.isoformat(timespec="seconds"),
+        "started_at": begun_at(sweep).isoformat(timespec="seconds"),
         "conditions": conditions,
     }
     try:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -78,6 +79,27 @@ def test_it_draws_a_curve_in_each_row_and_marks_the_size_to_use(
     assert "<strong>MAX_CONNS=2</strong>" in html
     assert html.index("MAX_CONNS=2") < html.index("cpu "), "the verdict stands first"
     assert "pooldemo: 1: 10.0, 2: 20.0, 4: 40.0 requests/s" in html
+
+
+def test_it_shows_the_number_that_the_page_shows(admin_client: Client, measured: SweepResult, db: None) -> None:
+    """With the digits that its interval allows: a list said 612/s of what its page called 610 requests/s."""
+    verdict = Verdict("pooldemo", "knee", 2, 612.3, 572.0, 652.6, "2 slots carry 610 requests/s")
+    sweep = replace(small("pooldemo", "cpu", "knee", measured), verdicts=(verdict,))
+    rows = [records.store(replace(sweep, started_at=f"2026-11-{day:02}T10:00:00+00:00")) for day in (1, 5, 9)]
+    assert "610/s" in admin_client.get(SWEEPS).content.decode()
+    page = admin_client.get(f"{SWEEPS}{rows[0].pk}/change/").content.decode()
+    assert "Use MAX_CONNS=2: 610\N{NO-BREAK SPACE}requests/s" in page
+    assert "2026-11-09 10:00 UTC: pooldemo 610 requests/s" in page, "over time"
+    assert "612" not in page
+
+
+def test_it_writes_each_time_with_its_zone_also_without_use_tz(
+    admin_client: Client, row: models.Sweep, settings: Any
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    models.Sweep.objects.filter(pk=row.pk).update(started_at=datetime(2026, 11, 30, 12, 24))  # noqa: DTZ001
+    for page in (SWEEPS, f"{SWEEPS}{row.pk}/change/", f"{SWEEPS}{row.pk}/sweep.html"):
+        assert "2026-11-30 17:24 UTC" in admin_client.get(page).content.decode(), page
 
 
 def test_it_asks_the_database_no_more_often_for_two_hundred_sweeps(
@@ -295,7 +317,17 @@ def test_a_trial_that_no_sweep_wrote_takes_no_page_down(admin_client: Client, me
         row.trials.filter(pk=trial.pk).update(**{name: getattr(trial, name) for name in odd})
 
 
-ODD_QUERIES = ("q=%00", f"q={'9' * 5000}", "q=%25_%27%22", "stack=%00", "shape=%27", "p=x", "o=99", "status=%00")
+ODD_QUERIES = (
+    "q=%00",
+    f"q={'9' * 5000}",
+    "q=%25_%27%22",
+    "stack=%00",
+    "shape=%27",
+    "p=x",
+    "o=99",
+    "status=%00",
+    "workload=%00&workload=slow",
+)
 
 
 def test_it_takes_odd_queries_and_numbers_for_no_error_of_its_own(admin_client: Client, db: None) -> None:

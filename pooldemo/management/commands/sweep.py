@@ -223,7 +223,7 @@ class Command(BaseCommand):
             verdicts,
             row.pk,
             status,
-            row.started_at.isoformat(timespec="seconds"),
+            records.begun_at(row).isoformat(timespec="seconds"),
         )
         return finish(terminal, sweep, reports)
 

@@ -22,6 +22,7 @@ from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
+from pooldemo.sweep.report.moment import moment
 from pooldemo.sweep.workloads import has_length
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
@@ -89,9 +90,7 @@ class Terminal:
             for each in sweep.verdicts
         ]
         said = ", ".join(named) or ", ".join(sweep.plan.stacks)
-        self.console.print(
-            f"{sweep.id:>5}  {sweep.status:<11}  {sweep.started_at[:16].replace('T', ' ')}  {load_of(sweep)}: {said}"
-        )
+        self.console.print(f"{sweep.id:>5}  {sweep.status:<11}  {moment(sweep.started_at)}  {load_of(sweep)}: {said}")
         if sweep.status == "interrupted":
             self.console.print(f"       go on: python manage.py sweep --resume {sweep.id}")
 
