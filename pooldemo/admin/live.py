@@ -20,6 +20,7 @@ from django.utils.crypto import constant_time_compare
 
 from pooldemo.admin.drawing import drawn
 from pooldemo.admin.live_figures import figures_of
+from pooldemo.admin.measured import address
 from pooldemo.monitor import server_connections, snapshots
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.situation import situation
@@ -46,11 +47,16 @@ def page(admin: ModelAdmin) -> View:
         )  # fmt: skip
         return response
 
-    def shown(_request: HttpRequest) -> HttpResponse:
+    def shown(request: HttpRequest) -> HttpResponse:
         # Rendered without the request: its user and its messages are in the database.
         about = {"title": "Live pool", "site_title": "pooldemo", "is_nav_sidebar_enabled": False, "media": admin.media}
+        about["places"] = {
+            "home": address(request, "index"),
+            "app": address(request, "app_list", "pooldemo"),
+            "state": address(request, "pooldemo_live_state"),
+        }
         about["address"] = pool_address()
-        return HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look()))
+        return _uncached(HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look())))
 
     ask = admin.admin_site.admin_view(admitted)
 
@@ -65,12 +71,16 @@ def state(_admin: ModelAdmin) -> View:
 
     def view(request: HttpRequest) -> HttpResponse:
         if not has_pass(request):
-            return HttpResponse("Log in to the admin and open the live pool again.", status=403)
-        response = HttpResponse(render_to_string("admin/pooldemo/sweep/live_state.html", look()))
-        response.headers["Cache-Control"] = "no-store"
-        return response
+            return HttpResponse("Log in to the admin and open the live pool again.", "text/plain", 403)
+        return _uncached(HttpResponse(render_to_string("admin/pooldemo/sweep/live_state.html", look())))
 
     return view
+
+
+def _uncached(response: HttpResponse) -> HttpResponse:
+    """Statements of others are in no cache, nor in a browser whose user has logged out."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def look() -> dict[str, Any]:

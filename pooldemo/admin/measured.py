@@ -11,6 +11,12 @@ from django.urls import reverse
 from pooldemo import records
 
 
+def address(request: HttpRequest, name: str, *arguments: int | str) -> str:
+    """Where the page of that name is in the same admin as the one that is asked for: a project may have several."""
+    match = request.resolver_match
+    return reverse(f"admin:{name}", args=arguments, current_app=match.namespace if match else None)
+
+
 def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """The view, which says in a sentence where a row is none that a sweep has written."""
 
@@ -31,7 +37,7 @@ def posted(view: Callable[..., HttpResponse], back: str) -> Callable[..., HttpRe
     @wraps(view)
     def sent(request: HttpRequest, **named: Any) -> HttpResponse:
         if request.method != "POST":
-            return HttpResponseRedirect(reverse(f"admin:{back}", args=[*named.values()]))
+            return HttpResponseRedirect(address(request, back, *named.values()))
         return view(request, **named)
 
     return sent
@@ -46,7 +52,9 @@ class Measured(admin.ModelAdmin):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if any("\0" in value for value in request.GET.values()):  # no text of PostgreSQL's has one
+        if any(
+            "\0" in value for _, values in request.GET.lists() for value in values
+        ):  # no text of PostgreSQL's has one
             return HttpResponseRedirect("?e=1")
         about = {"title": str(self.opts.verbose_name_plural).capitalize(), "is_nav_sidebar_enabled": False}
         return super().changelist_view(request, about | (extra_context or {}))

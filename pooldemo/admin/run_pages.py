@@ -11,12 +11,12 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.request import split_domain_port
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from pooldemo import records
 from pooldemo.admin import run_form, runs
-from pooldemo.admin.measured import posted, readable
+from pooldemo.admin.measured import address, posted, readable
 from pooldemo.models import Sweep
 from pooldemo.sweep.report.progress import progress_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
 PERMISSION = "pooldemo.run_sweep"
+SWEEP, STARTED = "pooldemo_sweep_change", "pooldemo_run_started"  # the names of pages that others lead to
 PASSED_ON = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
 """How the headers begin that proxies add."""
 
@@ -66,9 +67,9 @@ class RunPages:
             path("run/", inside(readable(self.form)), name="pooldemo_run"),
             path("run/check/", inside(require_POST(self.check)), name="pooldemo_run_check"),
             path("run/start/", inside(posted(self.start, "pooldemo_run")), name="pooldemo_run_start"),
-            path("run/started/", inside(self.started), name="pooldemo_run_started"),
+            path("run/started/", inside(self.started), name=STARTED),
             path("run/state/", inside(self.state), name="pooldemo_run_state"),
-            path("run/stop/", inside(posted(self.stop, "pooldemo_run_started")), name="pooldemo_run_stop"),
+            path("run/stop/", inside(posted(self.stop, STARTED)), name="pooldemo_run_stop"),
             path("<int:number>/progress/", inside(readable(self.progress)), name="pooldemo_sweep_progress"),
         ]
 
@@ -105,30 +106,31 @@ class RunPages:
         fits, said = _asked(options)
         if not fits and resumed:
             self._say(request, said)
-            return HttpResponseRedirect(self._of(resumed.pk))
+            return HttpResponseRedirect(address(request, SWEEP, resumed.pk))
         if not fits:
             return self._form(request, request.POST.dict(), said)  # nothing that was typed is lost
         if not runs.start(options):
             return self._refuse(request, "one that was just started", self._running())
-        return HttpResponseRedirect(reverse("admin:pooldemo_run_started"))
+        return HttpResponseRedirect(address(request, STARTED))
 
     def _refuse(self, request: HttpRequest, what: str, running: Sweep | None) -> HttpResponse:
         self._say(request, f"Another sweep runs ({what}), and two would measure each other: wait, or stop it.")
-        return HttpResponseRedirect(self._of(running.pk) if running else reverse("admin:pooldemo_run_started"))
+        page = address(request, SWEEP, running.pk) if running else address(request, STARTED)
+        return HttpResponseRedirect(page)
 
     def started(self, request: HttpRequest) -> HttpResponse:
         """Until the sweep has a number, this is its page; and where it never gets one, what the command said."""
         self._admit(request)
         run = runs.last()
         if run.lives and run.number is not None:
-            return HttpResponseRedirect(self._of(run.number))
+            return HttpResponseRedirect(address(request, SWEEP, run.number))
         return self._page(request, "started", "Starting a sweep" if run.lives else "The sweep has ended", run=run)
 
     def state(self, request: HttpRequest) -> HttpResponse:
         """The same for its script."""
         self._admit(request)
         run = runs.last()
-        page = self._of(run.number) if run.number is not None else ""
+        page = address(request, SWEEP, run.number) if run.number is not None else ""
         return JsonResponse({"lives": run.lives, "page": page, "said": run.said})
 
     def stop(self, request: HttpRequest) -> HttpResponse:
@@ -143,7 +145,7 @@ class RunPages:
             self._say(request, "It was not started from a page: press Ctrl-C where it runs.")
         else:
             self._say(request, "It has ended already.", 20)
-        return HttpResponseRedirect(self._of(row.pk))
+        return HttpResponseRedirect(address(request, SWEEP, row.pk))
 
     def progress(self, request: HttpRequest, number: int) -> HttpResponse:
         """The part of a running sweep's page that changes."""
@@ -168,9 +170,6 @@ class RunPages:
 
     def _say(self, request: HttpRequest, text: str, level: int = messages.WARNING) -> None:
         self._admin.message_user(request, text, level)
-
-    def _of(self, number: int) -> str:
-        return reverse("admin:pooldemo_sweep_change", args=[number])
 
     def _page(self, request: HttpRequest, name: str, title: str, **context: Any) -> HttpResponse:
         about = {**self._admin.admin_site.each_context(request), "opts": self._admin.opts, "media": self._admin.media}

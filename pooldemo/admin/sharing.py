@@ -4,13 +4,14 @@ secret, and can be taken back. Nothing else of the site can be reached by it."""
 import secrets
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.crypto import constant_time_compare
 
 from pooldemo import records
-from pooldemo.admin.measured import posted, readable
+from pooldemo.admin.measured import address, posted, readable
 from pooldemo.models import Sweep
 from pooldemo.sweep.report.html_report import to_html
 
@@ -48,7 +49,7 @@ class Sharing:
         elif not row.shared:  # asked for twice, it stays the same
             row.shared = secrets.token_urlsafe(24)
         row.save(update_fields=["shared"])
-        return HttpResponseRedirect(reverse("admin:pooldemo_sweep_change", args=[number]))
+        return HttpResponseRedirect(address(request, "pooldemo_sweep_change", number))
 
 
 def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
@@ -66,7 +67,9 @@ def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
 
 
 def link_of(request: HttpRequest, row: Sweep) -> str:
-    """The whole address to hand on; empty where the sweep is not shared."""
+    """The whole address to hand on; empty where the sweep is not shared. A site whose cookies are for TLS alone speaks
+    it, whether or not what stands before it says so: the secret must not go in the clear."""
     if not row.shared:
         return ""
-    return request.build_absolute_uri(reverse("admin:pooldemo_sweep_shared", args=[row.pk, row.shared]))
+    link = request.build_absolute_uri(address(request, "pooldemo_sweep_shared", row.pk, row.shared))
+    return link.replace("http:", "https:", 1) if settings.SESSION_COOKIE_SECURE else link

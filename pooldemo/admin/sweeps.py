@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString, mark_safe
 from pooldemo import records
 from pooldemo.admin import live, run_form, runs
 from pooldemo.admin.drawing import drawn
-from pooldemo.admin.measured import Measured, readable
+from pooldemo.admin.measured import Measured, address, readable
 from pooldemo.admin.run_pages import RunPages, about_progress, can_stop, may_run
 from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
@@ -178,14 +178,14 @@ class SweepAdmin(Measured):
                 request, f"{len(chosen)} chosen: two to {MAX_COMPARED} sweeps fit on one chart", level="WARNING"
             )
             return None
-        return HttpResponseRedirect(f"{reverse('admin:pooldemo_sweep_compare')}?sweeps={','.join(map(str, chosen))}")
+        return HttpResponseRedirect(f"{address(request, 'pooldemo_sweep_compare')}?sweeps={','.join(map(str, chosen))}")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Each sweep by its name, and its trials, which go with it, by their number: there are thousands."""
         named = [
             format_html(
                 '<a href="{}">{}</a>{}',
-                reverse("admin:pooldemo_sweep_change", args=[each.pk]),
+                address(request, "pooldemo_sweep_change", each.pk),
                 each,
                 ", which runs now, and ends" if each.status == Sweep.Status.RUNNING else "",
             )

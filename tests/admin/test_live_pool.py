@@ -29,6 +29,12 @@ def admitted(client: Client) -> Client:
     return client
 
 
+def test_it_is_kept_in_no_cache(viewer: Client) -> None:
+    """It shows statements: they were there for whoever went back after a logout."""
+    for page in (PAGE, PAGE, STATE):  # the first time with the admin's permission, then with the pass
+        assert "no-store" in viewer.get(page).headers["Cache-Control"]
+
+
 def test_it_sends_a_stranger_to_the_login(client: Client, db: None) -> None:
     assert client.get(PAGE).status_code == 302
     assert client.get(STATE).status_code == 403

@@ -28,7 +28,10 @@
     try {
       const response = await fetch(page.dataset.state, { signal: abort.signal });
       const text = await response.text();
-      if (!response.ok) throw new Error(text.slice(0, 200));
+      if (!response.ok) { // a balancer, or an error of the site, sends a page: no sentence to show
+        const isSentence = (response.headers.get("Content-Type") || "").startsWith("text/plain");
+        throw new Error(isSentence ? text : `The site answers ${response.status}: the numbers below are old.`);
+      }
       if (!isRead()) state.innerHTML = text;
       tell(isRead() ? "The numbers stand still while you read or mark them here." : "");
     } catch (error) {
