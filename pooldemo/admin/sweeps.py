@@ -15,7 +15,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -28,9 +28,9 @@ from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
-from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.comparison import Comparison
 from pooldemo.sweep.analyse.sizes import carried
+from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
 from pooldemo.sweep.report import answer, comparison, formats, rerun, sweep_page, tables
@@ -313,6 +313,21 @@ def _tone(sweep: SweepResult, verdict: Verdict | None) -> str:
     return answer.tone(verdict) if verdict else "invalid" if sweep.status == Sweep.Status.FAILED else ""
 
 
+def _sides(sweep: SweepResult) -> dict[str, Any]:
+    """How its first sentence is coloured; of a sweep that measured two sides, what changed from A to B."""
+    found = comparison.sides_of(sweep)
+    if found is None:
+        return {"tone": _tone(sweep, sweep.verdicts[0] if sweep.verdicts else None)}
+    tone = "invalid" if found.is_worse else "knee" if found.is_known else ""
+    return {"tone": tone, "sides": comparison.lines_of(found)[-1], "changes": _changes(found)}
+
+
+def _changes(found: Comparison | None) -> list[tuple[Any, ...]]:
+    """As the table of what changed has them."""
+    changes = found.changes if found else ()
+    return [(each, *comparison.values_of(each), f"{each.ratio:+.1%}") for each in changes]
+
+
 def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
     """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of as many as
     can be told apart)."""
@@ -324,7 +339,6 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
             differ = str(error)
     stacks = list(dict.fromkeys(stack for sweep in sweeps for stack in sweep.plan.stacks))
     chosen = [stack for stack in stacks if stack in chosen] or that_fit(sweeps, stacks)
-    changes = change.changes if change else ()
     lines = sum(stack in chosen for sweep in sweeps for stack in sweep.plan.stacks)
     figure = overlay(sweeps, chosen)
     looks = {line.name: line.look for line in figure.series}
@@ -339,7 +353,7 @@ def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         "sweeps": [(sweep, load_of(sweep), _cards(sweep, looks)) for sweep in sweeps],
         "figures": drawn({"overlay": figure}),
         "change": change,
-        "changes": [(each, *comparison.values_of(each), f"{each.ratio:+.1%}") for each in changes],
+        "changes": _changes(change),
     }
 
 

@@ -11,7 +11,7 @@ from pooldemo.monitor.readiness import Question
 from pooldemo.sweep.analyse.document import read_document
 from pooldemo.sweep.analyse.shape import BadDocument
 from pooldemo.sweep.facts import SweepResult
-from pooldemo.sweep.report import answer, figures, sweep_page
+from pooldemo.sweep.report import answer, comparison, figures, sweep_page
 
 # The document of `sweep --json`. Columns and keys have the same names (models.py).
 SQL = """
@@ -56,5 +56,5 @@ def _told(document: str) -> LastSweep:
     sweep = read_document(json.loads(document))
     figure = figures.throughput(sweep.chosen)
     return LastSweep(
-        sweep, tuple(sweep_page.cards(sweep)), figure.svg + figure.narrow, answer.unbroken(answer.headline(sweep))
+        sweep, tuple(sweep_page.cards(sweep)), figure.svg + figure.narrow, answer.unbroken(comparison.of_sweep(sweep))
     )

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -18,7 +19,7 @@ from pooldemo import models, records
 from pooldemo.management.sweep_options import planned
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
-from pooldemo.sweep.report import figures
+from pooldemo.sweep.report import comparison, figures
 
 
 def page(client: Client, row: models.Sweep) -> str:
@@ -121,6 +122,20 @@ def test_its_files_are_those_of_the_command(admin_client: Client, row: models.Sw
     assert file("html").lower().startswith("<!doctype html>")
     assert admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk, "exe"])).status_code == 404
     assert admin_client.get(reverse("admin:pooldemo_sweep_report", args=[row.pk + 1, "json"])).status_code == 404
+
+
+def test_it_says_of_two_sides_first_whether_one_is_worse(admin_client: Client, db: None, measured: SweepResult) -> None:
+    names = {"pooldemo": "pooldemo", "geventpool": "pooldemo@main"}
+    plan = replace(measured.plan, stacks=tuple(names.values()))
+    trials = tuple(replace(each, stack=names[each.stack], peak_connections=1) for each in measured.trials)
+    sweep = replace(measured, plan=plan, trials=trials, verdicts=judge(plan, trials, measured.conditions))
+    row = records.store(sweep)
+    html = unescape(page(admin_client, row)).replace("\xa0", " ")
+    said = comparison.of_sweep(sweep)
+    assert "than main" in said
+    assert f"<h2>{said}</h2>" in html
+    *_, total = comparison.lines_of(comparison.sides_of(sweep))
+    assert html.index(total[1:]) < html.index("What changed, at 95% confidence")
 
 
 def test_it_gives_each_figure_as_a_picture(viewer: Client, row: models.Sweep) -> None:
@@ -296,6 +311,14 @@ def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
     assert client.get(found[1]).status_code == 404
     editor.post(share)
     assert client.get(found[1]).status_code == 404, "a new link is another one"
+
+
+def test_its_link_is_of_tls_where_the_cookies_are(editor: Client, row: models.Sweep, settings: Any) -> None:
+    """Whether or not what speaks TLS for the site says so: the link holds a secret."""
+    editor.post(reverse("admin:pooldemo_sweep_share", args=[row.pk]))
+    assert ">http://testserver/" in page(editor, row)
+    settings.SESSION_COOKIE_SECURE = True
+    assert ">https://testserver/" in page(editor, row)
 
 
 def test_its_numbers_are_the_same_in_every_language(row: models.Sweep, admin_client: Client, settings: Any) -> None:

@@ -1,5 +1,6 @@
 """`sweep --against`: A and B in one run. Equal sides are not called worse, a loss is found, a commit is what it was."""
 
+import html
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from pooldemo.sweep.analyse.statistics import student_t
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure.database import server_url
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.report import comparison, junit, rerun
+from pooldemo.sweep.report import comparison, formats, junit, rerun
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks import variant
 
@@ -79,6 +80,31 @@ def test_the_loss_that_it_finds_is_that_which_all_its_comparisons_together_would
     beyond = -math.log1p(-seen.finds) - NEGLIGIBLE - half  # so that it is seen in 95% of the runs
     freedom = 30 - 10 - 2
     assert beyond / half == pytest.approx(student_t(0.95, freedom) / student_t(1 - 0.05 / 4, freedom), rel=0.01)
+
+
+def test_it_knows_of_a_side_that_is_shown_to_carry_more_that_it_is_not_worse() -> None:
+    """Whatever loss it would have found: of 30% more it said that nobody can tell."""
+    seen = found(-0.3)
+    assert seen.finds > seen.wanted
+    assert (seen.is_worse, seen.is_known, seen.needs) == (False, True, "")
+    assert comparison.lines_of(seen)[-1].startswith("B is not worse: ")
+
+
+def test_its_page_and_its_reports_begin_with_what_it_was_run_for() -> None:
+    """They said which size to use, and nowhere whether B is worse."""
+    worse, same, better = sides(0.1), sides(repeats=9), sides(-0.1)
+    unsure = sides(noise=NOISES["noisy"])
+    assert comparison.of_sweep(worse).startswith("Worse than 1a2b3c: pooldemo at all sizes: ")
+    assert comparison.of_sweep(same) == "No worse than 1a2b3c"
+    assert comparison.of_sweep(better).startswith("Better than 1a2b3c: pooldemo at all sizes: ")
+    assert comparison.of_sweep(unsure).startswith("Nobody can tell whether it is worse than 1a2b3c: --repeats ")
+    for sweep in (worse, same, better, unsure):
+        *_, total = comparison.lines_of(compare_sides(sweep))
+        for name in ("html", "markdown"):
+            text = html.unescape(formats.FORMATS[name].write(sweep)).replace("\N{NO-BREAK SPACE}", " ")
+            assert text.index(comparison.of_sweep(sweep)) < text.index(total), name
+    begun = replace(worse, verdicts=(), status="interrupted")
+    assert comparison.of_sweep(begun).startswith("No answer yet")
 
 
 def test_it_ends_with_what_the_comparison_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.comparison import Change, Comparison
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.facts import SweepResult
@@ -40,6 +42,26 @@ def headline(found: Comparison, before: SweepResult, after: SweepResult) -> str:
     if better:
         return f"{named} is better than {before.id}: {better[0]}"
     return f"{named} is no worse than {before.id}: nothing changed by more than luck"
+
+
+def of_sweep(sweep: SweepResult) -> str:
+    """The first sentence about a sweep: its answer; of one that measured two sides what it was run for, whether B is
+    worse."""
+    found = sides_of(sweep)
+    if found is None:
+        return answer.headline(sweep)
+    other = ", ".join(dict.fromkeys(filter(None, map(planning.label, sweep.plan.stacks))))
+    worse, better = worse_of(found), [_line(each).removeprefix("+ ") for each in found.changes if each.kind == "better"]
+    if worse:
+        return f"Worse than {other}: {worse[0]}"
+    if not found.is_known:
+        return f"Nobody can tell whether it is worse than {other}: {found.needs or 'it takes more repeats'}"
+    return f"Better than {other}: {better[0]}" if better else f"No worse than {other}"
+
+
+def sides_of(sweep: SweepResult) -> Comparison | None:
+    """What changed from A to B of a sweep that has ended and measured both; None of another."""
+    return compare_sides(sweep) if sweep.verdicts else None
 
 
 def of_many(sweeps: Sequence[SweepResult]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, TrialResult
-from pooldemo.sweep.report import answer, figures, junit, rerun
+from pooldemo.sweep.report import comparison, figures, junit, rerun
 from pooldemo.sweep.report.html_report import to_html
 from pooldemo.sweep.report.lines import to_lines
 from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
@@ -54,12 +54,14 @@ def to_csv(sweep: SweepResult) -> str:
 
 def to_markdown(sweep: SweepResult) -> str:
     """Verdicts, a table for each stack, warnings and conditions, to paste into a pull request."""
-    parts = [_plain(f"### {answer.headline(sweep)}"), _plain(title(sweep))]
+    parts = [_plain(f"### {comparison.of_sweep(sweep)}"), _plain(title(sweep))]
     for verdict in sweep.verdicts:
         parts.append(_plain(f"**{verdict.stack}**: {SHAPES[verdict.shape]}. {verdict.because}"))
         if verdict.copy:
             parts.append(f"```\n{verdict.copy}\n```")
         parts += [_plain(f"> **{each.code}**: {each.cause}. Cure: {each.cure}") for each in verdict.warnings]
+    if found := comparison.sides_of(sweep):
+        parts.append("\n".join(["```", *comparison.lines_of(found), "```"]))
     for view, stack in itertools.product(sweep.views, sweep.plan.stacks):
         if rows := rows_of(view, stack):
             parts.append(_markdown_table(named(stack, view, sweep), rows, _best(stack, view)))

@@ -9,7 +9,7 @@ from string import Template
 
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.facts import SweepResult, Verdict
-from pooldemo.sweep.report import answer, rerun
+from pooldemo.sweep.report import answer, comparison, rerun
 from pooldemo.sweep.report.figures import figures_of
 from pooldemo.sweep.report.moment import moment
 from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
@@ -21,7 +21,7 @@ def to_html(sweep: SweepResult) -> str:
     return _page().substitute(
         style=_style(),
         title=escape(title(sweep)),
-        headline=escape(answer.unbroken(answer.headline(sweep))),
+        headline=escape(answer.unbroken(comparison.of_sweep(sweep))),
         started=escape(moment(sweep.started_at)),
         verdicts="".join(_verdict(verdict) for verdict in sweep.verdicts),
         failures="".join(
@@ -29,6 +29,7 @@ def to_html(sweep: SweepResult) -> str:
             f"<pre>{escape(why)}</pre><p>{escape('; '.join(trials))}</p></section>"
             for why, trials in reasons_of_failure(sweep)
         ),
+        changes=_changes(sweep),
         charts="".join(
             f"<figure>{'' if place else figure.svg}{figure.narrow}</figure>"
             for place, figure in enumerate(figures_of(sweep).values())
@@ -59,6 +60,15 @@ def _verdict(verdict: Verdict) -> str:
         + (f'<ul class="slo">{checks}</ul>' if checks else "")
         + (f'<ul class="warnings">{warnings}</ul>' if warnings else "")
         + "</section>"
+    )
+
+
+def _changes(sweep: SweepResult) -> str:
+    found = comparison.sides_of(sweep)
+    return (
+        f"<h2>What changed from A to B</h2><pre>{escape(chr(10).join(comparison.lines_of(found)))}</pre>"
+        if found
+        else ""
     )
 
 
