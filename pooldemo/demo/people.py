@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from pooldemo.sweep.analyse.statistics import digits
 
-TITLES = {400: "That is no parameter of it", 404: "It is switched off here", 503: "Not now"}
+TITLES = {400: "That is no parameter of it", 404: "It is switched off here", 405: "Not in this way", 503: "Not now"}
 HIDDEN = "The details are not shown where others reach this site: they may name a host or a statement."
 TIMES = (("waited for a slot", "wait_ms"), ("was inside PostgreSQL", "query_ms"))
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.safestring import mark_safe
 
@@ -24,6 +24,7 @@ OFF = (
     "the workloads are off on a site that others reach: WORKLOADS=on switches them on, for whoever wants to load its "
     "database"
 )
+ONLY_GET = "it is asked for with GET alone"
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -91,7 +92,8 @@ def workload_view(workload: Workload) -> View:
 
     def view(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(("GET", "HEAD"))
+            refusal = {"error": "NotAllowed", "message": ONLY_GET, "workload": workload.name}
+            return json_answer(refusal, status=405, headers={"Allow": "GET, HEAD"})
         if not getattr(settings, "WORKLOADS", True):
             return json_answer({"error": "WorkloadsOff", "message": OFF, "workload": workload.name}, status=404)
         query = request.META.get("QUERY_STRING", "")

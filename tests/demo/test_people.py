@@ -48,8 +48,10 @@ def test_it_tells_how_long_it_took_and_keeps_the_headers(rf: Any) -> None:
 def test_it_says_in_a_page_what_is_wrong(admin_client: Client, path: str, status: int, said: str) -> None:
     answer = admin_client.get(path)
     assert answer.status_code == status
-    assert f"<h1>{said}</h1>" in answer.content.decode()
-    assert 'href="/admin/pooldemo/sweep/"' in answer.content.decode()
+    html = answer.content.decode()
+    assert f"<h1>{said}</h1>" in html
+    assert f"<code>{path}</code>. It may have been deleted" in html, "no name of a class of Django's"
+    assert 'href="/admin/pooldemo/sweep/"' in html
 
 
 def test_it_refuses_another_sites_name_and_a_forbidden_page_in_words(client: Client, admin_client: Client) -> None:

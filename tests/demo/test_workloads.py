@@ -155,9 +155,12 @@ def test_it_says_what_was_given_and_what_is_accepted(client: Client, address: st
     assert accepted in response.json()["message"]
 
 
-def test_it_takes_nothing_but_get(client: Client) -> None:
-    response = client.post("/write/")
+@pytest.mark.parametrize("accept", ["*/*", "text/html,application/xhtml+xml"])
+def test_it_takes_nothing_but_get(client: Client, accept: str) -> None:
+    """A browser's form got an error of the site."""
+    response = client.post("/write/", headers={"Accept": accept})
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
+    assert "it is asked for with GET alone" in response.content.decode()
 
 
 @pytest.mark.django_db
