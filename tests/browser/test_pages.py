@@ -66,6 +66,7 @@ def test_it_shows_a_points_numbers_under_the_mouse(visit: Visit, sweep_path: str
 def test_it_saves_a_figure_as_a_picture(visit: Visit, sweep_path: str) -> None:
     page = visit.go(sweep_path)
     with page.expect_download() as file:
+        page.evaluate("document.querySelectorAll('svg title').forEach((each) => { each.textContent += '\\xa0'; })")
         page.click("[data-figure=latency] button:text-is('PNG')")
     assert file.value.suggested_filename.endswith("-latency.png")
     assert file.value.path().read_bytes().startswith(b"\x89PNG")
@@ -152,6 +153,17 @@ def test_it_stands_still_while_somebody_reads_and_says_so(visit: Visit) -> None:
     page.evaluate("document.activeElement.blur()")
     page.wait_for_selector("[data-read]", state="detached")
     page.wait_for_selector("#live-trouble", state="hidden")
+
+
+def test_it_shows_no_markup_that_a_balancer_sends(visit: Visit) -> None:
+    page = visit.go(LIVE)
+    page.route("**/live/state/", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad"))
+    page.wait_for_selector("#live-trouble:has-text('The site answers 502: the numbers below are old.')")
+    page.unroute_all()
+    page.wait_for_selector("#live-trouble", state="hidden")
+    visit.context.clear_cookies()
+    page.wait_for_selector("#live-trouble:has-text('Log in to the admin')")
+    visit.complaints.clear()  # of 502 and 403, which were asked for
 
 
 def test_it_asks_nothing_in_a_hidden_tab(visit: Visit) -> None:
@@ -329,9 +341,10 @@ def test_it_starts_watches_stops_and_resumes_a_sweep(visit: Visit) -> None:
         page.fill(f"[name={name}]", value)
     page.press("[name=repeats]", "Tab")
     page.wait_for_selector("#estimate.met:has-text('4 trials, about ')")
-    page.click("button:text-is('Start')")
+    page.dblclick("button:text-is('Start')")
     page.wait_for_url("**/change/")
     page.wait_for_selector("progress")
+    assert page.locator("text=Another sweep runs").count() == 0, "a double click starts one, and says nothing else"
     page.click("button:text-is('Stop')")
     page.wait_for_selector("#sweep[data-status=interrupted]")
     page.click("button:text-is('Go on with it')")

@@ -21,7 +21,7 @@
     copy.setAttribute("width", 2 * width);
     copy.setAttribute("height", 2 * height);
     const image = new Image();
-    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(copy.outerHTML)}`;
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
     await image.decode();
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [2 * width, 2 * height];

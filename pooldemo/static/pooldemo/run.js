@@ -21,6 +21,14 @@
     if (trouble.textContent !== old) trouble.textContent = old; // each change is read aloud
   }
 
+  // -- a double click sends a form once: it stopped a sweep at once, or said of one's own that another runs -----------
+
+  let sentAt = -Infinity;
+  document.addEventListener("submit", (event) => {
+    if (event.timeStamp - sentAt < 1000) event.preventDefault();
+    else sentAt = event.timeStamp;
+  });
+
   // -- the form: asked once a change, one question at a time --------------------------------------------------------
 
   const form = document.getElementById("run");
