@@ -134,7 +134,9 @@ def test_it_says_of_two_sides_first_whether_one_is_worse(admin_client: Client, d
     said = comparison.of_sweep(sweep)
     assert "than main" in said
     assert f"<h2>{said}</h2>" in html
-    *_, total = comparison.lines_of(comparison.sides_of(sweep))
+    changed = comparison.sides_of(sweep)
+    assert changed
+    *_, total = comparison.lines_of(changed)
     assert html.index(total[1:]) < html.index("What changed, at 95% confidence")
 
 

@@ -99,7 +99,9 @@ def test_its_page_and_its_reports_begin_with_what_it_was_run_for() -> None:
     assert comparison.of_sweep(better).startswith("Better than 1a2b3c: pooldemo at all sizes: ")
     assert comparison.of_sweep(unsure).startswith("Nobody can tell whether it is worse than 1a2b3c: --repeats ")
     for sweep in (worse, same, better, unsure):
-        *_, total = comparison.lines_of(compare_sides(sweep))
+        changed = compare_sides(sweep)
+        assert changed
+        *_, total = comparison.lines_of(changed)
         for name in ("html", "markdown"):
             text = html.unescape(formats.FORMATS[name].write(sweep)).replace("\N{NO-BREAK SPACE}", " ")
             assert text.index(comparison.of_sweep(sweep)) < text.index(total), name
