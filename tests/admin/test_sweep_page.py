@@ -51,7 +51,7 @@ class Forbidden(HTMLParser):
 
 def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client, row: models.Sweep) -> None:
     html = page(admin_client, row)
-    assert "<h2>Use MAX_CONNS=2: 130\xa0requests/s, p95 261\xa0ms; PostgreSQL&#x27;s CPU is full</h2>" in html
+    assert "<h2>Use MAX_CONNS=2: 130\xa0requests/s, p95\xa0261\xa0ms; PostgreSQL&#x27;s CPU is full</h2>" in html
     for verdict in row.verdicts:
         assert verdict["because"].split(".")[0] in html
     assert html.index('class="answer') < html.index('<svg class="chart"') < html.index('class="numbers"')

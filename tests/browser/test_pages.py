@@ -239,6 +239,22 @@ def test_it_fits_every_width_in_both_colour_schemes(visit: Visit, sweep_path: st
             visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_it_is_read_from_the_left_in_an_admin_whose_language_is_not(
+    visit: Visit, sweep_path: str, stored: list[int]
+) -> None:
+    """Charts lost their titles, and 2 of 16 was "of 16 2"."""
+    for path in (sweep_path, LIVE, f"{SWEEPS}run/", f"{SWEEPS}compare/?sweeps={stored[0]},{stored[1]}"):
+        page = visit.go(path)
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        asked = "all => all.map((each) => getComputedStyle(each).direction)"
+        assert set(page.eval_on_selector_all("#sweep, #live, svg.chart, td", asked)) == {"ltr"}, path
+    page = visit.go(SWEEPS)
+    cells = page.eval_on_selector_all(
+        "#result_list td, #result_list .rps", "all => all.map((each) => getComputedStyle(each).unicodeBidi)"
+    )
+    assert set(cells) == {"plaintext"}
+
+
 def test_it_prints_the_whole_list_and_nothing_to_press(visit: Visit) -> None:
     page = visit.go(SWEEPS)
     page.set_viewport_size({"width": 717, "height": 1000})  # of a sheet of A4

@@ -13,6 +13,7 @@ from benchmarks.verdicts.truth import hinge, power
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
+from pooldemo.sweep.report.answer import ENDED
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
 from pooldemo.sweep.report.charts import sparkline
 from pooldemo.sweep.report.figures import (
@@ -134,6 +135,26 @@ def test_it_says_on_the_chart_what_ended_the_rise():
     texts = _texts(throughput_chart(SweepResult(plan, CONDITIONS, tuple(trials), judge(plan, trials, CONDITIONS))))
     assert "your 16 users are served at once" in texts
     assert "still rising" not in texts
+
+
+@pytest.mark.parametrize("draw", ["svg", "narrow"])
+def test_it_leaves_room_for_the_numbers_of_its_grid(draw):
+    """On a phone 100,000 was 00,000."""
+    svg = getattr(latency(_sweep(p95_ms=4_000_000.0)), draw)
+    numbers = [each for each in ET.fromstring(svg).iter(f"{SVG}text") if each.get("text-anchor") == "end"]
+    assert "5,000,000" in [each.text for each in numbers]
+    assert min(float(each.get("x")) - 6.8 * len(each.text) for each in numbers) >= 0
+
+
+@pytest.mark.parametrize("cause", ENDED)
+@pytest.mark.parametrize("draw", ["svg", "narrow"])
+def test_what_ended_the_rise_does_not_stand_on_what_y_is(cause, draw):
+    sweep = _sweep(stacks=("pooldemo",))
+    sweep = replace(sweep, verdicts=tuple(replace(each, cause=cause) for each in sweep.verdicts))
+    texts = {each.text: each for each in ET.fromstring(getattr(throughput(sweep), draw)).iter(f"{SVG}text")}
+    reason, unit = texts[ENDED[cause]], texts["requests/s"]
+    begins = float(reason.get("x")) - 6.9 * len(ENDED[cause]) / 2
+    assert reason.get("y") != unit.get("y") or begins > float(unit.get("x")) + 7 * len("requests/s")
 
 
 def test_it_gives_each_stack_a_marker_of_its_own_shape():

@@ -53,8 +53,8 @@ def headline(sweep: SweepResult) -> str:
 
 
 def unbroken(text: str) -> str:
-    """The same for large type: no line ends between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=(?:ms|s|requests/s|users|workers?)\b)", "\N{NO-BREAK SPACE}", text)
+    """The same for large type: no line ends between a number and its unit, or what it is a number of."""
+    return re.sub(r"(?<=\d) (?=(?:ms|s|requests/s|users|workers?)\b)|(?<=\bp\d\d) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
 def of_stack(sweep: SweepResult, verdict: Verdict) -> str:

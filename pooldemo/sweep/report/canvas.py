@@ -144,6 +144,12 @@ def with_title(frame: Frame, title: str) -> Frame:
     return replace(frame, top=frame.top + more, height=frame.height + more)
 
 
+def with_ticks(frame: Frame, ticks: Sequence[float]) -> Frame:
+    """With room on the left for the numbers of its grid."""
+    widest = max(sum(4.0 if each in ",." else 7.7 for each in figure(tick)) for tick in ticks)
+    return replace(frame, left=max(frame.left, widest + 8))
+
+
 def _wrapped(words: str, frame: Frame) -> list[str]:
     """Two lines at most: a title that is longer ends in three dots."""
     most = int((frame.width - 24) / 8.8)

@@ -30,6 +30,7 @@ from pooldemo.sweep.report.canvas import (
     svg,
     text,
     width_of,
+    with_ticks,
     with_title,
     x_scale,
 )
@@ -106,12 +107,16 @@ def line_chart(
     tops = [point.high if point.high is not None else point.y for point in solid]
     y_ticks = y_axis.ticks or nice_ticks(1.06 * max(tops))
     frame = with_legend(with_title(frame, title), [Name(each.name, each.look) for each in drawn])
+    frame = with_ticks(frame, y_ticks)
+    marked = _marked(drawn)
+    raised = _raised(marked, frame)
+    frame = replace(frame, top=frame.top + raised, height=frame.height + raised)
     x, y = x_scale(ticks, frame, x_axis.tight), linear(0, y_ticks[-1], frame.base, frame.top)
     parts = [*_grid(y_axis, y_ticks, y, frame), *_x_ticks(ticks, x, x_axis, frame)]
     named = [(x(point.x), y(point.y)) for each in drawn for point in each.points if point.x == each.mark]
     for each in sorted(drawn, key=lambda one: not one.dashed):
         parts += _line(each, x, y, y_ticks[-1], named)
-    parts += _marks(drawn, x, y, frame)
+    parts += _marks(marked, x, y, frame, raised)
     parts += _legend(drawn, frame) if frame.legend else _end_labels(drawn, x, y, y_ticks[-1], frame)
     # For the script that moves a line: what the ends of both axes are.
     scale = {"x": [min(ticks), max(ticks)], "log": is_logarithmic(ticks), "top": y_ticks[-1]}
@@ -135,8 +140,8 @@ def bar_chart(
     if not values:
         return _empty(title, description, frame)
     every = [*names, Name(allowed, None)]
-    frame = with_legend(with_title(frame, title), every)
     y_ticks = nice_ticks(1.06 * max(values), whole=True)
+    frame = with_ticks(with_legend(with_title(frame, title), every), y_ticks)
     y = linear(0, y_ticks[-1], frame.base, frame.top)
     room = (frame.end - frame.left) / len(bars)
     parts = _grid(y_axis, y_ticks, y, frame)
@@ -266,14 +271,32 @@ def _cut(points: Sequence[tuple[float, float]], top: float) -> list[tuple[float,
     return inside
 
 
-def _marks(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
-    """A ring around each recommended point, and a thin line up to its label: one label for a place, with its reason
-    where there is one place alone, else on two floors if need be."""
-    marked: dict[tuple[float, str], list[tuple[Point, Series]]] = {}
+Marked = dict[tuple[float, str], list[tuple[Point, Series]]]
+"""What is ringed, by its place and its label."""
+
+
+def _marked(series: Sequence[Series]) -> Marked:
+    marked: Marked = {}
     for each in series:
         for point in each.points:
             if point.x == each.mark:
                 marked.setdefault((point.x, each.mark_label), []).append((point, each))
+    return marked
+
+
+def _reason(marked: Marked) -> str:
+    """The reason of the one place that is marked; of several none has room."""
+    return next(iter(marked.values()))[0][1].mark_reason if len(marked) == 1 else ""
+
+
+def _raised(marked: Marked, frame: Frame) -> int:
+    """How much higher a reason stands that has no room beside what y is."""
+    return LINE_HEIGHT if width_of(_reason(marked)) > frame.width - frame.left - 44 else 0
+
+
+def _marks(marked: Marked, x: Scale, y: Scale, frame: Frame, raised: int) -> Iterator[str]:
+    """A ring around each recommended point, and a thin line up to its label: one label for a place, with its reason
+    where there is one place alone, else on two floors if need be."""
     last, floor = -math.inf, 0
     for (mark, label), rings in sorted(marked.items()):
         px = x(mark)
@@ -289,12 +312,12 @@ def _marks(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> Iterat
             f'<line x1="{n(px)}" y1="{n(frame.top - 8)}" x2="{n(px)}" y2="{n(highest - 12)}" stroke="currentColor" '
             f'stroke-width="1.2" stroke-opacity="0.45" stroke-dasharray="2 3"/>'
         )
-        reason = rings[0][1].mark_reason if len(marked) == 1 else ""
+        reason = _reason(marked)
         half = width_of(max(label, reason, key=len)) / 2
         floor = 1 - floor if px - half < last + 8 else 0
         last = px + half
         centre = min(max(px, frame.left + 40 + half), frame.width - half - 4)
-        top = frame.top - 14 - LINE_HEIGHT * floor
+        top = frame.top - 14 - raised - LINE_HEIGHT * floor
         if reason:
             yield text(centre, top - LINE_HEIGHT, label, anchor="middle", weight="600")
             yield text(centre, top, reason, anchor="middle", opacity=QUIET)
