@@ -85,6 +85,9 @@ def test_it_takes_the_fewest_connections_and_says_how_much_more_or_less_the_othe
 def test_it_names_the_fewest_workers_of_splits_that_cost_as_much():
     verdict = sweep_of(database).verdicts[0]
     assert (verdict.workers, verdict.max_conns) == (1, 8)
+    assert (verdict.shape, verdict.copy) == ("knee", "export WEB_CONCURRENCY=1 MAX_CONNS=8"), "4 x 8 carry no more"
+    assert "still rises" not in verdict.because
+    assert verdict.because.endswith(" Nor do 2 x 8 carry more.")
     assert "1 worker x 8 slots (8 connections" in verdict.because
     wasteful = sweep_of(lambda workers, size: min(10 * size, 40)).verdicts[0]
     assert (wasteful.workers, wasteful.max_conns) == (1, 4), "more workers bring nothing"

@@ -16,7 +16,7 @@ from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee, settled
 from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.rules import peak_above_size
-from pooldemo.sweep.analyse.saturation import NOTHING, find_saturation, is_users
+from pooldemo.sweep.analyse.saturation import NOTHING, Saturation, find_saturation, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief, for_stack
@@ -41,14 +41,24 @@ def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions:
     verdicts = [judge_stack(stack, plan.at(workers), own[workers], conditions) for workers in plan.splits]
     found = split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
     verdict = next(each for each in verdicts if each.workers == found.workers)
+    beyond = ""
+    if level := split.level(verdict, verdicts):
+        ended = Saturation(level.cause if level.saturated else "", level.saturated)
+        verdict = judge_stack(stack, plan.at(found.workers), own[found.workers], conditions, ended)
+        beyond = f" Nor do {level.workers} x {max(level.plateau)} carry more."
     copy = verdict_text.copy_with_workers(verdict.copy, found.workers)
-    return replace(verdict, because=f"{found.text} {verdict.because}".strip(), copy=copy)
+    return replace(verdict, because=f"{found.text} {verdict.because}{beyond}".strip(), copy=copy)
 
 
-def judge_stack(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
-    """The verdict on one stack, from those of `trials` that are its own. Never names a size that was not measured."""
+def judge_stack(
+    stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions, ended: Saturation | None = None
+) -> Verdict:
+    """The verdict on one stack, from those of `trials` that are its own. Never names a size that was not measured.
+    `ended`: it rises no more beyond these, by what ran out."""
     own = tuple(sorted((t for t in trials if t.stack == stack), key=lambda t: (t.size, t.repeat)))
     judgement = weigh(plan, own, conditions)
+    if ended is not None:
+        judgement = replace(judgement, shape="knee", saturation=ended)
     interval = judgement.knee.intervals.get(judgement.size) if judgement.size else None
     known = interval is not None and math.isfinite(interval.half_width)  # one repeat has a mean alone
     return Verdict(

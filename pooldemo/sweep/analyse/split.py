@@ -54,6 +54,16 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
     return Split(cells[first - 1][0], f"The cheapest split is {_told(cells, carried, first)}.")
 
 
+def level(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Of the chosen verdict, which still rises where its sizes end: that of another number of workers which shows that
+    more connections carry no more, since its plateau goes on beyond. None: none does, or something else ends it."""
+    if verdict.shape != "rising" or verdict.cause or verdict.max_conns not in verdict.plateau:
+        return None
+    used = verdict.workers * max(verdict.plateau)
+    shown = (each for each in verdicts if each.shape in ("knee", "flat") and each.plateau)
+    return next((each for each in shown if each.workers * max(each.plateau) > used), None)
+
+
 def _most(trials: Sequence[TrialResult], workers: int) -> float:
     """The highest mean of a size that answered, whatever its repeats differ by."""
     carried: dict[int, list[float]] = defaultdict(list)
