@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db.backends.postgresql.base import CursorDebugWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.backends.utils import CursorWrapper
 
 _NO_SLOT = -1
@@ -15,7 +16,7 @@ _MOST_ROWS = 1000  # a larger result is left with its cursor, and the cursor wit
 # What is asked of a driver's cursor about the statement that it executed last; everything else is work.
 _READ = frozenset(
     "arraysize closed description fetchall fetchmany fetchone itersize lastrowid name nextset pgresult query "
-    "rowcount rownumber scroll statusmessage tzinfo_factory".split()
+    "results row_factory rowcount rownumber scroll statusmessage tzinfo_factory".split()
 )
 
 _PROXY = "django.utils.connection"  # asks for whoever has imported django.db.connection
@@ -33,13 +34,14 @@ class Rows:
     closed = False
 
     def __init__(self, driver: Any, errors: Any, rows: list[Any] | None, rownumber: int = 0) -> None:
-        self._driver, self._errors, self._rows, self.rownumber = driver, errors, rows, rownumber
+        self.driver, self._errors, self._rows, self.rownumber = driver, errors, rows, rownumber
         self.description, self.rowcount, self.statusmessage = driver.description, driver.rowcount, driver.statusmessage
         self.arraysize = driver.arraysize
 
     def __getattr__(self, name: str) -> Any:
         if name in _READ:
-            return getattr(self._driver, name)
+            its_own = getattr(self.driver, name)
+            return its_own if name != "results" else self._results
         raise AttributeError(
             f"{name!r}: the driver's cursor went back with its connection after the statement (POOL_MODE is "
             '"transaction"): ask connection.cursor() for another'
@@ -61,7 +63,9 @@ class Rows:
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         rows, first = self._read(), self.rownumber
-        taken = rows[first : first + (self.arraysize if size is None else size)]
+        if size is None or (is_psycopg3 and not size):
+            size = self.arraysize
+        taken = rows[first : first + size]
         self.rownumber += len(taken)
         return taken
 
@@ -76,11 +80,18 @@ class Rows:
 
     def nextset(self) -> None:
         """There is no other: a text of several statements keeps its slot."""
+        if not is_psycopg3:
+            raise self._errors.NotSupportedError("not supported by PostgreSQL")
+
+    def _results(self) -> Iterator[Any]:
+        """The only one, for who asks psycopg 3 for all of them."""
+        if self._rows is not None:
+            yield self
 
     def scroll(self, value: int, mode: str = "relative") -> None:
         position = value + (self.rownumber if mode == "relative" else 0)
         if not 0 <= position < len(self._read()):
-            raise self._errors.ProgrammingError("scroll destination out of bounds")
+            raise (IndexError if is_psycopg3 else self._errors.ProgrammingError)("scroll destination out of bounds")
         self.rownumber = position
 
     def close(self) -> None:
@@ -94,6 +105,7 @@ class StatementCursor(CursorWrapper):
     """
 
     _closed = False
+    _left: Rows | None = None  # of the last statement, where a driver's cursor is ready for the next one already
 
     def __init__(self, cursor: Any, db: Any) -> None:
         super().__init__(cursor, db)
@@ -114,7 +126,7 @@ class StatementCursor(CursorWrapper):
         try:
             if self._slot != db.slot_number or self._closed:
                 self._renew()
-            driver = self.cursor
+            driver, self._left = self.cursor, None
             try:
                 result = work(*args, **kwargs)
             except Exception:
@@ -179,15 +191,19 @@ class StatementCursor(CursorWrapper):
             self._check_request()
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _READ:
-            self._begin_work()
-            if name == "connection" and not asker().startswith("django."):
-                self.db.keep_slot()
+        if name in _READ:
+            return super().__getattr__(name) if self._left is None else getattr(self._left, name)
+        its_own = getattr(self.cursor.driver if type(self.cursor) is Rows else self.cursor, name)
+        if callable(its_own):
+            return functools.partial(self._work, name)
+        self._begin_work()
+        if name == "connection" and not asker().startswith("django."):
+            self.db.keep_slot()
         return super().__getattr__(name)
 
     @property
     def description(self) -> Any:
-        return self.cursor.description
+        return (self._left or self.cursor).description
 
     def mogrify(self, *args: Any, **kwargs: Any) -> Any:
         """The driver's; rows that are left stay."""
@@ -210,33 +226,44 @@ class StatementCursor(CursorWrapper):
             return self._result().fetchall()
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
-        with self.db.wrap_database_errors:
-            return self._result().scroll(*args, **kwargs)
+        return self._result().scroll(*args, **kwargs)  # whose errors are the driver's, as ever
 
     def __iter__(self) -> Iterator[Any]:
         with self.db.wrap_database_errors:
-            yield from iter(lambda: self._result().fetchone(), None)  # it may be another one's in the midst of them
+            if getattr(self.cursor, "name", None) is not None:  # the server's, which gives many at a time
+                yield from self._result()
+            else:
+                yield from iter(lambda: self._result().fetchone(), None)  # it may be another one's in the midst of them
 
     def _result(self) -> Any:
         self._check_request()
-        return self.cursor
+        return self._left or self.cursor
 
     def _check_request(self) -> None:
         if self._request != self.db.request_number:
             raise self.db.Database.InterfaceError("this cursor's connection was closed: ask django.db.connection again")
 
+    def _work(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Do what the driver's own is asked for: copy, stream ... As with the driver, rows of before are gone then."""
+        self._begin_work()
+        result = getattr(self.cursor, name)(*args, **kwargs)
+        self._left = None
+        return result
+
     def _begin_work(self) -> None:
-        """The driver's own is asked for: mogrify, copy, stream ... Nobody tells when that is done, but for close()."""
+        """Have a driver's own, and leave what can be read. Nobody tells when its work is done, but for close()."""
         self.db.in_work += 1
         try:
             if self._slot != self.db.slot_number or self._closed:
+                left = self.cursor
                 self._renew()
+                self._left = left if type(left) is Rows else None
             self.db.keep_for(self)
         finally:
             self.db.in_work -= 1
 
     def close(self) -> None:
-        self._closed = True
+        self._closed, self._left = True, None
         try:
             self.cursor.close()
         finally:
@@ -249,6 +276,7 @@ class StatementDebugCursor(StatementCursor, CursorDebugWrapper):
 
     def _log(self, name: str, *args: Any, **kwargs: Any) -> Any:
         self._begin_work()
+        self._left = None
         return getattr(super(), name)(*args, **kwargs)
 
 

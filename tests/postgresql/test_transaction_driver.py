@@ -49,6 +49,21 @@ def test_who_takes_the_drivers_connection_keeps_the_slot_until_the_request_ends(
 
 
 @patched
+def test_what_a_function_leaves_is_kept_with_the_drivers_connection(site: Site) -> None:
+    """Nobody notices it: without the connection the slot goes back, and the lock with it."""
+    db, name = one_slot(site), site.name("locks")
+    site.finally_do(lambda: site.database(pool=False).ask(f"DROP FUNCTION {name}"))
+    body = "BEGIN PERFORM pg_advisory_lock(4712); RETURN 1; END"
+    db.ask(f"CREATE FUNCTION {name}() RETURNS int LANGUAGE plpgsql AS '{body}'")
+    for keeps in (False, True):
+        assert not keeps or raw_of(db) is not None
+        uses(db, f"SELECT {name}()")
+        assert is_free(db) != keeps
+    uses(db, "SELECT pg_advisory_unlock_all()")
+    db.end_request()
+
+
+@patched
 def test_django_itself_may_ask_for_the_drivers_connection(site: Site) -> None:
     db = one_slot(site)
     with db.connection.schema_editor() as editor:
@@ -89,6 +104,28 @@ def test_mogrify_leaves_the_rows_that_are_not_read_yet(site: Site) -> None:
             assert cursor.fetchone() == (1,)
     with pytest.raises(InterfaceError):
         cursor.mogrify("%s", ["x"])
+
+
+@threaded
+def test_what_a_cursor_is_asked_for_leaves_the_rows_that_are_not_read_yet(site: Site) -> None:
+    """What it is, has, or has not: only its next statement, or the driver's own work, takes rows away."""
+    db = one_slot(site)
+    for name in ("adapters", "connection", "copy", "copy_expert", "nothing", "row_factory", "stream", "string_types"):
+        with db.connection.cursor() as cursor:
+            has = hasattr(cursor, name)
+            for _ in range(2):
+                cursor.execute("SELECT n FROM generate_series(1, 3) AS n")
+                assert cursor.fetchone() == (1,)
+                assert hasattr(cursor, name) == has, name
+                assert (cursor.rowcount, [column[0] for column in cursor.description]) == (3, ["n"])
+                assert (cursor.fetchmany(1), list(cursor)) == ([(2,)], [(3,)])
+            if name == "nothing":
+                assert is_free(db)
+        db.end_request()
+    if is_psycopg3:
+        with db.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert [each.fetchall() for each in cursor.results()] == [[(1,)]]
 
 
 @patched

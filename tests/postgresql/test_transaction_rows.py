@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, transaction
 
-from .elsewhere import patched
+from .elsewhere import patched, threaded
 from .site import Site
 from .test_transaction_mode import is_free, one_slot, uses
 
@@ -130,3 +130,34 @@ def test_a_transaction_that_is_done_ends_well_whatever_its_cursors_have_left(sit
             assert other.fetchone() == (2,)
         assert is_free(db)
     assert told == ["is_closed", "cannot_be_read"]
+
+
+@patched
+def test_a_cursor_of_the_server_gives_many_rows_at_a_time(site: Site) -> None:
+    """As the driver's own does where one iterates over it, and not one in each round trip."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1, POOL_MODE="transaction")
+    with db.connection.chunked_cursor() as cursor:
+        cursor.execute("SELECT n FROM generate_series(1, 5000) AS n")
+        before = gate.queries
+        assert sum(n for (n,) in cursor) == 5000 * 5001 // 2
+        assert gate.queries - before < 100
+
+
+@threaded
+def test_rows_that_are_left_are_asked_for_as_the_drivers(site: Site) -> None:
+    """Errors too are those that the driver has where its own cursor is asked."""
+    kept, given_back = site.database(POOL_MODE="request"), one_slot(site)
+
+    def told(db: Any, name: str, *args: Any) -> Any:
+        with db.connection.cursor() as cursor:
+            cursor.execute("SELECT n FROM generate_series(1, 3) AS n")
+            try:
+                return getattr(cursor, name)(*args), cursor.fetchall()
+            except Exception as error:
+                return type(error), cursor.fetchall()
+
+    scrolls = ("scroll", 2), ("scroll", 3), ("scroll", -1), ("scroll", 1, "absolute")
+    for asked in (*scrolls, ("nextset",), ("fetchmany", 0)):
+        assert told(kept, *asked) == told(given_back, *asked), asked
+    assert is_free(given_back)
