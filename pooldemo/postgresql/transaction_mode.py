@@ -128,8 +128,12 @@ class TransactionMode(Wrapper):
         raw._pool.found_free = True
         try:
             raw._pool.putconn(raw)
-        except BaseException:  # of a signal's handler
-            self._take_back()
+        except BaseException as error:
+            if isinstance(error, ValueError) and self._thread_ident != get_ident():
+                self.__dict__["connection"] = raw  # the owner, of whose cursors this was one, gives it back
+                raw._pool.found_free = False
+                return
+            self._take_back()  # it was a signal's handler
             raise
 
     def keep_slot(self) -> None:
@@ -269,9 +273,11 @@ class TransactionMode(Wrapper):
         try:
             if self._between:
                 self.ensure_connection()
-            return bool(super().is_usable())
+            usable = bool(super().is_usable())
         finally:
             self.in_work -= 1
+        self.let_go()
+        return usable
 
     def _close(self) -> None:
         self._between = False  # to who asks now, it has none

@@ -224,6 +224,7 @@ def test_asking_for_autocommit_or_usability_takes_no_slot_for_good(site: Site) -
     transaction.on_commit(lambda: elsewhere(db), using=db.alias)
     assert is_free(db)
     assert db.connection.is_usable()
+    assert is_free(db)
     assert db.connection.get_database_version()
     wrapper: Any = db.connection
     wrapper._close()

@@ -119,6 +119,32 @@ def test_a_cursor_that_the_collector_closes_takes_no_slot_from_work_that_goes_on
 
 
 @threaded
+def test_a_cursor_in_another_threads_hands_costs_its_owner_nothing(site: Site) -> None:
+    """It does what it does in request mode: psycopg2's works there, psycopg 3's refuses."""
+    for mode in ("request", "transaction"):
+        db = one_slot(site, POOL_MODE=mode)
+        pid = db.ask()
+        told: list[Any] = []
+        with db.connection.cursor() as cursor:
+
+            def ask(cursor: Any = cursor, told: Any = told) -> None:
+                try:
+                    cursor.execute("SELECT 7")
+                    told.append(cursor.fetchall())
+                except InterfaceError as error:
+                    told.append(type(error))
+
+            other = threading.Thread(target=ask)
+            other.start()
+            other.join()
+            assert told == [InterfaceError if is_psycopg3 else [(7,)]], mode
+            cursor.execute("SELECT pg_backend_pid()")
+            assert cursor.fetchone() == (pid,)
+            assert is_free(db) == (mode == "transaction")
+        db.end_request()
+
+
+@threaded
 def test_a_cursor_closed_by_another_thread_gives_nothing_back(site: Site) -> None:
     db = one_slot(site)
     old = db.connection.cursor()
