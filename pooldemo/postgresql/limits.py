@@ -37,11 +37,12 @@ class Limit:
     answer any more.
     """
 
-    __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
+    __slots__ = ("_began", "_stops", "ends_at", "gone", "left", "outer", "seconds")
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._began = began = time.monotonic()
-        self.gone = False
+        self.gone = self.left = False  # `left`: its `with` has ended
+        self.outer: Limit | None = None  # that of the `with` around its own
         self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
         self.seconds, self.ends_at = seconds, began + seconds
 
@@ -277,6 +278,12 @@ class _Alarms:
 _alarms = _Alarms()
 
 
+def set_alarm(at: float, do: Callable[[], None]) -> _Alarm:
+    """Do something at a moment of the monotonic clock; it neither blocks nor raises. Raises RuntimeError where no
+    thread can be started."""
+    return _alarms.set(at, do)
+
+
 def _start_afresh() -> None:
     global _alarms, _lock
     _alarms = _Alarms()  # who slept for the old ones is not in a forked child
@@ -330,7 +337,14 @@ def deadline(seconds: float) -> Iterator[Limit]:
         yield outer
         return
     inner = Limit(seconds)
-    with contextlib.ExitStack() as stack:
-        if outer is not None:
-            stack.enter_context(outer.ending(inner.give_up))
-        yield stack.enter_context(limited(inner))
+    inner.outer = outer
+    try:
+        set_current(inner)
+        with contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
+            yield inner
+    finally:
+        inner.left = True
+        now = current()  # another's, where two generators were in the midst of theirs at a time
+        while now is not None and now.left:
+            now = now.outer
+        set_current(now)

@@ -22,7 +22,6 @@ from pooldemo.postgresql import (
     ends_with_client,
     green,
     limits,
-    priority,
     view_deadline,
 )
 from pooldemo.postgresql.limits import Limit, current, limited
@@ -89,6 +88,21 @@ def test_a_wait_for_a_slot_ends_with_its_deadline(site: Site) -> None:
         assert "1/1 in use, 1 waiting" in said
     assert db.pool.get_stats()["requests_waiting"] == 0
     assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_who_waits_for_no_slot_waits_for_no_connection_beyond_the_deadline(site: Site) -> None:
+    """POOL_TIMEOUT=0 allows a connect five seconds, here ten minutes."""
+    from pooldemo.pool import options, pool
+
+    site.finally_do(partial(setattr, pool, "CONNECT_LIMIT_S", options.CONNECT_LIMIT_S))
+    setattr(pool, "CONNECT_LIMIT_S", 600.0)  # noqa: B010
+    gate = site.gate()
+    gate.stalled = True
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0)
+    with pytest.raises(DeadlineExceeded, match="while waiting"), deadline(0.05):
+        db.ask()
+    assert db.pool.get_stats()["deadlines_exceeded"] == 1
 
 
 @patched
@@ -362,32 +376,3 @@ def test_one_client_that_cannot_be_watched_or_ended_costs_no_other(watched: Any,
         until(lambda: first[1].gone)
         second[0].close()
         until(lambda: second[1].gone)
-
-
-# ---- priority ----
-
-
-@patched
-def test_low_priority_leaves_the_last_slot_to_others(site: Site) -> None:
-    patiently(site)
-    db = site.database(MAX_CONNS=2, POOL_TIMEOUT=600)
-
-    limit = Limit()
-
-    @priority("low")
-    def exports() -> None:
-        with limited(limit):
-            db.ask("SELECT pg_sleep(600)")
-
-    exporting = [gevent.spawn(exports) for _ in range(5)]
-    site.wait_until(lambda: db.pool.get_stats()["requests_waiting"] == 4)
-    assert db.ask("SELECT 1") == 1
-    limit.give_up()
-    gevent.joinall(exporting)
-    assert {type(each.exception) for each in exporting} == {ClientGone}
-    assert db.pool.get_stats()["requests_waiting"] == 0
-
-
-def test_a_priority_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="give 'low' or 'normal'"), priority("high"):
-        pass
