@@ -1,6 +1,7 @@
 """The pools of this process: one for each alias and what its database is, whatever the password."""
 
 import _thread
+import contextlib
 import logging
 import math
 import os
@@ -18,7 +19,7 @@ from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot, Waiter
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
 from .lanes import current_level
-from .limits import current
+from .limits import current, set_alarm
 from .session import Session
 from .usage import Usage, listeners
 
@@ -102,8 +103,12 @@ class ConnectionPool(Pool):
         def stop() -> None:
             self.slots.turn_away(waiter, limit.refusal(f"waiting: {self!r}"))
 
+        alarm = None
         try:
             limit.add(stop)
+            if waiter.timeout == 0 and limit.ends_at != math.inf:  # who waits for no slot waits for its connection
+                with contextlib.suppress(RuntimeError):  # no thread can be started: it waits as long as without a limit
+                    alarm = set_alarm(limit.ends_at, stop)
             return super().wait(waiter)
         except PoolTimeout as error:
             if limit.is_over():
@@ -111,6 +116,8 @@ class ConnectionPool(Pool):
             raise
         finally:
             limit.remove(stop)
+            if alarm is not None:
+                alarm.put_off()
 
     def note_end(self, error: errors.DeadlineExceeded | errors.ClientGone) -> None:
         """Count work on this pool that had to end."""
