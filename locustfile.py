@@ -77,11 +77,18 @@ def refusal(options: Any) -> str:
     return ""
 
 
+@lru_cache(maxsize=1)  # it may ask a name server
+def own_names() -> tuple[str, ...]:
+    return socket.gethostname().lower(), socket.getfqdn().lower()
+
+
 def is_foreign(web_host: str) -> bool:
     """Whether the browser says that another site's page asks: whatever its user visits may, and Locust asks for no
-    password. A page that has rebound its own name to this address comes under that name."""
-    headers, own = request.headers, ("localhost", "127.0.0.1", "::1")
-    if web_host in own and urlsplit(f"//{request.host}").hostname not in own:
+    password. A page that has rebound its own name to this address comes under that name, which has a dot."""
+    headers, name = request.headers, urlsplit(f"//{request.host}").hostname or ""
+    own = ("localhost", "127.0.0.1", "::1")
+    is_name = not (":" in name or name.replace(".", "").isdecimal())
+    if name not in own if web_host in own else is_name and "." in name and name not in (web_host, *own_names()):
         return True
     if site := headers.get("Sec-Fetch-Site"):
         return site not in ("same-origin", "none") and not request.path.endswith("/")  # the page itself, from a link
@@ -227,7 +234,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
 
     def refuse() -> Any:
         if is_foreign(options.web_host):
-            return "A page of another site asked for this.\n", 403
+            return "A page of another site asked for this, or not under this machine's address or --web-host.\n", 403
         Visitor.tasks = tasks_of(load_of(options).workloads)
         given = request.form.to_dict() if request.path.endswith("/swarm") else {}
         if not given:

@@ -1,6 +1,7 @@
 """Locust's own page, as its user drives it: the form, START, Edit, STOP, and the tab "Pool"."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -180,6 +181,15 @@ def test_it_obeys_no_page_of_another_site(idle: Page, headers: dict[str, str]) -
     with pytest.raises(AssertionError, match="A page of another site asked"):
         idle.post("/swarm", form, **headers)
     assert idle.stats()["state"] in ("ready", "stopped")
+
+
+def test_beyond_this_machine_it_obeys_no_page_that_has_rebound_its_name(site: Site) -> None:
+    """As in a container, which listens on every address of its own, and is published on loopback."""
+    with Page(site.url, "--web-host", "0.0.0.0") as page:
+        for known in ("127.0.0.1", "[::1]:8089", "localhost", "locust:8089", socket.gethostname()):
+            page.get("/stats/requests", Host=known)
+        with pytest.raises(AssertionError, match="A page of another site asked"):
+            page.get("/stats/requests", Host="rebound.example:8089")  # of which browsers send no Sec-Fetch-Site
 
 
 def test_it_is_opened_from_a_link_and_obeys_itself(idle: Page) -> None:
