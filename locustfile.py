@@ -105,6 +105,8 @@ def add_options(parser: Any) -> None:
 
     def parse(*arguments: Any, plain: Any = parser.parse_args, **more: Any) -> Any:
         options = plain(*arguments, **more)
+        if options.processes and not (options.master or options.worker) and options.master_bind_host == "*":
+            options.master_bind_host = "127.0.0.1"  # all its workers are here; who comes as one is told the headers
         if reason := refusal(options):
             parser.error(reason)  # before Locust forks its --processes
         if not (options.headless or options.worker or options.list_commands or options.show_task_ratio):
@@ -160,7 +162,7 @@ class Arrivals:
 
     def late_ms(self, options: Any) -> float:
         """Wait until the next request is due; how late that is, because every user was waiting for an answer."""
-        rate = float(options.arrivals) / max(1, options.processes or options.expect_workers or 1)
+        rate = float(options.arrivals) / options.generators
         begin_s = self.due_s or time.time() + random.random() / rate  # processes must not march in step
         due_s = self.due_s = begin_s + (random.expovariate(rate) if options.spacing == "random" else 1 / rate)
         time.sleep(max(0.0, due_s - time.time()))
@@ -227,6 +229,12 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     timeline, tab = environment.timeline, environment.pool_tab = Timeline(), PoolTab()
     environment.arrivals = Arrivals()
     file = options.timeline  # of the command line alone: whoever reaches the page may set every option
+    options.generators = 1
+
+    def count(client_id: str = "", **_: Any) -> None:
+        """What each generator is told as it begins: how many share the arrivals, whoever has come."""
+        here = {each.id for each in runner.clients.ready + runner.clients.running + runner.clients.spawning}
+        options.generators = len({*here, client_id} - {""})
 
     def write(**_: Any) -> None:
         if file and timeline.facts:
@@ -255,6 +263,8 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     hooks.test_start.add_listener(environment.arrivals.begin)
     hooks.test_stopping.add_listener(timeline.stop)
     if isinstance(runner, MasterRunner):  # which makes no load
+        hooks.test_start.add_listener(count)
+        hooks.worker_connect.add_listener(count)
         hooks.test_start.add_listener(lambda **_: print(BEGINS, flush=True))  # a sweep waits for it
     else:
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()

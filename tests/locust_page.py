@@ -28,13 +28,13 @@ class Page:
     Two ports more are ready for `--processes`: a master and its workers meet there."""
 
     def __init__(self, host: str, *arguments: str) -> None:
-        self.port, meeting = free_port(), str(free_port())
+        self.port, self.meeting = free_port(), str(free_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = tempfile.TemporaryDirectory()
         (patient := Path(self._folder.name) / "patient.py").write_text(PATIENT)
         self.command = [sys.executable, "-m", "locust", "-f", f"{patient},{ROOT / 'locustfile.py'}", "--host", host]
         self.command += ["--web-port", str(self.port), "--loglevel", "INFO"]
-        self.command += ["--master-bind-port", meeting, "--master-port", meeting, *arguments]
+        self.command += ["--master-bind-port", self.meeting, "--master-port", self.meeting, *arguments]
 
     def __enter__(self) -> Self:
         self._log = Path(self._folder.name) / "log"

@@ -2,15 +2,20 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from locust_page import Page
-from served import Site, until
+from served import ROOT, Site, until
 
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -159,10 +164,13 @@ def test_a_refused_edit_changes_nothing(idle: Page) -> None:
     assert idle.requests("fast") == 0
 
 
+def listening(page: Page) -> list[Any]:
+    return [each.laddr for each in psutil.Process(page.process.pid).net_connections() if each.status == "LISTEN"]
+
+
 def test_it_listens_on_this_machine_alone(idle: Page) -> None:
-    listening = [each.laddr for each in psutil.Process(idle.process.pid).net_connections() if each.status == "LISTEN"]
-    assert ("127.0.0.1", idle.port) in listening
-    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert ("127.0.0.1", idle.port) in listening(idle)
+    assert {address.ip for address in listening(idle)} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +234,26 @@ def test_it_resets_the_statistics(idle: Page) -> None:
     idle.until(lambda stats: stats["state"] == "stopped")
     idle.post("/stats/reset")
     until(lambda: idle.pool_rows() == [] and idle.requests() == 0)
+
+
+def test_its_workers_come_to_this_machine_alone(distributed: Page) -> None:
+    """Who comes as one is told what is sent with each request, a session's cookie among it."""
+    assert {address.ip for address in listening(distributed)} == {"127.0.0.1"}
+
+
+def test_as_many_workers_as_have_come_share_the_arrivals(site: Site) -> None:
+    """Each of them asked for all, unless their number was known before."""
+    here = ("--master-bind-host", "127.0.0.1")
+    with ExitStack() as stop, Page(site.url, "--master", *here, "--arrivals", "40") as page:
+        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--worker"]
+        worker = subprocess.Popen([*command, "--master-port", page.meeting, "--processes", "2"], start_new_session=True)
+        stop.callback(worker.wait)
+        stop.callback(worker.terminate)
+        page.until(lambda stats: stats["worker_count"] == 2)
+        began_s = time.monotonic()
+        assert page.start(workload="nodb", user_count="8", spawn_rate="8", pause_ms="")["success"]
+        page.until(lambda _: page.requests("nodb") >= 120)
+        assert page.requests("nodb") <= 40 * (time.monotonic() - began_s) + 2
 
 
 def test_its_workers_do_what_the_form_says(distributed: Page) -> None:
