@@ -34,7 +34,7 @@ def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:
     terminal.verdicts(sweep.verdicts)
     found = compare_sides(sweep)
     for line in comparison.lines_of(found) if found else ():
-        terminal.console.print(line, markup=False)
+        terminal.console.print(line)
     if lost := write_reports(reports, sweep):
         raise CommandError(lost, returncode=REFUSED)
     if found:

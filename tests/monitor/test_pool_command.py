@@ -67,6 +67,14 @@ def test_it_shows_who_holds_the_servers_connections_of_whatever_site(site: Site)
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("name", ["worker[/x]", "worker[red]", "worker:heart:"])
+def test_it_shows_names_and_statements_as_they_are(name: str, database_url: str) -> None:
+    """What looks like markup was left out, or ended it with a traceback."""
+    with closing(psycopg2.connect(database_url, application_name=name)):
+        assert f"\n{name} " in run("--server")
+
+
+@pytest.mark.django_db
 def test_it_counts_also_those_of_whom_postgresql_hides_what_they_do(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from synthetic import CONDITIONS, trials_of
 from benchmarks.verdicts.truth import hinge
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Warning_
+from pooldemo.sweep.facts import Plan, SweepResult, TrialPlan, TrialResult, Warning_
 from pooldemo.sweep.report.formats import FORMATS, to_csv, to_json, to_markdown
 from pooldemo.sweep.report.html_report import to_html
 from pooldemo.sweep.report.tables import rows_of
@@ -130,6 +130,28 @@ def test_it_shows_no_number_where_nobody_counted_connections():
         opened = {line.split()[-1] for line in out.getvalue().splitlines() if line.startswith("pooldemo")}
         assert opened == {shown}
         assert (rows_of(sweep, "pooldemo")[0].cells[-3] == "-") is (peak is None)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_it_shows_what_looks_like_markup_as_it_is(is_terminal, monkeypatch):
+    """A stack that is measured against a setting has that in its name."""
+    monkeypatch.setenv("FORCE_COLOR", "1" if is_terminal else "")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    name = "pooldemo PATTERN=[/a]:heart:"
+    plan = replace(SWEEP.plan, stacks=(name,), urls=("/[b]/",), workload="url")
+    trials = [replace(each, stack=name) for each in SWEEP.trials if each.stack == "pooldemo"]
+    sweep, out = (
+        replace(SWEEP, plan=plan, trials=tuple(trials), verdicts=judge(plan, trials, CONDITIONS)),
+        io.StringIO(),
+    )
+    terminal = Terminal(out)
+    with terminal:
+        terminal.announce(TrialPlan(name, 8, 1), "measuring", 1, 1)
+        terminal.kept(sweep)
+        terminal.tables(sweep)
+        terminal.verdicts(sweep.verdicts)
+    assert out.getvalue().count(name) >= 2
+    assert "/[b]/" in out.getvalue()
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -52,7 +52,10 @@ class Command(BaseCommand):
         if not 0.1 <= interval <= 3600:
             raise CommandError(f"--interval {interval:g} is out of range: 0.1 to 3600 s are accepted", returncode=2)
         comparer = server_connections.Comparer()
-        console = Console(file=cast(IO[str], self.stdout._out), highlight=False, soft_wrap=not sys.stdout.isatty())
+        console = Console(
+            file=cast(IO[str], self.stdout._out), highlight=False, markup=False, emoji=False,
+            soft_wrap=not sys.stdout.isatty(),
+        )  # fmt: skip
         try:
             if server:
                 self._server(console, watch, interval)

@@ -50,11 +50,13 @@ class Terminal:
     plain lines."""
 
     def __init__(self, stream: IO[str], quiet: bool = False) -> None:
-        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+        self.console = Console(
+            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty()
+        )  # an address or a setting may look like markup
         self.quiet = quiet
         self._fancy = self.console.is_terminal and not self.console.no_color and not quiet
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             _Clockwork(table_column=Column(max_width=30)),
             _Left(table_column=Column(no_wrap=True)),
             console=self.console,
@@ -167,7 +169,7 @@ class Terminal:
                 if verdict.copy:
                     text.append(f"\n\n{verdict.copy}", style="bold")
                 colour = COLOURS.get(verdict.shape, "")
-                self.console.print(Panel(text, title=title, border_style=colour, title_align="left"))
+                self.console.print(Panel(text, title=Text(title), border_style=colour, title_align="left"))
             else:
                 lines += [verdict.copy] if verdict.copy else []
                 self.console.print(Text("\n".join([title, *(f"  {line}" for line in lines)])), soft_wrap=True)
