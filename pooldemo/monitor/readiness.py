@@ -1,6 +1,7 @@
 """Is PostgreSQL there, and what does it say? Asked on a plain connection, one question at a time, never longer than the
 asker can wait."""
 
+import logging
 import threading
 import time
 from contextlib import closing
@@ -12,6 +13,8 @@ from django.db import DEFAULT_DB_ALIAS
 from pooldemo.postgresql import green, pools
 from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.postgresql.unpooled import plain_connection
+
+logger = logging.getLogger("pooldemo.monitor")
 
 FRESH_S = 1.0  # askers that come sooner share an answer: a probe must not become a load
 PATIENCE_S = 2.0
@@ -81,14 +84,18 @@ class Readiness:
     def __init__(self, alias: str = DEFAULT_DB_ALIAS) -> None:
         self._question = Question("SELECT 1", alias)
         self._answered_at_s = float("-inf")
+        self._logged = ""
 
     def trouble(self, patience_s: float = 0.0) -> str:
         """Why the database does not answer; empty when it does, or did `patience_s` ago, also where it takes no more
-        connections and the pool has some: those serve. Blocks for PATIENCE_S at most."""
+        connections and the pool has some: those serve. Another reason is logged. Blocks for PATIENCE_S at most."""
         answer = self._question.answer()
         if not answer.trouble or (answer.is_full and self._has_connections()):
-            self._answered_at_s = time.monotonic()
+            self._answered_at_s, self._logged = time.monotonic(), ""
             return ""
+        if answer.trouble != self._logged:
+            self._logged = answer.trouble
+            logger.warning("not ready: %s", " ".join(answer.trouble.split()))
         return "" if time.monotonic() - self._answered_at_s < patience_s else answer.trouble
 
     def _has_connections(self) -> bool:

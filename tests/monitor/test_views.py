@@ -134,3 +134,19 @@ def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(
     (tmp_path / "draining").touch()
     status, said = asked()
     assert (status, json.loads(said)["error"]) == (503, "Draining")
+
+
+@pytest.mark.parametrize(
+    ("exposed", "headers", "is_told"), [(False, {}, True), (True, {}, False), (None, {}, False), (True, PASS, True)]
+)
+def test_it_tells_a_stranger_no_host_and_no_role(
+    exposed: bool | None, headers: dict[str, str], is_told: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any project may answer /readyz to the world; only this one knows who reaches it."""
+    monkeypatch.setattr(views.readiness, "trouble", lambda patience_s: 'no password for user "shop" on 10.0.0.3')
+    if exposed is None:
+        del settings.EXPOSED
+    else:
+        settings.EXPOSED = exposed
+    answer = json.loads(views.readyz(RequestFactory().get("/readyz", headers=headers)).content)
+    assert (answer["error"], "10.0.0.3" in answer["message"]) == ("DatabaseDown", is_told)
