@@ -68,8 +68,11 @@ def visitor(request: HttpRequest) -> str:
     if settings.PROXIES:  # each has added whom it was asked by; what stands before those anybody may have written
         told = ["", *request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         address = told[max(-settings.PROXIES, -len(told))].strip() or address
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and (host.endswith("]") or "." in host):  # some proxies tell it too, another each time
+        address = host
     try:
-        ip = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address.strip("[]"))
     except ValueError:  # a unix socket has none
         return address[:50]
     if isinstance(ip, ipaddress.IPv6Address):
