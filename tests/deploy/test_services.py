@@ -1,6 +1,9 @@
 """The services' scripts, with programs that only write down how they were called."""
 
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -8,8 +11,11 @@ from served import ROOT
 
 PROGRAMS = ("python", "pgbouncer", "prometheus-postgres-exporter", "postgres")
 CALLED = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
-INITDB = f'{CALLED}mkdir "$2" && echo 18 >"$2/PG_VERSION"\n'
+INITDB = f'{CALLED}mkdir -p "$2/base" && echo 18 >"$2/PG_VERSION"\n'
 BREAKS_ONCE = f'{CALLED}if [ "$1" = --single ] && rm "$CALLS.breaks" 2>/dev/null; then exit 1; fi\n'
+MOVES_LATER = (
+    '#!/bin/sh\ncase $1 in */PG_VERSION) rm "$CALLS.breaks" 2>/dev/null && exit 1 ;; esac\nexec /bin/mv "$@"\n'
+)
 
 
 @pytest.fixture
@@ -70,5 +76,59 @@ def test_it_makes_a_cluster_anew_whose_making_was_interrupted(folder: Path) -> N
     for _ in range(2):
         done = start("db", folder)
         assert done.returncode == 0, done.stderr
-    programs = [f"{name} {option}" for name, option, *_ in map(str.split, calls(folder))]
-    assert programs == ["initdb -D", "postgres --single"] * 2 + ["postgres -D"] * 2
+    assert programs(folder) == ["initdb -D", "postgres --single"] * 2 + ["postgres -D"] * 2
+
+
+def test_it_makes_a_cluster_in_a_volume_of_its_own(folder: Path) -> None:
+    """A folder that is one can be neither removed nor replaced; a file system has a folder of its own in it."""
+    (folder / "data/lost+found").mkdir(parents=True)
+    volume = (folder / "data").stat().st_ino
+    (folder / "programs/mv").write_text(MOVES_LATER)
+    (folder / "programs/mv").chmod(0o755)
+    (folder / "calls.breaks").touch()
+    assert start("db", folder).returncode != 0
+    done = start("db", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "data").stat().st_ino == volume
+    assert (folder / "data").stat().st_mode & 0o777 == 0o700
+    assert {each.name for each in (folder / "data").iterdir()} == {"PG_VERSION", "base", "lost+found", "pg_hba.conf"}
+    assert programs(folder) == ["initdb -D", "postgres --single", "postgres -D"]
+
+
+def test_it_mixes_no_cluster_with_what_it_finds(folder: Path) -> None:
+    (folder / "data/base").mkdir(parents=True)
+    done = start("db", folder)
+    assert (done.returncode, calls(folder)) == (2, [])
+    assert done.stderr == f"{folder / 'data'} holds something, and no whole cluster: empty it, or mend it\n"
+    assert [each.name for each in (folder / "data").iterdir()] == ["base"]
+
+
+def programs(folder: Path) -> list[str]:
+    return [f"{name} {option}" for name, option, *_ in map(str.split, calls(folder))]
+
+
+class Well(BaseHTTPRequestHandler):
+    """Whoever answers 200."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("service", "variable"), [("web", "WEB_PORTS"), ("locust", "LOAD_PAGE_PORT")])
+def test_it_is_healthy_also_where_a_proxy_is_given(service: str, variable: str) -> None:
+    """Docker gives each container the proxy that its own configuration has."""
+
+    def code(port: int) -> int:
+        given = {"http_proxy": "http://127.0.0.1:1", variable: str(port)}
+        command = [sys.executable, ROOT / "deploy/healthy.py", service]
+        return subprocess.run(command, env=given, capture_output=True).returncode
+
+    with HTTPServer(("127.0.0.1", 0), Well) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert code(server.server_port) == 0
+        server.shutdown()
+    assert code(server.server_port) == 1
