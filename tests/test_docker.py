@@ -163,6 +163,7 @@ def test_it_never_lets_kubernetes_run_more_pods_than_the_budget_counts() -> None
     replicas = by_kind["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
     most = 2 * replicas + rollout["maxSurge"]  # those that a rollout has replaced drain meanwhile
     assert int(by_kind["ConfigMap"]["data"]["WEB_HOSTS"]) == most
+    assert "replicas" not in by_kind["Deployment"]["spec"], "it would be the autoscaler's no more"
     (web,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert web["livenessProbe"]["httpGet"]["path"] == "/healthz"  # a full pool kills no worker
     assert web["readinessProbe"]["httpGet"]["path"].startswith("/readyz?waiting=")
