@@ -93,7 +93,12 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
             continue
         try:
             budget = read_budget(workers, wrapper.alias)
-        except (Unknown, ImproperlyConfigured):  # whoever asked for the database hears of it, or check_pools tells
+        except ImproperlyConfigured:  # check_pools tells
+            continue
+        except Unknown as error:
+            said = " ".join(str(error).split())
+            text = f"{wrapper.alias}: workers x MAX_CONNS is not known to fit into max_connections: {said}"
+            found.append(checks.Warning(text, hint="Let PostgreSQL answer, and check again.", id="pooldemo.W006"))
             continue
         if not budget.fits:
             room, each = budget.room, budget.room // budget.processes

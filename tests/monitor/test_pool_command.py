@@ -13,8 +13,10 @@ import psycopg2
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import OperationalError, connections
 from served import PATIENCE_S, ROOT, Site, free_port, until
+
+from pooldemo.monitor import server_holders
 
 
 def run(*arguments: str) -> str:
@@ -94,6 +96,15 @@ def test_it_says_that_the_site_is_not_running() -> None:
         run("--url", url)
     assert url in str(error.value)
     assert error.value.returncode == 2
+
+
+def test_it_says_how_to_look_at_a_server_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OperationalError("FATAL:  sorry, too many clients already")
+
+    monkeypatch.setattr(server_holders, "look", refuse)
+    with pytest.raises(CommandError, match="takes no more connections, .* ask as such a role: FATAL"):
+        run("--server")
 
 
 @pytest.mark.parametrize("running", [False, True])

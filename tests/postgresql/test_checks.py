@@ -241,6 +241,8 @@ def test_it_says_why_it_cannot_know_the_budget(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(budget, "plain_connection", refuse)
     with pytest.raises(Unknown, match="connection refused"):
         read_budget(1)
+    [warning] = checks.check_budget(databases=["default"])  # "no issues" would be heard as: it fits
+    assert (warning.id, warning.msg.endswith("connection refused")) == ("pooldemo.W006", True)
 
 
 def test_it_reports_what_would_stop_it_from_reading_the_budget(

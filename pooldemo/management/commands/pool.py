@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pooldemo.monitor import server_connections, server_holders
 from pooldemo.monitor.terminal import line, picture, whole_server
+from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.postgresql.unpooled import is_postgresql
 from pooldemo.site.address import is_address
 from pooldemo.site.errors import Unreachable
@@ -28,6 +29,10 @@ from pooldemo.site.pools import look, settled
 
 URL = "http://127.0.0.1:8000"
 NOT_RUNNING = 2
+FULL = (
+    "PostgreSQL takes no more connections, and this look needs one. It keeps some for superusers, and since version 16 "
+    "for members of pg_use_reserved_connections: ask as such a role"
+)
 
 
 class Command(BaseCommand):
@@ -78,7 +83,10 @@ class Command(BaseCommand):
             try:
                 console.print(whole_server(server_holders.look()))
             except Error as error:
-                raise Unreachable(f"PostgreSQL does not answer: {str(error).strip()}") from error
+                reason = unavailable(error)
+                is_full = reason is not None and reason.kind == "TooManyConnections"
+                said = FULL if is_full else "PostgreSQL does not answer"
+                raise Unreachable(f"{said}: {str(error).strip()}") from error
             if not watch:
                 return
             time.sleep(interval_s)
