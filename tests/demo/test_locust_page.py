@@ -246,10 +246,11 @@ def test_as_many_workers_as_have_come_share_the_arrivals(site: Site) -> None:
     here = ("--master-bind-host", "127.0.0.1")
     with ExitStack() as stop, Page(site.url, "--master", *here, "--arrivals", "40") as page:
         command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--worker"]
-        worker = subprocess.Popen([*command, "--master-port", page.meeting, "--processes", "2"], start_new_session=True)
-        stop.callback(worker.wait)
-        stop.callback(worker.terminate)
-        page.until(lambda stats: stats["worker_count"] == 2)
+        for more in ([], ["--processes", "2"]):
+            worker = subprocess.Popen([*command, "--master-port", page.meeting, *more], start_new_session=True)
+            stop.callback(worker.wait)
+            stop.callback(worker.terminate)
+        page.until(lambda stats: stats["worker_count"] == 3)
         began_s = time.monotonic()
         assert page.start(workload="nodb", user_count="8", spawn_rate="8", pause_ms="")["success"]
         page.until(lambda _: page.requests("nodb") >= 120)
