@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -86,6 +87,7 @@ def test_it_keeps_its_hosts_where_postgresql_takes_no_more_connections(fleet_of_
     with fleet.full():
         with pytest.raises(psycopg2.OperationalError, match="connection slots are reserved|too many"):
             psycopg2.connect(fleet.url)
+        psycopg2.connect(fleet.url.replace("pooldemo", "monitor", 1)).close()  # else nobody would see that it is full
         with Askers(fleet, "/slow/?ms=5") as askers:
             for _ in range(3):
                 time.sleep(readiness.FRESH_S)  # or the answer is the one of before
@@ -113,6 +115,30 @@ def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet
             until(lambda: set(fleet.servers().values()) == {"UP"})
         until(lambda: {*fleet.workers(1), *fleet.workers(2)} <= askers.workers.keys())
     assert askers.answers[False] == 0, askers.answers
+
+
+@pytest.mark.parametrize(("service", "asked"), [("balancer", "BALANCER"), ("pgbouncer", "WEB2")])
+def test_it_ends_what_is_under_way_where_one_of_them_is_stopped(
+    service: str, asked: str, fleet_of_hosts: Fleet
+) -> None:
+    """By the signal that the compose file stops it with; SIGTERM cuts it off."""
+    fleet = fleet_of_hosts
+    how = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]["stop_signal"]
+
+    def is_asked() -> Any:
+        with fleet.sql() as cursor:
+            cursor.execute("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(1.5)' AND state = 'active'")
+            return cursor.fetchone()
+
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(fleet.get, fleet.port[asked], "/slow/?ms=1500")
+        until(is_asked)
+        fleet.processes[service].send_signal(signal.Signals[how])
+        fleet.processes[service].wait()
+        assert answer.result()
+    fleet.start(service)
+    until(lambda: fleet.get(fleet.port[asked], "/slow/?ms=1"))
+    fleet.wait_up()
 
 
 def queries() -> list[str]:
