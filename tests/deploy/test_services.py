@@ -124,7 +124,7 @@ def test_it_is_healthy_also_where_a_proxy_is_given(service: str, variable: str) 
 
     def code(port: int) -> int:
         given = {"http_proxy": "http://127.0.0.1:1", variable: str(port)}
-        command = [sys.executable, ROOT / "deploy/healthy.py", service]
+        command = [sys.executable, str(ROOT / "deploy/healthy.py"), service]
         return subprocess.run(command, env=given, capture_output=True).returncode
 
     with HTTPServer(("127.0.0.1", 0), Well) as server:
