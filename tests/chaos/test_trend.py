@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from benchmarks.soak import page
+from benchmarks.soak.hour import Result
 from benchmarks.soak.trend import trend
 
 
@@ -32,3 +34,11 @@ def test_it_is_not_led_by_a_fault_that_lasts_a_minute() -> None:
 def test_it_refuses_to_tell_from_too_few() -> None:
     with pytest.raises(ValueError, match="too few"):
         trend([(0.0, 1.0)] * 5)
+
+
+@pytest.mark.parametrize(("seconds", "complains"), [(150.0, False), (3600.0, True)])
+def test_a_look_calls_the_warm_up_no_leak(seconds: float, complains: bool) -> None:
+    """Half a megabyte in two minutes, which every process takes: ten in an hour, it said, and ended with 1."""
+    grows = [(float(at_s), 60 + at_s / 360) for at_s in range(5, int(seconds), 5)]
+    result = Result("request", seconds, 4.0, dict.fromkeys(page.QUANTITIES, grows), {}, 0, 0, 0, True, {})
+    assert bool(page.complaints([result])) is complains
