@@ -133,6 +133,17 @@ def test_it_keeps_what_libpq_reads_from_its_own_server() -> None:
     assert set(run("-c", asked, DATABASE_URL=URL, **others).stdout.split()) >= set(others)
 
 
+def test_it_shows_no_password_where_settings_are_shown() -> None:
+    """As the page of an error does under DEBUG, to whoever asks."""
+    filtered = (
+        "from django.views.debug import SafeExceptionReporterFilter as Filter; from django.template.defaultfilters"
+    )
+    asked = f"{filtered} import pprint; print([pprint(each) for each in Filter().get_safe_settings().values()])"
+    ended = run("-c", asked, DATABASE_URL=URL, SECRET_KEY="s3cr3t", DJANGO_SETTINGS_MODULE="project.settings")
+    assert "postgres://me:***@db.example" in ended.stdout, ended.stderr
+    assert "me:secret" not in ended.stdout
+
+
 def test_it_brings_no_server_where_an_address_is_given() -> None:
     ended = run("-c", "from project import settings; print(settings.EMBEDDED, settings.DATABASE_URL)", DATABASE_URL=URL)
     assert ended.stdout.strip() == f"None {URL}", ended
