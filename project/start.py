@@ -5,8 +5,11 @@ not import Django (workers would inherit it from before the monkey patch).
 """
 
 import logging
+import threading
 
 logger = logging.getLogger("pooldemo.start")
+
+PATIENCE_S = 5
 
 
 def ensure_database() -> None:
@@ -19,31 +22,43 @@ def ensure_database() -> None:
 
 def ensure_tables() -> None:
     """Migrate the embedded database when migrations are missing; of a given one only say which command is missing.
+    Blocks for PATIENCE_S at most where it accepts and does not answer: a server that starts waits for none.
 
     One process at a time. Looks over a plain connection of its own: the pool of a process that serves is still empty.
     """
     from django.conf import settings
     from django.core.management import call_command
-    from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-
-    from project import refusal
 
     if settings.EMBEDDED is None:
-        try:
-            missing = _missing_migrations()
-        except OperationalError as error:  # it may come up later: /readyz says when
-            settings_of = connections[DEFAULT_DB_ALIAS].settings_dict
-            reason = refusal.sentence(error, settings_of, settings.DATABASE_URL) or f"the database refuses: {error}"
-            logger.warning("%s /readyz says when it answers.", reason)
-        else:
-            if missing:
-                logger.warning("%d migrations are missing in the database: run `python manage.py migrate`", missing)
+        looking = threading.Thread(target=_warn, name="migrations", daemon=True)
+        looking.start()
+        looking.join(PATIENCE_S)
+        if looking.is_alive():
+            logger.warning("the database does not answer. /readyz says when it does.")
         return
     if _missing_migrations():
         with settings.EMBEDDED.turn():
             if missing := _missing_migrations():  # another worker may have had its turn
                 logger.warning("applying %d migrations to the embedded database", missing)
                 call_command("migrate", verbosity=0, interactive=False)
+
+
+def _warn() -> None:
+    """Say what is wrong with a database that was given."""
+    from django.conf import settings
+    from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+
+    from project import refusal
+
+    try:
+        missing = _missing_migrations()
+    except OperationalError as error:  # it may come up later
+        settings_of = connections[DEFAULT_DB_ALIAS].settings_dict
+        reason = refusal.sentence(error, settings_of, settings.DATABASE_URL) or f"the database refuses: {error}"
+        logger.warning("%s /readyz says when it answers.", reason)
+    else:
+        if missing:
+            logger.warning("%d migrations are missing in the database: run `python manage.py migrate`", missing)
 
 
 def main() -> None:
@@ -65,6 +80,7 @@ def _missing_migrations() -> int:
 
     ours = connections[DEFAULT_DB_ALIAS].settings_dict
     options = {key: value for key, value in ours["OPTIONS"].items() if not key.isupper()}  # libpq's
+    options = {"connect_timeout": PATIENCE_S, **options}
     plain = DatabaseWrapper({**ours, "CONN_MAX_AGE": 0, "OPTIONS": options})
     try:
         executor = MigrationExecutor(plain)

@@ -130,6 +130,16 @@ def test_it_answers_while_postgresql_is_down(log: Path) -> None:
         until(lambda: "not known to fit into max_connections" in site.log)
 
 
+def test_it_starts_beside_a_postgresql_that_never_answers(log: Path) -> None:
+    """One that stands still, or a firewall: no worker came up while it lasted, and a pod was killed for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_url = f"postgres://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with Site(silent_url, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="1") as site:
+            assert site.get("/nodb/").status == 200
+            assert site.get("/readyz").json["error"] == "DatabaseDown"
+            assert "/readyz says when it" in site.log
+
+
 def test_its_admin_says_at_once_that_postgresql_is_down(log: Path) -> None:
     nobody = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     with Site(nobody, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="600") as site:
