@@ -72,8 +72,7 @@ class Window:
     """The requests that ended in whole seconds of the load: `seconds` of them from `start_s`, of the epoch.
 
     `carried` are the successes by the share of their service that lies inside, whenever they ended.
-    `*_cpu` in cores, averaged over the window: of the busiest generator, and of all. `lag_max_ms`: how late a
-    generator's clock ticked.
+    `*_cpu` in cores, averaged over the window: of the busiest generator, and of all.
     """
 
     start_s: int
@@ -89,7 +88,6 @@ class Window:
     failures_by_message: Mapping[str, int]
     generator_cpu: float | None
     generators_cpu: float
-    lag_max_ms: float | None
 
     @classmethod
     def cut(cls, timeline: Mapping[str, Any], start_s: int, seconds: int) -> Self:
@@ -122,12 +120,6 @@ class Window:
             for each in timeline["generators"].values()
         ]
         cpus = [sum(percents) / len(percents) / 100 for percents in used if percents]
-        lags = [
-            ms
-            for each in timeline["generators"].values()
-            for second, ms in each["lag_ms"].items()
-            if int(second) in inside
-        ]
         return cls(
             start_s,
             seconds,
@@ -142,7 +134,6 @@ class Window:
             dict(messages.most_common()),
             max(cpus, default=None),
             sum(cpus),
-            max(lags, default=None),
         )
 
     @property
