@@ -16,12 +16,13 @@ BEHIND_MS, AHEAD_MS = 1000.0, 3000.0  # a busy generator hears late that it begi
 
 
 def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators: int) -> str:
-    """Why these seconds are not those of one load of so many generators: one ended meanwhile, one never came, one stood
-    still, or one's clock is another. Empty: they are."""
+    """Why these seconds are not those of one load of so many generators: one ended meanwhile, one never came, one came
+    late or unasked, one stood still, or one's clock is another. Empty: they are."""
     found: Mapping[str, Any] = timeline["generators"]
-    if len(found) < generators:
-        names = ", ".join(sorted(found)) or "nobody"
-        return f"{generators} load generators were expected and {len(found)} made load: {names}"
+    names = ", ".join(sorted(found)) or "nobody"
+    counted = f"{generators} load generators were expected and {len(found)} made load: {names}"
+    if len(found) < generators > 1:  # one alone may have noted nothing yet in a second
+        return counted
     for name, facts in sorted(found.items()):
         if not -BEHIND_MS <= (ahead_ms := facts.get("ahead_ms", 0.0)) <= AHEAD_MS:
             return (
@@ -31,7 +32,10 @@ def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators:
         ticks = sorted(map(int, facts["cpu_percent"])) or [start_s]
         first, last = ticks[0], ticks[-1]
         if first > start_s + SILENT_S:
-            return f"the load generator {name} came in the place of one that had ended, after second {first - start_s}"
+            return (
+                f"the load generator {name} came late, or in the place of one that had ended: nothing came from it "
+                f"before second {first - start_s}"
+            )
         if last < start_s + seconds - 1 - SILENT_S:
             return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
         for before, after in pairwise(ticks):
@@ -40,7 +44,7 @@ def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators:
                     f"the load generator {name} stood still, or its clock was set: nothing came from it for "
                     f"{after - before - 1} s after second {before - start_s + 1}"
                 )
-    return ""
+    return counted if len(found) > generators else ""  # each has its share of users, and its arrivals
 
 
 @dataclass(frozen=True)

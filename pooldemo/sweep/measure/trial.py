@@ -192,8 +192,7 @@ class _LookOn:
         # Who is served now ends soon, and a part of that belongs to the window.
         wait_until(start_s + seconds + min(LAST_S, 1.2 * (_mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
         seen = load.finish()
-        expected = plan.processes if plan.processes > 1 else 0  # one alone has noted nothing yet in a second
-        if text := trouble(seen, start_s, seconds, expected):
+        if text := trouble(seen, start_s, seconds, plan.processes):
             raise TrialError(text)
         window = Window.cut(seen, start_s, seconds)
         for poll in (self.count, ask):
