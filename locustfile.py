@@ -41,6 +41,7 @@ from pooldemo.sweep.generator.options import HOST, LENGTH, LENGTHS, WORKLOADS, W
 from pooldemo.sweep.generator.timeline import Facts, Timeline, three_digits
 from pooldemo.sweep.workloads import CHOICES
 
+LAST_WORD_S = 4.0  # for what the generators noted last: Locust itself waits for half a second
 SERVER_TIMING = re.compile(r"(wait|query);dur=(\d+(?:\.\d+)?)")
 SHOWN: dict[str, Any] = {}  # what the page's form shows when it is opened again: what was started last
 
@@ -236,6 +237,16 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
         here = {each.id for each in runner.clients.ready + runner.clients.running + runner.clients.spawning}
         options.generators = len({*here, client_id} - {""})
 
+    def collect(**_: Any) -> None:
+        """Have what all generators noted last."""
+        if runner.state not in ("spawning", "running"):
+            return
+        timeline.stop()
+        runner.send_message("quit")
+        deadline_s = time.monotonic() + LAST_WORD_S
+        while timeline.silent() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+
     def write(**_: Any) -> None:
         if file and timeline.facts:
             Path(file).write_text(json.dumps(timeline.document(environment.host or HOST, load_of(options))))
@@ -265,6 +276,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     if isinstance(runner, MasterRunner):  # which makes no load
         hooks.test_start.add_listener(count)
         hooks.worker_connect.add_listener(count)
+        hooks.quitting.add_listener(collect)
         hooks.test_start.add_listener(lambda **_: print(BEGINS, flush=True))  # a sweep waits for it
     else:
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()

@@ -84,17 +84,17 @@ class Readiness:
     def __init__(self, alias: str = DEFAULT_DB_ALIAS) -> None:
         self._question = Question("SELECT 1", alias)
         self._answered_at_s = float("-inf")
-        self._logged = ""
+        self._logged: set[str] = set()
 
     def trouble(self, patience_s: float = 0.0) -> str:
         """Why the database does not answer; empty when it does, or did `patience_s` ago, also where it takes no more
-        connections and the pool has some: those serve. Another reason is logged. Blocks for PATIENCE_S at most."""
+        connections and the pool has some: those serve. Each reason is logged once. Blocks for PATIENCE_S at most."""
         answer = self._question.answer()
         if not answer.trouble or (answer.is_full and self._has_connections()):
-            self._answered_at_s, self._logged = time.monotonic(), ""
+            self._answered_at_s, self._logged = time.monotonic(), set()
             return ""
-        if answer.trouble != self._logged:
-            self._logged = answer.trouble
+        if answer.trouble not in self._logged:
+            self._logged.add(answer.trouble)
             logger.warning("not ready: %s", " ".join(answer.trouble.split()))
         return "" if time.monotonic() - self._answered_at_s < patience_s else answer.trouble
 

@@ -2,7 +2,11 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +123,24 @@ def test_it_counts_a_response_from_when_its_request_was_due(runs: dict[str, Run]
     assert max(map(float, late)) > 1000
     assert max(map(float, answers)) >= max(map(float, late))
     assert run.rows["slow"]["max_response_time"] > 1000, "Locust's own table counts it as well"
+
+
+def test_it_waits_for_what_its_workers_noted_last(site: Site, tmp_path: Path) -> None:
+    """Locust itself does for half a second: of a worker that waited for its core the last three were lost."""
+    file, host = tmp_path / "timeline.json", ("--master-bind-host", "127.0.0.1")
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--worker"]
+    with Page(site.url, "--master", *host, "--timeline", str(file)) as page:
+        worker = subprocess.Popen([*command, "--master-port", page.meeting])
+        page.until(lambda stats: stats["worker_count"] == 1)
+        page.start(workload="nodb")
+        page.until(asked)
+        worker.send_signal(signal.SIGSTOP)
+        threading.Timer(1, worker.send_signal, [signal.SIGCONT]).start()
+    worker.wait()
+    timeline = json.loads(file.read_text())
+    [noted] = timeline["generators"].values()
+    assert noted["stopped_at_s"] >= timeline["started_at_s"] + 1
+    assert abs(noted["ahead_ms"]) < 60_000
 
 
 def test_it_says_what_was_asked_for(runs: dict[str, Run]) -> None:

@@ -119,7 +119,7 @@ def test_it_shares_an_answer_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_logs_each_reason_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Who asks may not be told, and a balancer shows the status alone."""
-    probe, answers = Readiness(), iter(["away\nfor long", "away\nfor long", "full", "", "full"])
+    probe, answers = Readiness(), iter(["away\nfor long", "full", "away\nfor long", "", "full"])
     monkeypatch.setattr(probe._question, "answer", lambda: Answer([], next(answers)))
     for _ in range(5):
         probe.trouble()

@@ -96,9 +96,19 @@ def generators(**last: int) -> dict[str, Any]:
 
 
 def test_it_names_a_generator_that_ended_meanwhile() -> None:
-    assert trouble(generators(a=111, b=108), 100, 10, 2) == "", "its last part was on the way"
     text = trouble(generators(a=111, b=104), 100, 10, 2)
     assert text == "the load generator b ended meanwhile: nothing came from it after second 4"
+
+
+@pytest.mark.parametrize(("stopped_at_s", "is_whole"), [(None, False), (108.5, False), (110.1, True)])
+def test_a_generator_that_misses_the_last_seconds_must_have_said_that_it_was_there(
+    stopped_at_s: float | None, is_whole: bool
+) -> None:
+    """One that waits for its core misses a second. One that has left, or whose last report was lost, made less load."""
+    document = generators(a=111, b=108)
+    if stopped_at_s is not None:
+        document["generators"]["b"]["stopped_at_s"] = stopped_at_s
+    assert (trouble(document, 100, 10, 2) == "") is is_whole
 
 
 def test_it_names_a_generator_that_stood_still_inside_the_window() -> None:

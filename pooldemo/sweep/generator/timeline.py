@@ -9,6 +9,8 @@ from typing import Any
 
 from .options import Load
 
+LEFT_MS = 1000.0  # a generator that stops so long before its master has left; its clock need not be another
+
 
 def three_digits(ms: float) -> float:  # 1.2345 -> 1.23, 1234 -> 1230
     return float(f"{ms:.3g}")
@@ -41,7 +43,13 @@ class Timeline(Facts):
         self.facts = Counter({("started_at_s", self.generator): self.running_since_s})
 
     def stop(self, **_: Any) -> None:
-        self.facts["stopped_at_s", self.generator], self.running_since_s = time.time(), 0.0
+        if self.running_since_s:  # a master is told twice: before its workers end, and after
+            self.facts["stopped_at_s", self.generator], self.running_since_s = time.time(), 0.0
+
+    def silent(self) -> set[str]:
+        """The generators that have begun, and have not sent yet what they noted last."""
+        began, ended = ({key[1] for key in self.facts if key[0] == mark} for mark in ("started_at_s", "stopped_at_s"))
+        return began - ended
 
     def note(self, second: int, workload: str, *series: str, ms: float) -> None:
         self.facts["seconds", second, "workloads", workload, *series, three_digits(ms)] += 1
@@ -82,8 +90,12 @@ class Timeline(Facts):
             tree["generators"].setdefault(name, {"cpu_percent": {}, "lag_ms": {}})
         for name, facts in tree["generators"].items():
             clocks = [tree[mark] for mark in ("started_at_s", "stopped_at_s") if name in tree[mark]]
-            ahead_ms = (1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks)
+            ahead_ms = [1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks]
+            if ahead_ms[1:] and ahead_ms[1] < ahead_ms[0] - LEFT_MS:
+                del ahead_ms[1:]
             facts["ahead_ms"] = min(ahead_ms, default=0.0)
+            if name in tree["stopped_at_s"]:
+                facts["stopped_at_s"] = tree["stopped_at_s"][name]
         for facts in tree["seconds"].values():
             for workload, series in facts.setdefault("workloads", {}).items():
                 facts["workloads"][workload] = {"outcomes": {}, "wait_ms": {}, "query_ms": {}} | series

@@ -36,7 +36,8 @@ def trouble(timeline: Mapping[str, Any], start_s: int, seconds: int, generators:
                 f"the load generator {name} came late, or in the place of one that had ended: nothing came from it "
                 f"before second {first - start_s}"
             )
-        if last < start_s + seconds - 1 - SILENT_S:
+        ended_s = facts.get("stopped_at_s", 0.0) - ahead_ms / 1000  # by its master's clock; 0: nothing came of its end
+        if last < start_s + seconds - 1 and ended_s < start_s + seconds:
             return f"the load generator {name} ended meanwhile: nothing came from it after second {last - start_s + 1}"
         for before, after in pairwise(ticks):
             if after - before > SILENT_S and before < start_s + seconds - 1 and after > start_s:
