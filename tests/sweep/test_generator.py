@@ -1,5 +1,7 @@
 """What the load generator knows beside Locust."""
 
+import pytest
+
 from pooldemo.sweep.generator.options import WORKLOADS, Load, deal
 from pooldemo.sweep.generator.timeline import Timeline
 
@@ -20,3 +22,28 @@ def test_the_timeline_names_a_generator_whose_first_second_never_ended() -> None
     timeline.merge([["generators", "two:2", "cpu_percent", 5, 1.0], ["generators", "two:2", "lag_ms", 5, 1.0]])
     document = timeline.document("", Load("slow", [], {}, {}, iter(())))
     assert sorted(document["generators"].keys() - {timeline.generator}) == ["one:1", "two:2"]
+
+
+@pytest.mark.parametrize(
+    ("began_s", "ended_s", "ahead_s"),
+    [
+        (3.5, 0.05, 0.05),  # it was busy, and heard late that it begins
+        (0.05, 2.0, 0.05),
+        (-4.0, -3.9, -4.0),  # its clock is behind
+        (0.1, -3.0, 0.1),  # it has left
+    ],
+)
+def test_the_timeline_takes_no_generator_that_has_left_for_one_with_another_clock(
+    began_s: float, ended_s: float, ahead_s: float
+) -> None:
+    timeline = Timeline()
+    timeline.start()
+    timeline.stop()
+    own_s = [timeline.facts[mark, timeline.generator] for mark in ("started_at_s", "stopped_at_s")]
+    timeline.merge([["started_at_s", "one:1", own_s[0] + began_s]])
+    assert timeline.silent() == {"one:1"}
+    timeline.merge([["stopped_at_s", "one:1", own_s[1] + ended_s]])
+    assert not timeline.silent()
+    facts = timeline.document("", Load("slow", [], {}, {}, iter(())))["generators"]["one:1"]
+    assert facts["ahead_ms"] == pytest.approx(1000 * ahead_s, abs=1)
+    assert facts["stopped_at_s"] == own_s[1] + ended_s

@@ -91,7 +91,7 @@ class Timeline(Facts):
         for name, facts in tree["generators"].items():
             clocks = [tree[mark] for mark in ("started_at_s", "stopped_at_s") if name in tree[mark]]
             ahead_ms = [1000 * (clock[name] - clock.get(self.generator, clock[name])) for clock in clocks]
-            if ahead_ms[1:] and ahead_ms[1] < ahead_ms[0] - LEFT_MS:
+            if ahead_ms[1:] and ahead_ms[1] < -LEFT_MS <= ahead_ms[0]:
                 del ahead_ms[1:]
             facts["ahead_ms"] = min(ahead_ms, default=0.0)
             if name in tree["stopped_at_s"]:
