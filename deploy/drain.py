@@ -88,7 +88,10 @@ def main() -> int:
         draining = Path(folder, "draining")
         os.environ["POOLDEMO_DRAINING"] = str(draining)
         if path := os.environ.get("PORT_FILE"):
-            Path(path).write_text(str(listener.getsockname()[1]))
+            try:
+                Path(path).write_text(str(listener.getsockname()[1]))
+            except OSError as error:
+                refuse(f"PORT_FILE={path} cannot be written: {error.strerror}")
         pid = start(listener, command)
         listener.close()
 

@@ -34,6 +34,15 @@ def test_it_says_what_it_does_not_accept(arguments: tuple[str, ...], drain_s: st
     assert said in done.stderr
 
 
+def test_it_starts_nothing_where_its_port_cannot_be_told(tmp_path: Path) -> None:
+    environment = {"PORT_FILE": str(tmp_path / "none/port"), "TMPDIR": str(tmp_path)}
+    command = [*DRAIN, "127.0.0.1", str(free_port()), "true"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"PORT_FILE={tmp_path / 'none/port'} cannot be written: No such file or directory\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("kill -9 $$", 137)])
 def test_it_ends_as_its_command_ends(command: str, code: int) -> None:
     done = subprocess.run([*DRAIN, "127.0.0.1", str(free_port()), "sh", "-c", command], capture_output=True, text=True)
