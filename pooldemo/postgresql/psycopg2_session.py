@@ -233,9 +233,15 @@ class PostgresSession(Session):
     errors = (psycopg2.Error,)
 
     def connect(self, params: dict[str, Any]) -> Any:
+        self.shown = self._connect(params)  # where a tracer has replaced psycopg2.connect, its proxy
+        return self.raw
+
+    def _connect(self, params: dict[str, Any]) -> Any:
         factory = params.get("connection_factory") or ext.connection
 
         def make(*args: Any, **kwargs: Any) -> Any:
+            if self.raw is not None:  # a tracer has kept what was given to `connect`, to have queries explained
+                return factory(*args, **kwargs)
             if isinstance(factory, type):
                 made = _pooled(factory)
                 self.raw = made.__new__(made, *args, **kwargs)

@@ -108,6 +108,7 @@ class PooledConnection(psycopg.Connection[Any]):
             try:
                 asked = generator.send(answer)
             except StopIteration as done:
+                _connecting.session.raw = done.value
                 return done.value
             _connecting.session.note_socket(asked[0])
             answer = yield asked
@@ -192,7 +193,7 @@ class PostgresSession(Session):
         self.lend()
         _connecting.session = self
         try:
-            self.raw = PooledConnection.connect(**params)
+            self.shown = PooledConnection.connect(**params)  # where a tracer has replaced that, its proxy
         finally:
             del _connecting.session
         self.raw._pool = self
@@ -268,6 +269,11 @@ class PostgresSession(Session):
         elif prepared.prepare_threshold is None and prepared._names:  # by execute(..., prepare=True)
             self.dirty = True
         self.raw = new
+        if self.shown is not old:
+            with contextlib.suppress(Exception):
+                self.shown.__wrapped__ = new  # wrapt's proxies, which tracers use, lead there from now on
+        if self.shown is old or self.shown.pgconn is not pgconn:
+            self.shown = new
 
     def ask_to_cancel(self, then: Callable[[bool], None]) -> None:
         raw = self.raw

@@ -78,7 +78,7 @@ class ConnectionPool(Pool):
             session.begin_checkout(self, slot)
             for listener in listeners:
                 listener("wait", self.name, self.clock() - asked_at)
-            return session.raw
+            return session.shown
         except BaseException as error:
             self.take_back(ticket)
             if isinstance(error, errors.DeadlineExceeded | errors.ClientGone):

@@ -138,7 +138,8 @@ class StatementCursor(CursorWrapper):
                 db.note_unread(self)
         finally:
             db.in_work -= 1
-        return self if result is driver else result
+        is_cursor = result is driver or result is getattr(driver, "__wrapped__", driver)  # of a tracer's proxy
+        return self if is_cursor else result
 
     def _let_go(self) -> bool:
         """Give the slot back after a statement, with its rows read, if nothing else needs it. Whether it went."""

@@ -40,7 +40,7 @@ class Session:
     __slots__ = (
         "__weakref__", "_cursors", "_few", "_half_open", "_look", "_reported", "_settings", "cancel", "dirty",
         "ends", "found_free", "held", "holder", "in_work", "is_parents", "leaving", "pool", "raw", "readable",
-        "slot", "statement",
+        "shown", "slot", "statement",
         "worked_s",
     )  # fmt: skip
 
@@ -49,6 +49,9 @@ class Session:
 
     def __init__(self) -> None:
         self.raw: Any = None  # the driver's connection
+        self.shown: Any = (
+            None  # what the application has of it: `raw`, or a tracer's proxy of it, which sees statements
+        )
         self.pool: Any = None
         self.slot: Any = None
         self.holder = _NOBODY  # the greenlet or thread that may use it
