@@ -73,18 +73,19 @@ def has_pass(request: HttpRequest) -> bool:
 
 class Pass(Mapping[str, str]):
     """What a command of this project sends to be let in: a header that is signed anew each time it is sent, so that
-    one that a stranger got, on another project's port say, is soon worth nothing."""
+    one that a stranger got, on another project's port say, is soon worth nothing; and `more` headers beside it."""
+
+    def __init__(self, more: Mapping[str, str] | None = None) -> None:
+        self._more = dict(more or {})
 
     def __getitem__(self, name: str) -> str:
-        if name != HEADER:
-            raise KeyError(name)
-        return signing.dumps("pool", salt=SALT)
+        return signing.dumps("pool", salt=SALT) if name == HEADER else self._more[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter((HEADER,))
+        return iter((HEADER, *self._more))
 
     def __len__(self) -> int:
-        return 1
+        return 1 + len(self._more)
 
 
 def site_mark() -> str:

@@ -1,7 +1,9 @@
-"""Addresses of sites, as typed."""
+"""Addresses of sites, as typed, and what is sent to be let in there."""
 
 from urllib.parse import urlsplit
 
+from django.conf import settings
+from django.http.request import validate_host
 from django.urls import get_script_prefix
 
 
@@ -18,3 +20,17 @@ def is_address(url: str, *schemes: str) -> bool:
 def below_its_prefix(path: str) -> str:
     """A path of this project as its server takes it: FORCE_SCRIPT_NAME is what a proxy before it takes away."""
     return f"/{path.removeprefix(get_script_prefix())}"
+
+
+def as_its_proxy(*urls: str) -> dict[str, str]:
+    """The headers with which this project's site answers there as it does behind its proxy: a name of ALLOWED_HOSTS
+    where that of the address is none, and the word that the visitor came by https where it wants that."""
+    parts, names, headers = [urlsplit(url) for url in urls], settings.ALLOWED_HOSTS, {}
+    hosts = [f"[{each.hostname}]" if ":" in (each.hostname or "") else each.hostname or "" for each in parts]
+    if names and not all(validate_host(host, names) for host in hosts):
+        headers["Host"] = names[0].removeprefix(".")
+    is_plain = any(each.scheme == "http" for each in parts)
+    if settings.SECURE_SSL_REDIRECT and settings.SECURE_PROXY_SSL_HEADER and is_plain:
+        name, value = settings.SECURE_PROXY_SSL_HEADER
+        headers[name.removeprefix("HTTP_").replace("_", "-").title()] = value
+    return headers

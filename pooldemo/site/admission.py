@@ -11,16 +11,21 @@ from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 
+from pooldemo.site.address import as_its_proxy
 from pooldemo.site.errors import Unfit
 
 
 @contextmanager
-def admitted(options: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """The headers that requests are sent with, as long as the block lasts. Raises Unfit."""
+def admitted(options: Mapping[str, Any], host: str = "") -> Iterator[dict[str, str]]:
+    """The headers that requests are sent with, to the site that runs at `host` if any, as long as the block lasts.
+    Raises Unfit."""
     if options["locustfile"] and (options["login"] or options["header"]):
         raise Unfit("a --locustfile logs in by itself: leave out --login and --header")
+    asked = headers_of(options["header"] or ())
+    typed = {name.lower() for name in asked}
+    proxys = as_its_proxy(host) if host and not options["locustfile"] else {}
     with logged_in(options["login"]) as headers:
-        yield headers | headers_of(options["header"] or ())
+        yield {name: value for name, value in proxys.items() if name.lower() not in typed} | headers | asked
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from django.conf import settings
 from pooldemo.monitor import server_connections, views
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.server_connections import Look
-from pooldemo.site.address import below_its_prefix
+from pooldemo.site.address import as_its_proxy, below_its_prefix
 from pooldemo.site.errors import Unreachable
 
 PATIENCE_S = 5.0
@@ -39,7 +39,7 @@ def look(url: str, comparer: server_connections.Comparer) -> Look:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
         with closing(connection):
-            connection.request("GET", parts.path + address, headers=views.Pass())
+            connection.request("GET", parts.path + address, headers=views.Pass(as_its_proxy(url)))
             response = connection.getresponse()
             text = response.read()
     except (OSError, http.client.HTTPException) as error:

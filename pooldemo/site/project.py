@@ -17,7 +17,7 @@ from django.db import connections
 from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor.views import Pass, pool_address
-from pooldemo.site.address import below_its_prefix, is_address
+from pooldemo.site.address import as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
@@ -172,14 +172,16 @@ def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
     """The project as `plan` wants it swept; its pools are told of by the hosts `behind`, if any. Raises Unfit."""
     application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
     if is_own():
-        return Site(application, settings.DATABASE_URL, pool=pool_page(behind))
+        return Site(application, settings.DATABASE_URL, pool=pool_page(plan.host, behind))
     if not plan.urls and not plan.locustfile:
         raise Unfit(
             "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "
             "page) or --locustfile FILE"
         )
     module = os.environ["DJANGO_SETTINGS_MODULE"]
-    return Site(application, database_url(), module, stack_of(), pool_page(behind), ready_path=None, probe_path=None)
+    return Site(
+        application, database_url(), module, stack_of(), pool_page(plan.host, behind), ready_path=None, probe_path=None
+    )
 
 
 def application_of(path: str | None) -> str:
@@ -228,9 +230,11 @@ def its_stack() -> str:
     )
 
 
-def pool_page(hosts: Sequence[str] = ()) -> Page | None:
-    """Where the project, on these hosts, answers the pool's counters; None: it includes no `pooldemo.urls`."""
+def pool_page(running: str = "", hosts: Sequence[str] = ()) -> Page | None:
+    """Where the project, on these hosts behind the `running` site if any, answers the pool's counters; None: it
+    includes no `pooldemo.urls`."""
     address = pool_address()
     if address is None:
         return None
-    return Page(below_its_prefix(address), Pass(), tuple(dict.fromkeys(each.rstrip("/") for each in hosts)))
+    hosts = tuple(dict.fromkeys(each.rstrip("/") for each in hosts))
+    return Page(below_its_prefix(address), Pass(as_its_proxy(*hosts or filter(None, [running]))), hosts)

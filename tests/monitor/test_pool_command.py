@@ -4,7 +4,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
+from django.test import Client
 from served import PATIENCE_S, ROOT, Site, free_port, until
 
 from pooldemo.monitor import server_holders
@@ -124,6 +127,32 @@ def test_it_never_shows_another_projects_pool_as_its_own(site: Site, settings: A
     settings.SECRET_KEY = "of another project, whose site is elsewhere"
     with pytest.raises(CommandError, match="is not the site of this project: its SECRET_KEY, ROOT_URLCONF or database"):
         run("--url", site.url)
+
+
+@pytest.mark.django_db
+def test_it_asks_a_site_as_its_proxy_does(settings: Any) -> None:
+    """By its own name, for a visitor who came by https: on its machine it would else answer 400, or lead elsewhere."""
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["shop.example"], True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            headers = {"host": self.headers["Host"], "x-forwarded-proto": self.headers.get("X-Forwarded-Proto", "")}
+            answer = Client().get(self.path, headers=headers)
+            self.send_response(answer.status_code)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert "PostgreSQL counts" in run("--url", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_it_says_what_a_project_lacks_that_does_not_tell_of_its_pools(settings: Any) -> None:

@@ -13,6 +13,8 @@ from django.urls import clear_script_prefix, get_script_prefix, set_script_prefi
 from pages import Pages, served
 
 from pooldemo.site import project
+from pooldemo.site.address import as_its_proxy
+from pooldemo.site.admission import admitted
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import running
@@ -48,7 +50,7 @@ class Workers(BaseHTTPRequestHandler):
 def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Workers) as url:
         monkeypatch.setattr(project, "is_own", lambda: False)
-        monkeypatch.setattr(project, "pool_page", lambda hosts: Page("/pool/"))
+        monkeypatch.setattr(project, "pool_page", lambda running, hosts: Page("/pool/"))
         given = Plan(urls=("/",), host=url, sizes=(4,))
         plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
         assert (plan.workers, plan.sizes) == (3, (4,))
@@ -129,6 +131,29 @@ def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None
                 assert (plan.host, plan.workers, plan.sizes) == (f"{url}/shop", 3, (8,))
         finally:
             clear_script_prefix()
+
+
+def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """By the site's name, for a visitor who came by https: else it answers 400, or leads there."""
+
+    class Behind(Workers):
+        def do_GET(self) -> None:
+            if (self.headers["Host"], self.headers["X-Forwarded-Proto"]) == ("shop.example", "https"):
+                super().do_GET()
+            else:
+                self.send_error(400)
+
+    monkeypatch.setattr(Workers, "size", 8)
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = [".shop.example"], True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    with served(Behind) as url:
+        assert as_it_runs(monkeypatch, url).sizes == (8,)
+        options = {"locustfile": "", "login": None, "header": ["host: www.shop.example"]}
+        with admitted(options, url) as headers:
+            assert headers == {"X-Forwarded-Proto": "https", "host": "www.shop.example"}, "what was typed wins"
+    assert as_its_proxy("https://www.shop.example") == {}
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["[::1]", "127.0.0.1"], False
+    assert as_its_proxy("http://[::1]:8000", "http://127.0.0.1") == {}
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class Command(BaseCommand):
                     return finish(terminal, judged(done), reports)
             with (
                 process.Ledger(RUN_FOLDER) as ledger,
-                admitted(options) as headers,
+                admitted(options, plan.host) as headers,
                 checkout.checked_out(plan.stacks),
             ):
                 bench = Bench(site, ledger, headers, meeting)
