@@ -24,6 +24,7 @@ from pooldemo.sweep.measure.target import Page
 
 POLL_S = 0.05
 PROBE_S = 0.5
+READ = 1 << 16  # bytes of an answer at a time
 # A worker may add its own mark behind a slash: `sweep-pooldemo-8/4711`.
 DOING = """
     SELECT CASE WHEN state = 'active' THEN coalesce(wait_event_type || ':' || wait_event, 'CPU')
@@ -211,7 +212,8 @@ def get(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:
 def ask(
     url: str, path: str, timeout_s: float, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    """The same with the answer's headers."""
+    """The same with the answer's headers. An answer that goes on for longer is none in time."""
+    ends_at_s = time.monotonic() + timeout_s
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -223,7 +225,14 @@ def ask(
     try:
         connection.request(method, parts.path + path, headers={"Connection": "close", **(headers or {})})
         response = connection.getresponse()
-        return response, response.read()
+        pieces = []
+        while piece := response.read1(READ):
+            pieces.append(piece)
+            if time.monotonic() > ends_at_s:
+                raise TimeoutError(f"it goes on for more than {timeout_s:g} s")
+        if response.length:
+            raise http.client.IncompleteRead(b"".join(pieces), response.length)
+        return response, b"".join(pieces)
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
     finally:

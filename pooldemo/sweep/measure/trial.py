@@ -35,6 +35,7 @@ ELSEWHERE = (
     "give that address, or a page that this session opens; where it asks for more, as for a second factor, send what a "
     "browser sends: --header 'Cookie: sessionid=...'"
 )
+TRIED_S = 30.0  # for a page's first answer
 LAST_S = 2.0  # for those who are served when the window ends
 
 # What a trial begins to do (starting, warming up, measuring, stopping), and how many seconds that will take.
@@ -92,7 +93,13 @@ def try_out(plan: Plan, bench: Bench) -> None:
         with bench.target(stacks.get(name), size, plan, told=True) as target:
             target.wait_ready()
             for url in plan.urls:
-                answer, _ = observe.ask(target.url, url, timeout_s=30, headers=bench.headers)
+                try:
+                    answer, _ = observe.ask(target.url, url, timeout_s=TRIED_S, headers=bench.headers)
+                except TimeoutError:
+                    raise TrialError(
+                        f"{url} has not ended its answer within {TRIED_S:g} s, as a stream of events never does: leave "
+                        "it out, for a sweep counts answers that end"
+                    ) from None
                 if answer.status // 100 == 2:
                     continue
                 where = answer.headers.get("Location", "")
