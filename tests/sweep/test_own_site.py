@@ -1,7 +1,10 @@
 """A project of somebody else's under a sweep: its settings resized, its refusals, a login. The whole way is in
 tests/package."""
 
+import contextlib
+import runpy
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,6 +25,7 @@ from pooldemo.monitor.views import has_pass
 from pooldemo.site import admission, project
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.measure import server, trial
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import Page, Site, Target, TrialError
@@ -211,8 +215,8 @@ class FakeBench(Bench):
 
 
 @contextmanager
-def trying(folder: Path, headers: Mapping[str, str]) -> Iterator[Bench]:
-    with served(Pages) as FakeBench.url, Ledger(folder) as ledger:
+def trying(folder: Path, headers: Mapping[str, str], pages: type[Pages] = Pages) -> Iterator[Bench]:
+    with served(pages) as FakeBench.url, Ledger(folder) as ledger:
         yield FakeBench(Site("shop.wsgi", "postgres://nowhere/shop", "shop.settings"), ledger, headers)
 
 
@@ -228,6 +232,52 @@ def test_it_tries_each_page_once_before_the_first_trial(tmp_path: Path) -> None:
             try_out(Plan(sizes=(7,), urls=("/broken/",)), bench)
 
 
+class Endless(Pages):
+    """A stream of events."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"data: x\n\n")
+                time.sleep(0.02)
+
+
+def test_it_says_of_a_page_that_its_answer_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "TRIED_S", 0.3)
+    with trying(tmp_path, {}, Endless) as bench, pytest.raises(TrialError, match=r"/ has not ended .* within 0.3 s"):
+        try_out(Plan(sizes=(7,), urls=("/",)), bench)
+
+
+def test_its_servers_find_what_manage_py_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `src` that it adds, say, or that an editable install does; of a commit that one's, or it would be this one."""
+    monkeypatch.setattr(server, "ROOT", tmp_path)
+    commit = tmp_path / ".local" / "against" / "1" / "1a2b3c4d5e6f"
+    for folder in (tmp_path, commit):
+        (folder / "src").mkdir(parents=True)
+    path = [str(each) for each in (tmp_path, tmp_path / "src", tmp_path / ".venv" / "lib", "/usr/lib/python3")]
+    assert server.search_path(["", *path], tmp_path) == path
+    assert server.search_path(["", *path], commit) == [str(commit), str(commit / "src"), *path[2:]]
+
+
+def test_their_gunicorn_conf_keeps_no_server_from_being_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says besides holds."""
+    wrong = {"daemon": True, "preload_app": True, "pidfile": "run.pid", "certfile": "c.pem", "keyfile": "k.pem"}
+    lines = [f"{name} = {value!r}" for name, value in (wrong | {"errorlog": "error.log", "backlog": 7}).items()]
+    lines.append('raw_env = ["DJANGO_SETTINGS_MODULE=shop.prod", "SECRET_KEY=a=b"]')
+    lines.append("def post_fork(server, worker): return backlog")
+    (tmp_path / "gunicorn.conf.py").write_text("\n".join(lines))
+    assert not any(runpy.run_path(str(server.CONFIGURATION)).get(name) for name in wrong), "without one of theirs"
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(server.CONFIGURATION))
+    assert not any(found[name] for name in wrong)
+    assert (found["errorlog"], found["backlog"], found["raw_env"]) == ("-", 7, ["SECRET_KEY=a=b"])
+    assert found["post_fork"](None, None) == 7
+
+
 def test_it_says_which_line_lets_a_project_read_its_size(tmp_path: Path) -> None:
     with trying(tmp_path, {}) as bench, pytest.raises(TrialError, match=r"with MAX_CONNS=2, and its pool has 7 slots"):
         try_out(Plan(sizes=(2,), urls=("/ok/",)), bench)
@@ -239,10 +289,10 @@ def test_it_says_that_a_wsgi_module_names_its_settings_itself(tmp_path: Path) ->
     stack = Stack("pooldemo", "", ("{python}", "-m", "http.server", "--bind", "127.0.0.1", "{port}"))
     with (
         Ledger(tmp_path) as ledger,
-        Server(stack, 2, 1, 1, site, ledger) as server,
+        Server(stack, 2, 1, 1, site, ledger) as silent,
         pytest.raises(TrialError, match=r'write os.environ.setdefault\("DJANGO_SETTINGS_MODULE", "shop.settings"\)'),
     ):
-        server.wait_ready()
+        silent.wait_ready()
 
 
 def test_it_may_resize_this_site_where_it_runs_already() -> None:

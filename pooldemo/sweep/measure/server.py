@@ -8,11 +8,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from pooldemo.sweep import stacks
 from pooldemo.sweep.measure import database, observe
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.target import Site, TrialError
@@ -24,6 +25,7 @@ ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
 NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "SCRIPT_NAME")
 SETTINGS = "pooldemo.sweep.stacks.settings"
+CONFIGURATION = Path(stacks.__file__).with_name("gunicorn_conf.py")
 
 
 class Server:
@@ -83,12 +85,15 @@ class Server:
                 env |= {"POOLDEMO_LOG_ERRORS": "1"} if told else {}
                 env |= {"POOL_STACK": "", "POOLDEMO_OWN_STACK": own} if own == site.stack else {}
                 env["POOLDEMO_OPTIONS"] = json.dumps(dict(stack.options))
+                env["PYTHONPATH"] = os.pathsep.join(search_path(sys.path, stack.root))
             else:
                 env["DATABASE_URL"] = database.server_url(database_url, stack.options)
                 env.pop("DEBUG", None)
             env |= spread(workers)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]
+            if site.settings and "gunicorn" in command:
+                command += ["--config", str(CONFIGURATION)]
             log = folder / "server.log"
             # SIGINT is gunicorn's quick way out: nobody asks any more, and the gentle one takes a second.
             self._child = Child(f"{stack.name} server", command, ledger, log, env, stack.root, signal.SIGINT)
@@ -178,6 +183,17 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._stop.close()
+
+
+def search_path(path: Sequence[str], root: Path) -> list[str]:
+    """Where a server of the project finds what this process finds, whose manage.py may have added `src`; of a commit
+    that stands in the folder `root` it is that one's."""
+    found = []
+    for each in filter(None, path):
+        place = Path(each).resolve()
+        its = root / place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
+        found.append(str(its) if its.exists() else each)
+    return found
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ from pooldemo.sweep.stacks.variant import made
 
 __all__ = ["DatabaseConfig", "Stack", "database", "get", "names"]
 
-_SHARED = ("stack", "green", "peer", "settings", "variant")
+_SHARED = ("stack", "green", "gunicorn_conf", "peer", "settings", "variant")
 
 
 def names() -> list[str]:

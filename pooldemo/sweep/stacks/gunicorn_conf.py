@@ -1,0 +1,26 @@
+"""gunicorn's configuration for the servers of a sweep of somebody's project: what their own gunicorn.conf.py says, less
+what would keep such a server from answering on its port, from being stopped, and from having the size of its trial.
+
+gunicorn reads this file by its name, before its monkey patch: nothing of ours may be imported here.
+"""
+
+import runpy
+from pathlib import Path
+
+OWN = Path("gunicorn.conf.py")
+SET = {
+    "DJANGO_SETTINGS_MODULE", "MAX_CONNS", "PGAPPNAME", "POOLDEMO_OPTIONS", "POOLDEMO_SETTINGS", "POOL_STACK",
+    "PYTHONPATH", "WEB_CONCURRENCY",
+}  # fmt: skip
+"""Of the environment, what a trial sets."""
+
+theirs = runpy.run_path(str(OWN), run_name="__config__") if OWN.is_file() else {}
+globals().update({name: value for name, value in theirs.items() if not name.startswith("__")})
+
+daemon = False  # nobody could stop it
+pidfile = None  # the site's own, which may run
+certfile = keyfile = None  # it is asked on this machine, over plain HTTP ...
+proxy_protocol = False  # ... and without a proxy
+preload_app = False  # it is no way to run gevent's workers
+errorlog = "-"  # the end of it is shown where a page fails
+raw_env = [each for each in theirs.get("raw_env", ()) if each.partition("=")[0] not in SET]
