@@ -1,8 +1,16 @@
 """Workers as a second axis: a sweep may have several numbers of them, and a trial is one of those."""
 
+from typing import Any
+
 from django.db import migrations, models
 
 import pooldemo.models
+
+
+def forget(apps: Any, editor: Any) -> None:
+    """On the way back: the trials of other numbers of workers, of which the table knew one for each sweep."""
+    trials = apps.get_model("pooldemo", "Trial").objects.using(editor.connection.alias)
+    trials.exclude(workers=models.F("sweep__workers")).delete()
 
 
 class Migration(migrations.Migration):
@@ -38,4 +46,5 @@ class Migration(migrations.Migration):
                 name="one_trial_each",
             ),
         ),
+        migrations.RunPython(migrations.RunPython.noop, forget),
     ]
