@@ -103,7 +103,6 @@ def want_size(size: int) -> None:
 
     Raises OptionError when it cannot have so few.
     """
-    getattr(connections[DEFAULT_DB_ALIAS], "pool", None)  # opens none, but makes the one that is to have it
     _resize(size)
     if folder := os.environ.get(FOLDER_VARIABLE):
         part = Path(folder) / f"{os.getpid()}.size"
@@ -112,6 +111,10 @@ def want_size(size: int) -> None:
 
 
 def _resize(size: int) -> None:
+    """Also where there is no pool yet: the first request would find that of the settings."""
+    wrapper = connections[DEFAULT_DB_ALIAS]
+    if hasattr(type(wrapper), "pool_options"):
+        wrapper.pool  # type: ignore[attr-defined]  # noqa: B018  it is made, and opens nothing
     for pool in pools():
         if pool.name == DEFAULT_DB_ALIAS and pool.get_stats()["pool_max"] != size:
             pool.resize(size)
@@ -123,10 +126,10 @@ def start_publishing(folder: Path) -> threading.Thread:
     def loop() -> None:
         while folder.is_dir():
             try:
-                publish(folder)
                 if (wanted := _wanted(folder)) is not None:
-                    with contextlib.suppress(OptionError):  # whoever asked has been told, by one of us
+                    with contextlib.suppress(OptionError, ImproperlyConfigured):  # one of us has told who asked
                         _resize(wanted)
+                publish(folder)
             except PermissionError:  # the worker is somebody else now
                 return
             except OSError:  # no room on the disk, say: our numbers get old until there is some
@@ -210,9 +213,6 @@ def _size() -> int | None:
     for pool in pools():
         if pool.name == DEFAULT_DB_ALIAS:
             return int(pool.get_stats()["pool_max"])
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if folder and (wanted := _wanted(Path(folder))) is not None:
-        return wanted
     try:
         options = getattr(connections[DEFAULT_DB_ALIAS], "pool_options", None)
     except ImproperlyConfigured:  # the first query says so

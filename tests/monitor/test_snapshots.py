@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.db import connection
 from prometheus_client.parser import text_string_to_metric_families
 from served import until
 
@@ -18,6 +20,7 @@ from pooldemo.monitor import conventions, metrics, snapshots
 from pooldemo.monitor.history import Diary
 from pooldemo.monitor.last_minute import Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
+from pooldemo.postgresql import pools
 
 BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
@@ -107,6 +110,26 @@ def test_it_goes_on_publishing_after_a_full_disk(tmp_path: Path, monkeypatch: py
     assert thread.is_alive()
     shutil.rmtree(folder, ignore_errors=True)
     thread.join(240)
+
+
+def test_a_worker_has_the_size_that_was_asked_for_before_its_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first requests had that of the settings, for a second, and a sweep was refused for it."""
+    monkeypatch.setattr(snapshots, "INTERVAL_S", 0.01)
+    wrapper: Any = connection
+    wrapper.close()
+    wrapper.close_pool()
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    (folder / snapshots.SIZE).write_text("3")
+    thread = snapshots.start_publishing(folder)
+    try:
+        until(lambda: [pool.get_stats()["pool_max"] for pool in pools() if pool.name == "default"] == [3], 20)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        thread.join(240)
+        wrapper.close_pool()
 
 
 def test_its_last_minute_goes_by_no_clock_that_may_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
