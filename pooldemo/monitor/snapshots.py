@@ -206,7 +206,8 @@ def application_name() -> str:
 
 def _place(alias: str) -> tuple[Any, ...]:
     config = connections.settings.get(alias, {})
-    return tuple(config.get(name) for name in ("NAME", "HOST", "PORT"))
+    options = config.get("OPTIONS") or {}
+    return (*(config.get(name) for name in ("NAME", "HOST", "PORT")), options.get("service"))  # which may be all
 
 
 def _size() -> int | None:

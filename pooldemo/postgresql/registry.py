@@ -199,7 +199,9 @@ def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(settings.get(name) for name in ("NAME", "HOST", "PORT"))
+    """Which database it is, as it is written there: a service of libpq's may be all that is."""
+    options = settings.get("OPTIONS") or {}
+    return (*(settings.get(name) for name in ("NAME", "HOST", "PORT")), options.get("service"))
 
 
 def pool_for(wrapper: Database) -> ConnectionPool:

@@ -112,6 +112,13 @@ def test_it_goes_on_publishing_after_a_full_disk(tmp_path: Path, monkeypatch: py
     thread.join(240)
 
 
+def test_it_tells_databases_apart_that_are_known_by_a_service_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pools of both were held against PostgreSQL's count of one."""
+    settings = {each: {"NAME": "", "HOST": "", "PORT": "", "OPTIONS": {"service": each}} for each in ("default", "ops")}
+    monkeypatch.setattr(snapshots, "connections", SimpleNamespace(settings=settings))
+    assert snapshots._place("default") != snapshots._place("ops")
+
+
 def test_a_worker_has_the_size_that_was_asked_for_before_its_first_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
