@@ -26,7 +26,10 @@ from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page, Site
 
 # Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
-LIBPQ = ("passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert")
+LIBPQ = (
+    "channel_binding", "gssencmode", "hostaddr", "krbsrvname", "passfile", "require_auth", "service", "sslcert",
+    "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert", "target_session_attrs",
+)  # fmt: skip
 
 
 def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str] = ()) -> Plan:

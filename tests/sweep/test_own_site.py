@@ -16,9 +16,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError
+from django.db import ProgrammingError, connections
 from django.test import Client, RequestFactory
 from pages import Pages, served
+from psycopg2.extensions import parse_dsn
 
 from pooldemo import records
 from pooldemo.monitor.views import has_pass
@@ -175,6 +176,16 @@ def test_it_logs_in_where_a_session_reaches_the_servers(settings: Any) -> None:
     with pytest.raises(Unfit, match="MIDDLEWARE has no SessionMiddleware"):
         with admission.logged_in("alice"):
             pass
+
+
+def test_it_looks_on_at_the_server_that_the_site_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several: at the first it counted nothing."""
+    options = {"target_session_attrs": "read-write", "hostaddr": "127.0.0.1,127.0.0.2", "MAX_CONNS": 3}
+    config = connections.settings["default"] | {"HOST": "one,two", "PORT": "5432,5433", "OPTIONS": options}
+    monkeypatch.setitem(connections.settings, "default", config)
+    seen = parse_dsn(project.database_url())
+    assert (seen["host"], seen["port"]) == ("one,two", "5432,5433")
+    assert (seen["hostaddr"], seen["target_session_attrs"]) == ("127.0.0.1,127.0.0.2", "read-write")
 
 
 def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
