@@ -4,6 +4,7 @@ tests/package."""
 import contextlib
 import runpy
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -267,9 +268,11 @@ def test_its_servers_find_what_manage_py_finds(tmp_path: Path, monkeypatch: pyte
     commit = tmp_path / ".local" / "against" / "1" / "1a2b3c4d5e6f"
     for folder in (tmp_path, commit):
         (folder / "src").mkdir(parents=True)
-    path = [str(each) for each in (tmp_path, tmp_path / "src", tmp_path / ".venv" / "lib", "/usr/lib/python3")]
-    assert server.search_path(["", *path], tmp_path) == path
-    assert server.search_path(["", *path], commit) == [str(commit), str(commit / "src"), *path[2:]]
+    (tmp_path / "libraries").mkdir()  # which the commit does not have
+    own = [str(tmp_path / each) for each in ("", "src", "libraries")]
+    path = ["", *own, str(tmp_path / "nowhere"), *map(sysconfig.get_path, ("stdlib", "purelib"))]  # it has its own
+    assert server.search_path(path, tmp_path) == own
+    assert server.search_path(path, commit) == [str(commit), str(commit / "src"), own[2]]
 
 
 def test_their_gunicorn_conf_keeps_no_server_from_being_measured(

@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from site import getsitepackages as site_packages
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -25,6 +27,8 @@ ACCOUNT = "nobody"  # for helpers that refuse to run as root
 # What would change the server behind the plan's back when it stood in the shell that started the sweep.
 NOT_INHERITED = ("REUSE_CONNS", "MIN_CONNS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "SCRIPT_NAME")
 SETTINGS = "pooldemo.sweep.stacks.settings"
+LIBRARIES = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
+INSTALLED = [Path(each).resolve() for each in (*LIBRARIES, *site_packages())]
 CONFIGURATION = Path(stacks.__file__).with_name("gunicorn_conf.py")
 
 
@@ -186,13 +190,13 @@ class Server:
 
 
 def search_path(path: Sequence[str], root: Path) -> list[str]:
-    """Where a server of the project finds what this process finds, whose manage.py may have added `src`; of a commit
-    that stands in the folder `root` it is that one's."""
+    """Where a server of the project finds what this process finds beside what is installed: its manage.py may have
+    added `src`. Of a commit that stands in the folder `root` it is that one's."""
     found = []
-    for each in filter(None, path):
-        place = Path(each).resolve()
+    for place in (Path(each).resolve() for each in path if each):
         its = root / place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
-        found.append(str(its) if its.exists() else each)
+        if place.exists() and not any(place.is_relative_to(each) for each in INSTALLED):
+            found.append(str(its if its.exists() else place))
     return found
 
 
