@@ -102,7 +102,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 f"pool's options in OPTIONS itself ({', '.join(sorted(NAMES))}), or 'pool': False for no pool."
             )
         try:
-            return Options.read({name: value for name, value in options.items() if name.isupper() or name in NAMES})
+            return Options.read({each: options[each] for each in options if each.isupper() or each.upper() in NAMES})
         except OptionError as error:
             raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]['OPTIONS']: {error}") from None
 

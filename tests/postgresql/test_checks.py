@@ -47,6 +47,7 @@ def test_it_has_nothing_to_say_about_this_site() -> None:
     [
         ({"OPTIONS": {"MAX_CONS": 4}}, "pooldemo.E001"),
         ({"OPTIONS": {"MAX_CONNS": 0}}, "pooldemo.E001"),
+        ({"OPTIONS": {"max_conns": 4}}, "pooldemo.E001"),
         ({"CONN_MAX_AGE": 60}, "pooldemo.E002"),
         ({"CONN_MAX_AGE": None}, "pooldemo.E002"),
         ({"CONN_HEALTH_CHECKS": True}, "pooldemo.I003"),

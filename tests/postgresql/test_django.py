@@ -202,6 +202,7 @@ def test_options_that_make_no_sense_stop_the_program(site: Site) -> None:
     for options, text in (
         ({"MAX_CONNS": 0}, "MAX_CONNS=0 is not accepted: give a whole number from 1"),
         ({"MAX_CONN": 4}, "unknown pool option 'MAX_CONN'; did you mean MAX_CONNS?"),
+        ({"max_conns": 4}, "unknown pool option 'max_conns'; did you mean MAX_CONNS?"),
         ({"pool": {"max_size": 4}}, "'pool': {'max_size': 4} is not accepted .* MAX_CONNS"),
     ):
         with pytest.raises(ImproperlyConfigured, match=text):
