@@ -61,11 +61,14 @@ def test_it_has_nothing_that_axe_finds_in_either_scheme(
 
 
 def test_it_can_be_zoomed_to_200_percent(browser: Any, site: Site, cookies: Any, stored: list[int]) -> None:
-    """A window of half the width: nothing is cut off, and nothing but tables is scrolled sideways."""
+    """A window of half the width, or a phone's with letters twice as large: nothing is cut off, and nothing but tables
+    is scrolled sideways."""
     visit = Visit(browser, site.url, storage_state=cookies)
-    visit.page.set_viewport_size({"width": 640, "height": 450})
-    for path in PAGES.values():
-        visit.go(path.format(other=stored[0], sweep=stored[-1]))
-        visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    for width, letters in ((640, "100%"), (390, "200%")):
+        visit.page.set_viewport_size({"width": width, "height": 450})
+        for path in PAGES.values():
+            visit.go(path.format(other=stored[0], sweep=stored[-1]))
+            visit.page.evaluate("(size) => document.documentElement.style.setProperty('font-size', size)", letters)
+            visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     visit.complaints.clear()
     visit.close()

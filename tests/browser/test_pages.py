@@ -239,6 +239,17 @@ def test_it_fits_every_width_in_both_colour_schemes(visit: Visit, sweep_path: st
             visit.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_its_lists_show_each_column_at_every_width(visit: Visit, cursor: Any, stored: list[int]) -> None:
+    """Beside the filters of a tablet load, status and time were cut off."""
+    cut = "(() => { const all = document.querySelector('.results'); return all.scrollWidth - all.clientWidth })()"
+    with changed(cursor, stored[0], f"notes = '#{'tag' * 40}'", "notes = ''"):
+        for path in (SWEEPS, "/admin/pooldemo/trial/"):
+            page = visit.go(path)
+            for width in (390, 768, 1024, 1101, 1280, 1440):
+                page.set_viewport_size({"width": width, "height": 800})
+                visit.until(f"{cut} <= 0")
+
+
 def test_it_is_read_from_the_left_in_an_admin_whose_language_is_not(
     visit: Visit, sweep_path: str, stored: list[int]
 ) -> None:

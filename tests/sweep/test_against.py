@@ -97,7 +97,9 @@ def test_its_page_and_its_reports_begin_with_what_it_was_run_for() -> None:
     assert comparison.of_sweep(worse).startswith("Worse than 1a2b3c: pooldemo at all sizes: ")
     assert comparison.of_sweep(same) == "No worse than 1a2b3c"
     assert comparison.of_sweep(better).startswith("Better than 1a2b3c: pooldemo at all sizes: ")
-    assert comparison.of_sweep(unsure).startswith("Nobody can tell whether it is worse than 1a2b3c: --repeats ")
+    assert comparison.of_sweep(unsure).startswith(
+        "Nobody can tell whether it is worse than 1a2b3c: it takes --repeats "
+    )
     for sweep in (worse, same, better, unsure):
         changed = compare_sides(sweep)
         assert changed

@@ -180,13 +180,18 @@ def viewed(svg: str) -> float:
     return float(svg.partition('viewBox="0 0 ')[2].split()[0])
 
 
-def test_a_map_with_more_sizes_than_have_room_is_wider_and_writes_no_number_over_another():
-    sizes = tuple(range(1, 13))
-    (throughput, *_) = heatmap.maps(sweep_of(lambda *_: 12_300.0, plan=replace(PLAN, sizes=sizes)))
+@pytest.mark.parametrize(("counts", "is_wider"), [((1, 2, 4), False), (tuple(range(1, 10)), True)])
+def test_a_map_with_more_sizes_than_have_room_is_turned_and_writes_no_number_over_another(counts, is_wider):
+    """As wide as a phone as long as it can be: its letters were of six pixels there."""
+    plan = replace(PLAN, sizes=tuple(range(1, 13)), splits=counts, workers=counts[-1])
+    (throughput, *_) = heatmap.maps(sweep_of(lambda *_: 12_300.0, plan=plan))
     columns = sorted({float(x) for x in re.findall(r'<rect x="([\d.]+)"', throughput.narrow)})
-    assert len(columns) == 12
+    assert len(columns) == len(counts)
     assert min(b - a for a, b in itertools.pairwise(columns)) > width_of("12,300")
     assert viewed(throughput.narrow) > columns[-1] + width_of("12,300")
+    assert (viewed(throughput.narrow) > NARROW.width) == is_wider
+    assert ">12 slots<" in throughput.narrow
+    assert ">2 workers<" in throughput.svg
 
 
 @pytest.mark.django_db

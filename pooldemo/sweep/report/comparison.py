@@ -55,7 +55,7 @@ def of_sweep(sweep: SweepResult) -> str:
     if worse:
         return f"Worse than {other}: {worse[0]}"
     if not found.is_known:
-        return f"Nobody can tell whether it is worse than {other}: {found.needs or 'it takes more repeats'}"
+        return f"Nobody can tell whether it is worse than {other}: it takes {found.needs or 'more repeats'}"
     return f"Better than {other}: {better[0]}" if better else f"No worse than {other}"
 
 

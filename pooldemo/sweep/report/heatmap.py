@@ -57,31 +57,37 @@ def _values(sizes: Sequence[SizeResult], metric: str) -> dict[tuple[int, int], f
 
 def _draw(found: HeatMap, frame: Frame) -> str:
     """The map as one SVG element, as wide as any other chart, so that its letters are as large, or wider where its
-    numbers have no room; readable without colours: each field says its number."""
+    numbers have no room; readable without colours: each field says its number. On a phone sizes that have no room side
+    by side stand below each other, with the workers beside."""
     most, least = max(found.values.values()), min(found.values.values())
-    width = max((frame.width - frame.left - 8) / len(found.sizes), 8 + max(map(width_of, found.texts.values())))
-    height = frame.top + HEIGHT * len(found.workers) + 8
-    frame = replace(frame, width=frame.left + width * len(found.sizes) + 8, height=height)
+    widest = 8 + max(map(width_of, found.texts.values()))
+    turned = frame.legend and widest * len(found.sizes) > frame.width - frame.left - 8
+    across, down = (found.workers, found.sizes) if turned else (found.sizes, found.workers)
+    width = max((frame.width - frame.left - 8) / len(across), widest)
+    height = frame.top + HEIGHT * len(down) + 8
+    frame = replace(frame, width=frame.left + width * len(across) + 8, height=height)
     described = "; ".join(f"{w} workers with {size} slots: {said}" for (w, size), said in sorted(found.texts.items()))
-    parts = [text(frame.left, frame.top - 28, "MAX_CONNS of one worker", opacity=0.76)]
-    for column, size in enumerate(found.sizes):
-        parts.append(text(frame.left + width * (column + 0.5), frame.top - 10, str(size), anchor="middle"))
-    for row, workers in enumerate(found.workers):
+    parts = [text(frame.left, frame.top - 28, "workers" if turned else "MAX_CONNS of one worker", opacity=0.76)]
+    for column, each in enumerate(across):
+        parts.append(text(frame.left + width * (column + 0.5), frame.top - 10, str(each), anchor="middle"))
+    for row, each in enumerate(down):
         top = frame.top + HEIGHT * row
-        parts.append(text(12, top + HEIGHT / 2 + 4, f"{workers} worker{'' if workers == 1 else 's'}"))
-        for column, size in enumerate(found.sizes):
-            value = found.values.get((workers, size))
+        name = f"{each} {'slot' if turned else 'worker'}{'' if each == 1 else 's'}"
+        parts.append(text(12, top + HEIGHT / 2 + 4, name))
+        for column, other in enumerate(across):
+            cell = (other, each) if turned else (each, other)
+            value = found.values.get(cell)
             if value is None:
                 continue
             left = frame.left + width * column
             share = (value - least) / (most - least) if most > least else 1.0
-            chosen = (workers, size) == found.chosen
+            chosen = cell == found.chosen
             framed = ' stroke="currentColor" stroke-width="3"' if chosen else ""
             parts.append(
                 f'<rect x="{n(left + 2)}" y="{n(top + 2)}" width="{n(width - 4)}" height="{n(HEIGHT - 4)}" rx="3" '
                 f'fill="{COLOURS[0]}" fill-opacity="{0.05 + 0.35 * share:.2f}"{framed}/>'
             )
             weight = "700" if chosen else "400"
-            said = found.texts[workers, size]
+            said = found.texts[cell]
             parts.append(text(left + width / 2, top + HEIGHT / 2 + 4, said, anchor="middle", weight=weight))
     return svg(found.title, described, frame, *parts)
