@@ -3,6 +3,7 @@ tests/package."""
 
 import contextlib
 import runpy
+import subprocess
 import sys
 import sysconfig
 import time
@@ -21,6 +22,7 @@ from django.db import ProgrammingError, connections
 from django.test import Client, RequestFactory
 from pages import Pages, served
 from psycopg2.extensions import parse_dsn
+from served import ROOT
 
 from pooldemo import records
 from pooldemo.monitor.views import has_pass
@@ -77,6 +79,7 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     theirs = "SECRET = 'theirs'\nSECURE_SSL_REDIRECT = True\nALLOWED_HOSTS = ['shop.example']\n"
     (tmp_path / "shop_settings.py").write_text(f"{theirs}DATABASES = {databases!r}\n")
     given = {"POOLDEMO_SETTINGS": "shop_settings", "POOLDEMO_SETTINGS_READ": str(tmp_path / "read")}
+    given["DJANGO_SETTINGS_MODULE"] = "pooldemo.sweep.stacks.settings"
     given["POOLDEMO_OWN_STACK"] = "" if stack else "psycopg-pool" if "pool" in options else "pooldemo"
     for name, value in (given | {"MAX_CONNS": "3", "POOL_STACK": stack}).items():
         monkeypatch.setenv(name, value)
@@ -94,6 +97,61 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     assert (settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["OPTIONS"]) == becomes
     assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (0 if stack else 60), "another pool asks for 0"
     assert (tmp_path / "read").exists()
+
+
+CONFIGURATIONS = """
+import importlib.util, os, sys
+from importlib.machinery import ModuleSpec, PathFinder
+
+
+class Importer:
+    # as django-configurations has it: the settings that DJANGO_SETTINGS_MODULE names become those of a class in them
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == os.environ["DJANGO_SETTINGS_MODULE"]:
+            found = PathFinder.find_spec(name, path)
+            cls.plain = found.loader
+            return ModuleSpec(name, cls, origin=found.origin)
+
+    @classmethod
+    def create_module(cls, spec):
+        return None
+
+    @classmethod
+    def exec_module(cls, module):
+        cls.plain.exec_module(module)
+        chosen = getattr(module, os.environ["DJANGO_CONFIGURATION"])
+        chosen.pre_setup(), chosen.setup()
+        vars(module).update({name: getattr(chosen, name) for name in dir(chosen) if name.isupper()})
+        chosen.post_setup()
+
+
+class Base:
+    SECRET = "theirs"
+    DATABASES = {"default": {"ENGINE": "pooldemo.postgresql", "NAME": "shop"}}
+    pre_setup = setup = post_setup = classmethod(lambda cls: None)
+
+
+class Prod(Base):
+    SECRET = os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Importer)
+    from django.conf import settings
+
+    print(settings.SECRET, settings.DATABASES)
+"""
+
+
+def test_it_takes_the_settings_of_a_class(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(CONFIGURATIONS)
+    given = {"POOLDEMO_SETTINGS": "shop", "POOLDEMO_SETTINGS_READ": str(tmp_path / "read"), "MAX_CONNS": "3"}
+    given |= {"DJANGO_SETTINGS_MODULE": "pooldemo.sweep.stacks.settings", "DJANGO_CONFIGURATION": "Prod"}
+    given |= {"POOL_STACK": "", "POOLDEMO_OWN_STACK": "pooldemo", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "shop.py"], cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert done.stdout.startswith("shop {'default': "), done.stderr
+    assert "'MAX_CONNS': 3" in done.stdout
 
 
 @pytest.mark.django_db

@@ -13,7 +13,10 @@ from typing import Any
 
 from pooldemo.sweep import stacks
 
+_ours = os.environ["DJANGO_SETTINGS_MODULE"]
+os.environ["DJANGO_SETTINGS_MODULE"] = os.environ["POOLDEMO_SETTINGS"]  # by which they, and who imports them, go
 _theirs = import_module(os.environ["POOLDEMO_SETTINGS"])
+os.environ["DJANGO_SETTINGS_MODULE"] = _ours
 globals().update({name: getattr(_theirs, name) for name in dir(_theirs) if name.isupper()})
 
 
@@ -60,6 +63,11 @@ def _default() -> dict[str, Any]:
     options = {name: value for name, value in config.get("OPTIONS", {}).items() if name != "pool"}
     return stacks.database(stack, resized({**config, "OPTIONS": options}, int(os.environ["MAX_CONNS"])))
 
+
+# django-configurations makes settings of a class, theirs just now; it wants one of that name here, too.
+if _class := os.environ.get("DJANGO_CONFIGURATION"):
+    _steps = ("pre_setup", "setup", "post_setup")
+    globals()[_class] = type(_class, (), dict.fromkeys(_steps, staticmethod(lambda: None)))
 
 # It is asked on a port of this machine, over plain HTTP and by no name; nobody else can.
 ALLOWED_HOSTS = [*getattr(_theirs, "ALLOWED_HOSTS", ()), "127.0.0.1"]
