@@ -30,7 +30,7 @@ def as_its_proxy(*urls: str) -> dict[str, str]:
     if names and not all(validate_host(host, names) for host in hosts):
         headers["Host"] = names[0].removeprefix(".")
     is_plain = any(each.scheme == "http" for each in parts)
-    if settings.SECURE_SSL_REDIRECT and settings.SECURE_PROXY_SSL_HEADER and is_plain:
-        name, value = settings.SECURE_PROXY_SSL_HEADER
+    if settings.SECURE_SSL_REDIRECT and is_plain:
+        name, value = settings.SECURE_PROXY_SSL_HEADER or ("HTTP_X_FORWARDED_PROTO", "https")  # which gunicorn knows
         headers[name.removeprefix("HTTP_").replace("_", "-").title()] = value
     return headers
