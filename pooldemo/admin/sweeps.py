@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
@@ -119,7 +120,7 @@ class SweepAdmin(Measured):
         return changes
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        about = {"may_run": may_run(request)}
+        about = {"may_run": may_run(request), "is_demo": hasattr(settings, "POOL_STACK")}  # it has workloads
         return super().changelist_view(request, about | (extra_context or {}))
 
     # -- a row of the list ---------------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ def three(db: None, measured: SweepResult) -> list[models.Sweep]:
     return [records.store(small(*each, measured)) for each in given]
 
 
+def test_it_says_what_to_type_where_no_sweep_is_kept(admin_client: Client, settings: Any) -> None:
+    """In a project without our workloads it must say what users ask for, or is refused."""
+    assert b"<code>python manage.py sweep</code>" in admin_client.get(SWEEPS).content
+    del settings.POOL_STACK
+    assert b"<code>python manage.py sweep --url /</code> in the site's folder." in admin_client.get(SWEEPS).content
+
+
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [

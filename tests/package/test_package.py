@@ -215,7 +215,7 @@ def test_a_project_sees_and_lists_its_sweeps_with_all_extras(project_on: Make) -
     project = project_on(EVERYTHING)
     project.set('INSTALLED_APPS += ["pooldemo"]')
     project.run("manage.py", "migrate", "--verbosity", "0")
-    assert "no sweep is kept yet" in project.run("manage.py", "sweep", "--list")
+    assert "no sweep is kept yet: python manage.py sweep --url /" in project.run("manage.py", "sweep", "--list")
     sweeps_its_own_pages(project)
 
 

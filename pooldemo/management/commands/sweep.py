@@ -100,7 +100,8 @@ class Command(BaseCommand):
             for sweep in sweeps:
                 terminal.kept(sweep)
             if not sweeps:
-                terminal.say("no sweep is kept yet: python manage.py sweep")
+                pages = "" if project.is_own() else " --url /"
+                terminal.say(f"no sweep is kept yet: python manage.py sweep{pages}")
         elif lost := write(options["json"], formats.to_list(sweeps)):
             raise CommandError(lost, returncode=REFUSED)
         return 0
