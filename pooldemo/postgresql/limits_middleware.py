@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from . import clients
@@ -47,14 +48,13 @@ class DeadlineMiddleware:
 
     Settings: `POOLDEMO_DEADLINE`, seconds for a view without one of its own (absent: none); `POOLDEMO_DEADLINE_MAX`
     (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503 with what was being done,
-    also where a view comes to its end after its deadline; 400 for a header that is no number.
+    also where a view comes to its end after its deadline; 400 for a header that is no number. Raises
+    ImproperlyConfigured where a setting is no number above 0.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        default = getattr(settings, "POOLDEMO_DEADLINE", None)
-        self.default_s = math.inf if default is None else default
-        self.most_s = getattr(settings, "POOLDEMO_DEADLINE_MAX", 60)
+        self.default_s, self.most_s = _setting("POOLDEMO_DEADLINE", math.inf), _setting("POOLDEMO_DEADLINE_MAX", 60)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         asked = request.META.get("HTTP_X_REQUEST_TIMEOUT")
@@ -107,6 +107,13 @@ def refusal(text: str, request: HttpRequest) -> HttpResponse:
         response.write("Some or all of it may have been done: look before you repeat it.\n")
     response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
     return response
+
+
+def _setting(name: str, default: float) -> float:
+    value = getattr(settings, name, None)
+    if value is not None and not is_seconds(value):
+        raise ImproperlyConfigured(f"{name}={value!r} is not accepted: give seconds, a number above 0, or none.")
+    return default if value is None else value
 
 
 def _seconds(text: str) -> float:

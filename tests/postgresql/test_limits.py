@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
 from served import until
@@ -259,6 +260,13 @@ def test_a_view_has_a_deadline_of_its_own(settings: Any) -> None:
     assert answer(never)[1][0].seconds == math.inf
     with pytest.raises(ValueError, match="give seconds"):
         view_deadline(-1)
+
+
+@pytest.mark.parametrize("name", ["POOLDEMO_DEADLINE", "POOLDEMO_DEADLINE_MAX"])
+def test_a_setting_that_is_no_time_is_refused(settings: Any, name: str) -> None:
+    setattr(settings, name, "10")
+    with pytest.raises(ImproperlyConfigured, match=f"{name}='10' is not accepted: give seconds, a number above 0"):
+        DeadlineMiddleware(HttpResponse)
 
 
 @pytest.mark.parametrize("given", ["soon", "-1", "0", "nan", "inf", ""])
