@@ -306,11 +306,16 @@ current, set_current, reset_current = _current.get, _current.set, _current.reset
 @contextlib.contextmanager
 def limited(limit: Limit) -> Iterator[Limit]:
     """Let `limit` hold for the body."""
-    token = set_current(limit)
     try:
+        limit.outer, limit.left = current(), False
+        set_current(limit)
         yield limit
     finally:
-        reset_current(token)
+        limit.left = True
+        now = current()  # another's, where two generators were in the midst of theirs at a time
+        while now is not None and now.left:
+            now = now.outer
+        set_current(now)
 
 
 @contextlib.contextmanager
@@ -337,14 +342,5 @@ def deadline(seconds: float) -> Iterator[Limit]:
         yield outer
         return
     inner = Limit(seconds)
-    inner.outer = outer
-    try:
-        set_current(inner)
-        with contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
-            yield inner
-    finally:
-        inner.left = True
-        now = current()  # another's, where two generators were in the midst of theirs at a time
-        while now is not None and now.left:
-            now = now.outer
-        set_current(now)
+    with limited(inner), contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
+        yield inner
