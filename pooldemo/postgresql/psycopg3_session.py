@@ -151,8 +151,14 @@ class PooledConnection(psycopg.Connection[Any]):
         session = self._pool
         if session is None:
             raise psycopg.InterfaceError(GIVEN_BACK)
-        session.check_holder()
         name = gen.__name__
+        try:
+            session.check_holder()
+        except psycopg.InterfaceError:
+            if name != "_close_gen":
+                raise
+            gen.close()  # of a server cursor that the collector closes in whatever thread: it goes with the reset
+            return None
         is_timed = args or kwargs  # by psycopg, in its own way
         waited = gen if session.readable is None or is_timed else _waiting(gen, session.readable)
         if name not in _STATEMENTS:
