@@ -1,5 +1,6 @@
 """Two hosts behind a balancer: who gets a request, what a rolling replacement costs, what Prometheus is told."""
 
+import contextlib
 import json
 import re
 import signal
@@ -115,6 +116,19 @@ def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet
             until(lambda: set(fleet.servers().values()) == {"UP"})
         until(lambda: {*fleet.workers(1), *fleet.workers(2)} <= askers.workers.keys())
     assert askers.answers[False] == 0, askers.answers
+
+
+def test_its_pgbouncer_shows_the_site_what_it_does_and_obeys_nobody(fleet_of_hosts: Fleet) -> None:
+    """Whoever had the site's password could stop it for all."""
+    fleet = fleet_of_hosts
+    its_own = fleet.url.replace(f":{fleet.port['DB']}/pooldemo", f":{fleet.port['PGBOUNCER']}/pgbouncer")
+    with contextlib.closing(psycopg2.connect(its_own)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("SHOW POOLS")
+        assert "pooldemo" in {row[0] for row in cursor.fetchall()}
+        with pytest.raises(psycopg2.Error, match="admin access needed"):
+            cursor.execute("PAUSE")
 
 
 @pytest.mark.parametrize(("service", "asked"), [("balancer", "BALANCER"), ("pgbouncer", "WEB2")])
