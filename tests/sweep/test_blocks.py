@@ -12,7 +12,7 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts import score
 from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, soft, sweep
-from pooldemo.sweep.analyse.blocks import design, fit_blocks, levels, observed
+from pooldemo.sweep.analyse.blocks import Observation, design, fit_blocks, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.facts import Plan, TrialResult
@@ -136,3 +136,34 @@ def test_a_single_repeat_has_no_interval():
     assert {size: (round(each.mean), each.high) for size, each in levels(only).items()} == {
         1: (10, math.inf), 2: (20, math.inf), 4: (40, math.inf),
     }  # fmt: skip
+
+
+def test_a_size_whose_repeats_differ_far_more_than_the_others_is_not_judged_by_its_luck():
+    """10% at the knee alone, 1% elsewhere: without a noise of its own a size twice as large is named in every third
+    sweep, and its interval holds the truth in one of seven."""
+    said, held = Counter(), 0
+    for seed in range(60):
+        chance = random.Random(seed)
+        observations = [
+            Observation(size, repeat, place, hinge(8)(size) * math.exp(chance.gauss(0, 0.10 if size == 8 else 0.01)))
+            for repeat in (1, 2, 3)
+            for place, size in enumerate(chance.sample(POWERS, len(POWERS)))
+        ]
+        knee = find_knee(observations)
+        said[knee.shape, knee.size] += 1
+        held += knee.intervals[8].low <= 80 <= knee.intervals[8].high
+        assert 8 in knee.restless or knee.shape != "invalid"
+    assert said["knee", 8] + said["invalid", None] >= 54  # 40
+    assert held >= 30  # 9
+
+
+def test_it_says_of_which_size_the_repeats_differ():
+    odd = {1: 1.1, 2: 0.95, 3: 1.02}
+    trials = [
+        replace(each, rps=each.rps * odd[each.repeat]) if each.size == 16 else each
+        for each in trials_of(hinge(16), noise=0.005)
+    ]
+    (verdict,) = judge(Plan(users=1000), trials, CONDITIONS)
+    assert (verdict.shape, verdict.cause) == ("invalid", "noise")
+    assert verdict.because.startswith("Repeats of size 16 differ by ")
+    assert "(standard deviation), those of the others by 1.3%: nobody can tell what it carries. More" in verdict.because

@@ -12,14 +12,14 @@ squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from statistics import fmean, median
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, student_t
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
 from pooldemo.sweep.facts import TrialResult
 
 LEAST_NOISE = 0.005
@@ -136,10 +136,13 @@ class Fit:
 
     `noise` is the relative standard deviation of one trial, `freedom` its degrees of freedom, `effects` the logarithm
     of each size's throughput, `trend` the relative change from the first to the last trial of a repeat (0: none
-    shown), `growth` the power of the size with which the noise grows (0: it does not).
+    shown), `growth` the power of the size with which the noise grows (0: it does not). `restless` sizes, whose repeats
+    scatter far more than those of the others, have each a noise of their own.
     """
 
-    def __init__(self, observations: Sequence[Observation], made: Design, *, trend: bool) -> None:
+    def __init__(
+        self, observations: Sequence[Observation], made: Design, *, trend: bool, restless: Collection[int] = ()
+    ) -> None:
         self.observations = observations
         self._design = made
         logs = [math.log(each.value) for each in observations]
@@ -157,17 +160,28 @@ class Fit:
         middle = fmean(map(math.log, self.effects))
         # The noise at a size, relative to that at the middle of the sizes.
         self._shares = {size: math.exp(self.growth * (math.log(size) - middle)) for size in self.effects}
-        self.noise = self._noise()
+        self.restless: Mapping[int, Noise] = {size: self._noise_of({size}) for size in sorted(restless)}
+        self.noise = self._noise_of(self.effects.keys() - self.restless).relative
 
-    def _noise(self) -> float:
-        if not self.freedom:
-            return 0.0
-        squares = sum((e / self._shares[o.size]) ** 2 for e, o in zip(self.residuals, self.observations, strict=True))
-        return max(math.sqrt(squares / self.freedom), LEAST_NOISE)
+    def _noise_of(self, sizes: Collection[int]) -> Noise:
+        """The noise of their trials together; of none that of those that have the most."""
+        if not self.freedom or not sizes:
+            return max(self.restless.values(), key=lambda each: each.relative) if self.freedom else Noise(0.0, 0)
+        squares = freedom = 0.0
+        for row, solved, residual, each in self._terms():
+            if each.size in sizes:
+                squares += (residual / self._shares[each.size]) ** 2
+                freedom += 1 - sum(x * solved[c] for c, x in row)
+        freedom = max(freedom, 0.5)  # of a size that was hardly repeated nothing is known
+        return Noise(max(math.sqrt(squares / freedom), LEAST_NOISE), freedom)
+
+    def _terms(self) -> Iterator[tuple[Row, Sequence[float], float, Observation]]:
+        """Of each observation its row, how it adds to the coefficients, and its residual."""
+        return zip(self._design.rows, self._design.solution, self.residuals, self.observations, strict=True)
 
     def noise_at(self, size: int) -> float:
         """The relative standard deviation of one trial at `size`."""
-        return self.noise * self._shares[size]
+        return (self.restless[size].relative if size in self.restless else self.noise) * self._shares[size]
 
     def contrast(self, weights: Mapping[int, float]) -> Contrast:
         """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
@@ -186,7 +200,8 @@ class Fit:
     def drift(self) -> float:
         """By how much the fastest repeat as a whole lies above the slowest, relative, beyond what chance does."""
         chance = 2 * self.noise / math.sqrt(len(self.effects))
-        return max(0.0, math.expm1(max(self.block_levels) - min(self.block_levels)) - chance)
+        apart = min(700.0, max(self.block_levels) - min(self.block_levels))  # beyond it arithmetic overflows
+        return max(0.0, math.expm1(apart) - chance)
 
     def scatter_at(self, size: int) -> float:
         """How far the repeats of one size scatter, relative: the standard deviation of what blocks do not explain."""
@@ -200,21 +215,21 @@ class Fit:
 
     def outlier(self) -> Observation | None:
         """The trial farthest off, if chance hardly puts one there: externally studentised residuals, Bonferroni."""
-        if self.freedom < ENOUGH_FREEDOM:
+        freedom = self.freedom - sum(each.freedom for each in self.restless.values())
+        if freedom < ENOUGH_FREEDOM:
             return None
-        squares = sum(e * e for e in self.residuals)
+        own = [terms for terms in self._terms() if terms[-1].size not in self.restless]
+        squares = sum(residual**2 for _, _, residual, _ in own)
         farthest, which = 0.0, None
-        for row, solved, residual, each in zip(
-            self._design.rows, self._design.solution, self.residuals, self.observations, strict=True
-        ):
+        for row, solved, residual, each in own:
             room = 1 - sum(x * solved[c] for c, x in row)
             if room < 1e-9:
                 continue
-            others = max((squares - residual**2 / room) / (self.freedom - 1), LEAST_NOISE**2)
+            others = max((squares - residual**2 / room) / (freedom - 1), LEAST_NOISE**2)
             off = abs(residual) / math.sqrt(others * room)
             if off > farthest * (1 + 1e-9) and abs(residual) > LEAST_OUTLIER * room:  # of equals the first, in any unit
                 farthest, which = off, each
-        limit = student_t(1 - OUTLIER_DOUBT / 2 / len(self.residuals), self.freedom - 1)
+        limit = student_t(1 - OUTLIER_DOUBT / 2 / len(self.residuals), freedom - 1)
         return which if farthest > limit else None
 
     def error(self, weights: Mapping[int, float]) -> tuple[float, float]:
@@ -224,18 +239,17 @@ class Fit:
         Another day is another block: how far blocks differ counts here, though it does not when sizes are compared.
         """
         own = self.contrast(weights).error ** 2
+        known = min([self.freedom, *(max(1.0, self.restless[size].freedom) for size in self.restless.keys() & weights)])
         repeats, sizes = len(self.block_levels), len(self.effects)
         if not self.freedom:
             return math.inf, 1.0
         if repeats < 2:  # they could not be told from the noise, and are in it
-            return math.sqrt(own), self.freedom
+            return math.sqrt(own), known
         between = sum(level**2 for level in self.block_levels) / (repeats - 1)  # s^2 of blocks, + noise^2 / sizes
         noise = self.noise**2 / sizes
         # Var = own + s_b^2 / repeats, with s_b^2 = between - noise; both parts have their own freedom.
         within, among = max(own - noise / repeats, 0.0), between / repeats
-        freedom = (
-            (within + among) ** 2 / (within**2 / self.freedom + among**2 / (repeats - 1)) if within + among else 1.0
-        )
+        freedom = (within + among) ** 2 / (within**2 / known + among**2 / (repeats - 1)) if within + among else 1.0
         least = LEAST_NOISE**2 / len(self.observations)
         return math.sqrt(max(within + among, least)), max(1.0, freedom)
 
@@ -269,20 +283,33 @@ def _growth(residuals: Sequence[float], observations: Sequence[Observation]) -> 
 
 
 def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[Observation, ...]]:
-    """The fit, and the trials left out of it as outliers (one in eight at most). None: nothing was repeated."""
-    kept = list(observations)
+    """The fit, and the trials left out of it as outliers (one in eight at most). None: nothing was repeated.
+
+    A size of which most would be left out, or one of four at most because it was too fast, which no accident is, has no
+    outliers: it is restless, and all of its trials count.
+    """
+    kept, restless = list(observations), set[int]()
     left_out: list[Observation] = []
     fit = fit_all(kept)
-    while fit is not None and len(left_out) < len(observations) // 8 and (outlier := fit.outlier()):
-        kept.remove(outlier)
-        if (without := fit_all(kept)) is None:
+    while fit is not None and (outlier := fit.outlier()):
+        trials, gone = (sum(each.size == outlier.size for each in some) for some in (observations, left_out))
+        is_fast = fit.residuals[fit.observations.index(outlier)] > 0
+        if 2 * gone + 2 > trials or (is_fast and trials <= 4):
+            restless.add(outlier.size)
+            left_out = [each for each in left_out if each.size != outlier.size]
+        elif len(left_out) < len(observations) // 8:
+            left_out.append(outlier)
+        else:
             break
-        left_out.append(outlier)
+        without_these = set(left_out)
+        kept = [each for each in observations if each not in without_these]
+        if (without := fit_all(kept, restless)) is None:
+            break
         fit = without
     return fit, tuple(left_out)
 
 
-def fit_all(observations: Sequence[Observation]) -> Fit | None:
+def fit_all(observations: Sequence[Observation], restless: Collection[int] = ()) -> Fit | None:
     """The fit of all of them, outliers included. With a trend where one is shown; with whole repeats where their parts,
     and without blocks where repeats, have no sizes in common, or there is one size alone; None of nothing."""
     if not observations:
@@ -295,11 +322,11 @@ def fit_all(observations: Sequence[Observation]) -> Fit | None:
         made = design(cells, trend)
         if made is None or len(cells) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
-        fit = Fit(observations, made, trend=trend)
+        fit = Fit(observations, made, trend=trend, restless=restless)
         if not trend or fit.slope_is_shown():
             return fit
     made = design(tuple((each.size, (0, 0), 0.0) for each in observations), trend=False)
-    return Fit(observations, made, trend=False) if made else None
+    return Fit(observations, made, trend=False, restless=restless) if made else None
 
 
 def observed(trials: Sequence[TrialResult], metric: str = "rps") -> list[Observation]:

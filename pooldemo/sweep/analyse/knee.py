@@ -21,12 +21,13 @@ The question is the smallest size that is not worse than the best by more than a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_blocks
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
 from pooldemo.sweep.facts import MARGIN
+from pooldemo.sweep.plan import MAX_REPEATS
 
 RESOLUTION = 1.5
 """The largest half-width (one-sided, 95%) of a comparison of two sizes that still permits a verdict, in margins."""
@@ -56,7 +57,8 @@ class Knee:
     told), `plateau` all sizes from there on that do, `reason` why it is invalid: `sizes`, `repeats`, `noise` or
     `level`. `intervals` are in requests a second, by size. `plateau_rps` is the mean over the plateau.
     `repeats_needed` makes the noise small enough. `left_out` are the outliers. `level_from`: of a curve that is called
-    rising since nobody can tell that it is not, the smallest size that carries what the largest does.
+    rising since nobody can tell that it is not, the smallest size that carries what the largest does. `restless`: the
+    sizes that may be the best whose repeats scatter far more than the others'.
     """
 
     shape: str
@@ -69,6 +71,7 @@ class Knee:
     repeats_needed: int = 0
     left_out: tuple[Observation, ...] = ()
     level_from: int | None = None
+    restless: Mapping[int, Noise] = field(default_factory=dict)
 
     @property
     def below(self) -> int | None:
@@ -117,7 +120,8 @@ def _judge(fit: Fit, margin: float) -> Knee:
         return _invalid(fit, "noise", 2) if repeated else _invalid(fit, "repeats")
     near = _near_the_best(fit)
     if needed := _repeats_needed(fit, near, margin):
-        return _invalid(fit, "noise", needed)
+        restless = {size: noise for size, noise in fit.restless.items() if size in near}
+        return replace(_invalid(fit, "noise", needed), restless=restless)
     size = _smallest_as_good(fit, near, margin)
     plateau = tuple(each for each in near if each >= size)
     smallest, largest = sizes[0], sizes[-1]
@@ -223,7 +227,7 @@ def _repeats_to_show(fit: Fit, size: int, plateau: Sequence[int]) -> int:
         return 0
     done = len(fit.observations) / len(fit.effects)
     unseen = student_t(BEND_CONFIDENCE, fit.freedom) * gained.error * math.sqrt(done) / (LEVEL - min(gained.value, 0.0))
-    return min(100, max(math.ceil(unseen**2), math.floor(done) + 1))
+    return max(min(MAX_REPEATS, math.ceil(unseen**2)), math.floor(done) + 1)
 
 
 def _repeats_needed(fit: Fit, near: Sequence[int], margin: float) -> int:
@@ -231,14 +235,14 @@ def _repeats_needed(fit: Fit, near: Sequence[int], margin: float) -> int:
     0: those there are do."""
     sizes = len(fit.effects)
     done = len(fit.observations) / sizes
-    noise = fmean(map(fit.noise_at, near))
+    noise = max([fmean(map(fit.noise_at, near)), *(fit.noise_at(size) for size in near if size in fit.restless)])
     if student_t(CONFIDENCE, fit.freedom) * noise * math.sqrt(2 / done) <= RESOLUTION * margin:
         return 0
-    for repeats in range(math.floor(done) + 1, 100):
+    for repeats in range(math.floor(done) + 1, MAX_REPEATS):
         freedom = (sizes - 1) * (repeats - 1)
         if student_t(CONFIDENCE, freedom) * noise * math.sqrt(2 / repeats) <= RESOLUTION * margin:
             return repeats
-    return 100
+    return max(MAX_REPEATS, math.floor(done) + 1)
 
 
 def _knee(

@@ -79,7 +79,7 @@ class Noise:
     """
 
     relative: float
-    freedom: int
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def digits(value: float | None, half_width: float | None = None, at_most: int = 
     """A number as it may be printed: three significant digits, or two when its interval allows no more, and never more
     than two places after the point: of no unit of ours is a thousandth worth a look.
 
-    The last digit printed is that of the interval's first: 612.3 +- 40 is `610`, 612.3 +- 4 is `612`. With one digit
-    22 would be `20`, as 18 is, beside a sentence that says how far they lie apart. None is a dash. No exponent: 12345
-    is `12,300`, and 0.0004 is `<0.01`.
+    The last digit printed is that of the interval's first: 612.3 +- 40 is `610`, 612.3 +- 4 is `612`. But it is worth
+    2% at most: 152 and 136 would be `150` and `140`, beside a sentence that says how far they lie apart. None is a
+    dash. No exponent: 12345 is `12,300`, and 0.0004 is `<0.01`.
     """
     if value is None or not math.isfinite(value):
         return "-"
@@ -126,7 +126,8 @@ def digits(value: float | None, half_width: float | None = None, at_most: int = 
     magnitude = math.floor(math.log10(abs(float(f"{value:.{at_most - 1}e}"))))
     place = magnitude - at_most + 1
     if half_width and math.isfinite(half_width):
-        place = max(place, min(math.floor(math.log10(abs(half_width))), magnitude - 1))
+        coarsest = magnitude - (1 if abs(value) >= 5 * 10.0**magnitude else 2)
+        place = max(place, min(math.floor(math.log10(abs(half_width))), coarsest))
     if abs(value) < 0.005:
         return "<0.01" if value > 0 else ">-0.01"
     place = max(place, -2)
