@@ -15,7 +15,7 @@ from pooldemo.sweep.workloads import CHOICES, WORKLOADS
 
 MAX_MS = 60_000.0  # the workloads' own limit: longer queries are refused with a 400
 MAX_USERS = 10_000
-MAX_REPEATS, MAX_DURATION_S = 100, 3600
+MAX_REPEATS, MAX_DURATION_S, MAX_WARMUP_S = 100, 3600, 600
 MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what PostgreSQL takes
 MAX_SEED = 2**63 - 1  # as the rows keep it
 VARIANT = "@"  # stands in the name of a stack that is another one at a commit, or with other settings
@@ -129,7 +129,7 @@ def check(plan: Plan) -> None:
         "repeats": (repeats_of(plan), 1, MAX_REPEATS, ""),
         "processes": (plan.processes, 1, 64, ""),
         "duration": (plan.duration_s, 1, MAX_DURATION_S, " seconds"),
-        "warmup": (plan.warmup_s, 0, 600, " seconds"),
+        "warmup": (plan.warmup_s, 0, MAX_WARMUP_S, " seconds"),
         "sizes": (max(plan.sizes), 1, MAX_SIZE, ""),
         "seed": (plan.seed, -MAX_SEED, MAX_SEED, ""),
         "ms": (plan.ms, 0, MAX_MS, " milliseconds"),

@@ -220,3 +220,26 @@ def test_the_slowest_request_is_what_was_seen_and_is_held_against_no_interval():
 def test_it_takes_more_requests_to_see_no_failure_at_the_luckiest_of_several_sizes():
     trials = [TrialResult("pooldemo", size, n, rps=9, requests=100) for n in (1, 2, 3) for size in (4, 8)]
     assert Objective(_plan("errors=0.1%"), trials).needs(8) == "--duration 68"
+
+
+@pytest.mark.parametrize(("warmup_s", "state", "needs"), [(1.0, "undecided", "--warmup 8"), (8.0, "met", "")])
+def test_it_calls_no_latency_short_enough_before_each_user_was_served_once(warmup_s, state, needs):
+    """Seen with `--url`: 256 users on two slots of 50 ms, 6.6 s each in the end, and p95 2.9 s after 1 s of warm-up."""
+    trials = [
+        TrialResult("pooldemo", 2, n, rps=38.7, requests=1000, mean_ms=2000.0 + n, p95_ms=2900.0 + n) for n in (1, 2, 3)
+    ]
+    plan = Plan(users=256, workload="urls", urls=("/",), warmup_s=warmup_s, slo=parse_slo("p95=5000"))
+    assert (Objective(plan, trials).state(2), Objective(plan, trials).needs(2)) == (state, needs)
+    missed = Objective(replace(plan, slo=parse_slo("p95=2000")), trials)
+    assert missed.state(2) == "missed", "it will not become shorter"
+    own = replace(plan, workload="locustfile", urls=(), locustfile="theirs.py")
+    assert Objective(own, trials).state(2) == "met", "whose users may pause"
+    opened = [replace(each, target_rps=38.7, late_p95_ms=1.0, window_s=5.0) for each in trials]
+    assert Objective(replace(plan, rate=38.7), opened).state(2) == "met"
+
+
+def test_it_asks_for_fewer_users_where_none_may_wait_so_long():
+    trials = [
+        TrialResult("pooldemo", 1, n, rps=1.0, requests=1000, mean_ms=9000.0, p95_ms=9000.0 + n) for n in (1, 2, 3)
+    ]
+    assert Objective(Plan(users=1000, slo=parse_slo("p95=60000")), trials).needs(1) == "--users 500"

@@ -45,6 +45,6 @@ def test_it_prints_what_was_seen_with_its_interval_and_says_when_no_answer_came(
 
 
 def test_it_types_limits_as_they_are_read():
-    limits = parse_slo("p95=1.5s,max=20,errors=0.1%")
-    assert parse_slo(typed(limits)) == limits
-    assert typed(limits) == "p95=1500,max=20,errors=0.1%"
+    for text in ("p95=1500,max=20,errors=0.1%", "p95=1234.567,max=3600000"):
+        assert typed(parse_slo(text)) == text
+    assert typed(parse_slo("p95=1.5s")) == "p95=1500"

@@ -147,3 +147,10 @@ def test_it_says_when_something_else_burned_a_core_for_a_whole_repeat_and_judges
 
 def test_it_does_not_doubt_a_failed_trial_whose_error_says_all():
     assert for_trial(TrialResult("pooldemo", 8, 1, error="gunicorn did not start"), PLAN) == ()
+
+
+def test_it_does_not_blame_the_generator_for_users_that_were_not_served_yet():
+    early = replace(HEALTHY, size=1, peak_connections=1, rps=10.0, mean_ms=4000.0, little_residual=0.4)
+    (warning,) = [each for each in for_trial(early, PLAN) if each.code == "unaccounted-users"]
+    assert warning.cause.startswith("the window began before each user had been served, which takes 6.40 s")
+    assert warning.cure.startswith("warm up longer (--warmup 8)")

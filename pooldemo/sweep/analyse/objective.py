@@ -15,11 +15,11 @@ from functools import cached_property
 from statistics import NormalDist, fmean
 
 from pooldemo.sweep.analyse.latency import SHARES, Spread, quantile_ms
-from pooldemo.sweep.analyse.rules import falls_behind
+from pooldemo.sweep.analyse.rules import falls_behind, served_once_s
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
 from pooldemo.sweep.facts import Check, Plan, TrialResult
-from pooldemo.sweep.plan import MAX_DURATION_S, MAX_REPEATS
+from pooldemo.sweep.plan import MAX_DURATION_S, MAX_REPEATS, MAX_USERS, MAX_WARMUP_S, repeats_of
 
 DOUBT = 1 - CONFIDENCE
 
@@ -87,14 +87,21 @@ class Objective:
     def _unless_late(self, state: str, trials: Sequence[TrialResult]) -> str:
         """Where less was carried than came, the line grows, and so would each latency. Older sweeps fed a rate by a
         closed loop: it sent late what a stall held up, and missed the waits. Short enough or not, nobody can tell,
-        unless each user was in time for its next request."""
+        unless each user was in time for its next request. Nor where a closed loop was looked at before its line had its
+        length."""
         rate, users = self._plan.rate, self._plan.users
+        if state == "met" and self._served_once_s(trials):
+            return "undecided"
         if state != "met" or rate is None:
             return state
         seconds = sum(each.window_s for each in trials)
         late = any(each.late_p95_ms is None and (each.max_ms or 0) > 1000 * users / rate for each in trials)
         behind = falls_behind(fmean(each.rps for each in trials), rate, seconds, at_random=self._plan.poisson)
         return "undecided" if late or behind else state
+
+    def _served_once_s(self, trials: Sequence[TrialResult]) -> float:
+        """How long it takes to serve each user once, where a window began before; 0: none did."""
+        return max((served_once_s(each, self._plan) or 0.0 for each in trials), default=0.0)
 
     def _needs(self, size: int, check: Check) -> str:
         plan, trials, metric = self._plan, self._trials.get(size, []), f"{check.limit.metric}_ms"
@@ -106,15 +113,25 @@ class Objective:
             at_most = check.limit.at_most
             least = math.log(DOUBT / self._among) / math.log1p(-at_most) if 0 < at_most < 1 else requests
             return self._more(least / requests, repeats) if least > requests else self._repeats(2 * repeats)
-        if requests < least_requests(metric):
+        if cycle_s := self._served_once_s(trials):
+            needed = math.ceil(1.2 * cycle_s)
+            return f"--warmup {needed}" if needed <= MAX_WARMUP_S else f"--users {max(1, plan.users // 2)}"
+        if metric != "max_ms" and requests < least_requests(metric):
             return self._more(least_requests(metric) / requests, repeats)
         half = self._spreads[metric].half_width(size, 1 - DOUBT / self._among) if metric in self._spreads else 0.0
         if math.isinf(half):
             return self._repeats(max(3, repeats + 1))
         gap = abs(_ratio(check.seen, check.limit.at_most)) if check.seen else 0.0
+        if (
+            metric != "max_ms"
+            and half <= gap
+            and not _few_above(trials, metric, check.limit.at_most, DOUBT / self._among)
+        ):
+            return self._more(2.0, repeats)
         if half <= gap:  # it is undecided because requests came late
-            return f"--users {2 * plan.users}"
-        return self._repeats(min(100, math.ceil(repeats * (half / gap) ** 2)) if gap > half / 100 else 100)
+            return f"--users {2 * plan.users}" if 2 * plan.users <= MAX_USERS else ""
+        times = min(MAX_REPEATS, (half / gap) ** 2) if gap else MAX_REPEATS
+        return self._repeats(max(min(MAX_REPEATS, math.ceil(repeats * times)), repeats + 1))
 
     def _more(self, times: float, repeats: int) -> str:
         """So many times the requests, by longer trials, or by more of them where none may last so long; empty: by no
@@ -122,11 +139,12 @@ class Objective:
         times *= 1.1
         if times * self._plan.duration_s <= MAX_DURATION_S:
             return f"--duration {math.ceil(times * self._plan.duration_s)}"
-        return self._repeats(math.ceil(times * repeats)) if times * repeats <= MAX_REPEATS else ""
+        return self._repeats(math.ceil(times * repeats))
 
     def _repeats(self, needed: int) -> str:
-        """No fewer than were planned: a sweep that was interrupted has not had these yet."""
-        return f"--repeats {max(needed, self._plan.repeats)}"
+        """No fewer than were planned: a sweep that was interrupted has not had these yet. Empty: no more may be."""
+        needed = max(needed, repeats_of(self._plan))
+        return f"--repeats {needed}" if needed <= MAX_REPEATS else ""
 
 
 def state_of(checks: Sequence[Check]) -> str:

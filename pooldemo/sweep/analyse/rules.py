@@ -10,6 +10,7 @@ from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, pe
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import digits, first_against_second_half
 from pooldemo.sweep.facts import Plan, TrialResult
+from pooldemo.sweep.plan import warmup_s
 
 BUSY_CPU = 0.9
 """Cores from which one process counts as saturated: Locust's own threshold for its generator."""
@@ -37,6 +38,9 @@ UNEVEN = 0.15
 
 UNACCOUNTED = 0.05
 """Share of the users that Little's law may miss."""
+
+NOT_YET = 0.9
+"""Less than this share of the users under way: not each of them has been served yet."""
 
 HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
@@ -221,7 +225,27 @@ def search_stopped(trial: TrialResult, plan: Plan) -> Doubt | None:
     )
 
 
+def served_once_s(trial: TrialResult, plan: Plan) -> float | None:
+    """How long it takes to serve each user of a closed loop once, where the window began before that was done: the line
+    has not its length yet, and answers come faster than they will. None: it began in time, or is another loop."""
+    if plan.rate is not None or trial.target_rps is not None or plan.locustfile or not trial.rps or not trial.mean_ms:
+        return None
+    answered = trial.requests - trial.failures
+    under_way = trial.rps * trial.mean_ms / 1000 * (trial.requests / answered if answered else 1)
+    cycle_s = plan.users / trial.rps
+    return cycle_s if under_way < NOT_YET * plan.users and cycle_s > warmup_s(plan, trial.size) else None
+
+
 def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
+    if (cycle_s := served_once_s(trial, plan)) is not None:
+        return Doubt(
+            (
+                "the window began before each user had been served, which takes ",
+                number(cycle_s),
+                " s: the latencies are shorter than they will be",
+            ),
+            f"warm up longer (--warmup {math.ceil(1.2 * cycle_s)}), or take fewer --users",
+        )
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
     if plan.locustfile:  # its users may pause as long as they like

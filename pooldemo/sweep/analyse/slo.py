@@ -37,7 +37,7 @@ def parse_slo(text: str) -> tuple[Limit, ...]:
 def typed(limits: Iterable[Limit]) -> str:
     """The clauses as somebody would type them: what `parse_slo` reads."""
     return ",".join(
-        f"{each.metric}={100 * each.at_most:.10g}%" if each.metric == "errors" else f"{each.metric}={each.at_most:g}"
+        f"{each.metric}={100 * each.at_most:.10g}%" if each.metric == "errors" else f"{each.metric}={each.at_most:.10g}"
         for each in limits
     )
 
