@@ -70,3 +70,31 @@ def test_it_names_the_demand_where_no_more_was_asked_for():
     asked = verdict_of(hinge(4), plan=Plan(users=1000, rate=carried), noise=0.01)
     assert (asked.cause, asked.saturated) == ("rate", f"the demand: no more than {carried:g} requests/s were asked for")
     assert verdict_of(hinge(4), plan=Plan(users=1000, rate=1.2 * carried), noise=0.01).cause == ""
+
+
+GROWS = {"hold_mean_ms": lambda size: 10.0 * size}
+
+
+@pytest.mark.parametrize(
+    ("plan", "local"), [(Plan(users=1000), False), (Plan(users=1000, host="http://127.0.0.1:8000"), True)]
+)
+def test_it_calls_nothing_a_lock_on_a_machine_whose_cpu_it_does_not_see(plan, local):
+    conditions = replace(CONDITIONS, postgresql_is_local=local)
+    seen = verdict_of(flat, plan=plan, conditions=conditions, **GROWS)
+    assert seen.cause == ""
+    assert "behind the slots, on a machine that cannot be seen from here: the more slots" in seen.because
+    assert "no CPU that can be seen from here was full" in verdict_of(flat, plan=plan, conditions=conditions).because
+    locked = verdict_of(flat, plan=plan, conditions=conditions, waits=MANY, **GROWS)
+    assert locked.cause == "lock", "PostgreSQL says so itself"
+
+
+def test_it_names_the_cpu_where_the_connections_wait_for_nothing_else():
+    """A container's one CPU, on a host of eight."""
+    seen = verdict_of(flat, waits={"CPU": 7.0, "Lock:tuple": 1.0, "idle": 3.0}, **GROWS)
+    assert seen.cause == "postgresql-cpu"
+    assert "PostgreSQL's CPU, or what it may have of it: 7 of 8 busy connections wait for nothing else" in seen.because
+
+
+def test_it_says_nothing_of_slots_that_it_was_not_told_of():
+    assert "no CPU was full, and slots were not held longer." in verdict_of(flat, hold_mean_ms=10.0).because
+    assert "no CPU was full." in verdict_of(flat).because

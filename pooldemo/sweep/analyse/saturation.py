@@ -79,11 +79,28 @@ def find_saturation(
         return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")
     if waiting := _waiting(inside):
         return waiting
-    if _hold_grows(trials, inside):
+    return _held_longer(inside, is_hidden(plan, conditions)) if _hold_grows(trials, inside) else NOTHING
+
+
+def is_hidden(plan: Plan, conditions: Conditions) -> bool:
+    """Whether the CPU of PostgreSQL or of the server is not seen from here: on another machine, or in a container."""
+    return bool(plan.host) or not conditions.postgresql_is_local
+
+
+def _held_longer(inside: Sequence[TrialResult], hidden: bool) -> Saturation:
+    """What it is that each further slot waits for."""
+    grows = "the more slots, the longer each is held"
+    totals, looks = _doing(inside)
+    if 2 * totals["CPU"] >= (busy := totals.total()) > 0:
+        running, of = (f"{count / looks:.2g}" for count in (totals["CPU"], busy))
         return Saturation(
-            "lock", "a lock inside PostgreSQL: the more slots, the longer each is held, while no CPU is full"
+            "postgresql-cpu",
+            f"PostgreSQL's CPU, or what it may have of it: {running} of {of} busy connections wait for nothing else, "
+            f"and {grows}",
         )
-    return NOTHING
+    if hidden:
+        return Saturation("", f"behind the slots, on a machine that cannot be seen from here: {grows}")
+    return Saturation("lock", f"a lock inside PostgreSQL: {grows}, while no CPU is full")
 
 
 def _machine(inside: Sequence[TrialResult], conditions: Conditions) -> Saturation | None:
@@ -115,21 +132,25 @@ def _machine(inside: Sequence[TrialResult], conditions: Conditions) -> Saturatio
 
 def _waiting(inside: Sequence[TrialResult]) -> Saturation | None:
     """What most of the connections that were not idle did, if that was waiting inside PostgreSQL for one thing."""
-    told = [trial.waits for trial in inside if trial.waits]
-    if not told:
-        return None
-    totals = Counter[str]()
-    for waits in told:
-        totals.update(waits)
-    del totals["idle"]
+    totals, looks = _doing(inside)
     busy = totals.total()
     for code, (starts, text) in WAITS.items():
         found = {label: count for label, count in totals.items() if label.startswith(starts)}
         if busy and sum(found.values()) >= busy / 2:
             label = max(found, key=lambda each: found[each])
-            waiting, of = (f"{count / len(told):.2g}" for count in (sum(found.values()), busy))
+            waiting, of = (f"{count / looks:.2g}" for count in (sum(found.values()), busy))
             return Saturation(code, f"{text} ({waiting} of {of} busy connections, most of them in {label})")
     return None
+
+
+def _doing(inside: Sequence[TrialResult]) -> tuple[Counter[str], int]:
+    """What the connections that were not idle did, over all trials that tell it, and how many these are."""
+    told = [trial.waits for trial in inside if trial.waits]
+    totals = Counter[str]()
+    for waits in told:
+        totals.update(waits)
+    del totals["idle"]
+    return totals, len(told)
 
 
 def is_users(size: int, plan: Plan) -> bool:
