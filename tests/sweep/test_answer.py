@@ -102,3 +102,14 @@ def test_it_says_that_every_trial_failed() -> None:
     trials = tuple(TrialResult("pooldemo", size, 1, error="it broke") for size in plan.sizes)
     sweep = SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS), status="failed")
     assert headline(sweep) == headline(replace(sweep, verdicts=())) == "No answer: every trial failed"
+
+
+def test_it_says_the_number_that_the_reasons_say_where_a_repeat_was_left_out() -> None:
+    trials = [
+        replace(each, failures=300, rps=each.rps * 0.6) if (each.size, each.repeat) == (16, 2) else each
+        for each in trials_of(hinge(16), noise=0.005, p95_ms=240.0)
+    ]
+    plan = Plan(users=200)
+    found = SweepResult(plan, CONDITIONS, tuple(trials), judge(plan, trials, CONDITIONS))
+    assert found.verdicts[0].because.startswith("16 slots carry 160 requests/s")
+    assert headline(found).startswith("Use MAX_CONNS=16: 160 requests/s")

@@ -164,9 +164,9 @@ def test_it_gives_the_line_for_the_settings_where_a_projects_own_pages_were_aske
 
 
 def test_it_speaks_of_the_average_where_the_next_size_was_lucky():
-    verdict = verdict_of(hinge(8), sizes=(4, 8, 16, 32), seed=367)
+    verdict = verdict_of(hinge(8), sizes=(4, 8, 16, 32), seed=230)
     assert (verdict.shape, verdict.max_conns) == ("knee", 8)
-    assert "4 gives 47% less (41), and the larger ones hardly more on average (80.1, 4%)" in verdict.because
+    assert "4 gives 49% less (40.0), and the larger ones hardly more on average (80.0, 2%)" in verdict.because
 
 
 def test_it_says_that_one_repeat_has_no_interval():
@@ -358,8 +358,8 @@ def test_it_tells_the_neighbours_as_they_are():
 
 
 def test_it_says_that_it_may_be_luck_where_the_larger_sizes_carry_more_than_the_margin():
-    said = [verdict_of(steps, noise=0.05, seed=seed, repeats=repeats).because for seed, repeats in ((24, 6), (19, 4))]
-    assert "and that the larger ones carry more on average (131, 6%) may be luck." in said[0]
+    said = [verdict_of(steps, noise=0.05, seed=seed, repeats=repeats).because for seed, repeats in ((175, 4), (19, 4))]
+    assert "and that the larger ones carry more on average (130, 6%) may be luck." in said[0]
     assert "and the larger ones hardly more on average (132, 2%)." in said[1]
 
 

@@ -13,11 +13,11 @@ class Judgement:
     """All that a verdict is worded from.
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
-    ran out, `failing` the sizes that were left out because their requests failed, each with how many did and why,
+    ran out, `failing` the sizes that were left out because their requests or trials failed, each with how and why,
     `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each
-    clause and the whole SLO, `slo_needs` the options that would decide it, `unasked` that no request took a
-    connection, `left_out` in how many repeats of a size that is judged requests failed, and why: it is judged by the
-    others.
+    clause and the whole SLO, `knee_slo` whether the knee's size does, `slo_needs` the options that would decide it,
+    `unasked` that no request took a connection, `left_out` in how many repeats of a size that is judged requests
+    failed, and why: it is judged by the others. `hidden`: a CPU that may be full is not seen from here.
     """
 
     plan: Plan
@@ -32,7 +32,9 @@ class Judgement:
     trials: tuple[TrialResult, ...]
     unasked: bool = False
     slo_needs: str = ""
+    knee_slo: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
+    hidden: bool = False
 
     @property
     def failing_below(self) -> int | None:

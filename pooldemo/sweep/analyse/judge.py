@@ -16,7 +16,7 @@ from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee, settled
 from pooldemo.sweep.analyse.objective import Objective, state_of
 from pooldemo.sweep.analyse.rules import peak_above_size
-from pooldemo.sweep.analyse.saturation import NOTHING, Saturation, find_saturation, is_users
+from pooldemo.sweep.analyse.saturation import NOTHING, Saturation, find_saturation, is_hidden, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief, for_stack
@@ -86,7 +86,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     ran = [trial for trial in trials if not trial.error]
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
     sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
-    judged = {trial.size for trial in sound} - _mostly_unsound(ran, sound)
+    judged = {trial.size for trial in sound} - _mostly_unsound(trials, ran, sound)
     accidents = {size: [trial for trial in ran if trial.size == size and trial not in sound] for size in sorted(judged)}
     sound = [trial for trial in sound if trial.size in judged]
     failing = {
@@ -97,7 +97,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     budget = max(0, conditions.max_connections - conditions.reserved_connections)
     judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
     left_out = {size: f"{len(each)} of its repeats ({_failure(each)})" for size, each in accidents.items() if each}
-    judgement = replace(judgement, left_out=left_out)
+    judgement = replace(judgement, left_out=left_out, hidden=is_hidden(plan, conditions))
     if plan.search and not sound and any(trial.steps for trial in ran):
         return _invalid(replace(judgement, slo="missed"), "slo")
     if not sound or len(ran) * 2 < len(trials):
@@ -125,16 +125,22 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         judgement = replace(judgement, slo="met")
     elif size is not None:
         checks = objective.checks(size)
-        judgement = replace(judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size))
+        judgement = replace(
+            judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size),
+            knee_slo=objective.state(knee.size),
+        )  # fmt: skip
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
     return replace(judgement, shape=shape, size=size, saturation=saturation)
 
 
-def _mostly_unsound(ran: Sequence[TrialResult], sound: Sequence[TrialResult]) -> set[int]:
-    """Sizes of which no more than half of the trials can be judged: the repeat that went well is not the rule there."""
-    every, good = (Counter(trial.size for trial in each) for each in (ran, sound))
-    return {size for size in every if 2 * good[size] <= every[size]}
+def _mostly_unsound(
+    trials: Sequence[TrialResult], ran: Sequence[TrialResult], sound: Sequence[TrialResult]
+) -> set[int]:
+    """Sizes of which most trials did not run, or no more than half of those that did can be judged: the repeat that
+    went well is not the rule there."""
+    every, ended, good = (Counter(trial.size for trial in each) for each in (trials, ran, sound))
+    return {size for size in every if 2 * ended[size] < every[size] or 2 * good[size] <= ended[size]}
 
 
 def _failure(trials: Sequence[TrialResult]) -> str:

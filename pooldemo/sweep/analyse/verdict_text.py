@@ -8,8 +8,9 @@ sentences come; `verdict` decides the shape.
 import math
 from statistics import fmean
 
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.analysis import Judgement
-from pooldemo.sweep.analyse.saturation import is_users
+from pooldemo.sweep.analyse.saturation import hold_of, is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
@@ -57,14 +58,18 @@ def needs(judgement: Judgement) -> str:
         return f"--processes {judgement.plan.processes + 1}"
     if knee.reason == "sizes" and knee.intervals:
         (size,) = knee.intervals
-        if judgement.failing and min(judgement.failing) < size:
-            return f"--sizes {size},{2 * size},{4 * size}"
-        return f"--sizes {','.join(map(str, sorted({max(1, size // 2), size, 2 * size})))}"
+        larger = judgement.failing and min(judgement.failing) < size
+        wanted = {size, 2 * size, 4 * size if larger else max(1, size // 2)}
+        room = judgement.budget // judgement.plan.workers or 4 * size
+        fitting = sorted(each for each in wanted if each <= room or each == size)
+        return f"--sizes {','.join(map(str, fitting))}" if len(fitting) > 1 else ""
+    if knee.reason not in ("repeats", "level", "noise"):
+        return ""
     # No fewer than were planned: a sweep that was interrupted has not had these yet; one that had them needs more.
-    least = judgement.plan.repeats + (len(judgement.trials) >= sum(map(len, judgement.plan.repeated)))
-    if knee.reason == "repeats":
-        return f"--repeats {max(3, least)}"
-    return f"--repeats {max(knee.repeats_needed, least)}" if knee.reason in ("level", "noise") else ""
+    plan = judgement.plan
+    least = planning.repeats_of(plan) + (len(judgement.trials) >= sum(map(len, plan.repeated)))
+    needed = max(3 if knee.reason == "repeats" else knee.repeats_needed, least)
+    return f"--repeats {needed}" if needed <= planning.MAX_REPEATS else ""
 
 
 def next_size(judgement: Judgement) -> int | None:
@@ -98,14 +103,30 @@ def _flat(judgement: Judgement) -> str:
     first, last = min(knee.intervals), max(knee.intervals)
     if judgement.unasked:
         text = "No request took a connection, whatever the size"
-    elif knee.intervals[last].mean < (1 - _margin(judgement)) * knee.intervals[first].low:
+    elif last not in knee.plateau and knee.intervals[last].mean < (1 - _margin(judgement)) * knee.intervals[first].mean:
         text = f"More slots make it slower: {_rps(judgement, first)} at {first}, {_rps(judgement, last)} at {last}"
     else:
-        mean = digits(knee.plateau_rps)
-        text = f"From {first} to {last} slots throughput stays within {judgement.plan.margin:g}% of {mean} requests/s"
-    unknown = "What is does not show: no CPU was full, and slots were not held longer."
+        text = _level(judgement)
+    seen = " that can be seen from here" if judgement.hidden else ""
+    held = ", and slots were not held longer" if hold_of(judgement.trials) else ""
+    unknown = f"What is does not show: no CPU{seen} was full{held}."
     text += ": the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
     return text if first == 1 or judgement.unasked else f"{text} Fewer than {first} were not measured."
+
+
+def _level(judgement: Judgement) -> str:
+    """How level a flat curve is, held against each of its numbers."""
+    knee, margin = judgement.knee, _margin(judgement)
+    apart = {size: each.mean / knee.plateau_rps - 1 for size, each in knee.intervals.items()}
+    less = [size for size in apart if apart[size] < -margin and size not in (*knee.plateau, knee.size)]
+    level = [size for size in apart if size not in less]
+    text = f"From {min(level)} to {max(level)} slots throughput "
+    if all(abs(apart[size]) <= margin for size in level):
+        text += f"stays within {judgement.plan.margin:g}% of {digits(knee.plateau_rps)} requests/s"
+    else:
+        low, high = (most(level, key=lambda size: apart[size]) for most in (min, max))
+        text += f"differs by no more than luck, from {_rps(judgement, low, unit='')} to {_rps(judgement, high)}"
+    return text + "".join(f", but for {_rps(judgement, size, unit='')} at {size}" for size in less)
 
 
 def _rising(judgement: Judgement) -> str:
@@ -123,7 +144,7 @@ def _rising(judgement: Judgement) -> str:
     if judgement.saturation.code == "rate":
         return f"{carries}. That is all of the {plan.rate:g}/s asked for: ask for more to find the pool's own end."
     if failing := judgement.failing_above:
-        return f"{carries}, and throughput rises up to there; at {failing} requests fail. Cure that to go on."
+        return f"{carries}, and throughput rises up to there; {_fails(judgement, failing)}. Cure that to go on."
     if further := next_size(judgement):
         extend = f"Extend it: --sizes {','.join(map(str, [*sizes, further]))}."
     else:
@@ -145,6 +166,8 @@ def _moved(judgement: Judgement) -> str:
     cost = f", at {digits(lost * 100, at_most=2)}% less throughput" if lost > 0.005 else ""
     if judgement.budget and needed > judgement.budget:
         reason = f"{knee.size} would take {needed} of the {judgement.budget} connections that PostgreSQL has"
+    elif judgement.knee_slo == "undecided":
+        reason = f"whether {knee.size} meets the SLO is undecided"
     else:
         reason = f"{knee.size} misses the SLO"
     return f"But {reason}: use {size}{cost}."
@@ -154,7 +177,14 @@ def _failing(judgement: Judgement) -> str:
     told = [f"size {size} ({why})" for size, why in judgement.failing.items()]
     if judgement.size is not None and judgement.size in judgement.left_out:
         told.append(f"size {judgement.size} in {judgement.left_out[judgement.size]}")
-    return f"Left out, because requests failed: {', '.join(told)}." if told else ""
+    return f"Left out: {', '.join(told)}." if told else ""
+
+
+def _fails(judgement: Judgement, size: int) -> str:
+    """What is wrong at a size that was left out."""
+    if any(trial.error for trial in judgement.trials if trial.size == size):
+        return f"at {size} trials fail"
+    return f"{size} misses the SLO" if judgement.plan.search else f"at {size} requests fail"
 
 
 def _slo(judgement: Judgement) -> str:
@@ -165,7 +195,9 @@ def _slo(judgement: Judgement) -> str:
     clauses = [check for check in judgement.checks if check.state == judgement.slo]
     seen = ", ".join(f"{describe_limit(each.limit)} (measured {describe_check(each)})" for each in clauses)
     if judgement.slo == "missed":
-        return f"No measured size meets the SLO {seen}: it takes fewer users or faster queries."
+        fits = judgement.budget and max(judgement.knee.intervals) * judgement.plan.workers > judgement.budget
+        which = "No size that PostgreSQL has connections for" if fits else "No measured size"
+        return f"{which} meets the SLO {seen}: it takes fewer users or faster queries."
     if not clauses:
         return ""
     more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
@@ -197,9 +229,9 @@ def _invalid(judgement: Judgement) -> str:
     if not judgement.trials:
         return "Interrupted before a trial of this stack ended, so there is nothing to judge."
     if knee.reason == "failures":
-        if any(trial.error for trial in judgement.trials):
-            first = brief(next(trial.error for trial in judgement.trials if trial.error))
-            which = "Every trial" if all(trial.error for trial in judgement.trials) else "Most trials"
+        failed = [trial.error for trial in judgement.trials if trial.error]
+        if 2 * len(failed) > len(judgement.trials):
+            first, which = brief(failed[0]), "Every trial" if len(failed) == len(judgement.trials) else "Most trials"
             return f"{which} failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
         told = "; ".join(f"at {size} {why}" for size, why in judgement.failing.items())
         return (
@@ -226,11 +258,10 @@ def _invalid(judgement: Judgement) -> str:
         if judgement.failing:
             return (
                 f"Only size {size} carries the load without failures ({digits(only.mean)} requests/s), and one point "
-                f"has no knee: {needs(judgement)}. {_failing(judgement)}"
+                f"has no knee. {_failing(judgement)}{_compare(judgement)}"
             )
-        return (
-            f"Only size {size} was measured ({digits(only.mean)} requests/s): one point has no knee. "
-            f"Compare it with others: {needs(judgement)}."
+        return f"Only size {size} was measured ({digits(only.mean)} requests/s): one point has no knee." + _compare(
+            judgement
         )
     best = max(each.mean for each in knee.intervals.values())
     guess = min(size for size, each in knee.intervals.items() if each.mean >= (1 - _margin(judgement)) * best)
@@ -239,7 +270,8 @@ def _invalid(judgement: Judgement) -> str:
             "Each size was measured once, so nobody can tell a difference from luck. Repeat it: "
             f"{needs(judgement)}. At face value {guess} would do ({digits(knee.intervals[guess].mean)} requests/s)."
         )
-    more = f"More repeats: {needs(judgement)}"
+    advised, most = needs(judgement), planning.MAX_REPEATS
+    more = f"More repeats: {advised}" if advised else f"Nor could {most} repeats tell: it takes a wider --margin"
     if knee.reason == "level":
         start = min(knee.plateau)
         return (
@@ -248,16 +280,24 @@ def _invalid(judgement: Judgement) -> str:
         )
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
         return f"Too few trials were repeated to know how far repeats differ. {more}."
+    if knee.restless:
+        told = " and ".join(f"size {size} differ by {100 * n.relative:.2g}%" for size, n in knee.restless.items())
+        others = f"those of the others by {100 * knee.noise.relative:.2g}%"
+        return f"Repeats of {told} (standard deviation), {others}: nobody can tell what it carries. {more}."
     return (
-        f"Repeats of one size differ by {knee.noise.relative:.0%} (standard deviation): too much to tell "
-        f"{judgement.plan.margin:g}% apart. {more}, on a quieter machine."
+        f"Repeats of one size differ by {100 * knee.noise.relative:.2g}% (standard deviation): too much to tell "
+        f"{judgement.plan.margin:g}% apart. {more}, {'on' if advised else 'or'} a quieter machine."
     )
+
+
+def _compare(judgement: Judgement) -> str:
+    return f" Compare it with others: {advised}." if (advised := needs(judgement)) else ""
 
 
 def _smaller(judgement: Judgement) -> str:
     below = judgement.knee.below
     if failing := judgement.failing_below:
-        return f"at {failing} requests fail"
+        return _fails(judgement, failing)
     if below is None:
         return "no smaller one was measured"
     lost = 1 - judgement.knee.intervals[below].mean / judgement.knee.intervals[judgement.knee.size or below].mean
@@ -269,17 +309,18 @@ def _smaller(judgement: Judgement) -> str:
 def _larger(judgement: Judgement) -> str:
     above, size = judgement.knee.above, judgement.knee.size
     if failing := judgement.failing_above:
-        return f"at {failing} requests fail"
+        return _fails(judgement, failing)
     if above is None or size is None:
         return "no larger one was measured"
     intervals = judgement.knee.intervals
     gain = intervals[above].mean / intervals[size].mean - 1
     figure = _rps(judgement, above, unit="")
-    if gain > _margin(judgement):  # by luck, or it would not be called the knee
+    most = 1 / (1 - _margin(judgement)) - 1  # what a size gains over one that carries less by the margin
+    if gain > most:  # by luck, or it would not be called the knee
         mean = fmean(intervals[each].mean for each in judgement.knee.plateau if each > size)
         gain = mean / intervals[size].mean - 1
         told = f"({digits(mean)}, {100 * gain:.0f}%)"
-        if gain > _margin(judgement):
+        if gain > most:
             return f"that the larger ones carry more on average {told} may be luck"
         return f"the larger ones hardly more on average {told}"
     if gain < -_margin(judgement):

@@ -1,0 +1,205 @@
+"""What a verdict says is true of the numbers beside it, whatever was measured."""
+
+import math
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from synthetic import CONDITIONS, trials_of, verdict_of
+
+from benchmarks.verdicts.truth import CURVES, NOISES, POWERS, flat, hinge, sweep
+from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.judge import judge, weigh
+from pooldemo.sweep.analyse.objective import Objective
+from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.facts import Plan, TrialResult
+
+PLAN = Plan(users=1000)
+WITHIN = re.compile(r"From (\d+) to (\d+) slots throughput stays within ([\d.]+)% of ([\d.,]+) ")
+BUT = re.compile(r"but for [\d.,<]+ at (\d+)")
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def test_it_calls_no_curve_level_at_a_size_that_carries_less() -> None:
+    dip = verdict_of(lambda size: 70 if size == 4 else 100, noise=0.001)
+    assert dip.shape == "flat"
+    assert "From 1 to 64 slots throughput stays within 5% of 100 requests/s, but for 70" in dip.because
+    assert " at 4: the pool is not your bottleneck." in dip.because
+
+
+def test_it_says_that_more_slots_are_slower_also_where_whole_repeats_differ() -> None:
+    """A machine that is half as fast in one repeat makes each interval wide; sizes are compared inside the repeats."""
+    trials = [
+        replace(each, rps=each.rps * (1, 0.5, 0.8)[each.repeat - 1])
+        for each in trials_of(lambda size: 100 * size**-0.05, noise=0.01)
+    ]
+    (verdict,) = judge(PLAN, trials, CONDITIONS)
+    assert verdict.shape == "flat"
+    assert verdict.because.startswith("More slots make it slower: ")
+
+
+def test_it_names_the_range_where_repeats_scatter_by_more_than_the_margin() -> None:
+    said = [verdict_of(flat, noise=0.04, seed=seed).because for seed in range(60)]
+    lucky = [each for each in said if "differs by no more than luck" in each]
+    assert lucky
+    for each in lucky:
+        found = re.search(r"luck, from ([\d.]+) to ([\d.]+) requests/s: the pool", each)
+        assert found
+        assert number(found[2]) / number(found[1]) > 1.05
+
+
+def test_it_does_not_say_of_a_size_that_it_misses_an_slo_that_nobody_can_decide() -> None:
+    def ms(trial: TrialResult) -> float:
+        return 100.0 if trial.size < 16 else (290.0, 320.0, 280.0)[trial.repeat - 1]
+
+    trials = [replace(each, p95_ms=ms(each)) for each in trials_of(hinge(16), noise=0.01)]
+    (verdict,) = judge(replace(PLAN, slo=parse_slo("p95=300")), trials, CONDITIONS)
+    assert (verdict.max_conns, verdict.slo and verdict.slo.state) == (8, "met")
+    assert "But whether 16 meets the SLO is undecided: use 8" in verdict.because
+
+
+def test_it_says_that_most_trials_failed_where_they_did() -> None:
+    trials = [
+        replace(each, failures=300, error="no server came up" if (each.size, each.repeat) == (8, 2) else "")
+        for each in trials_of(hinge(16), noise=0.01)
+    ]
+    (verdict,) = judge(PLAN, trials, CONDITIONS)
+    assert (verdict.shape, verdict.cause) == ("invalid", "failures")
+    assert verdict.because.startswith("Requests failed at every size, so there is nothing to judge: at 1 30% failed")
+
+
+def test_it_says_what_failed_at_a_size_that_is_left_out() -> None:
+    broken = verdict_of(hinge(16), noise=0.01, error=lambda size: "no server came up" if size == 64 else "")
+    assert "Left out: size 64 (no server came up)." in broken.because
+    below = verdict_of(hinge(16), noise=0.01, error=lambda size: "no server came up" if size == 8 else "")
+    assert "requests/s: at 8 trials fail, and 32 gives no more" in below.because
+    assert "requests failed" not in broken.because + below.because
+
+
+def test_it_names_no_size_of_which_most_trials_did_not_run() -> None:
+    """The server is killed at 16 in two repeats of three: the one that went well is not the rule there."""
+    trials = [
+        replace(each, rps=0.0, error="the server ended with -9") if (each.size, each.repeat > 1) == (16, True) else each
+        for each in trials_of(hinge(16), noise=0.01)
+    ]
+    (verdict,) = judge(PLAN, trials, CONDITIONS)
+    assert verdict.max_conns == 32
+    assert "at 16 trials fail" in verdict.because
+    assert "Left out: size 16 (the server ended with -9)." in verdict.because
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.002])
+def test_it_says_by_how_much_repeats_differ_where_that_is_little(noise: float) -> None:
+    verdict = verdict_of(hinge(16), noise=noise, plan=replace(PLAN, margin=0.1))
+    assert (verdict.shape, verdict.cause) == ("invalid", "noise")
+    assert "differ by 0.5%" in verdict.because
+
+
+def test_it_advises_no_more_repeats_than_there_may_be() -> None:
+    plan = replace(PLAN, sizes=(8, 16), repeats=100, margin=0.1)
+    hopeless = verdict_of(hinge(16), plan=plan, sizes=(8, 16), repeats=100, noise=0.1)
+    assert (hopeless.cause, hopeless.needs) == ("noise", "")
+    assert "Nor could 100 repeats tell: it takes a wider --margin, or a quieter machine." in hopeless.because
+    plan = replace(PLAN, sizes=(8, 16), repeats=100, slo=parse_slo("p95=300"))
+    near = trials_of(hinge(16), sizes=(8, 16), repeats=100, noise=0.01, p95_ms=300.0)
+    (verdict,) = judge(plan, near, CONDITIONS)
+    assert (verdict.slo and verdict.slo.state, verdict.needs) == ("undecided", "")
+
+
+def test_it_advises_longer_trials_where_a_percentile_has_too_few_requests_above_it() -> None:
+    trials = [
+        TrialResult("a", size, n, rps=20.0, requests=100, p95_ms=200.0, latencies=((100.0, 90), (200.0, 6), (400.0, 4)))
+        for n in (1, 2, 3)
+        for size in (4, 8)
+    ]
+    seen = Objective(Plan(users=10, slo=parse_slo("p95=300")), trials)
+    assert (seen.state(8), seen.needs(8)) == ("undecided", "--duration 11")
+
+
+def test_it_advises_more_users_where_the_slowest_request_was_sent_late() -> None:
+    """It ended with a ZeroDivisionError after all was measured."""
+    slow = [
+        TrialResult("a", size, n, rps=20.0, requests=100, max_ms=200.0, window_s=5.0) for n in (1, 2) for size in (4, 8)
+    ]
+    seen = Objective(Plan(users=10, rate=50.0, poisson=True, slo=parse_slo("max=300")), slow)
+    assert (seen.state(8), seen.needs(8)) == ("undecided", "--users 20")
+
+
+def test_it_advises_no_size_that_postgresql_has_no_connections_for() -> None:
+    few = replace(CONDITIONS, max_connections=20)
+    assert verdict_of(hinge(16), sizes=(16,), conditions=few).needs == "--sizes 8,16"
+
+
+def any_curve(chance: random.Random) -> Callable[[int], float]:
+    """A known one, or one that goes up and down as it likes."""
+    if chance.random() < 0.6:
+        return chance.choice([*CURVES.values()])
+    apart, seed = chance.choice([0.02, 0.1, 0.5]), chance.random()
+    return lambda size: 100 * math.exp(random.Random(f"{seed} {size}").gauss(0, apart))
+
+
+def any_trials(chance: random.Random, sizes: tuple[int, ...], repeats: int) -> list[TrialResult]:
+    observations = sweep(any_curve(chance), sizes, chance.randrange(10**6), chance.choice([*NOISES.values()]),
+                         repeats=repeats)  # fmt: skip
+    failing, odd, ms = chance.choice(sizes), chance.random(), chance.choice([100.0, 250.0, 290.0, 400.0])
+    trials = []
+    for each in observations:
+        error = "no server came up" if odd < 0.1 and chance.random() < 0.3 else ""
+        spoiled = (0.1 < odd < 0.2 and each.size == failing) or (0.2 < odd < 0.3 and chance.random() < 0.2)
+        p95_ms = ms * chance.gauss(1, 0.05)
+        trials.append(
+            TrialResult(
+                "pooldemo", each.size, each.block, rps=0.0 if error else each.value, requests=1000, p95_ms=p95_ms,
+                failures=200 if spoiled and not error else 0, error=error, query_mean_ms=10.0,
+            )
+        )  # fmt: skip
+    return trials
+
+
+def false_words(plan: Plan, trials: list[TrialResult]) -> list[str]:
+    """What the verdict says that the numbers do not."""
+    own = tuple(sorted(trials, key=lambda each: (each.size, each.repeat)))
+    (verdict,), weighed = judge(plan, trials, CONDITIONS), weigh(plan, own, CONDITIONS)
+    said, found = verdict.because, []
+    carried = {size: each.mean for size, each in weighed.knee.intervals.items()}
+    if level := WITHIN.search(said):
+        excepted = {int(size) for size in BUT.findall(said)}
+        inside = {size for size in carried if size not in excepted}
+        mean, margin = number(level[4]), number(level[3]) / 100 + 0.006  # the mean is rounded
+        if any(abs(carried[size] / mean - 1) > margin for size in inside):
+            found.append("not level")
+        if any(carried[size] / mean - 1 > -plan.margin / 100 + 0.006 for size in excepted):
+            found.append("level as well")
+        if (min(inside), max(inside)) != (int(level[1]), int(level[2])):
+            found.append("not from there to there")
+    if re.search(r"(\d+) gives no less", said) and verdict.shape == "knee":
+        found.append("a knee above a size that is as good")
+    if (moved := re.search(r"But (\d+) misses the SLO", said)) and weighed.knee_slo != "missed":
+        found.append(f"{moved[1]} does not miss it")
+    if "Most trials failed" in said and 2 * sum(bool(each.error) for each in trials) <= len(trials):
+        found.append("most ran")
+    if "requests fail" in said and not any(each.failures for each in trials):
+        found.append("no request failed")
+    if (more := re.search(r"--repeats (\d+)", said)) and not plan.repeats < int(more[1]) <= planning.MAX_REPEATS:
+        found.append("no such repeats")
+    if re.search(r"differ by 0(\.0)?%", said):
+        found.append("no difference")
+    return [f"{each}: {said}" for each in found]
+
+
+def test_what_it_says_is_true_of_any_sweep() -> None:
+    wrong = []
+    for seed in range(400):
+        chance = random.Random(seed)
+        sizes = chance.choice([POWERS, POWERS[:5], (1, 2), (4, 8, 16), (3, 7, 20, 21)])
+        repeats = chance.choice([1, 2, 3, 3, 5])
+        plan = Plan(sizes=sizes, repeats=repeats, users=chance.choice([8, 1000]),
+                    margin=chance.choice([0.5, 5.0, 5.0, 12.0]),
+                    slo=parse_slo(chance.choice(["", "p95=300", "p95=300,errors=1%"])))  # fmt: skip
+        wrong += [f"{seed}: {each}" for each in false_words(plan, any_trials(chance, sizes, repeats))]
+    assert not wrong
