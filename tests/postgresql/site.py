@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pooldemo.embedded import EmbeddedPostgres
@@ -95,6 +95,16 @@ class Database:
         with self.request() as cursor:
             cursor.execute(sql, params or None)
             return cursor.fetchone()[0] if cursor.description else None
+
+    def reach(self) -> "Database":
+        """Connect once, however long that takes: a short POOL_TIMEOUT is for what the test does then."""
+
+        def reached() -> Any:
+            with contextlib.suppress(DatabaseError):
+                return self.ask()
+
+        self.site.wait_until(reached)
+        return self
 
     def pids(self) -> set[int]:
         """The server's processes that serve this alias."""

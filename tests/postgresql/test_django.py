@@ -184,7 +184,7 @@ def test_a_closed_pool_is_opened_again_by_the_next_request(site: Site) -> None:
 def test_its_errors_are_djangos_operational_errors(site: Site) -> None:
     """With the numbers and the holders in their text."""
     assert all(issubclass(error, OperationalError) for error in (PoolTimeout, PoolFull, PoolClosed))
-    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1, MAX_WAITING=1)
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1, MAX_WAITING=1).reach()
     with db.request() as cursor:
         cursor.execute("SELECT 'the last statement'")
         first, second = gevent.spawn(db.ask), gevent.spawn(db.ask)
@@ -269,7 +269,7 @@ def test_plain_threads_share_a_pool_like_greenlets(site: Site) -> None:
 
 @threaded
 def test_threads_wait_no_longer_than_pool_timeout(site: Site) -> None:
-    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1)
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1).reach()
     told: list[Exception] = []
 
     def request() -> None:

@@ -118,6 +118,7 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
 def test_it_keeps_the_cap_when_the_drivers_connection_is_closed_by_hand(site: Site) -> None:
     """The server's process is there until it has read the goodbye; this one cannot yet."""
     db, _ = own(site, MAX_CONNS=1, POOL_TIMEOUT=1)
+    db.reach()
     with db.request() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         pid = cursor.fetchone()[0]

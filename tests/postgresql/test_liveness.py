@@ -164,8 +164,7 @@ def test_a_server_that_was_never_reached_is_told_at_once(site: Site) -> None:
 def test_a_server_that_was_reached_before_is_waited_for(site: Site) -> None:
     """Until the deadline."""
     gate = site.gate()
-    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0.3)
-    db.ask()
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0.3).reach()
     gate.close()
     with pytest.raises(PoolTimeout, match="refused"):
         db.ask()

@@ -176,8 +176,7 @@ def test_threads_that_keep_their_connection_are_named_with_the_cure(site: Site) 
 @patched
 def test_a_native_thread_is_served_or_refused_in_words(site: Site) -> None:
     """gevent's threadpool runs threads that have no hub of the pool's; whatever they get, no slot is lost."""
-    db = site.database(MAX_CONNS=2, POOL_TIMEOUT=3)
-    db.ask()
+    db = site.database(MAX_CONNS=2, POOL_TIMEOUT=3).reach()
 
     def natively() -> Any:
         try:
@@ -250,7 +249,7 @@ def test_a_child_forked_while_a_pool_is_made_works(site: Site) -> None:
 
 @patched
 def test_a_checkout_that_fails_is_logged_once_a_second(site: Site) -> None:
-    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1)
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=1).reach()
     lines: list[str] = []
 
     class Listens(logging.Handler):

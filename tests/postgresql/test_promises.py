@@ -71,7 +71,7 @@ def test_it_serves_waiters_when_the_held_connections_die(site: Site) -> None:
 @promise(breaks="TimeLimit")
 def test_it_waits_no_longer_than_pool_timeout(site: Site) -> None:
     """D4: a request that cannot be served is told so."""
-    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0.1)
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0.1).reach()
     with db.request():
         with pytest.raises(OperationalError, match=r"no connection within 0.1 s: 1/1 in use"):
             gevent.spawn(db.ask).get()
