@@ -55,6 +55,9 @@ class Pool:
     ) -> None:
         self.name, self._task, self._gate = name, task, gate
         self.clock, self._spread, self._start = clock, spread, start
+        # Of each lifeline, or every thread would keep every pool it ever used. The pool has it too: the collector makes
+        # an end of a weak reference that it collects, before a lifeline that it collects with it can ask.
+        self._ref = weakref.ref(self)
         self.start_afresh(connector, options or Options.read())
         _all.add(self)  # complete by now
 
@@ -269,7 +272,7 @@ class Pool:
 
     def lifeline(self) -> Lifeline:
         """A holder for the caller's checkouts whose slots come back when the lifeline is collected: see `rebind`."""
-        ref = weakref.ref(self)  # weak, or every thread would keep every pool it ever used
+        ref = self._ref
 
         def orphaned(holder: Holder) -> None:
             if (pool := ref()) is not None:
@@ -313,6 +316,8 @@ class Pool:
         least = max(1, self.options.min_conns)
         if type(max_conns) is not int or max_conns < least:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
+        if self._puts_off(self.resize, max_conns):
+            return
         self.slots.resize(max_conns)
         self.upkeep.end_the_old()
         self.upkeep.call_filler()
@@ -322,6 +327,8 @@ class Pool:
 
         What `resize` set stays unless MAX_CONNS is another. Does not block.
         """
+        if self._puts_off(self.change, connector, options):
+            return
         size = self.slots.size if options.max_conns == self.options.max_conns else options.max_conns
         self._connect_with(connector, options)
         self.slots.configure(size, options)
@@ -331,14 +338,24 @@ class Pool:
 
     def drain(self) -> None:
         """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""
+        if self._puts_off(self.drain):
+            return
         self.slots.expire_all()
         self.upkeep.end_the_old()
 
     def close(self) -> None:
         """Close for good: waiters get PoolClosed, idle connections end now, held ones when they come back."""
+        if self._puts_off(self.close):
+            return
         self.slots.close()
         self.upkeep.ended.set()
         self.drain()
+
+    def _puts_off(self, work: Callable[..., None], *args: Any) -> bool:
+        """Whether this comes up in the midst of a decision, in a finaliser or signal handler: it is done soon after."""
+        if put_off := self.slots.busy_here():
+            self.upkeep.later.add(functools.partial(work, *args))
+        return put_off
 
     # ---- what people ask ----
 

@@ -170,6 +170,8 @@ class Slots:
                 pass
             elif self.closed:
                 waiter.outcome = "closed meanwhile"
+            elif self.waits_for_itself(waiter):  # the size has changed since it asked
+                waiter.outcome = "itself"
             else:
                 self.line.push_front(waiter)
 
@@ -307,8 +309,9 @@ class Slots:
     def rebind(self, slot: Slot, holder: Holder) -> None:
         """Make another the holder of a held slot."""
         with self.mutex:
-            if isinstance(slot.holder, Holder):
-                slot.holder.held -= 1
+            last = slot.holder
+            if isinstance(last, Holder) and slot.holder is last:  # what came up in the call may have given it back
+                last.held -= 1
                 holder.held += 1
                 slot.holder = holder
 

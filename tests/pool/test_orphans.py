@@ -36,6 +36,28 @@ def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
     assert_whole(pool, connector)
 
 
+@pytest.mark.filterwarnings("ignore:.*without giving a connection:ResourceWarning")
+def test_it_takes_back_what_was_bound_to_a_cycle_that_is_collected():
+    """Where no other greenlet or thread has asked this pool for anything, or none that still lives."""
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+
+    def leave_a_cycle():
+        cycle = [pool.lifeline()]
+        pool.rebind(pool.checkout(), cycle[0])
+        cycle.append(cycle)
+
+    gc.disable()
+    try:
+        worker = Worker(leave_a_cycle)
+        worker.result()
+        worker.join()
+        assert pool.holders()
+        gc.collect()
+    finally:
+        gc.enable()
+    assert_whole(pool, connector)
+
+
 def test_it_serves_the_next_waiter_with_what_an_ended_holder_kept():
     pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
     end = Gate()
