@@ -1,6 +1,7 @@
 """How the pool opens, looks at, cleans and closes a PostgreSQL connection, as Django's wrapper would have it."""
 
 import math
+import os
 import random
 import re
 import time
@@ -77,12 +78,15 @@ class PostgresConnector:
         psycopg2 under plain threads cannot be stopped: there only `connect_timeout` limits it.
         """
         began, wrapper = time.monotonic(), self.wrapper.without_pool()
-        limit = min(float(wrapper.settings_dict["OPTIONS"].get("connect_timeout") or 0) or math.inf, timeout)
+        given = wrapper.settings_dict["OPTIONS"].get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 0
+        limit = min(float(given) or math.inf, timeout)
         try:
             with green.time_limit(limit), unlimited():
                 params = wrapper.get_connection_params()  # a PASSWORD that is a callable may hang
                 if driver.is_psycopg3:
                     params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; in seconds, from two
+                elif given:
+                    params["connect_timeout"] = given
                 self._connect(wrapper, session, params)
                 session.raw.autocommit = True
                 self._configure(wrapper, session)

@@ -136,7 +136,18 @@ def test_it_keeps_the_cap_when_the_drivers_connection_is_closed_by_hand(site: Si
 @threaded
 def test_it_keeps_the_cap_when_connecting_takes_too_long_under_threads(site: Site) -> None:
     """psycopg2 cannot be stopped there: what connect_timeout gives up goes on, and its slot waits for its end."""
-    db, admin = own(site, MAX_CONNS=1, POOL_TIMEOUT=0.5, connect_timeout=2, options="-c post_auth_delay=5")
+    keeps_the_cap_under_threads(site, connect_timeout=2)
+
+
+@threaded
+def test_it_keeps_the_cap_when_libpqs_own_variable_says_how_long_connecting_may_take(site: Site) -> None:
+    site.finally_do(lambda: os.environ.pop("PGCONNECT_TIMEOUT"))
+    os.environ["PGCONNECT_TIMEOUT"] = "2"
+    keeps_the_cap_under_threads(site)
+
+
+def keeps_the_cap_under_threads(site: Site, **options: Any) -> None:
+    db, admin = own(site, MAX_CONNS=1, POOL_TIMEOUT=0.5, options="-c post_auth_delay=5", **options)
     stop, served, most = threading.Event(), threading.Event(), 0
 
     def ask() -> None:
@@ -147,6 +158,7 @@ def test_it_keeps_the_cap_when_connecting_takes_too_long_under_threads(site: Sit
             db.connection.close()
 
     with admin.request() as cursor:
+        site.wait_until(lambda: not clients(cursor))  # of the test before
         thread = threading.Thread(target=ask)
         thread.start()
         while db.pool.get_stats()["connections_errors"] < 2 and not served.is_set():
