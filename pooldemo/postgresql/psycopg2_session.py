@@ -77,7 +77,7 @@ class PooledConnection(ext.connection):
 
 
 def _for_its_holder(name: str) -> Any:
-    """A method of psycopg2's that ends or changes a transaction or query, for whoever has the connection."""
+    """A method of psycopg2's that ends, changes or reads of a transaction or query, for whoever has the connection."""
     plain = getattr(ext.connection, name)
 
     def method(self: PooledConnection, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +89,7 @@ def _for_its_holder(name: str) -> Any:
 
 
 for _name in (
-    "set_isolation_level", "set_session", "set_client_encoding", "cancel",
+    "set_isolation_level", "set_session", "set_client_encoding", "cancel", "poll",
     "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover",
 ):  # fmt: skip
     setattr(PooledConnection, _name, _for_its_holder(_name))
@@ -262,7 +262,7 @@ class PostgresSession(Session):
         limit_s = float(given.get("connect_timeout") or 0)
         if limit_s <= 0 or green.is_patched() or not is_one_address(given):
             return psycopg2.connect(**given)
-        unlimited = {name: value for name, value in given.items() if name != "connect_timeout"}
+        unlimited = {**given, "connect_timeout": 0}  # whatever PGCONNECT_TIMEOUT says
         attempt = Attempt(self, lambda: psycopg2.connect(**unlimited))
         try:
             attempt.start()

@@ -127,6 +127,11 @@ class PooledConnection(psycopg.Connection[Any]):
         else:
             super().close()
 
+    def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        if self._pool is not None:
+            self._pool.ends = True  # it lets others run while it asks: it could end the next holder's query
+        super().cancel_safe(timeout=timeout)
+
     def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Generator[Any, None, None]:
         """psycopg's, within the present limit. The server is idle meanwhile, and a cancel would end nothing."""
         limit, received = current(), 0
@@ -288,7 +293,7 @@ class PostgresSession(Session):
             told = False
             try:
                 with contextlib.suppress(psycopg.Error):  # it broke, or the server is silent
-                    raw.cancel_safe(timeout=_CANCEL_S)
+                    psycopg.Connection.cancel_safe(raw, timeout=_CANCEL_S)
                     told = True
             finally:
                 then(told)

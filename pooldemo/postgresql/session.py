@@ -299,6 +299,8 @@ class Session:
             self.ends = True
 
     def _text(self, query: Any) -> str:
+        if isinstance(query, str):
+            return str.__str__(query)  # of a template's, say, whose methods are its own
         if isinstance(query, bytes):
             return query.decode("latin-1")  # searched for ASCII only
         if hasattr(query, "as_string"):

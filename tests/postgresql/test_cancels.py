@@ -53,6 +53,23 @@ def test_who_is_stopped_while_a_cancel_is_on_its_way_leaves_it_to_nobody(site: S
 
 
 @patched
+def test_a_projects_own_cancel_that_is_on_its_way_is_left_to_nobody(site: Site) -> None:
+    """psycopg 3's lets others run while it asks; psycopg2's does not."""
+    if not driver.is_psycopg3:
+        return
+    server = LateServer(site, "request")
+    with server.db.request() as cursor:
+        cursor.execute("SELECT 1")
+        raw: Any = server.db.connection.connection
+        server.gate.stalled, before = True, server.gate.accepted
+        asking = gevent.spawn(raw.cancel_safe, timeout=0.5)
+        site.wait_until(lambda: server.gate.accepted > before)
+        server.gate.stalled = False
+    assert server.db.ask() != server.pid
+    asking.kill()
+
+
+@patched
 def test_a_server_that_is_asked_before_it_has_the_statement_is_asked_again(site: Site) -> None:
     """It drops a request to cancel where it executes nothing yet, as a busy machine's may."""
     patiently(site)

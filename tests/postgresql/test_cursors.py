@@ -4,6 +4,7 @@ server, for it is another's by then."""
 import contextlib
 import gc
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from django.db import OperationalError as DjangoOperationalError
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from pooldemo.postgresql import green
 from pooldemo.postgresql.session import Session
 
 from .elsewhere import patched, threaded
@@ -211,6 +213,24 @@ def test_a_kept_connection_changes_nothing_in_anothers_transaction(site: Site) -
     go.set()
     greenlet.get()
     assert db.ask(f"SELECT count(*) FROM {table}") == 2
+
+
+@patched
+def test_a_kept_connection_takes_no_answer_of_anothers(site: Site) -> None:
+    """psycopg2's `poll()`, as who listens calls it: the other would wait for that answer without end."""
+    if is_psycopg3:
+        return
+    db = site.database(MAX_CONNS=1)
+    with db.request():
+        raw: Any = db.connection.connection
+    another = gevent.spawn(db.ask, "SELECT pg_sleep(0.1)::text || 'x'")
+    gevent.sleep(0)
+    look = green.native_poll()()
+    look.register(raw.fileno(), select.POLLIN)
+    assert look.poll(10_000)  # the answer is there, and nobody was let run
+    with pytest.raises(InterfaceError):
+        raw.poll()
+    assert another.get() == "x"
 
 
 @patched

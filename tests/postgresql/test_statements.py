@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from django.utils.safestring import SafeString
 
+from pooldemo.postgresql.session import Session
 from pooldemo.postgresql.statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
 
 
@@ -47,6 +49,16 @@ def test_a_text_that_may_change_the_session_is_suspect(text: str) -> None:
 )
 def test_a_text_that_changes_nothing_is_plain(text: str) -> None:
     assert look(text) == PLAIN
+
+
+def test_a_text_of_a_class_of_its_own_is_read_as_any_other() -> None:
+    """A template's, whose methods give others of its class: each would cost a reset."""
+    session = Session()
+    assert session.begin(SafeString("SELECT 1")) == PLAIN
+    assert not session.dirty
+    session.begin(SafeString("SELECT setseed(0.5)"))
+    assert session.dirty
+    assert type(session.statement) is str
 
 
 @pytest.mark.parametrize(
