@@ -122,6 +122,13 @@ def test_it_shows_the_same_throughput_in_every_table():
     assert printed in to_html(SWEEP)
 
 
+def test_it_writes_failures_alike_in_the_terminal_and_in_the_reports():
+    sweep, out = _sweep(requests=9000, failures=4000), io.StringIO()
+    Terminal(out).tables(sweep)
+    assert rows_of(sweep, "pooldemo")[0].cells[-1] == "12,000"
+    assert " 12,000 " in out.getvalue()
+
+
 def test_it_shows_no_number_where_nobody_counted_connections():
     """A site that runs already, whose connections have no name of their own."""
     for peak, shown in ((None, "-"), (0, "0")):

@@ -197,7 +197,7 @@ def _row(found: SizeResult, allowed: str, ran: Sequence[TrialResult]) -> list[st
         str(found.size),
         carried(found),
         *map(digits, (found.p50_ms, found.p95_ms, found.p99_ms)),
-        str(found.failures),
+        f"{found.failures:,}",
         allowed,
         opened(ran),
     ]
