@@ -306,6 +306,9 @@ current, set_current, reset_current = _current.get, _current.set, _current.reset
 @contextlib.contextmanager
 def limited(limit: Limit) -> Iterator[Limit]:
     """Let `limit` hold for the body."""
+    if current() is limit:
+        yield limit
+        return
     try:
         limit.outer, limit.left = current(), False
         set_current(limit)

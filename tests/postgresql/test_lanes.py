@@ -55,3 +55,12 @@ def test_what_two_generators_said_in_turn_is_over_with_the_last_of_them(says: An
         for index in order:
             first[index].close()
         assert (current(), current_level()) == before
+
+
+def test_a_limit_that_holds_already_holds_on() -> None:
+    limit = Limit()
+    with limited(limit):
+        with limited(limit):
+            assert current() is limit
+        assert current() is limit
+    assert current() is None
