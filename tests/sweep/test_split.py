@@ -239,3 +239,11 @@ def test_a_split_that_may_carry_more_by_less_than_the_margin_is_passed_over(more
     assert found.text.startswith(
         "The cheapest split is 1 worker x 8" if workers == 1 else "Which split is cheapest nobody"
     )
+
+
+def test_it_says_how_many_repeats_would_tell_which_split_is_cheapest():
+    apart = {1: (100.0, 100.5, 99.8), 2: (88.0, 124.0, 101.0)}
+    trials = [TrialResult("a", 8, n, count, rps=rps[n - 1]) for n in (1, 2, 3) for count, rps in apart.items()]
+    found = split.cheapest(trials, [Verdict("a", "knee", 8, 100.0, None, None, "", workers=n) for n in (1, 2)], 5.0)
+    assert found.text.startswith("Which split is cheapest nobody can tell, repeats differ too much: ")
+    assert 3 < int(found.needs.removeprefix("--repeats ")) <= 100

@@ -47,7 +47,9 @@ def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions:
         verdict = judge_stack(stack, plan.at(found.workers), own[found.workers], conditions, ended)
         beyond = f" Nor do {level.workers} x {max(level.plateau)} carry more."
     copy = verdict_text.copy_with_workers(verdict.copy, found.workers)
-    return replace(verdict, because=f"{found.text} {verdict.because}{beyond}".strip(), copy=copy)
+    more = f" More repeats: {found.needs}." if found.needs and not verdict.needs else ""
+    because = f"{found.text}{more} {verdict.because}{beyond}".strip()
+    return replace(verdict, because=because, copy=copy, needs=verdict.needs or found.needs)
 
 
 def judge_stack(

@@ -94,20 +94,20 @@ def find_knee(observations: Sequence[Observation], margin: float = MARGIN) -> Kn
 
 def first_as_good(
     observations: Sequence[Observation], margin: float = MARGIN
-) -> tuple[int | None, Mapping[int, Interval]]:
+) -> tuple[int | None, Mapping[int, Interval], int]:
     """The first of the "sizes", in whatever order they were numbered, that carries what the best does (None: the noise
-    does not permit to say), and what each carries."""
+    does not permit to say), what each carries, and how many repeats would permit it (0: those there are)."""
     fit, _ = fit_blocks(sorted(observations))
     if fit is None:
-        return None, {}
+        return None, {}, 0
     intervals = {size: fit.interval(size) for size in fit.effects}
     if len(fit.effects) == 1:
-        return next(iter(fit.effects)), intervals
+        return next(iter(fit.effects)), intervals, 0
     distance = -math.log1p(-margin / 100)
     near = _near_the_best(fit) if fit.freedom else ()
-    if not near or _repeats_needed(fit, near, distance):
-        return None, intervals
-    return _smallest_as_good(fit, near, distance, close=1.0), intervals  # numbers are no sizes
+    if needed := _repeats_needed(fit, near, distance) if near else 3:
+        return None, intervals, needed
+    return _smallest_as_good(fit, near, distance, close=1.0), intervals, 0  # numbers are no sizes
 
 
 def _judge(fit: Fit, margin: float) -> Knee:

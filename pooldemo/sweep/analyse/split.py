@@ -15,14 +15,16 @@ from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import first_as_good
 from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import TrialResult, Verdict
+from pooldemo.sweep.plan import MAX_REPEATS
 
 
 @dataclass(frozen=True)
 class Split:
-    """The number of workers to use, and the sentence that says why."""
+    """The number of workers to use, the sentence that says why, and the options that would tell, where nobody can."""
 
     workers: int
     text: str
+    needs: str = ""
 
 
 def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin: float) -> Split:
@@ -40,11 +42,12 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
     number = {cell: place for place, cell in enumerate(cells, start=1)}
     own = [each for each in trials if (each.workers, each.size) in number]
     numbered = [replace(each, size=number[each.workers, each.size]) for each in own]
-    first, carried = first_as_good(observed(numbered), margin)
+    first, carried, needed = first_as_good(observed(numbered), margin)
     if first is None:
         most = max(carried, key=lambda each: carried[each].mean)
         told = _told(cells, carried, most)
-        return Split(cells[most - 1][0], f"Which split is cheapest nobody can tell, repeats differ too much: {told}.")
+        text = f"Which split is cheapest nobody can tell, repeats differ too much: {told}."
+        return Split(cells[most - 1][0], text, f"--repeats {needed}" if needed <= MAX_REPEATS else "")
     for each in verdicts:
         most_rps = _most(trials, each.workers) if each.shape == "invalid" else 0.0
         if most_rps > carried[first].mean * (1 + margin / 100):
