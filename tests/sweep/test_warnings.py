@@ -154,3 +154,12 @@ def test_it_does_not_blame_the_generator_for_users_that_were_not_served_yet():
     (warning,) = [each for each in for_trial(early, PLAN) if each.code == "unaccounted-users"]
     assert warning.cause.startswith("the window began before each user had been served, which takes 6.40 s")
     assert warning.cure.startswith("warm up longer (--warmup 8)")
+
+
+def test_it_writes_no_number_with_an_exponent():
+    lost = replace(HEALTHY, rps=0.0, failures=800, other_cpu=130.0)
+    causes = " ".join(each.cause for each in for_stack([lost], PLAN, replace(CONDITIONS, load_before=256.0)))
+    assert "800 requests failed (100%)" in causes
+    assert "used 130 cores" in causes
+    assert "load 260 on 2 CPUs" in causes
+    assert "e+" not in causes

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import digits, two_digits
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def number(value: float) -> Number:
 
 
 def cores(value: float) -> Number:
-    return Number(value, f"{value:.2g}")
+    return Number(value, two_digits(value))
 
 
 def percent(value: float) -> Number:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent
 from pooldemo.sweep.analyse.slo import failed_share
-from pooldemo.sweep.analyse.statistics import digits, first_against_second_half
+from pooldemo.sweep.analyse.statistics import digits, first_against_second_half, two_digits
 from pooldemo.sweep.facts import Plan, TrialResult
 from pooldemo.sweep.plan import warmup_s
 
@@ -53,7 +53,7 @@ def failures(trial: TrialResult, _plan: Plan) -> Doubt | None:
         return None
     worst = max(trial.failures_by_message.items(), key=lambda each: each[1], default=("", 0))[0]
     share = failed_share([trial])
-    told = (" requests failed (", Number(share, f"{100 * share:.2g}%"), ")") if share else (" requests failed",)
+    told = (" requests failed (", Number(share, f"{two_digits(100 * share)}%"), ")") if share else (" requests failed",)
     return Doubt(
         (count(trial.failures), *told, f": {worst}" if worst else ""),
         "only successes are counted, and failing fast makes room for them: cure the failures first",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pooldemo.sweep.analyse.rules import BUSY_CPU, generator_stopped
+from pooldemo.sweep.analyse.statistics import two_digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 
 BUSY_MACHINE = 0.85
@@ -92,7 +93,7 @@ def _held_longer(inside: Sequence[TrialResult], hidden: bool) -> Saturation:
     grows = "the more slots, the longer each is held"
     totals, looks = _doing(inside)
     if 2 * totals["CPU"] >= (busy := totals.total()) > 0:
-        running, of = (f"{count / looks:.2g}" for count in (totals["CPU"], busy))
+        running, of = (two_digits(count / looks) for count in (totals["CPU"], busy))
         return Saturation(
             "postgresql-cpu",
             f"PostgreSQL's CPU, or what it may have of it: {running} of {of} busy connections wait for nothing else, "
@@ -138,7 +139,7 @@ def _waiting(inside: Sequence[TrialResult]) -> Saturation | None:
         found = {label: count for label, count in totals.items() if label.startswith(starts)}
         if busy and sum(found.values()) >= busy / 2:
             label = max(found, key=lambda each: found[each])
-            waiting, of = (f"{count / looks:.2g}" for count in (sum(found.values()), busy))
+            waiting, of = (two_digits(count / looks) for count in (sum(found.values()), busy))
             return Saturation(code, f"{text} ({waiting} of {of} busy connections, most of them in {label})")
     return None
 
@@ -191,7 +192,7 @@ def _hold_grows(trials: Sequence[TrialResult], inside: Sequence[TrialResult]) ->
 
 
 def _cores(trials: Sequence[TrialResult], name: str) -> str:
-    return f"{mean_of(trials, name) or 0.0:.2g}"
+    return two_digits(mean_of(trials, name) or 0.0)
 
 
 def _count_of(cores: float) -> str:

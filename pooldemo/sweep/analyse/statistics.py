@@ -132,3 +132,8 @@ def digits(value: float | None, half_width: float | None = None, at_most: int = 
         return "<0.01" if value > 0 else ">-0.01"
     place = max(place, -2)
     return f"{round(value, -place):,.{max(0, -place)}f}"
+
+
+def two_digits(value: float) -> str:
+    """`0.4`, `1.9` or `130`: for what nobody compares to the digit; no exponent either."""
+    return f"{value:.2g}" if not value or 0.005 <= abs(value) < 99.5 else digits(value, at_most=2)

@@ -12,7 +12,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.saturation import hold_of, is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import OWN
 
@@ -281,12 +281,14 @@ def _invalid(judgement: Judgement) -> str:
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
         return f"Too few trials were repeated to know how far repeats differ. {more}."
     if knee.restless:
-        told = " and ".join(f"size {size} differ by {100 * n.relative:.2g}%" for size, n in knee.restless.items())
-        others = f"those of the others by {100 * knee.noise.relative:.2g}%"
+        told = " and ".join(
+            f"size {size} differ by {two_digits(100 * n.relative)}%" for size, n in knee.restless.items()
+        )
+        others = f"those of the others by {two_digits(100 * knee.noise.relative)}%"
         return f"Repeats of {told} (standard deviation), {others}: nobody can tell what it carries. {more}."
     return (
-        f"Repeats of one size differ by {100 * knee.noise.relative:.2g}% (standard deviation): too much to tell "
-        f"{judgement.plan.margin:g}% apart. {more}, {'on' if advised else 'or'} a quieter machine."
+        f"Repeats of one size differ by {two_digits(100 * knee.noise.relative)}% (standard deviation): too much to "
+        f"tell {judgement.plan.margin:g}% apart. {more}, {'on' if advised else 'or'} a quieter machine."
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pooldemo.sweep.analyse.blocks import fit_blocks, observed
 from pooldemo.sweep.analyse.doubt import number, ranged, sentence
 from pooldemo.sweep.analyse.rules import RULES
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
 
 UNSTABLE = 0.10
@@ -96,7 +96,8 @@ def _of_sweep(conditions: Conditions) -> Iterator[Warning_]:
     if conditions.load_before > 0.5 * conditions.cpus:
         yield Warning_(
             "loaded-before",
-            f"the machine was busy before the sweep began: load {conditions.load_before:.2g} on {conditions.cpus} CPUs",
+            f"the machine was busy before the sweep began: load {two_digits(conditions.load_before)} on "
+            f"{conditions.cpus} CPUs",
             "wait until it is quiet, and sweep again",
         )
 

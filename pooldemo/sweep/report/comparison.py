@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.comparison import Change, Comparison
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.facts import SweepResult
 from pooldemo.sweep.report import answer
 from pooldemo.sweep.report.lines import to_lines
@@ -94,7 +94,7 @@ def _finds(found: Comparison) -> str:
     """How small a loss A and B of one run would have shown, and what would show the one that is asked about."""
     if found.wanted is None:
         return ""
-    least = "no loss" if found.finds is None else f"a loss of {100 * found.finds:.2g}%"
+    least = "no loss" if found.finds is None else f"a loss of {two_digits(100 * found.finds)}%"
     more = f"; for one of {100 * found.wanted:g}%: {found.needs}" if found.needs else ""
     return f"; {least} is found in 95% of such runs{more}"
 

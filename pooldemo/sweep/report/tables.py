@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult
 
 SHAPES = {
@@ -104,7 +104,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     yield "server", f"{counts} worker(s)" + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
     yield (
         "machine",
-        f"{conditions.cpus} CPUs, load before {conditions.load_before:.2g}"
+        f"{conditions.cpus} CPUs, load before {two_digits(conditions.load_before)}"
         + (f", {conditions.machine}" if conditions.machine else ""),
     )
     if conditions.versions:
