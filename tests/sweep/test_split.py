@@ -109,7 +109,7 @@ def test_it_shows_each_trial_with_its_own_workers() -> None:
     terminal = Terminal(out)
     for each in sweep.trials:
         terminal.trial(each, sweep.plan, each.order, len(sweep.trials))
-    lines = [line for line in out.getvalue().splitlines() if "size 2 x   4 " in line]
+    lines = [line for line in out.getvalue().splitlines() if "size   4 x 2 workers " in line]
     assert len(lines) == 3
     assert all("connections   8 of 8" in line for line in lines), "not of the 16 that four workers may open"
 

@@ -98,14 +98,13 @@ class Terminal:
 
     def announce(self, trial: TrialPlan, what: str, seconds: float, left_s: float) -> None:
         """What a trial does now, for how long, and how many seconds remain of the whole sweep."""
-        split = f"{trial.workers} x " if trial.workers > 1 else ""
-        text = f"{trial.stack} size {split}{trial.size} #{trial.repeat}: {what}"
+        text = f"{trial}: {what}"
         self._progress.reset(self._bar, total=max(seconds, 0.1), description=text, left_s=left_s)
 
     def trial(self, result: TrialResult, plan: Plan, number: int, of: int) -> None:
         """A trial that ended, as a row of a table that grows."""
-        split = f"{result.workers} x " if plan.splits else ""
-        head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {split}{result.size:>3}  "
+        split = f" x {_count(result.workers, 'worker'):<9}" if plan.splits else ""
+        head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {result.size:>3}{split}  "
         if result.error:
             self._failed(head, result.error)
             return
