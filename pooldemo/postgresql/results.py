@@ -84,8 +84,8 @@ class Rows:
             raise self._errors.NotSupportedError("not supported by PostgreSQL")
 
     def _results(self) -> Iterator[Any]:
-        """The only one, for who asks psycopg 3 for all of them."""
-        if self._rows is not None:
+        """The only one, for who asks psycopg 3 for all of them; none of a statement that failed."""
+        if self.statusmessage is not None and not self.closed:
             yield self
 
     def scroll(self, value: int, mode: str = "relative") -> None:

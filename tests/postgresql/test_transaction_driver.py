@@ -126,6 +126,8 @@ def test_what_a_cursor_is_asked_for_leaves_the_rows_that_are_not_read_yet(site: 
         with db.connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             assert [each.fetchall() for each in cursor.results()] == [[(1,)]]
+            cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+            assert [each.statusmessage for each in cursor.results()] == ["SET CONSTRAINTS"]
 
 
 @patched
