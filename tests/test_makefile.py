@@ -3,10 +3,12 @@
 Python and uv are fakes that write what they were told to a log; the expectation is the log. CI makes the real one.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,6 +39,7 @@ PYTHON = """#!/bin/sh
 case "$1 ${2:-}" in
     *ensurepip*) [ -z "${NO_ENSUREPIP:-}" ]; exit ;;
     "-c "*version_info*) [ -z "${FREE_THREADED:-}" ]; exit ;;
+    "-c "*flock*) [ -z "${REAL_PYTHON:-}" ] || exec "$REAL_PYTHON" "$@"; exit ;;
     "-c "*print*) echo "3.12.1${FREE_THREADED:-}"; exit ;;
     "-c "*) exit 0 ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
@@ -74,9 +77,15 @@ class Checkout:
 
     def make(self, *arguments: str, user: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """`make environment` with these arguments and variables."""
+        process = self.begin(*arguments, user=user, **environment)
+        out, errors = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    def begin(self, *arguments: str, user: int | None = None, **environment: str) -> "subprocess.Popen[str]":
+        """The same, without waiting for its end."""
         env = {"PATH": str(self.tools), "LOG": str(self.log), "PYTHON": str(self.tools / "python3.12"), **environment}
-        command = ["make", "environment", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=240, user=user)
+        command, pipe = ["make", "environment", *arguments], subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=env, stdout=pipe, stderr=pipe, text=True, user=user)
 
     def said(self) -> list[str]:
         """What Python and uv were told since the last time."""
@@ -122,6 +131,18 @@ def test_it_goes_on_after_an_interrupted_install(checkout: Checkout) -> None:
     assert checkout.said() == [VENV]
     assert checkout.make().returncode == 0
     assert checkout.said() == [PIP, FAST]
+
+
+def test_it_waits_for_another_make_that_is_at_it(checkout: Checkout) -> None:
+    """`make run` beside the first `make demo` took its half-made environment away."""
+    with (checkout.folder / "bin/environment").open() as script:
+        fcntl.flock(script, fcntl.LOCK_EX)
+        second = checkout.begin(REAL_PYTHON=sys.executable)
+        assert second.stderr
+        assert second.stderr.readline() == "Another make is at it already: waiting for it\n"
+        assert checkout.said() == []
+    assert second.communicate()[1].startswith("Making .venv")
+    assert checkout.said() == [VENV, PIP, FAST]
 
 
 def test_it_makes_the_environment_of_a_moved_checkout_again(checkout: Checkout) -> None:
@@ -180,7 +201,8 @@ def test_it_keeps_what_pip_says_for_itself(checkout: Checkout) -> None:
         ("OSError: [Errno 28] No space left on device", "make room (df -h ."),
         ("PermissionError: [Errno 13] Permission denied", "make it yours (chown -R)"),
         ("error: command 'gcc' failed: No such file", "apt install build-essential python3-dev"),
-        ("ERROR: No matching distribution found for Django", "look at the network, or at pip's index"),
+        ("ERROR: No matching distribution found for Django", "look at the network, or at the index of pip"),
+        ("error: Failed to fetch: `https://pypi.org/simple/rich/`", "look at the network, or at the index of pip"),
         ("ERROR: whatever else", "Try it anew: rm -r .venv"),
     ],
 )
