@@ -33,8 +33,10 @@ $(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/envi
 	@bin/environment $(VENV) requirements.txt requirements/dev.txt
 	@touch $(RUNTIME) $@
 
-# The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it. `trap :` lets this line
-# run after Ctrl-C, and unlike `trap ''` leaves the signal to the command.
+# The embedded PostgreSQL stops with what used it, unless `manage.py postgres start` asked for it; gunicorn stops it by
+# itself. `trap :` lets this line run after Ctrl-C, SIGTERM or a closed terminal, and unlike `trap ''` leaves them to the
+# command.
+ALL_ENDED = trap : INT TERM HUP;
 AFTERWARDS = code=$$?; trap '' INT TERM HUP; [ -n "$$DATABASE_URL" ] || [ ! -d .local ] || $(PY) manage.py postgres stop --unless-asked; exit $$code
 
 demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the verdict, a login for the admin (3 minutes)
@@ -43,15 +45,15 @@ demo: $(RUNTIME) ## see a result: a sweep of this pool beside the usual one, the
 run: $(RUNTIME) ## serve the site with gunicorn and gevent workers on http://127.0.0.1:8000 until Ctrl-C
 	@case "$${WEB_CONCURRENCY:-1}" in 0 | *[!0-9]*) echo "WEB_CONCURRENCY='$$WEB_CONCURRENCY' is not accepted: give a" \
 		"whole number from 1" >&2; exit 2 ;; esac  # gunicorn shows a traceback, before it reads a line of ours
-	@trap : INT; $(PY) -m gunicorn -k gevent project.wsgi $(ARGS); $(AFTERWARDS)
+	@exec $(PY) -m gunicorn -k gevent project.wsgi $(ARGS)
 
 sweep: $(RUNTIME) ## measure throughput against pool size and say which to use: make sweep ARGS="--users 64 --sizes 4,8,16"
-	@trap : INT; $(PY) manage.py migrate --verbosity 0 && $(PY) manage.py sweep $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) manage.py migrate --verbosity 0 && $(PY) manage.py sweep $(ARGS); $(AFTERWARDS)
 
 environment: $(DEVELOP) ## make or repair the virtual environment .venv
 
 test: $(DEVELOP) ## run all tests on real PostgreSQL (embedded, unless DATABASE_URL is set); one after the other: ARGS=-n0
-	@trap : INT; $(PY) -m pytest -n auto $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m pytest -n auto $(ARGS); $(AFTERWARDS)
 
 check: $(DEVELOP) ## lint, format, types, import rules, migrations, deployment checks: all but the tests
 	$(PY) -m ruff check .
@@ -91,25 +93,25 @@ test-django61: $(DJANGO61) ## run the backend's and the site's tests on Django 6
 	@.venv-django61/bin/python -m pytest -n auto $(ON_DJANGO) $(ARGS)
 
 test-django: $(DEVELOP) ## run Django's own tests on our ENGINE; what fails there, on Django's too (ARGS=--all: its whole suite)
-	@trap : INT; $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m tests.django_own $(ARGS); $(AFTERWARDS)
 
 stacks: $(RUNTIME) peers ## measure every stack, see how it behaves, write docs/stacks.md (a quarter of an hour; can be cut off)
-	@trap : INT; $(PY) -m benchmarks.stacks $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m benchmarks.stacks $(ARGS); $(AFTERWARDS)
 
 workloads: $(RUNTIME) ## sweep every workload twice, write docs/workloads.md (40 quiet minutes; can be cut off)
-	@trap : INT; $(PY) -m benchmarks.workloads $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m benchmarks.workloads $(ARGS); $(AFTERWARDS)
 
 bench: $(RUNTIME) peers ## measure the pool against other pools, and few waiters against many; write docs/benchmarks.md
 	@$(PY) -m benchmarks.pool $(ARGS)
 
 chaos: $(RUNTIME) ## let PostgreSQL, the network, gunicorn and clients fail under load, write docs/chaos.md (a quarter of an hour)
-	@trap : INT; $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m benchmarks.chaos $(ARGS); $(AFTERWARDS)
 
 fleet: $(RUNTIME) ## let web hosts, HAProxy, PgBouncer and PostgreSQL fail under load, write docs/fleet.md (ten minutes)
 	@$(PY) -m benchmarks.fleet $(ARGS)
 
 soak: $(RUNTIME) ## an hour of mixed load and trouble in both pool modes: does anything grow? write docs/soak.md
-	@trap : INT; $(PY) -m benchmarks.soak $(ARGS); $(AFTERWARDS)
+	@$(ALL_ENDED) $(PY) -m benchmarks.soak $(ARGS); $(AFTERWARDS)
 
 compose: ## run the whole docker-compose.yml on loopback, load it, show that it works (COMPOSE="docker compose")
 	@deploy/try $(ARGS)

@@ -4,6 +4,7 @@ The master imports no Django: what is imported before gunicorn's monkey patch ke
 find each other's connections. So whatever needs Django is done in a worker, after the patch.
 """
 
+import atexit
 import contextlib
 import errno
 import ipaddress
@@ -35,6 +36,7 @@ os.environ.setdefault("PGAPPNAME", f"pooldemo-{os.getpid()}")
 
 SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/monitor/snapshots.py
 FOLDER = "pooldemo-snapshots-"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def on_starting(server: Any) -> None:
@@ -48,12 +50,7 @@ def on_starting(server: Any) -> None:
         sys.exit(f"{server.cfg.workers} workers are not accepted: give a whole number from 1, as in WEB_CONCURRENCY=2")
     refuse_ports_in_use(server)
     if not os.environ.get("DATABASE_URL"):
-        try:
-            done = subprocess.run([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent, check=False)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        if done.returncode:  # it has said why
-            sys.exit(done.returncode)
+        have_database()
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{FOLDER}*"):  # left behind by masters that were killed
         pid = folder.name.removeprefix(FOLDER).split("-")[0]
@@ -61,6 +58,52 @@ def on_starting(server: Any) -> None:
             if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
+    end_with_terminal(server)
+
+
+def have_database() -> None:
+    """Have the embedded PostgreSQL running; it stops with this master, however that ends short of SIGKILL."""
+    for number in STOPS:  # until gunicorn has its own handlers
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    atexit.register(stop_database, os.getpid())
+    start = subprocess.Popen([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent)
+    try:
+        code = start.wait()
+    except KeyboardInterrupt:
+        deafen()
+        start.send_signal(signal.SIGINT)  # SIGTERM came to us alone
+        start.wait()
+        sys.exit(130)
+    if code:  # it has said why
+        sys.exit(code)
+
+
+def stop_database(master: int) -> None:
+    """At the end of the process `master`; its workers were forked from it."""
+    if os.getpid() == master:
+        deafen()  # a terminal sends a second Ctrl-C to all that it started
+        command = [sys.executable, "manage.py", "postgres", "stop", "--unless-asked"]
+        subprocess.run(command, cwd=Path(__file__).parent, check=False)
+
+
+def deafen() -> None:
+    """From now on no signal to stop is heard, by what is started neither."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_terminal(server: Any) -> None:
+    """End as by Ctrl-C where the terminal is closed: at SIGHUP gunicorn loads anew, and would serve on unseen."""
+    load_anew, had_terminal = server.handle_hup, os.isatty(0)
+
+    def hang_up() -> None:
+        if had_terminal and not os.isatty(0):
+            server.handle_int()
+        else:
+            load_anew()
+
+    server.handle_hup = hang_up
 
 
 def when_ready(server: Any) -> None:
@@ -122,9 +165,5 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 
 def on_exit(_server: Any) -> None:
-    """The master ends: leave nothing but an embedded PostgreSQL that a user started or another process uses."""
+    """The master ends: leave nothing."""
     shutil.rmtree(os.environ.pop(SNAPSHOTS, ""), ignore_errors=True)
-    if not os.environ.get("DATABASE_URL"):
-        command = [sys.executable, "manage.py", "postgres", "stop", "--unless-asked"]
-        # Out of reach of a second Ctrl-C, which a terminal sends to all that it started.
-        subprocess.run(command, cwd=Path(__file__).parent, check=False, start_new_session=True)

@@ -5,6 +5,7 @@ from __future__ import annotations  # an older Python must come as far as `enter
 
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,5 +98,16 @@ def refused(reason: str) -> int:
     return 2
 
 
+def hear_all_as_ctrl_c() -> None:
+    """SIGTERM and a terminal that is closed end a command as Ctrl-C does: what it has started is ended first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # what nohup has made deaf stays so
+            signal.signal(number, signal.default_int_handler)
+
+
 if __name__ == "__main__":
-    main()
+    hear_all_as_ctrl_c()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

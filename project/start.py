@@ -5,6 +5,7 @@ not import Django (workers would inherit it from before the monkey patch).
 """
 
 import logging
+import sys
 import threading
 
 logger = logging.getLogger("pooldemo.start")
@@ -91,4 +92,7 @@ def _missing_migrations() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -258,23 +258,27 @@ def test_it_runs_targets_of_which_there_is_a_folder_too() -> None:
 
 
 def test_it_stops_the_embedded_postgresql_after_what_starts_it() -> None:
-    """`demo` does so itself; `bench`, `fleet`, `check` start none. Of the tests' workers one that is killed cannot."""
+    """`demo` and gunicorn do so themselves; `bench`, `fleet`, `check` start none. Of the tests' workers one that is
+    killed cannot."""
     recipes = dict(
         re.findall(r"^([a-z0-9-]+):[^\n]*\n((?:\t[^\n]*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     )
-    starts = re.compile(r"gunicorn|manage\.py sweep|tests\.django_own|\(PY\) -m pytest -n|benchmarks\.(?!pool|fleet)")
+    starts = re.compile(r"manage\.py sweep|tests\.django_own|\(PY\) -m pytest -n|benchmarks\.(?!pool|fleet)")
     starting = {name for name, recipe in recipes.items() if starts.search(recipe)}
-    assert starting == {"run", "sweep", "test", "test-django", "stacks", "workloads", "chaos", "soak"}
-    assert starting <= {name for name, recipe in recipes.items() if "$(AFTERWARDS)" in recipe}
+    assert starting == {"sweep", "test", "test-django", "stacks", "workloads", "chaos", "soak"}
+    assert starting == {
+        name for name, recipe in recipes.items() if re.search(r"\$\(ALL_ENDED\).*\$\(AFTERWARDS\)", recipe)
+    }
 
 
 def test_it_stops_the_embedded_postgresql_whatever_comes_meanwhile(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     python = tmp_path / "python"
-    signals = "kill -INT 0; kill -TERM 0; kill -HUP 0; touch stopped"
-    python.write_text(f'#!/bin/sh\ncase "$*" in *"postgres stop"*) {signals};; esac\n')
+    signals = "kill -INT 0; kill -TERM 0; kill -HUP 0"
+    commands = f'*"postgres stop"*) {signals}; touch stopped;; sweep) trap : INT TERM HUP; {signals};;'
+    python.write_text(f'#!/bin/sh\ncase "$*" in {commands} esac\n')
     python.chmod(0o755)
-    once = ("--eval", "once: ; @trap : INT; $(AFTERWARDS)", f"PY={python}", "once")
+    once = ("--eval", "once: ; @$(ALL_ENDED) $(PY) sweep; $(AFTERWARDS)", f"PY={python}", "once")
     env = {"PATH": os.environ["PATH"]}
     # Its output ends when all of its processes have.
     subprocess.run(

@@ -59,6 +59,7 @@ class Binaries:
             check=False,
             cwd="/",  # wherever we are, the server's account may not be allowed to be
             env=environment | {"LC_ALL": "C"},
+            start_new_session=True,  # a terminal's Ctrl-C is for who waits for it here
             **(account.process_options() if account else {}),
         )
 

@@ -4,6 +4,7 @@ A process that uses the server holds a lease on it (`locks`), so that `stop` kno
 connections. Importing this starts nothing, and neither does making an `EmbeddedPostgres`.
 """
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -19,6 +20,7 @@ from .account import server_account
 from .binaries import Binaries, choose, find
 from .cluster import SUPERUSER, Cluster
 from .errors import EmbeddedError, cure
+from .hearing import deafen, heard_later
 from .locks import Lease, Turn
 from .place import PORT, Place, make_local
 from .postmaster import Postmaster
@@ -105,11 +107,15 @@ class EmbeddedPostgres:
         return started
 
     def ensure_or_exit(self) -> None:
-        """`ensure` for an entry point: what goes wrong is told, and the process ends with 2, by Ctrl-C with 130."""
+        """`ensure` for an entry point: what goes wrong is told, and the process ends with 2, by Ctrl-C with 130 and
+        without the server."""
         try:
             self.ensure()
         except KeyboardInterrupt:
+            deafen()
             self._tell("interrupted; the same command begins again")
+            with contextlib.suppress(EmbeddedError, OSError):
+                self.stop(unless_asked=True)
             sys.exit(130)
         except EmbeddedError as error:
             self._tell(str(error))
@@ -215,7 +221,8 @@ class EmbeddedPostgres:
         }
         options = " ".join(f"-c {name}={shlex.quote(str(value))}" for name, value in settings.items())
         waiting = ["-w", "-s", "-t", START_S, "-D", self.place.data]
-        done = programs.run("pg_ctl", "start", *waiting, "-l", self.log, "-o", options, account=self.place.account)
+        with heard_later():  # half started it would be left running
+            done = programs.run("pg_ctl", "start", *waiting, "-l", self.log, "-o", options, account=self.place.account)
         if done.returncode or not self._postmaster.is_ready():
             said = f"{done.stderr.strip()} {self._log_tail()}"
             raise EmbeddedError(f"{cure(said)}PostgreSQL {programs} did not start. {said}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from served import PATIENCE_S, ROOT
 
 from pooldemo import records
@@ -80,7 +81,8 @@ def test_it_goes_on_for_a_minute_where_more_repeats_would_decide(
 
 
 @pytest.mark.django_db
-def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["call_command", "Command.check"])
+def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     stopped: list[str] = []
 
     def stop(command: Command) -> None:
@@ -91,11 +93,11 @@ def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyP
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pooldemo.management.commands.demo.call_command", interrupted)
+    monkeypatch.setattr(f"pooldemo.management.commands.demo.{where}", interrupted)
     monkeypatch.setattr(Command, "leave_nothing_running", stop)
-    with pytest.raises(SystemExit) as end:
-        Command(stderr=StringIO()).handle(sizes=None, duration=1.0, repeats=1)
-    assert (end.value.code, stopped) == (130, ["all"])
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
+        call_command(Command(stderr=StringIO()), skip_checks=False)
+    assert (getattr(end.value, "code", None), stopped) == (130 if where == "call_command" else None, ["all"])
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 

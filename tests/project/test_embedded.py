@@ -308,16 +308,32 @@ def test_its_interrupted_making_is_made_again(made: EmbeddedPostgres) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def test_it_ends_in_a_sentence_when_its_start_is_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+def test_it_ends_in_a_sentence_and_without_the_server_when_its_start_is_interrupted(open_folder: Path) -> None:
+    """Also where the signal comes while the server starts: half started it would have been left running."""
+    for name in ("pg_ctl", "initdb"):
+        server = server_in(open_folder / f"ended-{name}")
+        server.place.local.parent.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", INTERRUPTED, str(server.place.local), name], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, "interrupted; the same command begins again\n", "")
+        assert not server.status().running
+        server.reset()
 
-    told: list[str] = []
-    server = EmbeddedPostgres(tmp_path, tell=told.append)
-    monkeypatch.setattr(server, "ensure", interrupted)
-    with pytest.raises(SystemExit) as end:
-        server.ensure_or_exit()
-    assert (end.value.code, told) == (130, ["interrupted; the same command begins again"])
+
+INTERRUPTED = """
+import signal, subprocess, sys
+from pathlib import Path
+from pooldemo.embedded import EmbeddedPostgres, binaries
+plain = subprocess.Popen.__init__
+def begin(self, command, *arguments, **options):
+    plain(self, command, *arguments, **options)
+    if str(command[0]).endswith(sys.argv[2]) and "stop" not in command:
+        signal.raise_signal(signal.SIGTERM)
+subprocess.Popen.__init__ = begin
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+EmbeddedPostgres(Path(sys.argv[1]), tell=lambda text: print(text) if "interrupted" in text else None).ensure_or_exit()
+"""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,27 +50,48 @@ def test_it_tells_the_site_where_others_than_this_machine_reach_it(
 
 
 @pytest.mark.parametrize("url", ["", "postgres://me@db.example/shop"])
-def test_it_stops_the_embedded_postgresql_with_what_used_it(
-    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+@pytest.mark.parametrize("way", ["ends", "is interrupted", "has failed"])
+def test_it_stops_the_embedded_postgresql_however_it_ends(tmp_path: Path, url: str, way: str) -> None:
+    """Where only an end that gunicorn's own hook hears of counted, a port or a signal at the start left it running."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "start.py").write_text("print('started', flush=True)\n" + STARTS[way])
+    (tmp_path / "manage.py").write_text("import sys; print(*sys.argv)\n")
+    (tmp_path / "gunicorn.conf.py").write_text((ROOT / "gunicorn.conf.py").read_text())
+    (tmp_path / "served.py").write_text(SERVED)
+    env = os.environ | {"DATABASE_URL": url, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "served.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    stopped = [] if url else ["started", "manage.py postgres stop --unless-asked"]
+    assert (done.stdout.splitlines(), done.stderr) == (stopped, "")
+    assert done.returncode == (0 if url else CODES[way])
+
+
+CODES = {"ends": 0, "is interrupted": 130, "has failed": 2}
+STARTS = {
+    "ends": "",
+    "is interrupted": "import os, signal\nsignal.signal(2, signal.SIG_DFL)\nos.kill(os.getppid(), 15)\nsignal.pause()",
+    "has failed": "raise SystemExit(2)",
+}
+SERVED = """
+import os, runpy
+from types import SimpleNamespace
+conf = runpy.run_path("gunicorn.conf.py")
+config = SimpleNamespace(preload_app=False, workers=1, reuse_port=True)
+conf["on_starting"](SimpleNamespace(cfg=config, handle_hup=None))
+if not os.fork():
+    raise SystemExit  # a worker, which ends before it
+os.wait()
+"""
+
+
+@pytest.mark.parametrize(("is_there", "does"), [(True, "load anew"), (False, "end")])
+def test_it_ends_with_its_terminal(
+    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_there: bool, does: str
 ) -> None:
-    ran: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command[1:]))
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("POOLDEMO_SNAPSHOTS", str(tmp_path))
-    conf["on_exit"](None)
-    assert ran == ([] if url else [["manage.py", "postgres", "stop", "--unless-asked"]])
-    assert (tmp_path.exists(), "POOLDEMO_SNAPSHOTS" in os.environ) == (False, False)
-
-
-def test_it_ends_without_a_traceback_when_its_start_is_interrupted(
-    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    monkeypatch.setitem(conf["on_starting"].__globals__, "refuse_ports_in_use", lambda _: None)
-    monkeypatch.setattr(subprocess, "run", interrupted)
-    with pytest.raises(SystemExit) as end:
-        conf["on_starting"](SimpleNamespace(cfg=SimpleNamespace(preload_app=False, workers=1)))
-    assert end.value.code == 130
+    did: list[str] = []
+    server = SimpleNamespace(handle_hup=lambda: did.append("load anew"), handle_int=lambda: did.append("end"))
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    conf["end_with_terminal"](server)
+    monkeypatch.setattr(os, "isatty", lambda _: is_there)
+    server.handle_hup()
+    assert did == [does]

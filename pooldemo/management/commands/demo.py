@@ -55,6 +55,14 @@ class Command(BaseCommand):
         parser.add_argument("--duration", type=float, default=2.0, help="seconds of a trial (default %(default)s)")
         parser.add_argument("--repeats", type=int, default=2, help="of each stack and size (default %(default)s)")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Django's own, which begins with checks. However it ends, nothing stays running."""
+        try:
+            return super().execute(*args, **options)
+        finally:
+            with deaf():
+                self.leave_nothing_running()
+
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(settings, "EMBEDDED"):
             raise CommandError(
@@ -80,9 +88,6 @@ class Command(BaseCommand):
                 self.show(before)
         except KeyboardInterrupt:
             code = INTERRUPTED
-        finally:
-            with deaf():
-                self.leave_nothing_running()
         if code == INTERRUPTED:
             self.stderr.write("interrupted; `make demo` begins again, what was measured is kept")
             raise SystemExit(INTERRUPTED)
@@ -134,8 +139,8 @@ class Command(BaseCommand):
         connections.close_all()
         for pool in pools():
             pool.close()
-        if settings.EMBEDDED is not None:
-            settings.EMBEDDED.stop(unless_asked=True)
+        if embedded := getattr(settings, "EMBEDDED", None):
+            embedded.stop(unless_asked=True)
 
 
 def needs_repeats(before: models.Sweep | None) -> models.Sweep | None:
