@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from served import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +61,8 @@ def test_it_stops_the_embedded_postgresql_however_it_ends(tmp_path: Path, url: s
     (tmp_path / "gunicorn.conf.py").write_text((ROOT / "gunicorn.conf.py").read_text())
     (tmp_path / "served.py").write_text(SERVED)
     env = os.environ | {"DATABASE_URL": url, "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "served.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    command = [sys.executable, "served.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     stopped = [] if url else ["started", "manage.py postgres stop --unless-asked"]
     assert (done.stdout.splitlines(), done.stderr) == (stopped, "")
     assert done.returncode == (0 if url else CODES[way])
