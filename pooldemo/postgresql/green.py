@@ -5,6 +5,7 @@ Nothing here imports gevent unless the process has: with plain threads the same 
 
 import contextlib
 import functools
+import os
 import select
 import sys
 import threading
@@ -154,16 +155,34 @@ def _here() -> tuple[Any, int]:
 _home = _here() if is_patched() else None
 
 
+def _at_home() -> tuple[Any, int]:
+    global _home
+    if _home is None:
+        _home = _here()
+    return _home
+
+
+def _leave_home() -> None:
+    """In a child that another native thread has forked: it is the only one there."""
+    global _home
+    if _home is not None and native("_thread", "get_ident")() != _home[1]:
+        _home = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_home)
+
+
 def starter() -> Callable[[Callable[[], None]], None]:
     """The pool's way to do something in the background, from whatever native thread: on the process's lasting hub."""
     if not is_patched():
         return start_thread
     import gevent
 
-    hub, home = _home or _here()
     native_ident = native("_thread", "get_ident")
 
     def start(work: Callable[[], None]) -> None:
+        hub, home = _at_home()
         if native_ident() == home:
             gevent.spawn(work)
         else:
@@ -224,7 +243,7 @@ def start_aside(work: Callable[[], bool], then: Callable[[bool], None]) -> None:
 
     tell: Callable[[bool], object] = then
     if is_patched():
-        hub, _ = _home or _here()
+        hub, _ = _at_home()
         tell = functools.partial(hub.loop.run_callback_threadsafe, then)
     native("_thread", "start_new_thread")(run, ())
 
@@ -241,7 +260,7 @@ class GreenletTask:
         self.name: str = getattr(current, "name", None) or f"greenlet {id(current):#x}"
         self._ref = weakref.ref(current)
         ident = native("_thread", "get_ident")()
-        self._is_native = ident != (_home or _here())[1] and not isinstance(current, gevent.Greenlet)
+        self._is_native = ident != _at_home()[1] and not isinstance(current, gevent.Greenlet)
         if self._is_native:  # of gevent's threadpool, say
             self.name, self.keeps = f"native thread {ident:#x}", ThreadTask.keeps
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import gevent
 from django.db import DatabaseError, transaction
+from gevent import monkey
 
 from pooldemo.postgresql.limits import Limit, limited
 
@@ -54,6 +55,26 @@ def test_greenlets_that_go_on_in_a_child_take_no_answer_and_cancel_nothing(site:
             fork(go_on)  # gevent reaps them
         gevent.sleep(0.2)  # they are at it
     waits.get()
+    assert db.ask("SELECT 1") == 1
+
+
+@patched
+def test_a_child_that_a_native_thread_has_forked_is_served(site: Site) -> None:
+    """The hub on which the parent's pools do their work is another thread's, which is not in the child."""
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=20)
+    assert db.ask("SELECT 1") == 1
+    forks, waits = monkey.get_original("os", "fork"), monkey.get_original("os", "waitpid")
+
+    def in_native_thread() -> int:
+        if not (child := forks()):
+            code = 1
+            try:
+                code = 0 if db.ask("SELECT 1") == 1 else 2
+            finally:
+                os._exit(code)
+        return int(waits(child, 0)[1])
+
+    assert gevent.get_hub().threadpool.apply(in_native_thread) == 0
     assert db.ask("SELECT 1") == 1
 
 
