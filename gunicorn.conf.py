@@ -122,6 +122,8 @@ def refuse_ports_in_use(server: Any) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
+            except OverflowError:
+                sys.exit(f"{port} is no port: give one up to 65535, as in -b {host}:8000")
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     other = f"{f'[{host}]' if ':' in host else host}:{port + 1 if port < 65535 else 8000}"

@@ -13,6 +13,7 @@ rows of their own, `slow (failed)`. What needs no Locust, the options' meaning a
 `pooldemo/sweep/generator/`.
 """
 
+import errno
 import json
 import logging
 import os
@@ -113,9 +114,13 @@ def add_options(parser: Any) -> None:
         if not (options.headless or options.worker or options.list_commands or options.show_task_ratio):
             try:
                 try_port(options.web_host, options.web_port)
+            except OverflowError:
+                parser.error(f"port {options.web_port} for the page: there is none, take --web-port 8089")
             except OSError as error:
                 other = options.web_port + 1 if options.web_port < 65535 else 8089
-                parser.error(f"port {options.web_port} for the page: {error.strerror}; take --web-port {other}")
+                cures = {errno.EADDRINUSE: f"take --web-port {other}", errno.EACCES: "take --web-port 8089"}
+                cure = cures.get(error.errno or 0, f"{options.web_host} is no address of this machine, mend --web-host")
+                parser.error(f"port {options.web_port} for the page: {error.strerror}; {cure}")
         for name, value in SHOWN.items():
             setattr(options, name, value)
         return options

@@ -222,6 +222,10 @@ def test_it_knows_the_sites_workloads_and_no_others(forks: LocustForks) -> None:
         (["--tags", "read", "--exclude-tags", "works"], "none of the workloads is left"),
         (["--host", "127.0.0.1:8000"], "host: '127.0.0.1:8000' is none"),
         (["--host", "http://localhost:1/"], "host: 'http://localhost:1/' is none, give one like http"),
+        (["--host", "http://localhost:abc"], "host: 'http://localhost:abc' is none"),
+        (["--host", "http://localhost:99999"], "host: 'http://localhost:99999' is none"),
+        (["--host", "http://[::1"], "host: 'http://[::1' is none"),
+        (["--host", "http://localhost:1 "], "host: 'http://localhost:1 ' is none"),
         (["--host", "http://localhost:1/below/"], "without a slash at its end"),
         (["--timeline", "no/such/folder/t.json"], "timeline: 'no/such/folder/t.json' cannot be written"),
         (["--timeline", "tests"], "timeline: 'tests' cannot be written"),
@@ -241,6 +245,21 @@ def test_it_says_that_its_port_is_in_use_before_the_run(forks: LocustForks) -> N
     assert done.returncode == 2
     assert "Address already in use; take --web-port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--web-port", "99999"], "port 99999 for the page: there is none, take --web-port 8089"),
+        (["--web-host", "nobody.invalid"], "nobody.invalid is no address of this machine, mend --web-host"),
+    ],
+)
+def test_it_says_what_is_wrong_with_the_address_of_its_page(
+    forks: LocustForks, arguments: list[str], said: str
+) -> None:
+    [done] = forks.locust(Typed(arguments))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert said in done.stderr
 
 
 def test_it_tries_a_pipe_without_waiting_for_its_reader(forks: LocustForks, tmp_path: Path) -> None:

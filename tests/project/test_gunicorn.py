@@ -30,6 +30,12 @@ def test_it_refuses_in_words_what_cannot_serve(conf: dict[str, Any], preload: bo
         conf["on_starting"](SimpleNamespace(cfg=SimpleNamespace(preload_app=preload, workers=workers)))
 
 
+def test_it_says_that_a_port_is_none(conf: dict[str, Any]) -> None:
+    config = SimpleNamespace(preload_app=False, workers=1, reuse_port=False, address=[("127.0.0.1", 99999)])
+    with pytest.raises(SystemExit, match="99999 is no port: give one up to 65535"):
+        conf["on_starting"](SimpleNamespace(cfg=config))
+
+
 @pytest.mark.parametrize(
     ("addresses", "exposed"),
     [

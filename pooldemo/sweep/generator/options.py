@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pooldemo.sweep.workloads import CHOICES, MIX
 from pooldemo.sweep.workloads import WORKLOADS as ALL
@@ -44,10 +45,18 @@ class Load(NamedTuple):
     cards: Iterator[Workload]
 
 
+@lru_cache(maxsize=1)  # users ask before each request
+def is_host(text: str) -> bool:
+    """Whether a path may be put behind it as it is."""
+    with contextlib.suppress(ValueError):  # of a port that is none, or of half a pair of brackets
+        return urlsplit(text).port != 0 and bool(re.fullmatch(r"https?://[^/\s](\S*[^/\s])?", text))
+    return False
+
+
 def load_of(options: Any) -> Load:
     """Read the options, strings wherever they come from. Users ask before each request, so that the page's Edit changes
     what they do. Raises ValueError, in one sentence, for a bad one."""
-    if options.host and not re.fullmatch(r"https?://[^/\s](.*[^/])?", options.host):  # a path is put behind it as it is
+    if options.host and not is_host(options.host):
         raise ValueError(f"host: {options.host!r} is none, give one like {HOST}, without a slash at its end")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
     return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
