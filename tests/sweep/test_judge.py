@@ -286,3 +286,15 @@ def test_it_refuses_bad_arguments_with_2(arguments, said, monkeypatch, tmp_path)
         typed(*(deep if each == "deep.json" else each for each in arguments))
     assert said in str(refusal.value)
     assert refusal.value.returncode == 2
+
+
+def test_it_reads_back_what_it_wrote_however_far_two_repeats_lie_apart():
+    """A stall in one of two: the interval of its p95 ended at 1e+30 ms, where no number of a sweep is."""
+    trials = [
+        replace(each, p95_ms=1.0 if each.repeat == 1 else 60_000.0, mean_ms=None)
+        for each in trials_of(hinge(2), sizes=(1, 2), repeats=2, noise=0.001)
+    ]
+    plan = replace(PLAN, sizes=(1, 2), repeats=2, slo=parse_slo("p95=300"))
+    made = document_of(judged(SweepResult(plan, CONDITIONS, tuple(trials))))
+    assert [(check["low"], check["high"]) for check in made["verdicts"][0]["checks"]] == [(None, None)]
+    assert document_of(read_document(json.loads(json.dumps(made)))) == made

@@ -19,7 +19,7 @@ from functools import lru_cache
 from statistics import fmean, median
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, Interval, Noise, student_t
 from pooldemo.sweep.facts import TrialResult
 
 LEAST_NOISE = 0.005
@@ -263,7 +263,7 @@ class Fit:
         """What a size carries, and where that lies on any such day with 95% confidence (two-sided)."""
         effect = self.effects[size]
         half = self.half_width(size, (1 + CONFIDENCE) / 2)
-        high = math.exp(effect + half) if effect + half < 700 else math.inf
+        high = math.exp(effect + half) if half < WIDEST else math.inf
         return Interval(math.exp(effect), math.exp(effect - half), high)
 
 

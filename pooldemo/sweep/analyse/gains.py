@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_blocks, observed
 from pooldemo.sweep.analyse.comparison import Change
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, student_t
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, student_t
 from pooldemo.sweep.facts import TrialResult
 
 METRICS = {"rps": 1, "p95_ms": -1}
@@ -122,11 +122,11 @@ def _change(
     pair: Pair, metric: str, size: int | None, weights: dict[int, float], probability: float, margin: float
 ) -> Change:
     found = pair.gain(metric, weights)
-    gain = found.after - found.before
+    gain = max(-600.0, min(600.0, found.after - found.before))  # beyond it arithmetic overflows
     half = student_t(probability, found.freedom) * found.error if math.isfinite(found.error) else math.inf
     shown = "same" if abs(gain) - half <= margin else "better" if gain * METRICS[metric] > 0 else "worse"
     kind = shown if math.isfinite(half) else "unknown"
-    low, high = (math.expm1(gain + way * half) if half < 700 else None for way in (-1, 1))
+    low, high = (math.expm1(gain + way * half) if half < WIDEST else None for way in (-1, 1))
     return Change(
         pair.stack, size, metric, math.exp(found.before), math.exp(found.after), math.expm1(gain), low, high, kind
     )

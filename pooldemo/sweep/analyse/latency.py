@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from pooldemo.sweep.analyse.blocks import fit_all, observed
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, percentile
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, percentile
 from pooldemo.sweep.facts import TrialResult
 
 SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
@@ -56,6 +56,6 @@ class Spread:
     def interval(self, size: int, value: float | None) -> tuple[float | None, float | None]:
         """Where `value` at `size` lies on any such day with 95% confidence; (None, None) where that is not known."""
         half = self.half_width(size, (1 + CONFIDENCE) / 2)
-        if value is None or not half < 700 or not math.isfinite(value):
+        if value is None or not half < WIDEST or not math.isfinite(value):
             return None, None
         return value * math.exp(-half), value * math.exp(half)

@@ -13,6 +13,9 @@ from functools import lru_cache
 CONFIDENCE = 0.95
 """How sure a statement has to be; two-sided for intervals, one-sided for comparisons."""
 
+WIDEST = 20.0
+"""An interval whose ends lie farther apart than by this power of e, to each side, tells nothing, and overflows."""
+
 
 def percentile(histogram: Iterable[tuple[float, int]], fraction: float) -> float | None:
     """The value below or at which `fraction` (0 to 1) of a histogram's observations lie; None when it is empty.
