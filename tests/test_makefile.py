@@ -43,7 +43,7 @@ case "$1 ${2:-}" in
     "-c "*print*) echo "3.12.1${FREE_THREADED:-}"; exit ;;
     "-c "*) exit 0 ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
-    "-m pip") [ "$3" = install ] || exit 0; [ -z "${INTERRUPTED:-}" ] || exit 130
+    "-m pip") [ "$3" = install ] || exit 0; [ "${PIP_USER:-0}" = 0 ] || exit 1; [ -z "${INTERRUPTED:-}" ] || exit 130
         echo "Collecting Django"; [ -z "${PIP_SAYS:-}" ] || { echo "$PIP_SAYS"; exit 1; }
         case "$*" in *fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
 esac
@@ -115,6 +115,11 @@ def test_it_takes_uv_where_it_is_on_the_path(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, uv=True)
     assert checkout.make().returncode == 0
     assert checkout.said() == ["uv venv", "uv pip", "uv pip"]
+
+
+def test_it_installs_there_whatever_pip_does_elsewhere(checkout: Checkout) -> None:
+    assert checkout.make(PIP_USER="1").returncode == 0
+    assert checkout.said() == [VENV, PIP, FAST]
 
 
 def test_it_installs_again_when_a_requirements_file_changed(checkout: Checkout) -> None:
