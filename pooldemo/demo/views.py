@@ -135,10 +135,14 @@ def robots(_request: HttpRequest) -> HttpResponse:
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """The first page: what this is, what the last sweep said, and where everything stands. Takes no slot."""
-    last = front.last_sweep()
-    last = replace(last, trouble=people.told(last.trouble))
-    context = {"workloads": WORKLOADS.values(), "last": last, "curve": mark_safe(last.curve)}  # noqa: S308  ours, escaped
+    """The first page: what this is, what the last sweep said, and where everything stands. Takes no slot.
+
+    Where others reach the site it tells nothing of a sweep, for to know who asks takes a slot.
+    """
+    is_exposed = getattr(settings, "EXPOSED", False)
+    last = front.LastSweep() if is_exposed else front.last_sweep()
+    curve = mark_safe(last.curve)  # noqa: S308  ours, escaped
+    context = {"workloads": WORKLOADS.values(), "is_exposed": is_exposed, "last": last, "curve": curve}
     return render(request, "pooldemo/index.html", context)
 
 

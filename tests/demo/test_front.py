@@ -56,6 +56,20 @@ def test_it_says_why_it_cannot_tell_the_last_sweep(client: Client, monkeypatch: 
     assert "The last sweep cannot be read: connection &lt;refused&gt;" in response.content.decode()
 
 
+def test_it_tells_a_stranger_nothing_of_a_sweep(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """It showed the last one, with the project's addresses, which the admin shows to who has an account."""
+
+    class Unasked:
+        def answer(self) -> Answer:
+            raise AssertionError("nothing of a sweep is read")
+
+    settings.EXPOSED = True
+    monkeypatch.setattr(front, "_question", Unasked())
+    html = client.get("/").content.decode()
+    assert "its sweeps are shown" in html
+    assert "No sweep has ended" not in html
+
+
 def test_it_asks_the_pool_for_nothing(client: Client, nothing_measured: None) -> None:
     # pytest-django fails a test without its mark that touches the database.
     assert client.get("/").status_code == 200
