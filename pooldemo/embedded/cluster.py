@@ -7,6 +7,7 @@ from pathlib import Path
 from .account import our_name
 from .binaries import Binaries
 from .errors import EmbeddedError, cure
+from .hearing import heard_later
 from .place import DATABASE, ROLE, Place
 
 SUPERUSER = "postgres"
@@ -45,10 +46,11 @@ class Cluster:
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if programs.major >= 17 else []
         account = self._place.account
         arguments = ["-D", self.unfinished, "-U", SUPERUSER, "-E", "UTF8", "--no-locale", *locale, "-A", "trust"]
-        made = programs.run("initdb", *arguments, account=account)
-        if made.returncode == 0:
-            single = ["--single", "-j", "-D", self.unfinished, "postgres"]  # alone: nobody can connect yet
-            made = programs.run("postgres", *single, account=account, text=";\n\n".join(FIRST_SQL) + ";\n\n")
+        with heard_later():  # else its processes go on unseen, in a folder that the next one makes anew
+            made = programs.run("initdb", *arguments, account=account)
+            if made.returncode == 0:
+                single = ["--single", "-j", "-D", self.unfinished, "postgres"]  # alone: nobody can connect yet
+                made = programs.run("postgres", *single, account=account, text=";\n\n".join(FIRST_SQL) + ";\n\n")
         if made.returncode:
             said = made.stderr.strip()
             raise EmbeddedError(f"{cure(said)}PostgreSQL {programs} could not make its data: {said}")
