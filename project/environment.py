@@ -90,16 +90,6 @@ def words(variables: Mapping[str, str], name: str, *, default: list[str]) -> lis
     return [word.strip() for word in variables.get(name, "").split(",") if word.strip()] or default
 
 
-class Address(str):
-    """The address of a database, which shows no password where settings are shown, as on the pages of DEBUG: Django
-    knows what to hide by a setting's name alone."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(without_password(self))
-
-
 def without_password(url: str) -> str:
     """The address as it may be shown, whatever characters its password has: rather too little than too much."""
     scheme, separator, rest = url.partition("://")

@@ -12,7 +12,7 @@ from typing import Any
 from pooldemo.embedded import EmbeddedError, EmbeddedPostgres, make_local
 from pooldemo.sweep import stacks
 
-from .environment import Address, SettingError, count, database, flag, words
+from .environment import SettingError, count, database, flag, words
 from .secret import install_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ try:
     PROXIES = count(os.environ, "PROXIES", default=0, least=0)  # before it, each of which adds to X-Forwarded-For
     POOL_STACK = os.environ.get("POOL_STACK") or "pooldemo"
     EMBEDDED = None if os.environ.get("DATABASE_URL") else _embedded()
-    DATABASE_URL = Address(EMBEDDED.url if EMBEDDED else os.environ["DATABASE_URL"])
+    DATABASE_URL = EMBEDDED.url if EMBEDDED else os.environ["DATABASE_URL"]
     DATABASES: dict[str, Any] = {"default": stacks.database(POOL_STACK, database(DATABASE_URL, os.environ))}
     SECRET_KEY = os.environ.get("SECRET_KEY") or _secret()
 except (SettingError, EmbeddedError, ValueError) as error:  # ValueError: no such stack
@@ -82,6 +82,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "project.urls"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.reporter.Filter"
 WSGI_APPLICATION = "project.wsgi.application"
 TEMPLATES = [
     {
