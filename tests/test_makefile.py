@@ -150,6 +150,15 @@ def test_it_waits_for_another_make_that_is_at_it(checkout: Checkout) -> None:
     assert checkout.said() == [VENV, PIP, FAST]
 
 
+def test_it_makes_the_environment_where_nothing_can_be_locked(checkout: Checkout, tmp_path: Path) -> None:
+    """On NFS who only reads a file cannot lock it for himself."""
+    refuses = "import fcntl\n\ndef flock(*_):\n    raise OSError(9, 'Bad file descriptor')\n\nfcntl.flock = flock\n"
+    (tmp_path / "sitecustomize.py").write_text(refuses)
+    done = checkout.make(REAL_PYTHON=sys.executable, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert checkout.said() == [VENV, PIP, FAST]
+
+
 def test_it_makes_the_environment_of_a_moved_checkout_again(checkout: Checkout) -> None:
     checkout.make()
     checkout.said()
