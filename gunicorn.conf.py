@@ -110,7 +110,7 @@ def when_ready(server: Any) -> None:
     """The sockets are there, the workers not yet: tell them where others than this machine reach them."""
     names = [listener.sock.getsockname() for listener in server.LISTENERS]
     if any(isinstance(name, tuple) and not ipaddress.ip_address(name[0]).is_loopback for name in names):
-        os.environ.setdefault("EXPOSED", "yes")
+        os.environ["EXPOSED"] = os.environ.get("EXPOSED", "").strip() or "yes"  # compose gives an empty one for none
 
 
 def refuse_ports_in_use(server: Any) -> None:

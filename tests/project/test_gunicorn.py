@@ -36,6 +36,7 @@ def test_it_says_that_a_port_is_none(conf: dict[str, Any]) -> None:
         conf["on_starting"](SimpleNamespace(cfg=config))
 
 
+@pytest.mark.parametrize("given", [None, "", " "])
 @pytest.mark.parametrize(
     ("addresses", "exposed"),
     [
@@ -46,14 +47,15 @@ def test_it_says_that_a_port_is_none(conf: dict[str, Any]) -> None:
     ],
 )
 def test_it_tells_the_site_where_others_than_this_machine_reach_it(
-    conf: dict[str, Any], addresses: list[Any], exposed: str, monkeypatch: pytest.MonkeyPatch
+    conf: dict[str, Any], addresses: list[Any], exposed: str, given: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever sends a Host of ALLOWED_HOSTS, loopback's, could have loaded the database, or read statements."""
-    monkeypatch.setenv("EXPOSED", "")
-    monkeypatch.delenv("EXPOSED")
+    monkeypatch.setenv("EXPOSED", given or "")
+    if given is None:
+        monkeypatch.delenv("EXPOSED")
     sockets = [SimpleNamespace(sock=SimpleNamespace(getsockname=lambda name=name: name)) for name in addresses]
     conf["when_ready"](SimpleNamespace(LISTENERS=sockets))
-    assert os.environ.get("EXPOSED", "") == exposed
+    assert os.environ.get("EXPOSED", "").strip() == exposed
 
 
 @pytest.mark.parametrize("url", ["", "postgres://me@db.example/shop"])
