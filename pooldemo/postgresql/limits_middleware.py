@@ -1,5 +1,6 @@
 """`pooldemo.postgresql.DeadlineMiddleware`: how long a request may ask databases, and for whom."""
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from . import clients
 from .limits import Limit, is_seconds, reset_current, set_current
 from .unavailable import ENDED, unavailable
 from .usage import note_view
+
+logger = logging.getLogger("pooldemo.postgresql")
 
 HEADER = "X-Request-Timeout"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -47,9 +50,9 @@ class DeadlineMiddleware:
     """Bounds what each view asks of databases, and ends it when the client has hung up. Belongs first in MIDDLEWARE.
 
     Settings: `POOLDEMO_DEADLINE`, seconds for a view without one of its own (absent: none); `POOLDEMO_DEADLINE_MAX`
-    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503 with what was being done,
-    also where a view comes to its end after its deadline; 400 for a header that is no number. Raises
-    ImproperlyConfigured where a setting is no number above 0.
+    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503, also where a view comes
+    to its end after its deadline; what was being done it says under DEBUG, and the log at INFO. 400 for a header that
+    is no number. Raises ImproperlyConfigured where a setting is no number above 0.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -95,7 +98,15 @@ class DeadlineMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised."""
         reason = unavailable(exception)
-        return refusal(reason.message, request) if reason is not None and reason.kind in ENDED else None
+        if reason is None or reason.kind not in ENDED:
+            return None
+        logger.info("%s", reason.message)
+        return refusal(_told(reason.message), request)
+
+
+def _told(text: str) -> str:
+    """What a visitor may read of it, who can bring it about by the header: no statement, nobody who has a slot."""
+    return text if settings.DEBUG else text.partition(", while ")[0]
 
 
 def refusal(text: str, request: HttpRequest) -> HttpResponse:

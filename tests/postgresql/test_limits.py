@@ -300,13 +300,13 @@ def test_what_may_have_been_done_is_not_asked_for_again() -> None:
             assert (b"look before you repeat it" in response.content) is (method == "POST")
 
 
-def test_an_exceeded_deadline_is_a_503_that_says_what_was_done() -> None:
+def test_an_exceeded_deadline_is_a_503() -> None:
     middleware = DeadlineMiddleware(lambda request: HttpResponse())
     request = HttpRequest()
     request.method = "GET"
-    response = middleware.process_exception(request, DeadlineExceeded("while executing SELECT 1"))
+    response = middleware.process_exception(request, Limit(1).refusal("executing SELECT 1"))
     assert response is not None
-    assert (response.status_code, response.content) == (503, b"while executing SELECT 1\n")
+    assert (response.status_code, response.content) == (503, b"the deadline of 1 s has passed\n")
     assert middleware.process_exception(HttpRequest(), OperationalError("other")) is None
 
 

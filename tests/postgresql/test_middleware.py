@@ -13,7 +13,7 @@ from pooldemo.postgresql import DeadlineExceeded, PoolFull, PoolTimeout
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
 DEADLINE = "pooldemo.postgresql.DeadlineMiddleware"
-LATE = DeadlineExceeded("the deadline of 1 s has passed, while executing SELECT")
+LATE = DeadlineExceeded("the deadline of 1 s has passed, while executing SELECT a secret")
 ERRORS = {
     "slot": PoolTimeout("no connection within 1 s; held longest by a secret statement"),
     "full": PoolFull("refused"),
@@ -47,10 +47,16 @@ def test_it_answers_503_and_says_when_to_ask_again(client: Client, name: str) ->
 
 @pytest.mark.parametrize("order", [(NAME, DEADLINE), (DEADLINE, NAME)])
 @pytest.mark.parametrize("name", ["late", "wrapped"])
-def test_beside_deadlines_the_503_says_what_was_being_done_whichever_is_outer(order: Any, name: str) -> None:
-    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order):
+@pytest.mark.parametrize(("debug", "said"), [(False, ""), (True, ", while executing SELECT a secret")])
+def test_beside_deadlines_the_503_says_that_one_has_passed_whichever_is_outer(
+    order: Any, name: str, debug: bool, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends X-Request-Timeout would read the statements of any page, and who holds the connections."""
+    caplog.set_level("INFO", "pooldemo.postgresql")
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order, DEBUG=debug):
         answer = Client(raise_request_exception=False).get(f"/{name}/")
-    assert (answer.status_code, answer.text) == (503, "the deadline of 1 s has passed, while executing SELECT\n")
+    assert (answer.status_code, answer.text) == (503, f"the deadline of 1 s has passed{said}\n")
+    assert str(LATE) in caplog.messages
 
 
 def test_it_leaves_bugs_alone(client: Client) -> None:
