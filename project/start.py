@@ -47,16 +47,17 @@ def ensure_tables() -> None:
 def _warn() -> None:
     """Say what is wrong with a database that was given."""
     from django.conf import settings
-    from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+    from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connections
 
     from project import refusal
 
     try:
         missing = _missing_migrations()
-    except OperationalError as error:  # it may come up later
+    except Error as error:
         settings_of = connections[DEFAULT_DB_ALIAS].settings_dict
-        reason = refusal.sentence(error, settings_of, settings.DATABASE_URL) or f"the database refuses: {error}"
-        logger.warning("%s /readyz says when it answers.", reason)
+        said = f"the database refuses: {' '.join(str(error).split())}"
+        later = " /readyz says when it answers." if isinstance(error, OperationalError) else ""  # it may come up
+        logger.warning("%s%s", refusal.sentence(error, settings_of, settings.DATABASE_URL) or said, later)
     else:
         if missing:
             logger.warning("%d migrations are missing in the database: run `python manage.py migrate`", missing)

@@ -140,6 +140,15 @@ def test_it_starts_beside_a_postgresql_that_never_answers(log: Path) -> None:
             assert "/readyz says when it" in site.log
 
 
+def test_it_says_in_a_sentence_that_its_role_may_not_look_at_the_migrations(database_url: str, log: Path) -> None:
+    """What is wrong with the database is said in a thread of its own, whose traceback nobody would have caught."""
+    other_role = f"{database_url}{'&' if '?' in database_url else '?'}options=-c%20role%3Dpg_monitor"
+    with Site(other_role, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="1") as site:
+        assert site.get("/nodb/").status == 200
+        until(lambda: "permission denied for table django_migrations" in site.log)
+        assert "Traceback" not in site.log
+
+
 def test_its_admin_says_at_once_that_postgresql_is_down(log: Path) -> None:
     nobody = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     with Site(nobody, log, WEB_CONCURRENCY="1", MAX_CONNS="2", POOL_TIMEOUT="600") as site:
