@@ -2,21 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from contextvars import ContextVar
 
+from .scope import Scope
 
-class _Level:
-    """What one `with` has said, until it is `left`; `outer` is what was said around it."""
-
-    __slots__ = ("is_low", "left", "outer")
-
-    def __init__(self, is_low: bool, outer: "_Level | None" = None) -> None:
-        self.is_low, self.outer, self.left = is_low, outer, False
-
-
-_nothing_said = _Level(False)
-_level: ContextVar[_Level] = ContextVar("pooldemo_priority", default=_nothing_said)
-current_level = _level.get
+_scope = Scope("pooldemo_priority", False)
+is_low = _scope.current
 _ACCEPTED = ("low", "normal")
 
 
@@ -29,13 +19,5 @@ def priority(level: str) -> Iterator[None]:
     """
     if level not in _ACCEPTED:
         raise ValueError(f"priority({level!r}) is not accepted: give {' or '.join(map(repr, _ACCEPTED))}.")
-    said = _Level(level == "low", current_level())
-    try:
-        _level.set(said)
+    with _scope.saying(level == "low"):
         yield
-    finally:
-        said.left = True
-        now = current_level()  # another's, where two generators were in the midst of theirs at a time
-        while now.left and now.outer is not None:
-            now = now.outer
-        _level.set(now)

@@ -15,12 +15,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from . import green
 from .errors import ClientGone, DeadlineExceeded
+from .scope import Scope
 
 logger = logging.getLogger("pooldemo.postgresql")
 
@@ -37,12 +37,11 @@ class Limit:
     answer any more.
     """
 
-    __slots__ = ("_began", "_stops", "ends_at", "gone", "left", "outer", "seconds")
+    __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._began = began = time.monotonic()
-        self.gone = self.left = False  # `left`: its `with` has ended
-        self.outer: Limit | None = None  # that of the `with` around its own
+        self.gone = False
         self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
         self.seconds, self.ends_at = seconds, began + seconds
 
@@ -299,36 +298,14 @@ def is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-_current: ContextVar[Limit | None] = ContextVar("pooldemo_limit", default=None)
-current, set_current, reset_current = _current.get, _current.set, _current.reset
+_scope: Scope[Limit | None] = Scope("pooldemo_limit", None)
+current, set_current, reset_current = _scope.current, _scope.said.set, _scope.said.reset
+limited = _scope.saying  # lets a limit hold for a body
 
 
-@contextlib.contextmanager
-def limited(limit: Limit) -> Iterator[Limit]:
-    """Let `limit` hold for the body."""
-    if current() is limit:
-        yield limit
-        return
-    try:
-        limit.outer, limit.left = current(), False
-        set_current(limit)
-        yield limit
-    finally:
-        limit.left = True
-        now = current()  # another's, where two generators were in the midst of theirs at a time
-        while now is not None and now.left:
-            now = now.outer
-        set_current(now)
-
-
-@contextlib.contextmanager
-def unlimited() -> Iterator[None]:
+def unlimited() -> contextlib.AbstractContextManager[None]:
     """Let no limit hold for the body: what a pool does with a connection is nobody's work."""
-    token = set_current(None)
-    try:
-        yield
-    finally:
-        reset_current(token)
+    return limited(None)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pooldemo.pool import Options, Pool, PoolError, PoolTimeout, Slot, Waiter
 
 from . import errors, green
 from .connector import PostgresConnector, Wrapper
-from .lanes import current_level
+from .lanes import is_low
 from .limits import current, set_alarm
 from .session import Session
 from .usage import Usage, listeners
@@ -73,7 +73,7 @@ class ConnectionPool(Pool):
         try:
             if limit is not None and limit.is_over():
                 raise limit.refusal("about to ask for a connection")
-            slot = self.checkout(ticket=ticket, low=current_level().is_low)
+            slot = self.checkout(ticket=ticket, low=is_low())
             session: Session = slot.connection
             session.begin_checkout(self, slot)
             for listener in listeners:

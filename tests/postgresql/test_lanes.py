@@ -1,5 +1,6 @@
 """`with priority("low")`: who never takes the last slots, and until when it is said."""
 
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -7,8 +8,8 @@ import gevent
 import pytest
 
 from pooldemo.postgresql import ClientGone, deadline, priority
-from pooldemo.postgresql.lanes import current_level
-from pooldemo.postgresql.limits import Limit, current, limited
+from pooldemo.postgresql.lanes import is_low
+from pooldemo.postgresql.limits import Limit, current, limited, reset_current, set_current, unlimited
 
 from .elsewhere import patched
 from .site import Site
@@ -47,20 +48,68 @@ def test_what_two_generators_said_in_turn_is_over_with_the_last_of_them(says: An
         with says(what):
             yield
 
-    before = current(), current_level()
+    before = current(), is_low()
     for order in (0, 1), (1, 0):
         first = [said(9 if says is deadline else "low"), said(8 if says is deadline else "normal")]
         for each in first:
             next(each)
         for index in order:
             first[index].close()
-        assert (current(), current_level()) == before
+        assert (current(), is_low()) == before
 
 
 def test_a_limit_that_holds_already_holds_on() -> None:
-    limit = Limit()
+    limit = Limit(600)
     with limited(limit):
         with limited(limit):
             assert current() is limit
+        with deadline(5) as inner:
+            with limited(limit):
+                assert current() is limit
+            assert current() is inner
         assert current() is limit
     assert current() is None
+
+
+def test_a_limit_that_two_share_holds_until_each_of_them_has_left_it() -> None:
+    limit = Limit(600)
+
+    def does_its_part() -> None:
+        with limited(limit):
+            pass
+
+    with limited(limit):
+        thread = threading.Thread(target=does_its_part)
+        thread.start()
+        thread.join()
+        with deadline(5):
+            pass
+        assert current() is limit
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_a_generator_said_is_over_whatever_ends_around_it_first(order: tuple[int, int]) -> None:
+    """The request whose view has begun a stream, or what the pool does when the collector closes one."""
+
+    def said(says: Any) -> Generator[None, None, None]:
+        with says:
+            yield
+
+    def request() -> Generator[None, None, None]:
+        token = set_current(Limit(600))  # as the middleware does
+        try:
+            yield
+        finally:
+            reset_current(token)
+
+    for first, second in (
+        (request(), said(deadline(5))),
+        (said(deadline(5)), said(unlimited())),
+        (said(unlimited()), said(deadline(5))),
+    ):
+        both = first, second
+        for each in both:
+            next(each)
+        for index in order:
+            both[index].close()
+        assert current() is None

@@ -1,0 +1,46 @@
+"""What is said for the body of a `with`, of whatever kind: a limit, a priority."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+_Said = TypeVar("_Said")
+
+
+class _With(Generic[_Said]):
+    """One `with`, until it is `left`: what it said, what held before, and the one around it."""
+
+    __slots__ = ("before", "left", "outer", "what")
+
+    def __init__(self, what: _Said, before: _Said, outer: "_With[_Said] | None") -> None:
+        self.what, self.before, self.outer, self.left = what, before, outer, False
+
+
+class Scope(Generic[_Said]):
+    """What one kind of `with` has said to the calling greenlet or thread: `current()`.
+
+    Two generators may be in the midst of theirs at a time, and end in whatever order; and several may say the same.
+    """
+
+    def __init__(self, name: str, nothing: _Said) -> None:
+        self.said: ContextVar[_Said] = ContextVar(name, default=nothing)
+        self.current = self.said.get
+        self._with: ContextVar[_With[_Said] | None] = ContextVar(f"{name}_with", default=None)
+
+    @contextlib.contextmanager
+    def saying(self, what: _Said) -> Iterator[None]:
+        """Let `what` hold for the body."""
+        own = _With(what, self.current(), self._with.get())
+        try:
+            self._with.set(own)
+            self.said.set(what)
+            yield
+        finally:
+            own.left = True
+            around = self._with.get()  # another's, where two generators were in the midst of theirs at a time
+            while around is not None and around.left:
+                if self.current() is around.what:  # or the request whose view began this has ended
+                    self.said.set(around.before)
+                around = around.outer
+            self._with.set(around)
