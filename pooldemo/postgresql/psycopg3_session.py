@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
-from psycopg import pq
+from psycopg import capabilities, pq
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.waiting import READY_R, WAIT_R
@@ -122,15 +122,25 @@ class PooledConnection(psycopg.Connection[Any]):
         return cursor
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()  # its server's process is waited for: it counts until it has ended
-        else:
+        session = self._pool
+        if session is None:
             super().close()
+        elif session.shown is self or session.is_holder():  # a tracer's proxy leads here who kept it
+            session.close()  # its server's process is waited for: it counts until it has ended
+
+    def cancel(self) -> None:
+        self._begin_to_cancel()
+        super().cancel()
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
-        if self._pool is not None:
-            self._pool.ends = True  # it lets others run while it asks: it could end the next holder's query
+        self._begin_to_cancel()
         super().cancel_safe(timeout=timeout)
+
+    def _begin_to_cancel(self) -> None:
+        if (session := self._pool) is not None:
+            if session.shown is not self:  # a tracer's proxy leads here who kept it
+                session.check_holder()
+            session.ends = True  # it lets others run while it asks: it could end the next holder's query
 
     def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Generator[Any, None, None]:
         """psycopg's, within the present limit. The server is idle meanwhile, and a cancel would end nothing."""
@@ -293,7 +303,10 @@ class PostgresSession(Session):
             told = False
             try:
                 with contextlib.suppress(psycopg.Error):  # it broke, or the server is silent
-                    psycopg.Connection.cancel_safe(raw, timeout=_CANCEL_S)
+                    if capabilities.has_cancel_safe():
+                        psycopg.Connection.cancel_safe(raw, timeout=_CANCEL_S)
+                    else:  # of a libpq before 17
+                        psycopg.Connection.cancel(raw)
                     told = True
             finally:
                 then(told)

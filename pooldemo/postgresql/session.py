@@ -49,9 +49,7 @@ class Session:
 
     def __init__(self) -> None:
         self.raw: Any = None  # the driver's connection
-        self.shown: Any = (
-            None  # what the application has of it: `raw`, or a tracer's proxy of it, which sees statements
-        )
+        self.shown: Any = None  # what the application has of it: `raw`, or a tracer's proxy, which sees statements
         self.pool: Any = None
         self.slot: Any = None
         self.holder = _NOBODY  # the greenlet or thread that may use it

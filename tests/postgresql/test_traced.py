@@ -131,6 +131,41 @@ def test_what_it_put_before_a_connection_refuses_after_the_checkout(site: Site) 
 
 
 @threaded
+def test_what_it_put_before_a_connection_ends_nothing_of_another_checkout(site: Site) -> None:
+    """A watchdog that comes late, or who closes at last what he kept."""
+    db = site.database(MAX_CONNS=1)
+    with tracing():
+        [pid] = db.fill(1)
+    db.connection.ensure_connection()
+    kept: Any = db.connection.connection
+    db.end_request()
+    begun, ended = threading.Event(), threading.Event()
+    told: list[int] = []
+
+    def other_request() -> None:
+        with db.request() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            told.extend(cursor.fetchone())
+            begun.set()
+            ended.wait()
+            cursor.execute("SELECT pg_backend_pid()")
+            told.extend(cursor.fetchone())
+
+    other = threading.Thread(target=other_request)
+    other.start()
+    try:
+        assert begun.wait(60)
+        kept.close()
+        for name in ("cancel", "cancel_safe") if is_psycopg3 else ("cancel",):
+            with pytest.raises(driver.InterfaceError, match="given back"):
+                getattr(kept, name)()
+    finally:
+        ended.set()
+        other.join()
+    assert told == [pid, pid]
+
+
+@threaded
 def test_a_cursor_of_a_tracers_is_djangos_after_a_statement(site: Site) -> None:
     """psycopg 3's `execute` returns the cursor: of transaction mode ours, which gives its slot back."""
     db: Database = site.database(MAX_CONNS=1, POOL_MODE="transaction")
