@@ -64,7 +64,8 @@ class Attempt:
 
 def is_one_address(params: Mapping[str, Any]) -> bool:
     """Whether these parameters lead to one address: with several, `connect_timeout` leads to the next. May block."""
-    host = str(params.get("hostaddr") or params.get("host") or os.environ.get("PGHOST") or "/")
+    address = params.get("hostaddr") or os.environ.get("PGHOSTADDR")
+    host = str(address or params.get("host") or os.environ.get("PGHOST") or "/")
     if "," in host or params.get("service") or os.environ.get("PGSERVICE"):
         return False
     if host.startswith(("/", "@")):

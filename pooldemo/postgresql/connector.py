@@ -52,6 +52,15 @@ class Wrapper(Protocol):
     def configure(self, connection: Any) -> None: ...
 
 
+def _connect_timeout(given: Any) -> float:
+    """Seconds, as libpq takes them: without a limit from 0 downwards. Raises the driver's error for what is none."""
+    try:
+        seconds = float(given)
+    except ValueError:
+        raise driver.OperationalError(f"connect_timeout={given!r} is not accepted: give seconds") from None
+    return seconds if seconds > 0 else math.inf
+
+
 class PostgresConnector:
     """Connections as `wrapper` would make them for itself: its parameters, its time zone, its role.
 
@@ -79,7 +88,7 @@ class PostgresConnector:
         """
         began, wrapper = time.monotonic(), self.wrapper.without_pool()
         given = wrapper.settings_dict["OPTIONS"].get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 0
-        limit = min(float(given) or math.inf, timeout)
+        limit = min(_connect_timeout(given), timeout)
         try:
             with green.time_limit(limit), unlimited():
                 params = wrapper.get_connection_params()  # a PASSWORD that is a callable may hang

@@ -234,18 +234,20 @@ class PostgresSession(Session):
 
     def connect(self, params: dict[str, Any]) -> Any:
         self.shown = self._connect(params)  # where a tracer has replaced psycopg2.connect, its proxy
+        self.lend()
         return self.raw
 
     def _connect(self, params: dict[str, Any]) -> Any:
         factory = params.get("connection_factory") or ext.connection
 
-        def make(*args: Any, **kwargs: Any) -> Any:
+        def make(*args: Any, **kwargs: Any) -> Any:  # perhaps in a thread of its own
             if self.raw is not None:  # a tracer has kept what was given to `connect`, to have queries explained
                 return factory(*args, **kwargs)
             if isinstance(factory, type):
                 made = _pooled(factory)
                 self.raw = made.__new__(made, *args, **kwargs)
                 self.raw._pool = self
+                self.lend()  # a wait callback of the project's polls
                 self.raw.__init__(*args, **kwargs)  # connects; who stops it finds `raw`, and so the socket
             else:
                 self.raw = factory(*args, **kwargs)
@@ -257,7 +259,6 @@ class PostgresSession(Session):
                     )
             return self.raw
 
-        self.lend()
         given = {**params, "connection_factory": make}
         limit_s = float(given.get("connect_timeout") or 0)
         if limit_s <= 0 or green.is_patched() or not is_one_address(given):

@@ -1,6 +1,7 @@
 """A connection that is closed on our side, or was never finished, counts until PostgreSQL has let go of it."""
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 
 import gevent
 import pytest
-from django.db import Error
+from django.db import Error, OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from pooldemo.postgresql import PoolTimeout, attempt
@@ -144,6 +145,35 @@ def test_it_keeps_the_cap_when_libpqs_own_variable_says_how_long_connecting_may_
     site.finally_do(lambda: os.environ.pop("PGCONNECT_TIMEOUT"))
     os.environ["PGCONNECT_TIMEOUT"] = "2"
     keeps_the_cap_under_threads(site)
+
+
+@threaded
+def test_it_connects_with_a_wait_callback_of_the_projects_own(site: Site) -> None:
+    """psycopg2's recipe to be interrupted. With a connect_timeout it is called in the thread that connects."""
+    if is_psycopg3:
+        return
+    extras: Any = importlib.import_module("psycopg2.extras")
+    site.finally_do(lambda: extras.ext.set_wait_callback(None))
+    extras.ext.set_wait_callback(extras.wait_select)
+    db = site.database(MAX_CONNS=1, RESET="always", connect_timeout=60)
+    assert db.ask() == db.ask()
+
+
+@patched
+def test_a_connect_timeout_is_read_as_libpq_reads_it(site: Site) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for given in ("-1", "0", " 60"):
+            patch.setenv("PGCONNECT_TIMEOUT", given)
+            assert site.database().ask("SELECT 1") == 1
+        patch.setenv("PGCONNECT_TIMEOUT", "soon")
+        with pytest.raises(OperationalError, match="'soon' is not accepted"):
+            site.database().ask()
+
+
+def test_several_addresses_are_seen_where_libpqs_own_variable_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert attempt.is_one_address({"host": "127.0.0.1"})
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1,127.0.0.2")
+    assert not attempt.is_one_address({"host": "127.0.0.1"})
 
 
 def keeps_the_cap_under_threads(site: Site, **options: Any) -> None:
