@@ -93,6 +93,13 @@ def test_it_names_the_fewest_workers_of_splits_that_cost_as_much():
     assert (wasteful.workers, wasteful.max_conns) == (1, 4), "more workers bring nothing"
 
 
+def test_splits_that_carry_less_do_not_end_the_rise_of_the_one_that_is_named():
+    """Their workers end there, and not what is behind them: it was called a knee where each doubling carried twice."""
+    verdict = sweep_of(lambda workers, size: 10 * size if workers == 1 else min(10 * workers * size, 50)).verdicts[0]
+    assert (verdict.workers, verdict.max_conns, verdict.shape) == (1, 8, "rising")
+    assert "carry more" not in verdict.because
+
+
 def test_it_is_right_in_95_percent_of_the_sweeps():
     said = [sweep_of(hub, noise=0.03, seed=seed).verdicts[0] for seed in range(40)]
     assert sum((each.workers, each.max_conns) == (4, 4) for each in said) >= 38

@@ -42,7 +42,7 @@ def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions:
     found = split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
     verdict = next(each for each in verdicts if each.workers == found.workers)
     beyond = ""
-    if level := split.level(verdict, verdicts):
+    if level := split.level(verdict, verdicts, plan.margin):
         ended = Saturation(level.cause if level.saturated else "", level.saturated)
         verdict = judge_stack(stack, plan.at(found.workers), own[found.workers], conditions, ended)
         beyond = f" Nor do {level.workers} x {max(level.plateau)} carry more."

@@ -57,13 +57,15 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
     return Split(cells[first - 1][0], f"The cheapest split is {_told(cells, carried, first)}.")
 
 
-def level(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict | None:
+def level(verdict: Verdict, verdicts: Sequence[Verdict], margin: float) -> Verdict | None:
     """Of the chosen verdict, which still rises where its sizes end: that of another number of workers which shows that
-    more connections carry no more, since its plateau goes on beyond. None: none does, or something else ends it."""
+    more connections carry no more, since its plateau is as high and goes on beyond. None: none does, or something else
+    ends it. One that carries less by more than the `margin` shows where its own workers end."""
     if verdict.shape != "rising" or verdict.cause or verdict.max_conns not in verdict.plateau:
         return None
-    used = verdict.workers * max(verdict.plateau)
-    shown = (each for each in verdicts if each.shape in ("knee", "flat") and each.plateau)
+    used, least_rps = verdict.workers * max(verdict.plateau), (verdict.rps or 0.0) * (1 - margin / 100)
+    as_high = (each for each in verdicts if (each.rps or 0.0) >= least_rps)
+    shown = (each for each in as_high if each.shape in ("knee", "flat") and each.plateau)
     return next((each for each in shown if each.workers * max(each.plateau) > used), None)
 
 
