@@ -1,5 +1,7 @@
 """What a verdict advises to measure next, and what a sweep repeats until it is sure."""
 
+from dataclasses import replace
+
 from synthetic import CONDITIONS, trials_of, verdict_of
 
 from benchmarks.verdicts.truth import POWERS, flat, hinge
@@ -24,3 +26,16 @@ def test_of_sizes_that_were_measured_once_each_decides():
     once = weigh(Plan(users=1000), trials_of(hinge(16), repeats=1), CONDITIONS)
     assert deciding_sizes(once) == POWERS
     assert deciding_sizes(weigh(Plan(users=1000), trials_of(hinge(16), noise=0.01), CONDITIONS)) == ()
+
+
+def test_the_size_decides_whose_repeats_differ_far_more_than_the_others():
+    """Those above it alone were repeated, to the end of the time: they say nothing about it."""
+    odd = {1: 1.0, 2: 0.6, 3: 0.9}
+    carried = {1: 10, 2: 20, 4: 90, 8: 90, 16: 100, 32: 100, 64: 100}
+    trials = [
+        replace(each, rps=each.rps * odd[each.repeat]) if each.size == 4 else each
+        for each in trials_of(carried.__getitem__, noise=0.005)
+    ]
+    judgement = weigh(Plan(users=1000), tuple(trials), CONDITIONS)
+    assert [*judgement.knee.restless] == [4]
+    assert deciding_sizes(judgement) == (2, 4, 8, 16, 32, 64)

@@ -61,7 +61,8 @@ def deciding_sizes(judgement: Judgement) -> tuple[int, ...]:
         best = max(each.mean for each in intervals.values())
         apart = max(judgement.plan.margin / 100, 2 * judgement.knee.noise.relative)
         first = next(place for place, size in enumerate(sizes) if intervals[size].mean >= (1 - apart) * best)
-        return tuple(sizes[max(0, first - 1) :])
+        odd = map(sizes.index, judgement.knee.restless)  # whose own noise is not the one above
+        return tuple(sizes[max(0, min([first, *odd]) - 1) :])
     if judgement.checks and judgement.slo == "undecided" and judgement.size in sizes:
         place = sizes.index(judgement.size)
         return tuple(sizes[max(0, place - 1) : place + 2])
