@@ -9,7 +9,7 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts.truth import flat, hinge, power
 from pooldemo.sweep.analyse.judge import judge
-from pooldemo.sweep.facts import Conditions, Limit, Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import Conditions, Limit, Plan, Step, SweepResult, TrialResult
 from pooldemo.sweep.report.answer import headline, short
 
 
@@ -72,9 +72,26 @@ def test_it_sends_nobody_to_larger_sizes_that_do_not_help() -> None:
     assert full.startswith("Use MAX_CONNS=64: ")
     assert full.endswith("; it still rises, and PostgreSQL has no more connections to give")
     assert slow.startswith("Use MAX_CONNS=16: ")
-    assert slow.endswith("; larger ones miss the SLO")
+    assert slow.endswith("; larger ones do not surely meet the SLO")
     for each in (failing, full, slow):
         assert "measure larger sizes" not in each
+
+
+def test_it_says_of_larger_sizes_what_failed_there() -> None:
+    """Of trials that failed, and of rates that missed the SLO, it said that requests did."""
+    found = swept(power(1))
+
+    def said(plan: Plan, odd: dict[str, Any]) -> str:
+        trials = tuple(replace(each, **odd) if each.size > 16 else each for each in found.trials)
+        return headline(SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS)))
+
+    assert said(found.plan, {"error": "no server came up"}).endswith("; at larger ones trials fail")
+    searched = replace(found.plan, search=True, slo=(Limit("p95", 300.0),))
+    missed = {"rps": 0.0, "steps": (Step(None, 100.0, "p95"),), "target_rps": 80.0}
+    assert said(searched, missed).endswith("; larger ones miss the SLO")
+    trials = tuple(replace(each, **missed) for each in found.trials)
+    none = SweepResult(searched, CONDITIONS, trials, judge(searched, trials, CONDITIONS))
+    assert headline(none) == "No answer: no size meets the SLO at any rate that was tried"
 
 
 def test_it_adds_that_the_slo_is_missed() -> None:

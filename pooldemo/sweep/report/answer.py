@@ -31,6 +31,7 @@ UNKNOWN = {
     "failures": "requests failed at every size, or most trials did",
     "generator": "the load generator ran out before the server did",
     "limit": "this stack opened more connections than it was allowed",
+    "slo": "no size meets the SLO at any rate that was tried",
     "sizes": "one size has no knee",
     "repeats": "each size was measured once",
     "noise": "repeats differ too much to tell the sizes apart",
@@ -88,10 +89,12 @@ def _end(sweep: SweepResult, verdict: Verdict) -> str:
     room = (conditions.max_connections - conditions.reserved_connections) // verdict.workers
     is_full = "it still rises, and PostgreSQL has no more connections to give"
     if verdict.plateau and max(verdict.plateau) > size:
-        return is_full if 0 < room < max(verdict.plateau) else "larger ones miss the SLO"
-    own = (each.size for each in sweep.trials if (each.stack, each.workers) == (verdict.stack, verdict.workers))
-    if max(own, default=0) > size:
-        return "at larger ones requests fail"
+        return is_full if 0 < room < max(verdict.plateau) else "larger ones do not surely meet the SLO"
+    own = [each for each in sweep.trials if (each.stack, each.workers) == (verdict.stack, verdict.workers)]
+    if larger := [each for each in own if each.size > size]:
+        if any(each.error for each in larger):
+            return "at larger ones trials fail"
+        return "larger ones miss the SLO" if sweep.plan.search else "at larger ones requests fail"
     return is_full if 0 < room <= size else ""
 
 
