@@ -24,13 +24,14 @@ def below_its_prefix(path: str) -> str:
 
 def as_its_proxy(*urls: str) -> dict[str, str]:
     """The headers with which this project's site answers there as it does behind its proxy: a name of ALLOWED_HOSTS
-    where that of the address is none, and the word that the visitor came by https where it wants that."""
+    where that of the address is none, and the word that the visitor came by https where it wants that. Not by https:
+    what has the certificate of that name is asked by it, and may know no other."""
     parts, names, headers = [urlsplit(url) for url in urls], settings.ALLOWED_HOSTS, {}
+    parts = [each for each in parts if each.scheme == "http"]
     hosts = [f"[{each.hostname}]" if ":" in (each.hostname or "") else each.hostname or "" for each in parts]
     if names and not all(validate_host(host, names) for host in hosts):
         headers["Host"] = names[0].removeprefix(".")
-    is_plain = any(each.scheme == "http" for each in parts)
-    if settings.SECURE_SSL_REDIRECT and is_plain:
+    if settings.SECURE_SSL_REDIRECT and parts:
         name, value = settings.SECURE_PROXY_SSL_HEADER or ("HTTP_X_FORWARDED_PROTO", "https")  # which gunicorn knows
         headers[name.removeprefix("HTTP_").replace("_", "-").title()] = value
     return headers

@@ -152,6 +152,7 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
         with admitted(options, url) as headers:
             assert headers == {"X-Forwarded-Proto": "https", "host": "www.shop.example"}, "what was typed wins"
     assert as_its_proxy("https://www.shop.example") == {}
+    assert as_its_proxy("https://staging.example") == {}, "what has a certificate of that name may know no other"
     settings.SECURE_PROXY_SSL_HEADER = None
     assert as_its_proxy("http://www.shop.example") == {"X-Forwarded-Proto": "https"}, "gunicorn knows it by itself"
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["[::1]", "127.0.0.1"], False
