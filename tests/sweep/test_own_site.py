@@ -339,6 +339,8 @@ def test_their_gunicorn_conf_keeps_no_server_from_being_measured(
     """What it says besides holds."""
     wrong = {"daemon": True, "preload_app": True, "pidfile": "run.pid", "certfile": "c.pem", "keyfile": "k.pem"}
     lines = [f"{name} = {value!r}" for name, value in (wrong | {"errorlog": "error.log", "backlog": 7}).items()]
+    elsewhere = {"chdir": "/srv/shop", "user": "www-data", "group": "www-data"}
+    lines += [f"{name} = {value!r}" for name, value in elsewhere.items()]
     lines.append('raw_env = ["DJANGO_SETTINGS_MODULE=shop.prod", "SECRET_KEY=a=b"]')
     lines.append("def post_fork(server, worker): return backlog")
     (tmp_path / "gunicorn.conf.py").write_text("\n".join(lines))
@@ -348,6 +350,9 @@ def test_their_gunicorn_conf_keeps_no_server_from_being_measured(
     assert not any(found[name] for name in wrong)
     assert (found["errorlog"], found["backlog"], found["raw_env"]) == ("-", 7, ["SECRET_KEY=a=b"])
     assert found["post_fork"](None, None) == 7
+    assert not found.keys() & elsewhere, "another folder's code would be measured, and another user may not write here"
+    (tmp_path / "gunicorn.conf.py").write_text('raw_env = "SECRET_KEY=a=b"')
+    assert runpy.run_path(str(server.CONFIGURATION))["raw_env"] == ["SECRET_KEY=a=b"]
 
 
 def test_it_says_which_line_lets_a_project_read_its_size(tmp_path: Path) -> None:

@@ -14,8 +14,12 @@ SET = {
 }  # fmt: skip
 """Of the environment, what a trial sets."""
 
+NOT_HERE = ("chdir", "group", "user")
+"""A server runs where and as whom the sweep does: in the folder of its commit, and with a folder for the trial that
+nobody else may enter."""
+
 theirs = runpy.run_path(str(OWN), run_name="__config__") if OWN.is_file() else {}
-globals().update({name: value for name, value in theirs.items() if not name.startswith("__")})
+globals().update({name: each for name, each in theirs.items() if not name.startswith("__") and name not in NOT_HERE})
 
 daemon = False  # nobody could stop it
 pidfile = None  # the site's own, which may run
@@ -23,4 +27,5 @@ certfile = keyfile = None  # it is asked on this machine, over plain HTTP ...
 proxy_protocol = False  # ... and without a proxy
 preload_app = False  # it is no way to run gevent's workers
 errorlog = "-"  # the end of it is shown where a page fails
-raw_env = [each for each in theirs.get("raw_env", ()) if each.partition("=")[0] not in SET]
+_given = theirs.get("raw_env") or ()  # one alone may be a string
+raw_env = [each for each in ([_given] if isinstance(_given, str) else _given) if each.partition("=")[0] not in SET]
