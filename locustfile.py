@@ -246,7 +246,7 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
         """Have what all generators noted last."""
         if runner.state not in ("spawning", "running"):
             return
-        timeline.stop()
+        runner.stop(send_stop_to_client=False)  # else it hands the users of each that quits to the others
         runner.send_message("quit")
         deadline_s = time.monotonic() + LAST_WORD_S
         while timeline.silent() and time.monotonic() < deadline_s:

@@ -143,6 +143,15 @@ def test_it_waits_for_what_its_workers_noted_last(site: Site, tmp_path: Path) ->
     assert abs(noted["ahead_ms"]) < 60_000
 
 
+def test_a_worker_that_ends_before_the_others_leaves_its_users_to_nobody(site: Site) -> None:
+    """They were to have them, at the end of the load: their last reports waited for that, for a second."""
+    with Page(site.url, "--processes", "2") as page:
+        page.until(lambda stats: stats["worker_count"] == 2)
+        page.start(workload="nodb", user_count="4", spawn_rate="4")
+        page.until(lambda stats: asked(stats) and stats["state"] == "running")
+    assert page.log.count("Sending spawn jobs") == 1
+
+
 def test_it_says_what_was_asked_for(runs: dict[str, Run]) -> None:
     timeline = runs["distributed"].timeline
     assert timeline["format"] == "pooldemo-timeline/1"
