@@ -90,6 +90,21 @@ def test_it_knows_of_a_side_that_is_shown_to_carry_more_that_it_is_not_worse() -
     assert comparison.lines_of(seen)[-1].startswith("B is not worse: ")
 
 
+def test_it_knows_that_of_one_size_as_well() -> None:
+    run = sides(-0.5, noise=NOISES["noisy"])
+    trials = tuple(each for each in run.trials if each.size == 8)
+    seen = compare_sides(replace(run, plan=replace(run.plan, sizes=(8,)), trials=trials))
+    assert seen
+    assert seen.finds is None or seen.finds > 0.05
+    assert (seen.is_worse, seen.is_known, seen.needs) == (False, True, "")
+
+
+def test_it_advises_no_more_repeats_than_there_may_be() -> None:
+    unsure = found(noise=NOISES["noisy"])
+    assert replace(unsure, repeats=99).needs == "--repeats 100"
+    assert replace(unsure, repeats=100).needs == ""
+
+
 def test_its_page_and_its_reports_begin_with_what_it_was_run_for() -> None:
     """They said which size to use, and nowhere whether B is worse."""
     worse, same, better = sides(0.1), sides(repeats=9), sides(-0.1)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from pooldemo.sweep.plan import MAX_REPEATS
+
 NEGLIGIBLE = 0.01
 """A change that A and B of one run may show and be called the same."""
 
@@ -64,17 +66,22 @@ class Comparison:
     def is_known(self) -> bool:
         """Some comparison had repeats enough to be decided; of two sides of one sweep: so many that it finds what it
         is to find, or that each stack is shown to carry more, whatever a loss would have taken."""
-        carried = [change.kind for change in self.changes if change.metric == "rps" and change.size is None]
-        is_better = bool(carried) and set(carried) == {"better"}
+        carried = [change for change in self.changes if change.metric == "rps"]
+        over_all = {change.stack for change in carried if change.size is None}  # none of one that has one size
+        kinds = {change.kind for change in carried if change.size is None or change.stack not in over_all}
+        is_better = kinds == {"better"}
         if self.wanted is not None and not is_better and (self.finds is None or self.finds > self.wanted):
             return False
         return any(change.kind != "unknown" for change in self.changes if change.metric != "failures")
 
     @property
     def needs(self) -> str:
-        """The options with which it would find what it is to find; empty: it does, or a side failed throughout."""
+        """The options with which it would find what it is to find; empty: it does, a side failed throughout, or there
+        may be no more repeats."""
         compared = any(change.metric == "rps" and change.kind != "lost" for change in self.changes)
         if self.is_known or self.wanted is None or not compared:
             return ""
         times = 4.0 if self.finds is None else ((self.finds - NEGLIGIBLE) / max(self.wanted - NEGLIGIBLE, 0.001)) ** 2
-        return f"--repeats {min(100, max(3, self.repeats + 1, math.ceil(1.05 * times * self.repeats)))}"
+        if self.repeats >= MAX_REPEATS:
+            return ""
+        return f"--repeats {min(MAX_REPEATS, max(3, self.repeats + 1, math.ceil(1.05 * times * self.repeats)))}"
