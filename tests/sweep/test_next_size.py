@@ -6,6 +6,7 @@ from synthetic import CONDITIONS, trials_of, verdict_of
 
 from benchmarks.verdicts.truth import POWERS, flat, hinge
 from pooldemo.sweep.analyse.judge import weigh
+from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure.adaptive import deciding_sizes
 
@@ -39,3 +40,12 @@ def test_the_size_decides_whose_repeats_differ_far_more_than_the_others():
     judgement = weigh(Plan(users=1000), tuple(trials), CONDITIONS)
     assert [*judgement.knee.restless] == [4]
     assert deciding_sizes(judgement) == (2, 4, 8, 16, 32, 64)
+
+
+def test_no_further_repeat_decides_an_slo_that_wants_a_longer_warm_up():
+    """With --until-sure it repeated what began too early, to the end of the time."""
+    plan = Plan(users=256, workload="urls", urls=("/",), sizes=(1, 2, 4), warmup_s=1.0, slo=parse_slo("p95=5000"))
+    trials = trials_of(hinge(2), sizes=plan.sizes, noise=0.01, mean_ms=2000.0, p95_ms=2900.0)
+    judgement = weigh(plan, trials, CONDITIONS)
+    assert (judgement.slo, judgement.slo_needs[:8]) == ("undecided", "--warmup")
+    assert deciding_sizes(judgement) == ()

@@ -51,7 +51,7 @@ def deciding_sizes(judgement: Judgement) -> tuple[int, ...]:
     """The sizes of which another repeat would help to decide what cannot be told yet; empty: nothing, or nothing would.
 
     Of a verdict that is invalid for its noise those that may be the best or as good, and the next smaller one; of
-    an SLO that is undecided the recommended size and its neighbours.
+    an SLO that is undecided the recommended size and its neighbours, unless it takes another warm-up or other users.
     """
     intervals = judgement.knee.intervals
     sizes = sorted(intervals)
@@ -63,7 +63,8 @@ def deciding_sizes(judgement: Judgement) -> tuple[int, ...]:
         first = next(place for place, size in enumerate(sizes) if intervals[size].mean >= (1 - apart) * best)
         odd = map(sizes.index, judgement.knee.restless)  # whose own noise is not the one above
         return tuple(sizes[max(0, min([first, *odd]) - 1) :])
-    if judgement.checks and judgement.slo == "undecided" and judgement.size in sizes:
+    helps = not judgement.slo_needs.startswith(("--warmup", "--users"))
+    if judgement.checks and judgement.slo == "undecided" and judgement.size in sizes and helps:
         place = sizes.index(judgement.size)
         return tuple(sizes[max(0, place - 1) : place + 2])
     return ()
