@@ -162,10 +162,12 @@ def test_its_tests_for_ci_can_be_read_whatever_a_server_said() -> None:
 def test_it_knows_nothing_where_one_side_failed_throughout() -> None:
     whole = sides()
     failed = [replace(each, rps=0.0, error="no server came up") if each.stack == A else each for each in whole.trials]
-    seen = compare_sides(judged(replace(whole, trials=tuple(failed))))
+    run = judged(replace(whole, trials=tuple(failed)))
+    seen = compare_sides(run)
     assert seen is not None
     assert (seen.is_worse, seen.is_known, seen.finds, seen.needs) == (False, False, None, "")
     assert comparison.lines_of(seen)[-1] == "nobody can tell: nothing was measured on both sides"
+    assert comparison.of_sweep(run).endswith("worse than 1a2b3c: nothing was measured on both sides"), "no more repeats"
 
 
 def test_it_knows_nothing_where_no_size_was_measured_on_both_sides_yet() -> None:

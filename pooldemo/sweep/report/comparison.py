@@ -13,6 +13,7 @@ from pooldemo.sweep.report.lines import to_lines
 
 MARKS = {"better": "+", "worse": "-", "lost": "-", "same": "=", "unknown": "?"}
 UNITS = {"rps": "requests/s", "p95_ms": "ms p95 of a repeat", "failures": "of the requests failed"}
+NOTHING = "nothing was measured on both sides"
 
 
 def to_json(found: Comparison, before: SweepResult, after: SweepResult) -> str:
@@ -55,7 +56,8 @@ def of_sweep(sweep: SweepResult) -> str:
     if worse:
         return f"Worse than {other}: {worse[0]}"
     if not found.is_known:
-        return f"Nobody can tell whether it is worse than {other}: it takes {found.needs or 'more repeats'}"
+        why = f": it takes {found.needs}" if found.needs else "" if found.changes else f": {NOTHING}"
+        return f"Nobody can tell whether it is worse than {other}{why}"
     return f"Better than {other}: {better[0]}" if better else f"No worse than {other}"
 
 
@@ -86,7 +88,7 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     counts = ", ".join(f"{kinds.count(kind)} {words.get(kind, kind)}" for kind in MARKS if kind in kinds)
     said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
     if not kinds:
-        return [*lines, f"{said}: nothing was measured on both sides"]
+        return [*lines, f"{said}: {NOTHING}"]
     return [*lines, f"{said}: {len(kinds)} comparisons at 95% confidence for all together: {counts}{_finds(found)}"]
 
 
