@@ -87,7 +87,7 @@ def test_it_says_of_larger_sizes_what_failed_there() -> None:
 
     assert said(found.plan, {"error": "no server came up"}).endswith("; at larger ones trials fail")
     searched = replace(found.plan, search=True, slo=(Limit("p95", 300.0),))
-    missed = {"rps": 0.0, "steps": (Step(None, 100.0, "p95"),), "target_rps": 80.0}
+    missed: dict[str, Any] = {"rps": 0.0, "steps": (Step(None, 100.0, "p95"),), "target_rps": 80.0}
     assert said(searched, missed).endswith("; larger ones miss the SLO")
     trials = tuple(replace(each, **missed) for each in found.trials)
     none = SweepResult(searched, CONDITIONS, trials, judge(searched, trials, CONDITIONS))
