@@ -18,6 +18,12 @@ logger = logging.getLogger("pooldemo.postgresql")
 
 HEADER = "X-Request-Timeout"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+# What was being done, by how `Limit.refusal` begins to say it, and how strangers are told.
+_STEPS = {
+    "waiting": "waiting for a connection",
+    "about to": "about to ask the database",
+    "executing": "executing a statement",
+}
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 
@@ -50,9 +56,9 @@ class DeadlineMiddleware:
     """Bounds what each view asks of databases, and ends it when the client has hung up. Belongs first in MIDDLEWARE.
 
     Settings: `POOLDEMO_DEADLINE`, seconds for a view without one of its own (absent: none); `POOLDEMO_DEADLINE_MAX`
-    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503, also where a view comes
-    to its end after its deadline; what was being done it says under DEBUG, and the log at INFO. 400 for a header that
-    is no number. Raises ImproperlyConfigured where a setting is no number above 0.
+    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503 with what was being
+    done, also where a view comes to its end after its deadline; the statement it says under DEBUG, and the log at INFO.
+    400 for a header that is no number. Raises ImproperlyConfigured where a setting is no number above 0.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -106,7 +112,11 @@ class DeadlineMiddleware:
 
 def _told(text: str) -> str:
     """What a visitor may read of it, who can bring it about by the header: no statement, nobody who has a slot."""
-    return text if settings.DEBUG else text.partition(", while ")[0]
+    if settings.DEBUG:
+        return text
+    said, _, doing = text.partition(", while ")
+    words = next((words for step, words in _STEPS.items() if doing.startswith(step)), "")
+    return f"{said}, while {words}" if words else said
 
 
 def refusal(text: str, request: HttpRequest) -> HttpResponse:

@@ -300,13 +300,20 @@ def test_what_may_have_been_done_is_not_asked_for_again() -> None:
             assert (b"look before you repeat it" in response.content) is (method == "POST")
 
 
-def test_an_exceeded_deadline_is_a_503() -> None:
+def test_an_exceeded_deadline_is_a_503_that_says_what_was_done() -> None:
+    """In general words: the statement, and who holds the slots, are no visitor's business."""
     middleware = DeadlineMiddleware(lambda request: HttpResponse())
     request = HttpRequest()
     request.method = "GET"
-    response = middleware.process_exception(request, Limit(1).refusal("executing SELECT 1"))
-    assert response is not None
-    assert (response.status_code, response.content) == (503, b"the deadline of 1 s has passed\n")
+    for doing, told in (
+        ("executing SELECT secret; ended at the server", "executing a statement"),
+        ("about to execute SELECT secret", "about to ask the database"),
+        ("waiting for a connection: held longest by SELECT secret", "waiting for a connection"),
+    ):
+        response = middleware.process_exception(request, Limit(1).refusal(doing))
+        assert response is not None
+        assert response.status_code == 503
+        assert response.content.decode() == f"the deadline of 1 s has passed, while {told}\n"
     assert middleware.process_exception(HttpRequest(), OperationalError("other")) is None
 
 

@@ -47,15 +47,15 @@ def test_it_answers_503_and_says_when_to_ask_again(client: Client, name: str) ->
 
 @pytest.mark.parametrize("order", [(NAME, DEADLINE), (DEADLINE, NAME)])
 @pytest.mark.parametrize("name", ["late", "wrapped"])
-@pytest.mark.parametrize(("debug", "said"), [(False, ""), (True, ", while executing SELECT a secret")])
-def test_beside_deadlines_the_503_says_that_one_has_passed_whichever_is_outer(
+@pytest.mark.parametrize(("debug", "said"), [(False, "executing a statement"), (True, "executing SELECT a secret")])
+def test_beside_deadlines_the_503_says_what_was_being_done_whichever_is_outer(
     order: Any, name: str, debug: bool, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever sends X-Request-Timeout would read the statements of any page, and who holds the connections."""
     caplog.set_level("INFO", "pooldemo.postgresql")
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order, DEBUG=debug):
         answer = Client(raise_request_exception=False).get(f"/{name}/")
-    assert (answer.status_code, answer.text) == (503, f"the deadline of 1 s has passed{said}\n")
+    assert (answer.status_code, answer.text) == (503, f"the deadline of 1 s has passed, while {said}\n")
     assert str(LATE) in caplog.messages
 
 
