@@ -127,6 +127,7 @@ class Supply(Slots):
                 self.filling -= 1
                 slot.holder = None
                 self.unready.append(slot)
+                self._drop_surplus()
             if transient:
                 self.server.failed(error, now, spread)
                 for waiter in line.everybody():

@@ -333,3 +333,22 @@ def test_it_ends_no_more_connections_than_it_must_when_it_shrinks():
     pool.upkeep.look_after({})
     assert_whole(pool, connector)
     assert connector.peak == 4
+
+
+def test_it_forgets_the_slot_of_a_connect_that_fails_when_it_has_shrunk_meanwhile():
+    pool, connector = make(MAX_CONNS=2)
+    holder, gate = Holding(pool).has_it(), Gate()
+
+    def connect(_: int) -> None:
+        gate.wait()
+        raise Refused("no")
+
+    connector.on_connect = connect
+    late = Holding(pool)
+    gate.has(1)
+    pool.resize(1)
+    gate.open()
+    with pytest.raises(Refused):
+        late.worker.result()
+    holder.give_back()
+    assert_whole(pool, connector)
