@@ -180,6 +180,8 @@ class Pool:
         if self.clock() >= slot.expires_at:
             self.upkeep.discard(slot)
         self.slots.doubt(waiter)
+        if self.slots.closed:  # just now: no filler comes to look at it
+            self.upkeep.end_the_old()
 
     def _wait_once(self, waiter: Waiter) -> None:
         """Wait to be served, or for the end of the time. Raises what there is to be told."""

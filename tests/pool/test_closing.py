@@ -67,6 +67,23 @@ def test_it_closes_a_doubtful_connection_when_closed():
     assert_whole(pool, connector)
 
 
+def test_it_closes_a_connection_that_is_doubted_in_the_moment_in_which_it_closes(monkeypatch):
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    pool.checkin(pool.checkout())
+    connector.dead.add(1)
+    plain = pool.slots.doubt
+
+    def doubt(waiter):
+        pool.close()
+        plain(waiter)
+
+    monkeypatch.setattr(pool.slots, "doubt", doubt)
+    with pytest.raises(PoolClosed):
+        pool.checkout()
+    assert not connector.opened
+    assert_whole(pool, connector)
+
+
 def test_it_tells_a_waiter_whose_connection_is_dead_that_it_was_closed():
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=None)
     with taken(pool) as (holder,):
