@@ -122,16 +122,18 @@ class TransactionMode(Wrapper):
         raw = self.__dict__["connection"]
         if raw is None:  # a finaliser or a signal's handler was quicker
             return
-        if self._thread_ident != get_ident() and not raw._pool.is_holder():
-            return  # another thread's, to whom this is lent: he gives it back
         self.__dict__["connection"] = None
         self._between = True
         self.slot_number += 1
         raw._pool.found_free = True
         try:
             raw._pool.putconn(raw)
-        except BaseException:  # of a signal's handler
-            self._take_back()
+        except BaseException as error:
+            if isinstance(error, ValueError) and self._thread_ident != get_ident():
+                self.__dict__["connection"] = raw  # the owner, of whose cursors this was one, gives it back
+                raw._pool.found_free = False
+                return
+            self._take_back()  # it was a signal's handler
             raise
 
     def keep_slot(self) -> None:

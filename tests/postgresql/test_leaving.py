@@ -152,9 +152,10 @@ def test_it_connects_with_a_wait_callback_of_the_projects_own(site: Site) -> Non
     """psycopg2's recipe to be interrupted. With a connect_timeout it is called in the thread that connects."""
     if is_psycopg3:
         return
+    extensions: Any = importlib.import_module("psycopg2.extensions")
     extras: Any = importlib.import_module("psycopg2.extras")
-    site.finally_do(lambda: extras.ext.set_wait_callback(None))
-    extras.ext.set_wait_callback(extras.wait_select)
+    site.finally_do(lambda: extensions.set_wait_callback(None))
+    extensions.set_wait_callback(extras.wait_select)
     db = site.database(MAX_CONNS=1, RESET="always", connect_timeout=60)
     assert db.ask() == db.ask()
 
