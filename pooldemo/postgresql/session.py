@@ -20,6 +20,8 @@ from .statements import ENDS, LOCAL, PLAIN, REMEMBERED, SUSPECT, first_words, le
 
 _KEPT = 240  # characters of the last statement, for messages
 _FEW = 64  # cursors, before the list of them is rid of those that are no more
+# What is beyond ASCII is part of a name for PostgreSQL, and in no word that we search for; nor is this letter.
+_ASCII = bytes(range(128)) + b"j" * 128
 _NOBODY, _ANYBODY = -1, 0  # holders that are no greenlet or thread
 
 # Reported by the server whenever they change (search_path since PostgreSQL 18), so comparing them costs no round trip.
@@ -300,7 +302,7 @@ class Session:
         if isinstance(query, str):
             return str.__str__(query)  # of a template's, say, whose methods are its own
         if isinstance(query, bytes):
-            return query.decode("latin-1")  # searched for ASCII only
+            return query.translate(_ASCII).decode("ascii")  # letters beyond ASCII are lowered dearly
         if hasattr(query, "as_string"):
             return str(query.as_string(self.raw))
         if hasattr(query, "strings"):  # a template string

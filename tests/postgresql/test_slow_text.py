@@ -14,7 +14,7 @@ from .elsewhere import patched
 from .site import Database, Site
 
 TURNS = 25
-MOST = 20.0  # times the same statement's cost without a pool: what reads a text in linear time takes 1 to 7
+MOST = 8.0  # times the same statement's cost without a pool: what reads a text a few times in linear time stays below
 
 
 def repeated(piece: str, before: str = "", after: str = "") -> Callable[[int], str]:

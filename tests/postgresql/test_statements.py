@@ -5,6 +5,7 @@ import time
 import pytest
 from django.utils.safestring import SafeString
 
+from pooldemo.postgresql import session, statements
 from pooldemo.postgresql.session import Session
 from pooldemo.postgresql.statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
 
@@ -109,3 +110,11 @@ def test_no_text_takes_longer_than_its_length_explains(piece: str) -> None:
 def test_messages_have_the_first_words_of_a_statement() -> None:
     assert first_words("SELECT\n   1") == "SELECT 1"
     assert len(first_words("SELECT " * 1000)) == 60
+
+
+def test_what_stands_for_letters_beyond_ascii_is_in_no_word_that_is_searched_for() -> None:
+    """Or such a letter, in a statement of bytes, would make one of them."""
+    words = [*statements._SUSPECTS, *statements._LASTING, *statements._PLAIN_VERBS, *statements._LOCAL_SETS]
+    assert words
+    for letter in {chr(each) for each in session._ASCII[128:]}:
+        assert not [word for word in words if letter in word.lower()]
