@@ -5,6 +5,7 @@ where it must fail in the way that `breaks` says; a scenario that the stock libr
 """
 
 import re
+import select
 
 import gevent
 import pytest
@@ -195,7 +196,9 @@ def test_a_failed_connect_gives_its_slot_to_the_next_waiter(site: Site) -> None:
         waiters = [gevent.spawn(waiter) for _ in range(2)]
         gevent.sleep(0.02)
         gate.refusals.append(("28000", "no entry for you"))
+        ended = db.connection.connection.fileno()
         site.terminate(*db.pids())
+        site.wait_until(lambda: select.select([ended], [], [], 0)[0])  # else its end comes to the one who has it next
     gevent.joinall(waiters)
     assert outcomes == ["refused", "served"]
 
