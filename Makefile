@@ -18,18 +18,22 @@ DEVELOP = $(VENV)/.develop-$(HERE)
 STUCK := $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.develop-* 2>/dev/null || echo yes)
 $(if $(STUCK),$(error $(VENV) belongs to another user, whose Python you may not run: work in a copy of your own, cp -r . ~/pooldemo))
 
+# $(call other,VENV): a prerequisite that makes VENV again, where PYTHON asks for another version than it has.
+ASKED := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print("python%s.%s" % platform.python_version_tuple()[:2])' 2>/dev/null || echo none))
+other = $(if $(and $(ASKED),$(wildcard $(1)/lib/python3*)),$(if $(wildcard $(1)/lib/$(ASKED)),,other-version))
+
 .DEFAULT_GOAL = help
-.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' Makefile)
+.PHONY: other-version $(shell sed -nE 's/^([a-z0-9-]+):.*## .*/\1/p' Makefile)
 .DELETE_ON_ERROR:
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-$(RUNTIME): requirements.txt requirements/fast.txt bin/environment
+$(RUNTIME): requirements.txt requirements/fast.txt bin/environment $(call other,$(VENV))
 	@bin/environment $(VENV) requirements.txt
 	@touch $@
 
-$(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/environment
+$(DEVELOP): requirements.txt requirements/fast.txt requirements/dev.txt bin/environment $(call other,$(VENV))
 	@bin/environment $(VENV) requirements.txt requirements/dev.txt
 	@touch $(RUNTIME) $@
 
@@ -68,17 +72,17 @@ screenshots: $(DEVELOP) ## make the README's pictures from the sweeps in docs/da
 
 # Environments of their own: what we compare with, and psycopg 3, which Django prefers as soon as it can be imported.
 PEERS = .venv-peers/.made-$(HERE)
-$(PEERS): requirements.txt requirements/peers.txt bin/environment
+$(PEERS): requirements.txt requirements/peers.txt bin/environment $(call other,.venv-peers)
 	@bin/environment .venv-peers requirements.txt requirements/peers.txt
 	@touch $@
 
 PSYCOPG3 = .venv-psycopg3/.made-$(HERE)
-$(PSYCOPG3): requirements.txt requirements/dev.txt requirements/psycopg3.txt bin/environment
+$(PSYCOPG3): requirements.txt requirements/dev.txt requirements/psycopg3.txt bin/environment $(call other,.venv-psycopg3)
 	@bin/environment .venv-psycopg3 requirements.txt requirements/dev.txt requirements/psycopg3.txt
 	@touch $@
 
 DJANGO61 = .venv-django61/.made-$(HERE)
-$(DJANGO61): requirements/django61.txt requirements/psycopg3.txt bin/environment
+$(DJANGO61): requirements/django61.txt requirements/psycopg3.txt bin/environment $(call other,.venv-django61)
 	@bin/environment .venv-django61 requirements/django61.txt requirements/psycopg3.txt
 	@touch $@
 

@@ -33,6 +33,7 @@ TOOLS = (
     "cp",
     "cat",
     "dirname",
+    "chmod",
 )
 
 PYTHON = """#!/bin/sh
@@ -40,9 +41,11 @@ case "$1 ${2:-}" in
     *ensurepip*) [ -z "${NO_ENSUREPIP:-}" ]; exit ;;
     "-c "*version_info*) [ -z "${FREE_THREADED:-}" ]; exit ;;
     "-c "*flock*) [ -z "${REAL_PYTHON:-}" ] || exec "$REAL_PYTHON" "$@"; exit ;;
-    "-c "*print*) echo "3.12.1${FREE_THREADED:-}"; exit ;;
+    "-c "*python_version_tuple*) echo "python3.${MINOR:-12}"; exit ;;
+    "-c "*print*) echo "3.${MINOR:-12}.1${FREE_THREADED:-}"; exit ;;
     "-c "*) exit 0 ;;
-    "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate" ;;
+    "-m venv") mkdir -p "$3/bin" "$3/lib/python3.${MINOR:-12}"; echo "VIRTUAL_ENV=$PWD/$3" >"$3/bin/activate"
+        sed "2iMINOR=${MINOR:-12}" "$0" >"$3/bin/python"; chmod +x "$3/bin/python" ;;
     "-m pip") [ "$3" = install ] || exit 0; [ "${PIP_USER:-0}" = 0 ] || exit 1; [ -z "${INTERRUPTED:-}" ] || exit 130
         echo "Collecting Django"; [ -z "${PIP_SAYS:-}" ] || { echo "$PIP_SAYS"; exit 1; }
         case "$*" in *fast.txt*) [ -z "${NO_COMPILER:-}" ] || exit 1 ;; esac ;;
@@ -175,6 +178,19 @@ def test_it_makes_the_environment_again_when_its_python_is_gone(checkout: Checko
     python.symlink_to("/nowhere/python3.12")
     assert checkout.make().returncode == 0
     assert checkout.said() == [VENV, PIP, FAST]
+
+
+def test_it_makes_the_environment_again_with_another_version_that_is_asked_for(checkout: Checkout) -> None:
+    """`make PYTHON=python3.13 test` beside one of 3.12 said nothing, and tested on 3.12."""
+    checkout.make()
+    checkout.said()
+    result = checkout.make(MINOR="13")
+    assert "has Python 3.12.1, and PYTHON=" in result.stderr
+    assert "is 3.13.1: making it again" in result.stderr
+    assert checkout.said() == [VENV, PIP, FAST]
+    for same in (checkout.make(MINOR="13"), checkout.make(PYTHON="", MINOR="14")):
+        assert (same.returncode, same.stderr, checkout.said()) == (0, "", [])
+    assert "PYTHON=/nowhere/python3 is no Python" in checkout.make(PYTHON="/nowhere/python3").stderr
 
 
 def test_it_names_the_package_where_venv_is_missing(checkout: Checkout) -> None:
