@@ -56,11 +56,20 @@ def try_timeline(path: str) -> None:
         Path(path).unlink()
 
 
-@lru_cache(maxsize=1)  # once, as above: then it is this Locust's own
-def try_port(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host.replace("*", ""), port))
+@lru_cache  # once, as above: then it is this Locust's own
+def no_port(host: str, port: int, flags: str, usual: int) -> str:
+    """Why this Locust cannot listen there, and what to type; empty where it can."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.replace("*", ""), port))
+    except OverflowError:
+        return f"there is none, take {flags.format(usual)}"
+    except OSError as error:
+        other = {errno.EADDRINUSE: port + 1 if port < 65535 else usual, errno.EACCES: usual}.get(error.errno or 0)
+        cure = f"{host} is no address of this machine, mend {flags.partition('-port')[0]}-host"
+        return f"{error.strerror}; {f'take {flags.format(other)}' if other else cure}"
+    return ""
 
 
 def refusal(options: Any) -> str:
@@ -111,16 +120,16 @@ def add_options(parser: Any) -> None:
             options.master_bind_host = "127.0.0.1"  # all its workers are here; who comes as one is told the headers
         if reason := refusal(options):
             parser.error(reason)  # before Locust forks its --processes
+        listens = []
         if not (options.headless or options.worker or options.list_commands or options.show_task_ratio):
-            try:
-                try_port(options.web_host, options.web_port)
-            except OverflowError:
-                parser.error(f"port {options.web_port} for the page: there is none, take --web-port 8089")
-            except OSError as error:
-                other = options.web_port + 1 if options.web_port < 65535 else 8089
-                cures = {errno.EADDRINUSE: f"take --web-port {other}", errno.EACCES: "take --web-port 8089"}
-                cure = cures.get(error.errno or 0, f"{options.web_host} is no address of this machine, mend --web-host")
-                parser.error(f"port {options.web_port} for the page: {error.strerror}; {cure}")
+            listens.append(("the page", options.web_host, options.web_port, "--web-port {}", 8089))
+        if (options.master or options.processes) and not (options.worker or options.list_commands):
+            # Workers of --processes that find no master of theirs load for the one who has the port.
+            flags = "--master-bind-port {0} --master-port {0}"
+            listens.append(("the generators", options.master_bind_host, options.master_bind_port, flags, 5557))
+        for what, host, port, flags, usual in listens:
+            if reason := no_port(host, port, flags, usual):
+                parser.error(f"port {port} for {what}: {reason}")
         for name, value in SHOWN.items():
             setattr(options, name, value)
         return options

@@ -256,16 +256,28 @@ def test_it_says_that_its_port_is_in_use_before_the_run(forks: LocustForks) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--processes", "2"], ["--master"]])
+def test_it_says_that_the_port_of_its_generators_is_in_use_before_they_begin(
+    forks: LocustForks, arguments: list[str]
+) -> None:
+    """Two at once: the second ended with a traceback, and its workers loaded for the first."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        [done] = forks.locust(Typed([*arguments, "--headless", "--master-bind-port", str(port)]))
+    other = port + 1 if port < 65535 else 5557
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"in use; take --master-bind-port {other} --master-port {other}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--web-port", "99999"], "port 99999 for the page: there is none, take --web-port 8089"),
         (["--web-host", "nobody.invalid"], "nobody.invalid is no address of this machine, mend --web-host"),
+        (["--master", "--headless", "--master-bind-port", "99999"], "there is none, take --master-bind-port 5557"),
     ],
 )
-def test_it_says_what_is_wrong_with_the_address_of_its_page(
-    forks: LocustForks, arguments: list[str], said: str
-) -> None:
+def test_it_says_what_is_wrong_with_an_address_of_its_own(forks: LocustForks, arguments: list[str], said: str) -> None:
     [done] = forks.locust(Typed(arguments))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert said in done.stderr
