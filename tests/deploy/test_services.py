@@ -12,6 +12,7 @@ from served import ROOT
 PROGRAMS = ("python", "pgbouncer", "prometheus-postgres-exporter", "postgres")
 CALLED = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 INITDB = f'{CALLED}mkdir -p "$2/base" && echo 18 >"$2/PG_VERSION"\n'
+HEARS = f'{CALLED}[ "$1" != --single ] || cat >>"$CALLS.heard"\n'
 BREAKS_ONCE = f'{CALLED}if [ "$1" = --single ] && rm "$CALLS.breaks" 2>/dev/null; then exit 1; fi\n'
 MOVES_LATER = (
     '#!/bin/sh\ncase $1 in */PG_VERSION) rm "$CALLS.breaks" 2>/dev/null && exit 1 ;; esac\nexec /bin/mv "$@"\n'
@@ -76,7 +77,7 @@ def test_it_makes_a_cluster_anew_whose_making_was_interrupted(folder: Path) -> N
     for _ in range(2):
         done = start("db", folder)
         assert done.returncode == 0, done.stderr
-    assert programs(folder) == ["initdb -D", "postgres --single"] * 2 + ["postgres -D"] * 2
+    assert programs(folder) == ["initdb -D", "postgres --single"] * 2 + ["postgres --single", "postgres -D"] * 2
 
 
 def test_it_makes_a_cluster_in_a_volume_of_its_own(folder: Path) -> None:
@@ -92,7 +93,24 @@ def test_it_makes_a_cluster_in_a_volume_of_its_own(folder: Path) -> None:
     assert (folder / "data").stat().st_ino == volume
     assert (folder / "data").stat().st_mode & 0o777 == 0o700
     assert {each.name for each in (folder / "data").iterdir()} == {"PG_VERSION", "base", "lost+found", "pg_hba.conf"}
-    assert programs(folder) == ["initdb -D", "postgres --single", "postgres -D"]
+    assert programs(folder) == ["initdb -D", "postgres --single", "postgres --single", "postgres -D"]
+
+
+def test_it_gives_a_cluster_that_is_older_its_roles_and_the_passwords_of_now(folder: Path) -> None:
+    """Without `monitor` it was called down for ever; with new secrets nobody was let in."""
+    (folder / "programs/postgres").write_text(HEARS)
+    (folder / "data").mkdir()
+    (folder / "data/PG_VERSION").write_text("18\n")
+    for _ in range(2):
+        password = (folder / "secrets/postgres_password").read_text()
+        assert start("db", folder).returncode == 0
+        heard = (folder / "calls.heard").read_text()
+        assert "DO $$ BEGIN CREATE ROLE monitor; EXCEPTION" in heard
+        for role in ("pooldemo", "monitor"):
+            assert f"ALTER ROLE {role} LOGIN PASSWORD '{password}';\n\n" in heard
+        (folder / "secrets/postgres_password").unlink()
+        subprocess.run([ROOT / "deploy/secrets", folder / "secrets"], check=True)
+    assert programs(folder) == ["postgres --single", "postgres -D"] * 2
 
 
 def test_it_mixes_no_cluster_with_what_it_finds(folder: Path) -> None:
