@@ -1,6 +1,7 @@
 """Two hosts behind a balancer: who gets a request, what a rolling replacement costs, what Prometheus is told."""
 
 import contextlib
+import http.client
 import json
 import re
 import signal
@@ -94,6 +95,26 @@ def test_it_keeps_its_hosts_where_postgresql_takes_no_more_connections(fleet_of_
                 time.sleep(readiness.FRESH_S)  # or the answer is the one of before
                 assert fleet.get(fleet.port["WEB1"], "/readyz?waiting=50") == b"ready\n"
         assert not askers.answers[False]
+
+
+def test_it_says_so_where_workers_die_with_a_request_whatever_the_connection(fleet_of_hosts: Fleet) -> None:
+    """On one that was kept open the balancer closed it without a word, and browsers send even a POST once more."""
+    fleet = fleet_of_hosts
+    asked = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60%'"
+    with (
+        fleet.sql() as cursor,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", fleet.port["BALANCER"], timeout=60)) as visitor,
+    ):
+        for ms, status in ((0, 200), (60_000, 502)):
+            visitor.request("GET", f"/slow/?ms={ms}")
+            if ms:
+                until(lambda: cursor.execute(f"SELECT pid {asked}") or cursor.fetchone())
+                for pid in (*fleet.workers(1), *fleet.workers(2)):
+                    psutil.Process(pid).kill()
+            with contextlib.closing(visitor.getresponse()) as answer:
+                assert (answer.read() and answer.status) == status
+        cursor.execute(f"SELECT pg_terminate_backend(pid) {asked}")  # it has not noticed
+    fleet.wait_up()
 
 
 def test_it_loses_no_request_while_both_hosts_are_replaced(fleet_of_hosts: Fleet) -> None:
