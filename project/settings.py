@@ -119,6 +119,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+# No page takes a file. In memory, what is larger is thrown away as it comes: else anybody fills the temporary folder.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 STORAGES = {

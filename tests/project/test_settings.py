@@ -1,6 +1,7 @@
 """The settings: each value from the environment is read strictly, or one sentence says what is accepted."""
 
 import contextlib
+import io
 import os
 import stat
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.files.uploadedfile import InMemoryUploadedFile
 from django.core.management.base import BaseCommand
+from django.test import RequestFactory
 
 import manage
 from pooldemo.embedded.place import make_local
@@ -26,6 +29,15 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
     """A command of this site in an environment with these variables besides."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
+
+
+def test_it_keeps_no_file_of_a_visitors() -> None:
+    """Anybody may send one with the form of the login: it was written where the workers' snapshots are."""
+    for size in (10, 3_000_000):
+        request = RequestFactory().post("/admin/login/", {"a": "b", "c": io.BytesIO(size * b"x")})
+        assert request.POST["a"] == "b"
+        assert not [each for each in request.FILES.values() if not isinstance(each, InMemoryUploadedFile)]
+        assert size < settings.FILE_UPLOAD_MAX_MEMORY_SIZE or not request.FILES
 
 
 def test_it_reads_an_address() -> None:
