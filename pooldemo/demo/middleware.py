@@ -47,6 +47,9 @@ class PooldemoMiddleware:
                 response.headers.setdefault("Content-Security-Policy", POLICY)
             response.headers["Content-Length"] = str(len(response.content))  # else gunicorn sends it in chunks
             return response
+        if any("\0" in value for value in request.COOKIES.values()):
+            # No text of PostgreSQL's has one, a session's key neither.
+            return HttpResponse("A cookie has a NUL, as no browser sends it.\n", "text/plain", 400)
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
