@@ -7,8 +7,9 @@ from django.db import DEFAULT_DB_ALIAS
 
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
 
-# What a session is, as what it does, is told of others' to superusers and members of pg_read_all_stats alone.
-CLIENT = "(backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)"
+# What a session is, as what it does, is told of others' to superusers and members of pg_read_all_stats alone. Of the
+# server's own processes one has a role as well, but no database: that which launches logical replication.
+CLIENT = "(backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL AND datid IS NOT NULL)"
 _WHO = f"""
     SELECT application_name, coalesce(host(client_addr), 'socket'), coalesce(usename, ''), coalesce(datname, ''),
            count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state = 'idle'),
