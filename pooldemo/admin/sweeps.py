@@ -226,6 +226,10 @@ class SweepAdmin(Measured):
                 shown |= {"title": f"Sweep {row.pk}", "unreadable": error}
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
+    def save_model(self, _request: HttpRequest, obj: Sweep, _form: Any, _change: bool) -> None:
+        """The notes alone: since the row was read its sweep may have ended, or somebody have deleted it."""
+        Sweep.objects.filter(pk=obj.pk).update(**{name: getattr(obj, name) for name in self.editable})
+
     def _shown(self, request: HttpRequest, row: Sweep) -> dict[str, Any]:
         """What its page shows above the form."""
         asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}

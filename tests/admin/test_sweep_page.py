@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from pooldemo import models, records
+from pooldemo.admin.sweeps import SweepAdmin
 from pooldemo.management.sweep_options import planned
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
@@ -240,6 +242,28 @@ def test_it_lets_notes_be_written_and_nothing_else(editor: Client, row: models.S
     verdicts, users = row.verdicts, row.users
     row.refresh_from_db()
     assert (row.notes, row.users, row.status, row.verdicts) == ("the quiet machine", users, "done", verdicts)
+
+
+def test_it_undoes_nothing_that_happens_while_notes_are_saved(
+    editor: Client, row: models.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole row was written back: a sweep that had just ended lost its verdict, a deleted one was there again."""
+    path, same = reverse("admin:pooldemo_sweep_change", args=[row.pk]), models.Sweep.objects.filter(pk=row.pk)
+    save_form, meanwhile = SweepAdmin.save_form, list[Callable[[], object]]()
+
+    def saved(*args: Any, **named: Any) -> Any:
+        meanwhile.pop()()
+        return save_form(*args, **named)
+
+    monkeypatch.setattr(SweepAdmin, "save_form", saved)
+    verdicts = row.verdicts
+    same.update(status="interrupted", verdicts=[])
+    meanwhile.append(lambda: same.update(status="done", verdicts=verdicts))
+    editor.post(path, {"notes": "quiet"})
+    assert list(same.values_list("status", "verdicts", "notes")) == [("done", verdicts, "quiet")]
+    meanwhile.append(same.delete)
+    editor.post(path, {"notes": "loud"})
+    assert not same.exists()
 
 
 def test_it_shows_a_viewer_everything_and_lets_him_change_nothing(viewer: Client, row: models.Sweep) -> None:
