@@ -12,7 +12,8 @@ from synthetic import CONDITIONS, trials_of
 from benchmarks.verdicts.truth import hinge, power
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.judge import judge
-from pooldemo.sweep.facts import Limit, Plan, SweepResult
+from pooldemo.sweep.facts import Limit, Plan, SweepResult, TrialResult
+from pooldemo.sweep.report import trial_page
 from pooldemo.sweep.report.answer import ENDED
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
 from pooldemo.sweep.report.charts import sparkline
@@ -216,3 +217,19 @@ def test_it_takes_round_ticks_from_zero_to_above_the_data(top):
     assert ticks[0] == 0
     assert ticks[-1] >= top * (1 - 1e-6)
     assert 3 <= len(ticks) <= 8
+
+
+@pytest.mark.parametrize("counts", [(10, 2, 7), (4,)])
+def test_a_trials_steps_stand_where_they_were_counted(counts: tuple[int, ...]) -> None:
+    """Each second was drawn a second late, and the slowest requests nowhere."""
+    latencies = ((10.0, 5), (25.0, 1), (80.0, 3))
+    drawn = trial_page.figures_of(TrialResult("pooldemo", 2, 1, per_second=counts, latencies=latencies))
+
+    def at(name: str, x: float) -> float:
+        return [point.y for point in drawn[name].series[0].points if point.x <= x][-1]
+
+    assert [at("course", second + 0.5) for second in range(len(counts))] == list(counts)
+    assert drawn["course"].series[0].points[-1].x == len(counts)
+    assert [at("latencies", ms) for ms in (10.1, 25.0, 79.9, 80.1)] == [5, 1, 3, 0]
+    ticks = {tick for each in drawn.values() for tick in each.y_axis.ticks}
+    assert all(tick == int(tick) for tick in ticks), "requests are whole"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, TrialResult
+from pooldemo.sweep.report.canvas import nice_ticks
 from pooldemo.sweep.report.charts import Axis, Point, Series
-from pooldemo.sweep.report.figures import Figure, Lines, look_of
+from pooldemo.sweep.report.figures import Lines, look_of
 
 BINS = 36
 
@@ -43,16 +44,17 @@ def words(trial: TrialResult, sweep: SweepResult) -> Iterator[tuple[str, str]]:
         yield "its connections", ", ".join(f"{digits(count, at_most=2)} {what}" for what, count in doing[:4])
 
 
-def figures_of(trial: TrialResult) -> dict[str, Figure]:
+def figures_of(trial: TrialResult) -> dict[str, Lines]:
     """Its course and its latencies, by name; none of a trial that failed."""
-    found: dict[str, Figure] = {}
+    found: dict[str, Lines] = {}
     if trial.per_second:
         lines = [Series("answered", _steps(trial.per_second), look_of(trial.stack), stepped=True)]
         if any(trial.failures_per_second):
             lines.append(Series("failed", _steps(trial.failures_per_second), 1, stepped=True))
         said = f"from {min(trial.per_second)} to {max(trial.per_second)} requests in a second"
+        most = max((*trial.per_second, *trial.failures_per_second))
         found["course"] = Lines(
-            "Requests by the second", said, tuple(lines), Axis("second of the window"), Axis("requests")
+            "Requests by the second", said, tuple(lines), Axis("second of the window"), _requests(most)
         )
     if len(trial.latencies) > 1:
         found["latencies"] = _histogram(trial)
@@ -60,7 +62,12 @@ def figures_of(trial: TrialResult) -> dict[str, Figure]:
 
 
 def _steps(counts: tuple[int, ...]) -> tuple[Point, ...]:
-    return tuple(Point(float(second), float(count)) for second, count in enumerate((counts[0], *counts)))
+    """Each holds from where it stands to the next."""
+    return tuple(Point(float(second), float(count)) for second, count in enumerate((*counts, counts[-1])))
+
+
+def _requests(most: int) -> Axis:
+    return Axis("requests", nice_ticks(1.06 * most, whole=True))
 
 
 def _histogram(trial: TrialResult) -> Lines:
@@ -70,8 +77,9 @@ def _histogram(trial: TrialResult) -> Lines:
     for ms, count in trial.latencies:
         counts[min(BINS - 1, max(0, int(BINS * math.log(max(ms, low) / low) / math.log(ratio))))] += count
     edges = [low * ratio ** (place / BINS) for place in range(BINS + 1)]
-    points = (Point(edges[0], 0.0), *(Point(edge, float(count)) for edge, count in zip(edges[1:], counts, strict=True)))
+    heights = zip(edges, (*counts, 0), strict=True)
+    points = (Point(low, 0.0), *(Point(edge, float(count)) for edge, count in heights))
     ticks = tuple(float(f"{low * ratio ** (part / 6):.3g}") for part in range(7))
     line = Series("answered", points, look_of(trial.stack), stepped=True)
     said = f"half of them within {digits(trial.p50_ms)} ms, 99% within {digits(trial.p99_ms)} ms"
-    return Lines("Latencies", said, (line,), Axis("milliseconds", ticks, tight=True), Axis("requests"))
+    return Lines("Latencies", said, (line,), Axis("milliseconds", ticks, tight=True), _requests(max(counts)))
