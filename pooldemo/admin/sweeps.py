@@ -7,6 +7,8 @@ made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.conf import settings
@@ -51,14 +53,20 @@ TAG = ' <span class="tag">{}</span>'
 MAX_COMPARED = MOST
 
 
+def _holds(column: str, text: str, before: str = "", after: str = "") -> Q:
+    """Sweeps whose JSON has the text there, as each database keeps it: with an é, or with \\u00e9 for one. By the text
+    of the whole, which each can search; `contains` only some can."""
+    kept = {f"{before}{json.dumps(text, ensure_ascii=is_ascii)[1:-1]}{after}" for is_ascii in (False, True)}
+    return reduce(or_, (Q(**{f"{column}__icontains": each}) for each in kept))
+
+
 def _has_stack(name: str) -> Q:
-    """Sweeps of that stack. By the text of the list, which each database can search; `contains` only some can."""
-    return Q(stacks__icontains=json.dumps(name, ensure_ascii=False))
+    return _holds("stacks", name, '"', '"')
 
 
 def _has_shape(shape: str) -> Q:
     """Sweeps with a verdict of that shape. A text in it that says so has its quotes escaped."""
-    return Q(verdicts__icontains=f'"shape": {json.dumps(shape, ensure_ascii=False)}')
+    return _holds("verdicts", shape, '"shape": "', '"')
 
 
 class StackFilter(admin.SimpleListFilter):
@@ -164,7 +172,7 @@ class SweepAdmin(Measured):
         """Each word is looked for in the load, the stacks, the verdicts' shapes, and the notes with their tags."""
         every = []
         for word in dict.fromkeys(search_term.split()):
-            wanted = Q(workload__icontains=word) | Q(stacks__icontains=word) | Q(urls__icontains=word)
+            wanted = Q(workload__icontains=word) | _holds("stacks", word) | _holds("urls", word)
             wanted |= Q(notes__icontains=word) | _has_shape(word)
             if word.isdecimal() and len(word) < 19:
                 wanted |= Q(users=int(word)) | Q(pk=int(word))
