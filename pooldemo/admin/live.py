@@ -8,10 +8,13 @@ what it opens is no more than `/pool/` shows on this machine.
 
 import hashlib
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import ModelAdmin
+from django.contrib.auth.context_processors import auth
+from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -20,7 +23,7 @@ from django.utils.crypto import constant_time_compare
 
 from pooldemo.admin.drawing import drawn
 from pooldemo.admin.live_figures import figures_of
-from pooldemo.admin.measured import address
+from pooldemo.admin.measured import address, is_demo
 from pooldemo.monitor import server_connections, snapshots
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.situation import situation
@@ -48,14 +51,15 @@ def page(admin: ModelAdmin) -> View:
         return response
 
     def shown(request: HttpRequest) -> HttpResponse:
-        # Rendered without the request: its user and its messages are in the database.
+        # Rendered without the session: its user and its messages are in the database.
         about = {"title": "Live pool", "site_title": "pooldemo", "is_nav_sidebar_enabled": False, "media": admin.media}
+        about |= _as_nobody(request)
         about["places"] = {
             "home": address(request, "index"),
             "app": address(request, "app_list", "pooldemo"),
             "state": address(request, "pooldemo_live_state"),
         }
-        about["address"] = pool_address()
+        about |= {"address": pool_address(), "is_demo": is_demo()}
         return _uncached(HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look())))
 
     ask = admin.admin_site.admin_view(admitted)
@@ -64,6 +68,13 @@ def page(admin: ModelAdmin) -> View:
         return shown(request) if has_pass(request) else ask(request)
 
     return view
+
+
+def _as_nobody(request: HttpRequest) -> dict[str, Any]:
+    """What themes of the admin ask for besides: the request, by somebody who has not logged in."""
+    same = copy(request)
+    same.user, same.resolver_match = AnonymousUser(), request.resolver_match
+    return {"request": same, **auth(same)}
 
 
 def state(_admin: ModelAdmin) -> View:

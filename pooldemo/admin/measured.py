@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -15,6 +16,11 @@ def address(request: HttpRequest, name: str, *arguments: int | str) -> str:
     """Where the page of that name is in the same admin as the one that is asked for: a project may have several."""
     match = request.resolver_match
     return reverse(f"admin:{name}", args=arguments, current_app=match.namespace if match else None)
+
+
+def is_demo() -> bool:
+    """Whether this is our own site: it has workloads, and an environment that its commands are typed in."""
+    return hasattr(settings, "POOL_STACK")
 
 
 def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -11,7 +11,6 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
@@ -25,7 +24,7 @@ from django.utils.safestring import SafeString, mark_safe
 from pooldemo import records
 from pooldemo.admin import live, run_form, runs
 from pooldemo.admin.drawing import drawn
-from pooldemo.admin.measured import Measured, address, readable
+from pooldemo.admin.measured import Measured, address, is_demo, readable
 from pooldemo.admin.run_pages import RunPages, about_progress, can_stop, may_run
 from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
@@ -128,7 +127,7 @@ class SweepAdmin(Measured):
         return changes
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        about = {"may_run": may_run(request), "is_demo": hasattr(settings, "POOL_STACK")}  # it has workloads
+        about = {"may_run": may_run(request), "is_demo": is_demo()}
         return super().changelist_view(request, about | (extra_context or {}))
 
     # -- a row of the list ---------------------------------------------------------------------------------------------
@@ -252,6 +251,7 @@ class SweepAdmin(Measured):
             "done": len(sweep.trials),
             "planned": len(planning.order(sweep.plan)),
             "may_run": runs_on,
+            "is_demo": is_demo(),
             "may_repeat": runs_on and run_form.is_for_page(sweep.plan),
             "previous": records.previous(row),
             "shared": link_of(request, row) if may_share else "",

@@ -47,6 +47,16 @@ def test_it_says_what_to_type_where_no_sweep_is_kept(admin_client: Client, setti
     assert b"<code>python manage.py sweep --url /</code> in the site's folder." in admin_client.get(SWEEPS).content
 
 
+def test_it_names_our_own_environment_on_our_own_site_alone(
+    admin_client: Client, row: models.Sweep, settings: Any
+) -> None:
+    models.Sweep.objects.filter(pk=row.pk).update(status="interrupted")
+    pages = [f"{SWEEPS}{row.pk}/change/", f"{SWEEPS}live/"]
+    assert [b".venv/bin/activate" in admin_client.get(page).content for page in pages] == [True, True]
+    del settings.POOL_STACK
+    assert [b".venv/bin/activate" in admin_client.get(page).content for page in pages] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [

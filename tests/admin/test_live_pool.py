@@ -47,6 +47,22 @@ def test_it_asks_the_database_nothing_once_the_page_was_opened(viewer: Client, d
         assert viewer.get(STATE).status_code == 200
 
 
+def test_it_is_drawn_in_a_theme_that_reads_the_request(
+    viewer: Client, settings: Any, django_assert_num_queries: type
+) -> None:
+    """As django-jazzmin does: the page was a 500."""
+    theme = (
+        "{{ request.path }} {{ request.user.is_active }} {{ perms.auth.view_user }} {% block content %}{% endblock %}"
+    )
+    (engine,) = settings.TEMPLATES
+    themed = ("django.template.loaders.locmem.Loader", {"admin/base_site.html": theme})
+    loaders = [themed, "django.template.loaders.app_directories.Loader"]
+    settings.TEMPLATES = [engine | {"APP_DIRS": False, "OPTIONS": engine["OPTIONS"] | {"loaders": loaders}}]
+    viewer.get(PAGE)
+    with django_assert_num_queries(0):
+        assert viewer.get(PAGE).content.decode().startswith(f"{PAGE} False False")
+
+
 def test_its_pass_is_worth_nothing_in_another_session(viewer: Client, client: Client) -> None:
     admitted(viewer)
     client.cookies[live.COOKIE] = viewer.cookies[live.COOKIE].value
