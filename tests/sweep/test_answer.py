@@ -106,7 +106,7 @@ def test_it_adds_that_the_slo_is_missed() -> None:
     [
         ("running", 3, "Measuring: the answer"),
         ("interrupted", 0, "No answer yet: 0 of"),
-        ("failed", 0, "No answer yet: 0 of"),
+        ("failed", 0, "No answer yet: 0 of 15 trials have ended, then it failed"),
     ],
 )
 def test_it_says_how_far_a_sweep_has_come(status: str, ended: int, said: str) -> None:

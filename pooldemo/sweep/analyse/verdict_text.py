@@ -201,7 +201,7 @@ def _slo(judgement: Judgement) -> str:
     if not clauses:
         return ""
     more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
-    return f"Whether {_slots(judgement.size)} meets the SLO {seen} is undecided{more}."
+    return f"Whether MAX_CONNS={judgement.size} meets the SLO {seen} is undecided{more}."
 
 
 def _limits(judgement: Judgement) -> str:

@@ -50,7 +50,8 @@ def headline(sweep: SweepResult) -> str:
         return "Measuring: the answer comes with the last trial"
     if sweep.trials and all(trial.error for trial in sweep.trials):
         return "No answer: every trial failed"
-    return f"No answer yet: {done} of {planned} trials have ended, then it was {sweep.status}"
+    ended = "failed" if sweep.status == "failed" else f"was {sweep.status}"
+    return f"No answer yet: {done} of {planned} trials have ended, then it {ended}"
 
 
 def unbroken(text: str) -> str:

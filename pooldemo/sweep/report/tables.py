@@ -83,10 +83,14 @@ def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def named(stack: str, view: SweepResult, sweep: SweepResult) -> str:
     """What a table is of: the stack, and at how many workers where there are several."""
-    workers = view.plan.workers
-    return f"{stack} x {workers} worker{'' if workers == 1 else 's'}" if sweep.plan.splits else stack
+    return f"{stack} x {counted(view.plan.workers, 'worker')}" if sweep.plan.splits else stack
 
 
 def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
@@ -98,10 +102,11 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     )
     yield (
         "trials",
-        f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {plan.repeats} repeats, seed {plan.seed}",
+        f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {counted(plan.repeats, 'repeat')}, "
+        f"seed {plan.seed}",
     )
-    counts = " or ".join(map(str, plan.worker_counts))
-    yield "server", f"{counts} worker(s)" + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
+    workers = f"{' or '.join(map(str, plan.splits))} workers" if plan.splits else counted(plan.workers, "worker")
+    yield "server", workers + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
     yield (
         "machine",
         f"{conditions.cpus} CPUs, load before {two_digits(conditions.load_before)}"

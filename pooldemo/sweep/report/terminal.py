@@ -23,6 +23,7 @@ from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
+from pooldemo.sweep.report.tables import counted
 from pooldemo.sweep.workloads import has_length
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
@@ -81,7 +82,7 @@ class Terminal:
         name = f"sweep {number}" if number else "this sweep"
         self.say(
             f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
-            f"{_count(plan.repeats, 'repeat')}, {_workers(plan)}: {_count(left, 'trial')}, "
+            f"{counted(plan.repeats, 'repeat')}, {_workers(plan)}: {counted(left, 'trial')}, "
             f"about {duration(planning.total_s(plan, left))}"
         )
 
@@ -103,7 +104,7 @@ class Terminal:
 
     def trial(self, result: TrialResult, plan: Plan, number: int, of: int) -> None:
         """A trial that ended, as a row of a table that grows."""
-        split = f" x {_count(result.workers, 'worker'):<9}" if plan.splits else ""
+        split = f" x {counted(result.workers, 'worker'):<9}" if plan.splits else ""
         head = f"{number:>3}/{of:<3} {result.stack:<{self._width}} size {result.size:>3}{split}  "
         if result.error:
             self._failed(head, result.error)
@@ -137,7 +138,7 @@ class Terminal:
     def tables(self, sweep: SweepResult) -> None:
         """A table for each number of workers."""
         for view in sweep.views:
-            self.table(view.plan, view.trials, f"{_count(view.plan.workers, 'worker')}, " if sweep.plan.splits else "")
+            self.table(view.plan, view.trials, f"{counted(view.plan.workers, 'worker')}, " if sweep.plan.splits else "")
 
     def table(self, plan: Plan, results: Sequence[TrialResult], of: str = "") -> None:
         """Every stack and size over all repeats; what each opened beside what it was allowed."""
@@ -211,8 +212,4 @@ def _ms(plan: Plan) -> str:
 
 
 def _workers(plan: Plan) -> str:
-    return " or ".join(map(str, plan.splits)) + " workers" if plan.splits else _count(plan.workers, "worker")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return " or ".join(map(str, plan.splits)) + " workers" if plan.splits else counted(plan.workers, "worker")
