@@ -43,9 +43,9 @@ class _Pools(Collector):
             yield self._filled(GaugeMetricFamily, number)
         yield self._filled(CounterMetricFamily, conventions.COUNTER)
         refusals = CounterMetricFamily(
-            f"{PREFIX}_refusals", "Checkouts and queries that were not to be, by reason.", labels=(*LABELS, "reason")
+            f"{PREFIX}_refusals", "Checkouts and queries that were refused or given up, by reason.", labels=(*LABELS, "reason")
         )
-        age = GaugeMetricFamily(AGE, "How old these numbers are: a second, unless the worker is stuck.", labels=LABELS)
+        age = GaugeMetricFamily(AGE, "Age of the worker's numbers: a second at most, unless the worker is stuck.", labels=LABELS)
         for labels, pool in self.pools:
             age.add_metric(labels, pool["age_s"])
             for reason, times in _refusals(pool["stats"]).items():
@@ -73,8 +73,8 @@ class _Pools(Collector):
             CounterMetricFamily(f"{PREFIX}_view_{name}", text, labels=(*LABELS, "view", *more))
             for name, text, *more in (
                 ("held_seconds", "Seconds that a view held slots."),
-                ("idle_seconds", "Of them, those in which it asked nothing of PostgreSQL."),
-                ("refusals", "A view's checkouts and queries that were not to be, by reason.", "reason"),
+                ("idle_seconds", "Seconds that a view held slots without asking PostgreSQL for anything."),
+                ("refusals", "A view's checkouts and queries that were refused or given up, by reason.", "reason"),
             )
         )
         for labels, pool in self.pools:
