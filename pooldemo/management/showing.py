@@ -21,7 +21,7 @@ def add_reports(parser: ArgumentParser) -> _ArgumentGroup:
     out = parser.add_argument_group("what comes out")
     for each in FORMATS.values():
         out.add_argument(f"--{each.name}", metavar="FILE|-" if each.name == "json" else "FILE", help=each.help)
-    out.add_argument("--quiet", action="store_true", help="the verdicts alone")
+    out.add_argument("--quiet", action="store_true", help="print only the verdicts")
     return out
 
 

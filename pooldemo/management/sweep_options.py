@@ -24,52 +24,74 @@ THINKING = ", ".join(each.name for each in WORKLOADS.values() if "think_ms" in e
 def add(parser: ArgumentParser) -> None:
     """The plan's options have no default here: None tells that one was not given, which --resume needs to know."""
     plan = parser.add_argument_group("what to measure")
-    plan.add_argument("--sizes", help="MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
-    plan.add_argument("--stack", help=f"all, or some of {','.join(stacks.names())} (default pooldemo)")
-    plan.add_argument("--workload", help=f"one of {', '.join(CHOICES)} (default {DEFAULT.workload})")
-    plan.add_argument("--ms", type=float, help=f"length of its query in milliseconds (default {DEFAULT.ms:g}{OTHERS})")
-    plan.add_argument("--think-ms", type=float, help=f"{THINKING}: time after its query (default {DEFAULT.think_ms:g})")
-    plan.add_argument("--users", type=int, help=f"that ask at once (default {DEFAULT.users})")
+    plan.add_argument("--sizes", help="sizes to try, each MAX_CONNS of one worker: 1,2,4,8 or 1-8 (default 1,2,4,8,16)")
+    plan.add_argument(
+        "--stack", help=f"servers to measure: all, or some of {','.join(stacks.names())} (default pooldemo)"
+    )
+    plan.add_argument("--workload", help=f"kind of request: one of {', '.join(CHOICES)} (default {DEFAULT.workload})")
+    plan.add_argument(
+        "--ms", type=float, help=f"length of the request's query in milliseconds (default {DEFAULT.ms:g}{OTHERS})"
+    )
+    plan.add_argument(
+        "--think-ms", type=float, help=f"{THINKING}: milliseconds spent after the query (default {DEFAULT.think_ms:g})"
+    )
+    plan.add_argument("--users", type=int, help=f"number of users that ask at once (default {DEFAULT.users})")
     plan.add_argument(
         "--arrivals",
         metavar="RATE|max",
-        help="an open loop: requests a second, whether answers come or not; max: the most that meets --slo",
+        help="open loop: so many requests a second, whether answers come or not; max: find the most that meets --slo",
     )
-    plan.add_argument("--spacing", choices=["random", "even"], help="between arrivals (default random)")
     plan.add_argument(
-        "--workers", help=f"processes of the server (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
+        "--spacing", choices=["random", "even"], help="how the requests of --arrivals are spaced (default random)"
     )
-    plan.add_argument("--duration", type=float, help=f"seconds of a trial that count (default {DEFAULT.duration_s:g})")
+    plan.add_argument(
+        "--workers", help=f"number of worker processes (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
+    )
+    plan.add_argument("--duration", type=float, help=f"seconds that a trial measures (default {DEFAULT.duration_s:g})")
     plan.add_argument(
         "--warmup",
         type=float,
-        help=f"seconds before them (default {DEFAULT.warmup_s:g}, or until each user was served)",
-    )
-    plan.add_argument("--repeats", type=int, help=f"of each stack and size (default {DEFAULT.repeats})")
-    plan.add_argument("--seed", type=int, help=f"of the random order (default {DEFAULT.seed})")
-    plan.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%%")
-    plan.add_argument("--processes", type=int, help=f"of the load generator (default {DEFAULT.processes})")
-    plan.add_argument(
-        "--expect-workers", type=int, metavar="N", help="load generators that come from other hosts, instead"
+        help=f"seconds of load before a trial measures (default {DEFAULT.warmup_s:g}, or until each user was served)",
     )
     plan.add_argument(
-        "--meet", default=MEETING, metavar="HOST:PORT", help=f"where they come to, of this host (default {MEETING})"
+        "--repeats", type=int, help=f"number of trials of each stack and size (default {DEFAULT.repeats})"
     )
-    plan.add_argument("--adaptive", action="store_true", default=None, help="powers of two first, then around the knee")
+    plan.add_argument("--seed", type=int, help=f"seed of the random order of the trials (default {DEFAULT.seed})")
+    plan.add_argument("--slo", help="limits that the recommended size must keep: p95=300,errors=0.1%%")
     plan.add_argument(
-        "--resume", type=int, metavar="ID", help="go on with this sweep, also by --repeats 7 or --sizes +5,6"
-    )
-    plan.add_argument(
-        "--until-sure", type=float, metavar="MINUTES", help="repeat what decides until it is decided, for so long"
+        "--processes", type=int, help=f"number of processes of the load generator (default {DEFAULT.processes})"
     )
     plan.add_argument(
-        "--against", metavar="COMMIT|NAME=VALUE", help="measure that beside what is here, and compare the two"
+        "--expect-workers", type=int, metavar="N", help="take N load generators on other hosts, in place of --processes"
     )
-    plan.add_argument("--list", action="store_true", help="measure nothing: show the sweeps that are kept")
+    plan.add_argument(
+        "--meet",
+        default=MEETING,
+        metavar="HOST:PORT",
+        help=f"address of this host to which those connect (default {MEETING})",
+    )
+    plan.add_argument(
+        "--adaptive", action="store_true", default=None, help="try powers of two first, then sizes around the knee"
+    )
+    plan.add_argument(
+        "--resume", type=int, metavar="ID", help="go on with this sweep, perhaps with --repeats 7 or --sizes +5,6"
+    )
+    plan.add_argument(
+        "--until-sure",
+        type=float,
+        metavar="MINUTES",
+        help="repeat the sizes that decide until the verdict is sure, for at most so many minutes",
+    )
+    plan.add_argument(
+        "--against",
+        metavar="COMMIT|NAME=VALUE",
+        help="measure a commit, or other settings, beside what is here, and compare the two",
+    )
+    plan.add_argument("--list", action="store_true", help="show the sweeps that are kept, and measure nothing")
     plan.add_argument(
         "--margin",
         type=float,
-        help=f"percent that a size may carry less than the best (default {DEFAULT.margin:g})",
+        help=f"how many percent less than the best a size may carry (default {DEFAULT.margin:g})",
     )
 
 
@@ -85,16 +107,30 @@ def meeting(options: dict[str, Any]) -> Meeting | None:
 
 def add_projects(group: _ArgumentGroup) -> None:
     """The options of `sweep` that are about the project."""
-    group.add_argument("--url", action="append", metavar="PATH", help="a page to ask for: /orders/ (again for more)")
-    group.add_argument("--locustfile", metavar="FILE", help="that says what users do, in place of --url")
-    group.add_argument("--wsgi", metavar="MODULE", help="what gunicorn serves (default: WSGI_APPLICATION)")
-    group.add_argument("--host", metavar="URL", help="a site that runs already: http://127.0.0.1:8000")
     group.add_argument(
-        "--behind", action="append", metavar="URL", help="a host of it, when --host is their balancer (again for more)"
+        "--url", action="append", metavar="PATH", help="a page to ask for, as /orders/; repeat it for more pages"
     )
-    group.add_argument("--remote", action="store_true", help="yes, load a --host that is not this machine")
-    group.add_argument("--login", metavar="USER", help="ask as that user, by a session that ends with the sweep")
-    group.add_argument("--header", action="append", metavar="'NAME: VALUE'", help="sent with each request")
+    group.add_argument("--locustfile", metavar="FILE", help="a Locust file that says what users do, in place of --url")
+    group.add_argument(
+        "--wsgi", metavar="MODULE", help="the application that gunicorn serves (default: WSGI_APPLICATION)"
+    )
+    group.add_argument(
+        "--host", metavar="URL", help="address of a site that runs already, to measure that: http://127.0.0.1:8000"
+    )
+    group.add_argument(
+        "--behind",
+        action="append",
+        metavar="URL",
+        help="a host behind the balancer at --host; repeat it for more hosts",
+    )
+    group.add_argument("--remote", action="store_true", help="allow a --host that is not this machine")
+    group.add_argument("--login", metavar="USER", help="ask as this user; the session for it is removed at the end")
+    group.add_argument(
+        "--header",
+        action="append",
+        metavar="'NAME: VALUE'",
+        help="a header to send with each request; repeat it for more",
+    )
 
 
 def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, SweepResult]:

@@ -43,9 +43,13 @@ class _Pools(Collector):
             yield self._filled(GaugeMetricFamily, number)
         yield self._filled(CounterMetricFamily, conventions.COUNTER)
         refusals = CounterMetricFamily(
-            f"{PREFIX}_refusals", "Checkouts and queries that were refused or given up, by reason.", labels=(*LABELS, "reason")
+            f"{PREFIX}_refusals",
+            "Checkouts and queries that were refused or given up, by reason.",
+            labels=(*LABELS, "reason"),
         )
-        age = GaugeMetricFamily(AGE, "Age of the worker's numbers: a second at most, unless the worker is stuck.", labels=LABELS)
+        age = GaugeMetricFamily(
+            AGE, "Age of the worker's numbers: a second at most, unless the worker is stuck.", labels=LABELS
+        )
         for labels, pool in self.pools:
             age.add_metric(labels, pool["age_s"])
             for reason, times in _refusals(pool["stats"]).items():

@@ -36,11 +36,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("count", type=int, metavar="N", help=f"requests at once, up to {MAX_REQUESTS}")
-        parser.add_argument(
-            "--url", help="of a site that runs, as http://127.0.0.1:8000 (default: a server is started)"
-        )
+        parser.add_argument("--url", help="address of a site that runs already (default: start a server)")
         parser.add_argument("--stack", default="pooldemo", help=f"which server to start: {', '.join(stacks.names())}")
-        parser.add_argument("--size", type=int, default=20, help="its MAX_CONNS (default 20)")
+        parser.add_argument("--size", type=int, default=20, help="MAX_CONNS of the server (default 20)")
         parser.add_argument("--ms", type=float, default=5000, help="length of the query in milliseconds (default 5000)")
 
     def handle(self, *, count: int, url: str | None, stack: str, size: int, ms: float, **_: Any) -> None:

@@ -35,11 +35,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("before", metavar="A", help="number of a sweep, or a file written by sweep --json")
-        parser.add_argument("after", metavar="B", nargs="?", help="the same, to compare with A; none: A was --against")
+        parser.add_argument(
+            "after",
+            metavar="B",
+            nargs="?",
+            help="the same, to compare with A; leave it out where A is a sweep --against",
+        )
         parser.add_argument("--all", action="store_true", help="show what did not change as well")
         parser.add_argument("--github", action="store_true", help="what is worse, as annotations of GitHub's CI")
         parser.add_argument("--junit", metavar="FILE", help="what is worse, as failed tests for CI")
-        parser.add_argument("--json", metavar="FILE|-", help="all of it; - is standard output, with nothing else on it")
+        parser.add_argument(
+            "--json", metavar="FILE|-", help="all of it; - writes it to standard output, and nothing else"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:

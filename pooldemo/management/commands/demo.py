@@ -53,7 +53,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--sizes", help="MAX_CONNS to try (default: 1, 2, 4 and 8 for each core)")
         parser.add_argument("--duration", type=float, default=2.0, help="seconds of a trial (default %(default)s)")
-        parser.add_argument("--repeats", type=int, default=2, help="of each stack and size (default %(default)s)")
+        parser.add_argument(
+            "--repeats", type=int, default=2, help="trials of each stack and size (default %(default)s)"
+        )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Django's own, which begins with checks. However it ends, nothing stays running."""

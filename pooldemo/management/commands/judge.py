@@ -32,14 +32,16 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE.json", help="written by sweep --json; - is standard input")
+        parser.add_argument("file", metavar="FILE.json", help="a file written by sweep --json; - reads standard input")
         parser.add_argument(
             "--margin",
             type=float,
             default=MARGIN,
-            help=f"percent that a size may carry less than the best (default {MARGIN:g})",
+            help=f"how many percent less than the best a size may carry (default {MARGIN:g})",
         )
-        parser.add_argument("--slo", help="limits for the recommended size: p95=300,errors=0.1%% (default: its own)")
+        parser.add_argument(
+            "--slo", help="limits that the recommended size must keep: p95=300,errors=0.1%% (default: the sweep's own)"
+        )
         add_reports(parser)
 
     def handle(self, *_args: Any, **options: Any) -> None:

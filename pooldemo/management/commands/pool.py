@@ -44,11 +44,13 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--url", default=URL, help=f"of the running site (default {URL})")
+        parser.add_argument("--url", default=URL, help=f"address of the running site (default {URL})")
         parser.add_argument(
-            "--server", action="store_true", help="ask PostgreSQL instead, who holds its connections, of any site"
+            "--server",
+            action="store_true",
+            help="ask PostgreSQL instead who holds its connections, for every site that uses it",
         )
-        parser.add_argument("--watch", action="store_true", help="again every --interval, until Ctrl-C")
+        parser.add_argument("--watch", action="store_true", help="look again every --interval, until Ctrl-C")
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
 
     def handle(self, *, url: str, server: bool, watch: bool, interval: float, **_: Any) -> None:

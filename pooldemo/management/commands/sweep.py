@@ -58,7 +58,9 @@ class Command(BaseCommand):
         sweep_options.add(parser)
         sweep_options.add_projects(parser.add_argument_group("a project of your own"))
         out = add_reports(parser)
-        out.add_argument("--dry-run", action="store_true", help="say what would be run, and for how long")
+        out.add_argument(
+            "--dry-run", action="store_true", help="say what would run, and for how long, and start nothing"
+        )
 
     def handle(self, **options: Any) -> None:
         to_stdout = any(options[name] == "-" for name in REPORTS)

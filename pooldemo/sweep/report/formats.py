@@ -110,7 +110,7 @@ class Format:
 FORMATS = {
     each.name: each
     for each in (
-        Format("json", "everything; - is standard output, with nothing else on it", "application/json", to_json),
+        Format("json", "everything; - writes it to standard output, and nothing else", "application/json", to_json),
         Format("csv", "a row for each trial", "text/csv", to_csv),
         Format("html", "one offline page with the curve", "text/html", to_html),
         Format("markdown", "a table for a pull request", "text/markdown", to_markdown, "md"),
