@@ -1,4 +1,4 @@
-"""What ran out first is named, with the numbers that it was read from."""
+"""The bottleneck is named, with the numbers that it was read from."""
 
 from dataclasses import replace
 

@@ -275,7 +275,7 @@ def test_it_ends_the_rise_where_the_workers_one_thread_is_full():
     trials = tuple(replace(each, worker_cpu={1: 0.92, 2: 0.99, 4: 0.99}[each.size]) for each in _trials(OSCAR))
     verdict = judge(replace(PLAN, sizes=(1, 2, 4)), trials, CONDITIONS)[0]
     assert (verdict.shape, verdict.max_conns, verdict.plateau, verdict.cause) == ("knee", 2, (2, 4), "hub")
-    assert "What ran out first is the worker's hub" in verdict.because
+    assert "The bottleneck is the worker's hub" in verdict.because
 
 
 def test_it_names_what_ran_out_where_each_user_has_a_slot():
@@ -284,7 +284,7 @@ def test_it_names_what_ran_out_where_each_user_has_a_slot():
     verdict = verdict_of(power(0.2), plan=Plan(users=64), worker_cpu=0.97)
     assert (verdict.shape, verdict.max_conns) == ("rising", 64)
     assert "each of the 64 users has a slot" in verdict.because
-    assert "What ran out there is the worker's hub" in verdict.because
+    assert "The bottleneck there is the worker's hub" in verdict.because
 
 
 def test_it_calls_flat_what_takes_no_connection():

@@ -42,7 +42,7 @@ GROWING_HOLD = 0.6
 
 @dataclass(frozen=True)
 class Saturation:
-    """What ran out: `code` for programs, `text` for a sentence that reads "what ran out first is ..."."""
+    """The bottleneck: `code` for programs, `text` for a sentence that reads "the bottleneck is ..."."""
 
     code: str
     text: str

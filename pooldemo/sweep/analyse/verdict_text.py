@@ -95,7 +95,7 @@ def _knee(judgement: Judgement) -> str:
     text = f"{_slots(size)}{per_worker} carry {_rps(judgement, size)}: {_smaller(judgement)}, and {_larger(judgement)}."
     if between := next_size(judgement):
         text += f" The knee lies between {knee.below} and {size}: try {between} to save connections."
-    return text + (f" What ran out first is {judgement.saturation.text}." if judgement.saturation.text else "")
+    return text + (f" The bottleneck is {judgement.saturation.text}." if judgement.saturation.text else "")
 
 
 def _flat(judgement: Judgement) -> str:
@@ -109,8 +109,8 @@ def _flat(judgement: Judgement) -> str:
         text = _level(judgement)
     seen = " that can be seen from here" if judgement.hidden else ""
     held = ", and slots were not held longer" if hold_of(judgement.trials) else ""
-    unknown = f"What is does not show: no CPU{seen} was full{held}."
-    text += ": the pool is not your bottleneck. " + (f"What ran out first is {cause}." if cause else unknown)
+    unknown = f"It cannot be seen: no CPU{seen} was full{held}."
+    text += ": the pool is not your bottleneck. " + (f"The bottleneck is {cause}." if cause else unknown)
     return text if first == 1 or judgement.unasked else f"{text} Fewer than {first} were not measured."
 
 
@@ -138,7 +138,7 @@ def _rising(judgement: Judgement) -> str:
         rises = "Throughput rises" if knee.level_from is None else "Nobody can tell yet whether throughput rises"
         text = f"{rises} until each of the {plan.users} users has a slot: {carries}."
         if judgement.saturation.code not in ("users", ""):
-            return f"{text} What ran out there is {judgement.saturation.text}."
+            return f"{text} The bottleneck there is {judgement.saturation.text}."
         more = f"--users {2 * size * plan.workers}"
         return f"{text} That end is the users', not the pool's: repeat with {more} to find the pool's own."
     if judgement.saturation.code == "rate":
