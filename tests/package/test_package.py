@@ -214,8 +214,14 @@ def test_its_app_brings_sweeps_and_the_live_pool_to_a_strangers_admin(project_on
 def test_a_project_sees_and_lists_its_sweeps_with_all_extras(project_on: Make) -> None:
     project = project_on(EVERYTHING)
     project.set('INSTALLED_APPS += ["pooldemo"]')
+    for command in ("compare 1 2", "sweep --url /"):
+        said = project.run("manage.py", *command.split(), fails=True)
+        assert "does not exist" in said
+        assert "python manage.py migrate" in said
     project.run("manage.py", "migrate", "--verbosity", "0")
     assert "no sweep is kept yet: python manage.py sweep --url /" in project.run("manage.py", "sweep", "--list")
+    said = project.run("manage.py", "burst", "3", fails=True)
+    assert "For this project: python manage.py sweep --url /" in said
     sweeps_its_own_pages(project)
 
 

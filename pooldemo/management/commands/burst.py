@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from pooldemo.demo.burst import Arrival, fire, waves
 from pooldemo.site.address import is_address
-from pooldemo.site.project import site
+from pooldemo.site.project import is_own, site
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import Plan
@@ -51,6 +51,12 @@ class Command(BaseCommand):
                 )
         if url is not None and not is_address(url, "http"):
             raise CommandError(f"--url {url} is no address: give one as http://127.0.0.1:8000", returncode=2)
+        if url is None and not is_own():
+            raise CommandError(
+                "A burst asks for /slow/, a page of pooldemo's own site: type it in a checkout of that, or give the "
+                "--url of such a site. For this project: python manage.py sweep --url /",
+                returncode=2,
+            )
         try:
             with ExitStack() as stop:
                 failed = self._burst(stop, count, url, stack, size, ms)

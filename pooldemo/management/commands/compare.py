@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from pooldemo import records
+from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.sweep.analyse.compare import compare_sides, compare_sweeps
 from pooldemo.sweep.analyse.comparison import Comparison
 from pooldemo.sweep.facts import SweepResult
@@ -54,7 +55,9 @@ class Command(BaseCommand):
         except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=INVALID) from error
         except DatabaseError as error:
-            raise CommandError(f"The database failed: {error}", returncode=INVALID) from error
+            reason = unavailable(error)
+            said = reason.message if reason else f"The database failed: {error}"
+            raise CommandError(said, returncode=INVALID) from error
         told = self.stderr if options["json"] == "-" else self.stdout
         lines = comparison.annotations_of if options["github"] else comparison.lines_of
         for line in comparison.lines_of(found, everything=True) if options["all"] else lines(found):
