@@ -114,6 +114,16 @@ def test_it_links_only_to_files_that_exist() -> None:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+def test_it_links_only_to_headings_that_exist() -> None:
+    def anchors(document: Path) -> set[str]:  # as GitHub makes them
+        headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([^):#]*)#([^)]+)\)", document.read_text()):
+            assert anchor in anchors(document.parent / target if target else document), f"{document.name}: #{anchor}"
+
+
 def test_it_names_only_paths_that_exist() -> None:
     for document in DOCUMENTS:
         for line in code(document):

@@ -157,8 +157,8 @@ class Options:
     )  # fmt: skip
     overload: str = _option(
         "queue", "", '"queue" or "shed"',
-        'whom a slot goes to: "queue": first come, first served, until POOL_TIMEOUT; "shed": when the queue stands, '
-        "newest first, and the hopeless are refused",
+        'whom a slot goes to: "queue": first come, first served, until POOL_TIMEOUT; "shed": while the queue does not '
+        "get shorter, newest first, and who waited too long is refused",
         _choice("queue", "shed"),
     )  # fmt: skip
 
