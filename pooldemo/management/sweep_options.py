@@ -154,8 +154,8 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
         other = asked.keys() - {"repeats", "sizes"} | ({"against"} if options["against"] is not None else set())
         if other:
             raise ValueError(
-                f"--resume {row.pk} takes its plan from that sweep, but for --repeats and --sizes +5,6: leave out "
-                f"{', '.join(map(typed, sorted(other)))}"
+                f"--resume {row.pk} takes its plan from that sweep; only --repeats and --sizes +5,6 change it: leave "
+                f"out {', '.join(map(typed, sorted(other)))}"
             )
         done = records.result(row)
         plan = planning.with_sizes(done.plan, asked["sizes"]) if "sizes" in asked else done.plan

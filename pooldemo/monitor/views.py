@@ -132,7 +132,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if most := request.GET.get("waiting"):
         waiting = snapshots.total(snapshots.collect()).get("requests_waiting", 0)
         if waiting > int(most):
-            text = f"{waiting} wait for a slot here, and {most} may"
+            text = f"{waiting} requests wait for a slot here, more than waiting={most}"
             return unavailable_answer(Unavailable("PoolBusy", text, 1))
     trouble = readiness.trouble(int(request.GET.get("patience", 0)))
     if trouble:

@@ -183,7 +183,9 @@ class Refusal:
             error = PoolFull(self._because(f"refused, MAX_WAITING={self.options.max_waiting} wait already"))
         elif outcome == "shed":
             waited_s = self.now - waiter.asked_at
-            what = f"refused after {waited_s:.1f} s, OVERLOAD='shed': the line stands, and newer ones go first"
+            what = (
+                f"refused after {waited_s:.1f} s, OVERLOAD='shed': the queue does not get shorter, newer ones go first"
+            )
             error = PoolFull(self._because(what))
             error.reason = "shed"
         elif outcome == "itself":

@@ -108,9 +108,9 @@ def check_time_zone(databases: Sequence[str] | None = None, **_: Any) -> list[ch
             found.append(
                 checks.Info(
                     f"{alias}: PostgreSQL's own time zone is {zone}, this project's {ours}. On Django 5.1 and later "
-                    "django-db-geventpool, which is installed, left sessions in the former: what now() in SQL, or a "
-                    "column's default, wrote then is wrong by the difference. What is written from now on is right.",
-                    hint="mend such rows, as in UPDATE ... SET at = at + interval '...'; then pip uninstall "
+                    "django-db-geventpool, which is installed, did not set the project's: values that now() in SQL, or "
+                    "a column's default, wrote then are wrong by the difference. New values are right.",
+                    hint="correct such rows, as in UPDATE ... SET at = at + interval '...'; then pip uninstall "
                     "django-db-geventpool",
                     id="pooldemo.I002",
                 )

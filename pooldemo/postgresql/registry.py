@@ -138,7 +138,7 @@ class ConnectionPool(Pool):
         now = time.monotonic()
         if now - self._told_at >= 1:
             self._told_at, number, self._untold = now, self._untold, 0
-            more = f" ({number - 1} more failed since this was last told)" if number > 1 else ""
+            more = f" ({number - 1} more failed since the last such line)" if number > 1 else ""
             logger.warning("database %r: %s%s", self.name, str(error).strip(), more)
 
     def putconn(self, connection: Any) -> None:

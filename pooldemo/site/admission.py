@@ -75,6 +75,6 @@ def headers_of(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, colon, value = text.partition(":")
         if not colon or not name.strip() or not text.isprintable():
-            raise Unfit(f"--header {text!r} is none: give one as 'Authorization: Bearer abc'")
+            raise Unfit(f"--header {text!r} is no header: give one as 'Authorization: Bearer abc'")
         headers[name.strip()] = value.strip()
     return headers

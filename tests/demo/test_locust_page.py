@@ -114,8 +114,8 @@ def test_its_form_takes_what_is_one(idle: Page, given: str) -> None:
 
 
 def test_its_form_refuses_other_workloads_and_hosts(idle: Page) -> None:
-    assert "'nope' is none" in idle.start(workload="nope")["message"]
-    assert "'localhost:8000' is none" in idle.start(host="localhost:8000")["message"]
+    assert "'nope' is not known" in idle.start(workload="nope")["message"]
+    assert "'localhost:8000' is no address" in idle.start(host="localhost:8000")["message"]
     assert idle.stats()["state"] in ("ready", "stopped")
 
 

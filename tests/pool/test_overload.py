@@ -174,7 +174,7 @@ def test_it_serves_the_newest_of_a_line_that_stands_and_refuses_the_hopeless():
         line[2].has_it()
         assert [each.slot for each in line[:2]] == [None, None]
         line[2].give_back()
-        with pytest.raises(PoolFull, match=r"refused after 0\.6 s, OVERLOAD='shed': the line stands"):
+        with pytest.raises(PoolFull, match=r"refused after 0\.6 s, OVERLOAD='shed': the queue does not get shorter"):
             line[0].has_it()
         line[1].has_it().give_back()
     assert pool.get_stats()["requests_shed"] == pool.get_stats()["requests_refused"] == 1

@@ -217,7 +217,7 @@ def test_a_failed_checkout_is_logged_once_a_second_at_most(site: Site) -> None:
     finally:
         logger.removeHandler(handler)
     assert told[0].startswith(f"database '{db.alias}': no free connection")
-    assert "more failed since this was last told" in told[1]
+    assert "more failed since the last such line" in told[1]
 
 
 def fails(db: Database) -> bool:

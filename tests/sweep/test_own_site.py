@@ -165,7 +165,7 @@ def test_it_takes_the_settings_of_a_class(tmp_path: Path) -> None:
         (["--locustfile", "nowhere.py"], "--locustfile nowhere.py is no file"),
         (["--locustfile", "manage.py", "--login", "alice"], "a --locustfile logs in by itself"),
         (["--url", "/", "--login", "nobody"], "--login nobody: there is no user whose username is that"),
-        (["--url", "/", "--header", "Bearer"], "--header 'Bearer' is none: give one as"),
+        (["--url", "/", "--header", "Bearer"], "--header 'Bearer' is no header: give one as"),
     ],
 )
 def test_it_refuses_a_load_of_ones_own_that_makes_no_sense(arguments: list[str], sentence: str) -> None:

@@ -106,7 +106,7 @@ def peak_above_size(trial: TrialResult, plan: Plan) -> Doubt | None:
         return None
     return Doubt(
         ("PostgreSQL saw ", count(trial.peak_connections), " connections where ", count(allowed), " are allowed"),
-        "this stack does not keep its limit: its size is a wish, and it is not comparable with one that does",
+        "this stack opens more connections than its size allows, so it cannot be compared with one that does not",
     )
 
 

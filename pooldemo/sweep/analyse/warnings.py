@@ -70,8 +70,8 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
     for each in left_out:
         yield Warning_(
             "outlier",
-            f"size {each.size}, repeat {each.block}: {digits(each.value)} requests/s is far from what its repeat and "
-            "its size say",
+            f"size {each.size}, repeat {each.block}: {digits(each.value)} requests/s is far from the other trials of "
+            "its repeat and of its size",
             "it was left out of the verdict: look at what else the machine did then",
         )
     unstable = [size for size in sorted(by_size) if fit and fit.scatter_at(size) > UNSTABLE]
@@ -89,7 +89,9 @@ def _of_repeats(trials: Sequence[TrialResult]) -> Iterator[Warning_]:
             "sizes are compared inside each repeat, so it alone spoils no verdict; what a size carries is less sure",
         )
     if by_size and all(len(values) == 1 for values in by_size.values()):
-        yield Warning_("one-repeat", "each size was measured once: there is no interval", "repeat each size")
+        yield Warning_(
+            "one-repeat", "each size was measured once, so nobody knows how far repeats differ", "repeat each size"
+        )
 
 
 def _of_sweep(conditions: Conditions) -> Iterator[Warning_]:

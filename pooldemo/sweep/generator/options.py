@@ -57,7 +57,7 @@ def load_of(options: Any) -> Load:
     """Read the options, strings wherever they come from. Users ask before each request, so that the page's Edit changes
     what they do. Raises ValueError, in one sentence, for a bad one."""
     if options.host and not is_host(options.host):
-        raise ValueError(f"host: {options.host!r} is none, give one like {HOST}, without a slash at its end")
+        raise ValueError(f"host: {options.host!r} is no address, give one like {HOST}, without a slash at its end")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
     return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
 
@@ -66,7 +66,7 @@ def load_of(options: Any) -> Load:
 def _load(urls: str, headers: str, tags: tuple[str, ...], without: tuple[str, ...], workload: str, *given: str) -> Load:
     for kind, names, known in (("workload", [workload], CHOICES), ("tags", [*tags, *without], TAGS)):
         for name in {*names} - {*known}:
-            raise ValueError(f"{kind}: {name!r} is none, give {', '.join(known[:-1])} or {known[-1]}")
+            raise ValueError(f"{kind}: {name!r} is not known, give {', '.join(known[:-1])} or {known[-1]}")
     if tags or without:
         workload = "tags"
     elif workload != MIX:

@@ -97,16 +97,16 @@ def try_out(plan: Plan, bench: Bench) -> None:
                     answer, _ = observe.ask(target.url, url, timeout_s=TRIED_S, headers=bench.headers)
                 except TimeoutError:
                     raise TrialError(
-                        f"{url} has not ended its answer within {TRIED_S:g} s, as a stream of events never does: leave "
-                        "it out, for a sweep counts answers that end"
+                        f"the answer of {url} has not ended within {TRIED_S:g} s, as that of a stream of events "
+                        "never does: leave it out, since a sweep counts answers that end"
                     ) from None
                 if answer.status // 100 == 2:
                     continue
                 where = answer.headers.get("Location", "")
-                cure = (ELSEWHERE if "Cookie" in bench.headers else WITH_LOGIN) if where else "mend or leave it out"
+                cure = (ELSEWHERE if "Cookie" in bench.headers else WITH_LOGIN) if where else "mend it, or leave it out"
                 said = f"\n{target.said}" if answer.status >= 500 else ""
                 raise TrialError(
-                    f"{url} answers {answer.status} {where or answer.reason}, which is no page: {cure}{said}"
+                    f"{url} answers {answer.status} {where or answer.reason}, so it cannot be measured: {cure}{said}"
                 )
             for slots in observe.pool_sizes(target.url, target.pool):
                 if slots != size:
