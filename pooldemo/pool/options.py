@@ -164,9 +164,9 @@ class Options:
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> "Options":
-        """Options from a mapping with the rows' names; what is absent has its default.
+        """The options of a mapping such as {"MAX_CONNS": 8}. An absent option has its default.
 
-        Raises OptionError, which names all of them, when names are unknown or values are not accepted.
+        Raises OptionError, which names every option that is unknown and every value that is not accepted.
         """
         given = {**(given or {}), **more}
         wrong = []

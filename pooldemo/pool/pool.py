@@ -311,7 +311,7 @@ class Pool:
     # ---- the whole pool ----
 
     def resize(self, max_conns: int) -> None:
-        """Change MAX_CONNS now: new slots go to waiters, surplus connections end, held ones when they come back.
+        """Change MAX_CONNS now. New slots go to waiters; surplus connections end, those in use when they come back.
 
         Raises OptionError when `max_conns` is not accepted. Does not block.
         """
@@ -325,9 +325,10 @@ class Pool:
         self.upkeep.call_filler()
 
     def change(self, connector: Connector, options: Options) -> None:
-        """Go on with these: who waits goes on waiting, and connections of before end, held ones when they come back.
+        """Go on with another connector and other options. Waiters go on waiting; old connections end, those in use
+        when they come back.
 
-        What `resize` set stays unless MAX_CONNS is another. Does not block.
+        A size that `resize` has set stays, unless MAX_CONNS is another. Does not block.
         """
         if self._puts_off(self.change, connector, options):
             return
@@ -339,14 +340,14 @@ class Pool:
         self.upkeep.call_filler()
 
     def drain(self) -> None:
-        """Replace every connection: idle ones end now, held ones when they come back. The pool stays open."""
+        """Replace every connection: idle ones now, those in use when they come back. The pool stays open."""
         if self._puts_off(self.drain):
             return
         self.slots.expire_all()
         self.upkeep.end_the_old()
 
     def close(self) -> None:
-        """Close for good: waiters get PoolClosed, idle connections end now, held ones when they come back."""
+        """Close for good: waiters get PoolClosed; idle connections end now, those in use when they come back."""
         if self._puts_off(self.close):
             return
         self.slots.close()
@@ -362,7 +363,7 @@ class Pool:
     # ---- what people ask ----
 
     def get_stats(self) -> dict[str, float]:
-        """Counters since the pool was made and gauges of now, under psycopg_pool's names. Does not block."""
+        """Counters since the pool was made, and the present gauges, under psycopg_pool's names. Does not block."""
         return report.stats(self.slots.gauges(), self.slots.stats, self.options)
 
     def holders(self) -> list[Holding]:

@@ -23,16 +23,16 @@ BOUNDS_S = (
 
 
 class PoolError(Exception):
-    """Base of what a pool raises by itself; the driver's own errors pass through unchanged. `reason`: in one word.
+    """Base class of the pool's own errors; errors of the driver pass through unchanged. `reason` is one word.
 
-    The text holds what happened, the numbers, and the cure.
+    The text says what happened, with the numbers and the cure.
     """
 
     reason = "error"
 
 
 class PoolTimeout(PoolError):
-    """No connection came before the deadline; `__cause__` is the last failed connect, if connecting was what failed."""
+    """No connection was free before the deadline. `__cause__` is the last failed connect, if connecting failed."""
 
     reason = "timeout"
 

@@ -1,6 +1,6 @@
-"""The database backend: `ENGINE: "pooldemo.postgresql"`, and what an application may want of it by name.
+"""The database backend: `ENGINE: "pooldemo.postgresql"`, and the names that an application may import.
 
-Imports nothing until asked: Django imports this package before any app is loaded, and the errors need Django.
+It imports a module only when one of its names is used: Django imports this package before any app is loaded.
 """
 
 import sys
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def pools() -> "list[ConnectionPool]":
-    """Every open pool of this process. Does not block, and needs no driver: without one there is none."""
+    """Every open pool of this process. Does not block. Works without a driver too, and then returns no pool."""
     registry: Any = sys.modules.get(f"{__name__}.registry")  # Django loads it with the first wrapper that has a pool
     return registry.pools() if hasattr(registry, "pools") else []
 

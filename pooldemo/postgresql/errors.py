@@ -6,11 +6,11 @@ from pooldemo import pool
 
 
 class PoolTimeout(pool.PoolTimeout, OperationalError):
-    """No connection came within POOL_TIMEOUT; `__cause__` is the last failed connect, if connecting was what failed."""
+    """No connection was free within POOL_TIMEOUT. `__cause__` is the last failed connect, if connecting failed."""
 
 
 class PoolFull(pool.PoolFull, OperationalError):
-    """Refused at once: MAX_WAITING others wait already, or the caller would wait for itself."""
+    """The pool refused at once: MAX_WAITING others wait already, or the caller would wait for itself."""
 
 
 class PoolClosed(pool.PoolClosed, OperationalError):
@@ -18,13 +18,13 @@ class PoolClosed(pool.PoolClosed, OperationalError):
 
 
 class DeadlineExceeded(OperationalError):
-    """The deadline of this work has passed: nothing more is asked of a database, and what ran there was ended."""
+    """The deadline of this work has passed. It may use no database any more, and its running statement was ended."""
 
     reason = "deadline"
 
 
 class ClientGone(OperationalError):
-    """Who asked for this work has hung up: nothing more is asked of a database, and what ran there was ended."""
+    """The client of this work has hung up. It may use no database any more, and its running statement was ended."""
 
     reason = "client_gone"
 

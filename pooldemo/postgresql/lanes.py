@@ -12,10 +12,10 @@ _ACCEPTED = ("low", "normal")
 
 @contextlib.contextmanager
 def priority(level: str) -> Iterator[None]:
-    """Checkouts of the body are of this priority, "low" or "normal". Also a decorator of functions that are not async.
+    """Give the checkouts in the body this priority, "low" or "normal". Also a decorator, for functions not async.
 
-    Those of low priority are served while nobody else waits and slots are to spare: a quarter, at least one of a pool
-    of two or more, is left to the others, and more while these have to wait. Raises ValueError for another word.
+    Checkouts of low priority are served only while no other waits. They leave a quarter of the slots to the others, at
+    least one in a pool of two or more, and more when others have to wait. Raises ValueError for another word.
     """
     if level not in _ACCEPTED:
         raise ValueError(f"priority({level!r}) is not accepted: give {' or '.join(map(repr, _ACCEPTED))}.")

@@ -310,10 +310,10 @@ def unlimited() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[Limit]:
-    """Bound the body's use of databases: `seconds` from now, or the deadline that holds already if that is earlier.
+    """Limit the time in which the body may use databases: `seconds` from now, or an outer deadline that is earlier.
 
-    Waits, connects and queries raise DeadlineExceeded, an OperationalError, when it has passed. Also a decorator of
-    functions that are not async. Raises ValueError when `seconds` is no number above 0.
+    After that, waits for a slot, connects and queries raise DeadlineExceeded, which is an OperationalError. It is also
+    a decorator, for functions that are not async. Raises ValueError if `seconds` is not a number above 0.
     """
     if not is_seconds(seconds):
         raise ValueError(f"deadline({seconds!r}) is not accepted: give seconds, a number above 0.")

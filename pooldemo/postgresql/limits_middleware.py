@@ -28,9 +28,9 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 
 def view_deadline(seconds: float | None) -> Callable[[_View], _View]:
-    """Give a view a deadline of its own instead of POOLDEMO_DEADLINE; None: no deadline. The header may ask for less.
+    """Give a view a deadline of its own, in place of POOLDEMO_DEADLINE. None means no deadline.
 
-    Raises ValueError when `seconds` is no number above 0.
+    A client may still ask for less, by the header. Raises ValueError if `seconds` is not a number above 0.
     """
     if seconds is not None and not is_seconds(seconds):
         raise ValueError(f"view_deadline({seconds!r}) is not accepted: give seconds, a number above 0, or None.")
@@ -43,7 +43,7 @@ def view_deadline(seconds: float | None) -> Callable[[_View], _View]:
 
 
 def ends_with_client(ends: bool) -> Callable[[_View], _View]:
-    """Whether a view's work ends when its client hangs up; without this: that of GET, HEAD and OPTIONS does."""
+    """Say whether a view's work ends when its client hangs up. By default it does for GET, HEAD and OPTIONS."""
 
     def mark(view: _View) -> _View:
         view.ends_with_client = ends  # type: ignore[attr-defined]
@@ -53,12 +53,13 @@ def ends_with_client(ends: bool) -> Callable[[_View], _View]:
 
 
 class DeadlineMiddleware:
-    """Bounds what each view asks of databases, and ends it when the client has hung up. Belongs first in MIDDLEWARE.
+    """Limits the time in which a view may use databases, and ends its work when the client has hung up.
 
-    Settings: `POOLDEMO_DEADLINE`, seconds for a view without one of its own (absent: none); `POOLDEMO_DEADLINE_MAX`
-    (60), the most that a client may ask for with `X-Request-Timeout: seconds`. Answers 503 with what was being
-    done, also where a view comes to its end after its deadline; the statement it says under DEBUG, and the log at INFO.
-    400 for a header that is no number. Raises ImproperlyConfigured where a setting is no number above 0.
+    It belongs first in MIDDLEWARE. Settings: `POOLDEMO_DEADLINE`, seconds for a view without a deadline of its own
+    (absent: no deadline); `POOLDEMO_DEADLINE_MAX` (60), the most that a client may ask for with the header
+    `X-Request-Timeout: seconds`. After the deadline the answer is 503 and says what was being done, also if the view
+    ended late. It shows the statement only under DEBUG; the log has it at INFO. A header that is not a number gets 400.
+    Raises ImproperlyConfigured if a setting is not a number above 0.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -12,10 +12,10 @@ from .usage import note_view
 
 
 class UnavailableMiddleware(MiddlewareMixin):
-    """Answers 503 with Retry-After when a view had no connection in time, or PostgreSQL could not be reached.
+    """Answers 503 with Retry-After if a view got no connection in time, or PostgreSQL could not be reached.
 
-    The page is the project's template `503.html`, if there is one, with `retry_after_s`. Why, and who holds the
-    connections, is for the log: the pool says it there once a second at most.
+    The page is the project's template `503.html`, if there is one; its context has `retry_after_s`. The page does not
+    say why, or who holds the connections: the pool writes that to the log, once a second at most.
     """
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:

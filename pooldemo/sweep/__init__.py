@@ -1,7 +1,7 @@
-"""The instrument: what measures pool sizes and says which one to use. No Django in here.
+"""The instrument: it measures pool sizes and says which one to use. No Django in here.
 
-`judge` draws the verdicts of stored trials anew, for programs that have a document of `sweep --json`. It is imported
-when it is asked for: Locust and the site import the workloads from here, and nothing else.
+`judge` is for programs that have a document of `sweep --json`: it judges the stored trials again. It is imported only
+when it is used, since Locust and the site import nothing but the workloads from here.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -20,10 +20,10 @@ SCHEMA = Path(__file__).with_name("document.schema.json")
 
 
 def judge(document: Mapping[str, Any], *, margin: float = MARGIN, slo: str | None = None) -> dict[str, Any]:
-    """The document with its verdicts drawn anew from its trials, in the format of today; nothing is measured.
+    """Judge the trials of a document of `sweep --json` again, without measuring; returns it with the new verdicts.
 
-    `margin` is in percent; `slo` is as on the command line (`p95=300,errors=0.1%`; None: the document's own; empty:
-    none). Raises ValueError, in a sentence, for a margin, an SLO or a document that cannot be.
+    `margin` is in percent. `slo` is written as on the command line (`p95=300,errors=0.1%`); None means the document's
+    own, and an empty string none. Raises ValueError, in a sentence, if one of the three is not accepted.
     """
     check_margin(margin)
     sweep = read_document(document)
