@@ -119,8 +119,11 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
-# No page takes a file. In memory, what is larger is thrown away as it comes: else anybody fills the temporary folder.
+# Anybody may send a form. A larger one is refused before it is read, and a file, which no page takes, is thrown away
+# as it comes: both would be in memory, or in the temporary folder, for as long as the rest of them is on its way.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 100_000
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = 0
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 STORAGES = {
