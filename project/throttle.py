@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import Resolver404, resolve
 
 WINDOW_S = 60.0
@@ -82,7 +82,11 @@ def visitor(request: HttpRequest) -> str:
 
 def account(request: HttpRequest) -> str:
     """The name that is tried, as the login form reads it: in one spelling, without the spaces around it."""
-    return unicodedata.normalize("NFKC", request.POST.get("username", "").strip())[:150].casefold()
+    try:
+        name = request.POST.get("username", "")
+    except UnreadablePostError:  # the visitor has gone: refused by whoever asks for the form's token
+        return ""
+    return unicodedata.normalize("NFKC", name.strip())[:150].casefold()
 
 
 class LoginThrottle:

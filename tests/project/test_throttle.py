@@ -1,5 +1,6 @@
 """The admin's login: who guesses waits, and nobody else does."""
 
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -98,3 +99,15 @@ def test_it_counts_for_the_visitor_and_not_for_the_balancer(
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     request = RequestFactory().post("/admin/login/", headers=headers, REMOTE_ADDR="192.0.2.1")
     assert throttle.visitor(request) == counted
+
+
+def test_it_leaves_a_login_whose_visitor_hangs_up_to_others() -> None:
+    """It was an error of the site, with sixty lines in the log."""
+
+    class Gone(BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise ConnectionResetError
+
+    extra: dict[str, Any] = {"CONTENT_TYPE": "application/x-www-form-urlencoded", "CONTENT_LENGTH": "9"}
+    extra["wsgi.input"] = Gone()
+    assert throttle.account(RequestFactory().generic("POST", "/admin/login/", **extra)) == ""
