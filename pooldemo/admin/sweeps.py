@@ -330,7 +330,8 @@ def _sides(sweep: SweepResult) -> dict[str, Any]:
     """How its first sentence is coloured; of a sweep that measured two sides, what changed from A to B."""
     found = comparison.sides_of(sweep)
     if found is None:
-        return {"tone": _tone(sweep, sweep.verdicts[0] if sweep.verdicts else None)}
+        known = sweep.verdicts and sweep.status != Sweep.Status.RUNNING
+        return {"tone": _tone(sweep, sweep.verdicts[0] if known else None)}
     tone = "invalid" if found.is_worse else "knee" if found.is_known else ""
     return {"tone": tone, "sides": comparison.lines_of(found)[-1], "changes": _changes(found)}
 

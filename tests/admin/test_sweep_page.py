@@ -189,6 +189,17 @@ def test_it_shows_a_sweep_in_progress(admin_client: Client, db: None, measured: 
     assert html.count('class="waiting"') == len(measured.trials) - ended - 1
 
 
+def test_it_takes_no_verdict_of_before_for_the_answer_of_a_sweep_that_goes_on(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    """Its first page said what the sweep had found before, or in red that there is no answer."""
+    with records.Turn():
+        html = page(admin_client, records.store(replace(measured, status="running")))
+    answer = html.partition('<section class="answer ">')[2].partition("</section>")[0]
+    assert "<h2>Measuring: the answer comes with the last trial</h2>" in answer
+    assert f"<p>Before it went on:</p>\n<p>{measured.verdicts[0].because[:9]}" in answer.replace("\n\n", "\n")
+
+
 def test_it_calls_a_sweep_interrupted_that_nobody_runs(admin_client: Client, db: None, measured: SweepResult) -> None:
     row = records.store(replace(measured, status="running", trials=measured.trials[:5], verdicts=()))
     html = page(admin_client, row)

@@ -342,10 +342,19 @@ def answered(status: int) -> Any:
 
 
 def test_it_says_why_what_it_shows_of_a_running_sweep_is_old(visit: Visit, running: str) -> None:
+    """And offers no Stop that nobody would hear."""
+
+    def started_here(route: Any) -> None:
+        html = route.fetch().text().replace('<p id="trouble"', '<form id="stop">Stop</form><p id="trouble"')
+        route.fulfill(body=html, content_type="text/html")
+
+    visit.page.route(f"**{running}", started_here)
     page = visit.go(running)
     for status, why in ((503, "the database does not answer now"), (404, "it was deleted")):
+        page.wait_for_selector("#stop")
         page.route("**/progress/", answered(status))
         page.wait_for_selector(f"#trouble:has-text('{why}')")
+        page.wait_for_selector("#stop", state="hidden")
         page.unroute_all()
     page.wait_for_selector("#trouble", state="hidden")
     visit.context.clear_cookies()

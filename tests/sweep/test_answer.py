@@ -114,6 +114,10 @@ def test_it_says_how_far_a_sweep_has_come(status: str, ended: int, said: str) ->
     assert headline(replace(found, status=status, trials=found.trials[:ended], verdicts=())).startswith(said)
 
 
+def test_it_takes_no_verdict_of_before_for_the_answer_of_a_sweep_that_goes_on() -> None:
+    assert headline(replace(swept(hinge(16)), status="running")) == "Measuring: the answer comes with the last trial"
+
+
 def test_it_says_that_every_trial_failed() -> None:
     plan = Plan(sizes=(1, 2))
     trials = tuple(TrialResult("pooldemo", size, 1, error="it broke") for size in plan.sizes)

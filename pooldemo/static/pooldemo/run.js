@@ -82,11 +82,13 @@
 
   const part = document.getElementById("progress");
   const told = document.getElementById("told");
+  const stop = document.getElementById("stop");
   const notes = document.getElementById("id_notes");
   async function look() {
     if (document.hidden) return setTimeout(look, PAUSE_MS);
     const { answer, why } = await get(part.dataset.address);
     doubt(why);
+    if (stop) stop.hidden = Boolean(why); // nobody would hear it
     if (answer) {
       const found = document.createElement("template");
       found.innerHTML = await answer.text();
@@ -95,7 +97,7 @@
       part.replaceChildren(found.content);
       const words = now.told || "It has ended.";
       if (told.textContent !== words) told.textContent = words; // each change is read aloud
-      if (ended) document.getElementById("stop")?.remove();
+      if (ended) stop?.remove();
       const typed = notes && (notes.value !== notes.defaultValue || document.activeElement === notes);
       if (ended && !typed) return window.location.reload();
       if (ended) return undefined; // what is typed stays; the line says where to look

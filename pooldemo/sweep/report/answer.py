@@ -43,11 +43,11 @@ UNKNOWN = {
 def headline(sweep: SweepResult) -> str:
     """The answer of the first stack named, which is the one that was asked about; what became of the sweep if it has
     none."""
+    if sweep.status == "running":  # also where it goes on, and has a verdict of before
+        return "Measuring: the answer comes with the last trial"
     if sweep.verdicts:
         return of_stack(sweep, sweep.verdicts[0])
     done, planned = len(sweep.trials), len(planning.order(sweep.plan))
-    if sweep.status == "running":
-        return "Measuring: the answer comes with the last trial"
     if sweep.trials and all(trial.error for trial in sweep.trials):
         return "No answer: every trial failed"
     ended = "failed" if sweep.status == "failed" else f"was {sweep.status}"

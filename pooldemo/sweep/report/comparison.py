@@ -63,7 +63,7 @@ def of_sweep(sweep: SweepResult) -> str:
 
 def sides_of(sweep: SweepResult) -> Comparison | None:
     """What changed from A to B of a sweep that has ended and measured both; None of another."""
-    return compare_sides(sweep) if sweep.verdicts else None
+    return compare_sides(sweep) if sweep.verdicts and sweep.status != "running" else None
 
 
 def of_many(sweeps: Sequence[SweepResult]) -> str:
