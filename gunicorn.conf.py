@@ -37,6 +37,7 @@ os.environ.setdefault("PGAPPNAME", f"pooldemo-{os.getpid()}")
 SNAPSHOTS = "POOLDEMO_SNAPSHOTS"  # as in pooldemo/monitor/snapshots.py
 FOLDER = "pooldemo-snapshots-"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_DATABASE = [sys.executable, "manage.py", "postgres", "stop", "--unless-asked"]
 
 
 def on_starting(server: Any) -> None:
@@ -62,7 +63,7 @@ def on_starting(server: Any) -> None:
 
 
 def have_database() -> None:
-    """Have the embedded PostgreSQL running; it stops with this master, however that ends short of SIGKILL."""
+    """Have the embedded PostgreSQL running; it stops with this master, however that ends."""
     for number in STOPS:  # until gunicorn has its own handlers
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
@@ -83,8 +84,7 @@ def stop_database(master: int) -> None:
     """At the end of the process `master`; its workers were forked from it."""
     if os.getpid() == master:
         deafen()  # a terminal sends a second Ctrl-C to all that it started
-        command = [sys.executable, "manage.py", "postgres", "stop", "--unless-asked"]
-        subprocess.run(command, cwd=Path(__file__).parent, check=False)
+        subprocess.run(STOP_DATABASE, cwd=Path(__file__).parent, check=False)
 
 
 def deafen() -> None:
@@ -158,6 +158,14 @@ def say_budget(worker: Any) -> None:
         worker.log.warning("workers x MAX_CONNS is not known to fit into max_connections: %s", error)
     else:
         (worker.log.info if budget.fits else worker.log.warning)("%s", budget)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """This worker ends. Where its master was killed it becomes the command that would have been that one's last; while
+    another worker lives that stops nothing."""
+    if os.getppid() != worker.ppid and not os.environ.get("DATABASE_URL"):
+        os.chdir(Path(__file__).parent)
+        os.execv(STOP_DATABASE[0], STOP_DATABASE)  # noqa: S606  our own command
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -15,5 +15,5 @@ try:
     ensure_database()
     application = get_wsgi_application()
     ensure_tables()
-except SystemExit:  # the reason has been printed
-    sys.exit(GUNICORN_BOOT_ERROR)
+except SystemExit as end:  # the reason has been printed; 0: it was told to end meanwhile
+    sys.exit(end.code and GUNICORN_BOOT_ERROR)

@@ -94,6 +94,30 @@ os.wait()
 """
 
 
+@pytest.mark.parametrize("url", ["", "postgres://me@db.example/shop"])
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_worker_stops_the_embedded_postgresql_of_a_master_that_was_killed(
+    tmp_path: Path, url: str, killed: bool
+) -> None:
+    (tmp_path / "manage.py").write_text("import sys; print(*sys.argv)\n")
+    (tmp_path / "gunicorn.conf.py").write_text((ROOT / "gunicorn.conf.py").read_text())
+    worker = f"SimpleNamespace(ppid=os.getppid() + {int(killed)})"
+    script = "import os, runpy; from types import SimpleNamespace; conf = runpy.run_path('gunicorn.conf.py')"
+    command = [sys.executable, "-c", f"{script}; conf['worker_exit'](None, {worker})"]
+    env = os.environ | {"DATABASE_URL": url}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    stops = killed and not url
+    assert (done.stdout, done.stderr) == ("manage.py postgres stop --unless-asked\n" * stops, "")
+
+
+@pytest.mark.parametrize(("ended", "code"), [(2, 3), (0, 0)])
+def test_a_worker_that_is_told_to_end_while_it_loads_has_not_failed(ended: int, code: int) -> None:
+    """gunicorn's own way is SystemExit(0), and Ctrl-C in its first seconds was an error of the start."""
+    script = f"import sys; from project import start; start.ensure_database = lambda: sys.exit({ended})"
+    done = subprocess.run([sys.executable, "-c", f"{script}; import project.wsgi"], cwd=ROOT)
+    assert done.returncode == code
+
+
 @pytest.mark.parametrize(("is_there", "does"), [(True, "load anew"), (False, "end")])
 def test_it_ends_with_its_terminal(
     conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_there: bool, does: str
