@@ -83,7 +83,13 @@ def main() -> None:
             return command
 
     try:
-        Utility(sys.argv).execute()
+        try:
+            Utility(sys.argv).execute()
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:  # `... | head` has seen enough; Python's own flush at the end would fail as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         reason = refusal.sentence(error, settings.DATABASES["default"], url)
         if reason is None or "--traceback" in sys.argv:

@@ -93,6 +93,17 @@ def test_a_shell_is_of_use_without_the_database() -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "42"), done.stderr
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_it_ends_in_silence_where_nobody_reads_on(buffered: str) -> None:
+    """As in `manage.py compare 1 2 | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    env = os.environ | {"PYTHONUNBUFFERED": buffered}
+    done = subprocess.run([sys.executable, "manage.py", "help"], cwd=ROOT, env=env, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def manage(line: str, url: str) -> Any:
     command = [sys.executable, "manage.py", *line.split()]
     env = os.environ | {"DATABASE_URL": url}
