@@ -87,6 +87,7 @@ class RunPages:
 
     def _named(self, number: str) -> Sweep | None:
         """The sweep of that number, as typed; None: there is none."""
+        records.settle()
         is_one = number.isascii() and number.isdigit() and len(number) < 19
         return Sweep.objects.filter(pk=number).first() if is_one else None
 

@@ -150,11 +150,12 @@ def test_it_takes_no_sweep_of_another_database_for_one_of_its_own(monkeypatch: p
 
 
 def test_it_stops_the_sweep_whose_page_said_so(runner: Client, measured: SweepResult) -> None:
-    row = records.store(measured)
+    ended, killed = records.store(measured), records.begin(measured.plan, measured.conditions)
     assert runs.start([])
     until(lambda: runs.last().number == 4711)
-    html = runner.post(STOP, {"number": row.pk}, follow=True).content.decode()
-    assert "It has ended already." in html
+    for row in (killed, ended):
+        html = runner.post(STOP, {"number": row.pk}, follow=True).content.decode()
+        assert "It has ended already." in html
     assert runs.last().lives
     for odd in ("", "x", "4711", "9" * 5000):
         assert runner.post(STOP, {"number": odd}).status_code == 404

@@ -350,6 +350,18 @@ def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
     assert client.get(found[1]).status_code == 404, "a new link is another one"
 
 
+def test_who_has_the_link_of_a_sweep_that_was_killed_reads_that_it_was_interrupted(
+    editor: Client, client: Client, measured: SweepResult
+) -> None:
+    row = records.begin(measured.plan, measured.conditions)
+    row.shared = "secret"
+    row.save()
+    link = reverse("admin:pooldemo_sweep_shared", args=[row.pk, "secret"])
+    with records.Turn():
+        assert "Measuring: the answer comes" in client.get(link).content.decode()
+    assert "then it was interrupted" in client.get(link).content.decode()
+
+
 def test_its_link_is_of_tls_where_the_cookies_are(editor: Client, row: models.Sweep, settings: Any) -> None:
     """Whether or not what speaks TLS for the site says so: the link holds a secret."""
     editor.post(reverse("admin:pooldemo_sweep_share", args=[row.pk]))
