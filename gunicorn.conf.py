@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import errno
 import ipaddress
+import itertools
 import os
 import shutil
 import signal
@@ -131,6 +132,16 @@ def refuse_ports_in_use(server: Any) -> None:
                         f"Port {port} of {host} is in use, perhaps by this site already. End that, or take another: "
                         f"gunicorn -k gevent -b {other} project.wsgi (make run ARGS='-b {other}')"
                     )
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Let a worker end that is told to before it has handlers of its own, half a second or more: its master's, which
+    it has until then, note the signal for nobody, and the master waits graceful_timeout for its end. And let it hear
+    once that it is to end while it loads: a terminal and the master both say so, and twice is a traceback."""
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, lambda *_: os._exit(0))
+    told, end = itertools.count(), worker.handle_quit
+    worker.handle_quit = lambda *signalled: next(told) or end(*signalled)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,28 @@ def test_a_worker_stops_the_embedded_postgresql_of_a_master_that_was_killed(
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     stops = killed and not url
     assert (done.stdout, done.stderr) == ("manage.py postgres stop --unless-asked\n" * stops, "")
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGQUIT"])
+def test_a_worker_ends_that_is_told_to_before_gunicorn_has_given_it_handlers(tmp_path: Path, number: str) -> None:
+    """Its master's noted the signal for nobody: Ctrl-C in the first second took the thirty of graceful_timeout."""
+    script = "import signal, runpy; from types import SimpleNamespace; conf = runpy.run_path('gunicorn.conf.py'); "
+    script += "signal.signal(signal.{0}, lambda *_: None); "
+    script += "conf['post_fork'](None, SimpleNamespace(handle_quit=None)); signal.raise_signal(signal.{0}); print('goes on')"
+    command = [sys.executable, "-c", script.format(number)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_worker_hears_once_that_it_is_to_end(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Ctrl-C while it loads both the terminal and the master tell it: it ended with a traceback."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    heard: list[int] = []
+    worker = SimpleNamespace(handle_quit=lambda number, frame: heard.append(number))
+    conf["post_fork"](None, worker)
+    worker.handle_quit(signal.SIGINT, None)
+    worker.handle_quit(signal.SIGQUIT, None)
+    assert heard == [signal.SIGINT]
 
 
 @pytest.mark.parametrize(("ended", "code"), [(2, 3), (0, 0)])
