@@ -57,6 +57,20 @@ def test_it_kills_what_does_not_want_to_end_and_all_that_this_started(ledger: Le
         assert gone(pid)
 
 
+def test_it_kills_it_also_when_ctrl_c_comes_while_it_waits_for_its_end(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_grace_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    with shell(STUBBORN, ledger, tmp_path) as child:
+        pid = grandchild(tmp_path)
+        monkeypatch.setattr(child, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            child.stop()
+        assert gone(pid)
+
+
 def test_it_kills_what_a_child_that_has_ended_left_behind(ledger: Ledger, tmp_path: Path) -> None:
     with shell("sleep 60 & echo $! >grandchild", ledger, tmp_path) as child:
         pid = grandchild(tmp_path)

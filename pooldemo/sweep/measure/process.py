@@ -200,10 +200,12 @@ class Child:
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Ask it to end, wait `grace_s`, then kill what is left of its session. Blocks; may be called again."""
-        if self.exit_code is None:
-            self._process.send_signal(self._ends_with)
-            self.wait(grace_s)
-        _kill_session(self.pid)
+        try:
+            if self.exit_code is None:
+                self._process.send_signal(self._ends_with)
+                self.wait(grace_s)
+        finally:  # Ctrl-C for the second time, it may be
+            _kill_session(self.pid)
         self._process.wait()
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
