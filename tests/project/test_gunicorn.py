@@ -112,14 +112,22 @@ def test_a_worker_stops_the_embedded_postgresql_of_a_master_that_was_killed(
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGQUIT"])
-def test_a_worker_ends_that_is_told_to_before_gunicorn_has_given_it_handlers(tmp_path: Path, number: str) -> None:
+def test_a_worker_ends_that_is_told_to_before_gunicorn_has_given_it_handlers(number: str) -> None:
     """Its master's noted the signal for nobody: Ctrl-C in the first second took the thirty of graceful_timeout."""
-    script = "import signal, runpy; from types import SimpleNamespace; conf = runpy.run_path('gunicorn.conf.py'); "
-    script += "signal.signal(signal.{0}, lambda *_: None); "
-    script += "conf['post_fork'](None, SimpleNamespace(handle_quit=None)); signal.raise_signal(signal.{0}); print('goes on')"
-    command = [sys.executable, "-c", script.format(number)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    script = FORKED.format(number=number)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FORKED = """
+import runpy, signal
+from types import SimpleNamespace
+conf = runpy.run_path("gunicorn.conf.py")
+signal.signal(signal.{number}, lambda *_: None)
+conf["post_fork"](None, SimpleNamespace(handle_quit=None))
+signal.raise_signal(signal.{number})
+print("goes on")
+"""
 
 
 def test_a_worker_hears_once_that_it_is_to_end(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

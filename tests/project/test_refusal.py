@@ -102,7 +102,8 @@ def test_it_ends_in_silence_where_nobody_reads_on(buffered: str) -> None:
     read, write = os.pipe()
     os.close(read)
     env = os.environ | {"PYTHONUNBUFFERED": buffered}
-    done = subprocess.run([sys.executable, "manage.py", "help"], cwd=ROOT, env=env, stdout=write, stderr=subprocess.PIPE)
+    command = [sys.executable, "manage.py", "help"]
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
 
