@@ -19,7 +19,7 @@ STUCK := $(shell $(PY) -c '' 2>/dev/null || rm -f $(VENV)/.runtime-* $(VENV)/.de
 $(if $(STUCK),$(error $(VENV) belongs to another user, whose Python you may not run: work in a copy of your own, cp -r . ~/pooldemo))
 
 # $(call other,VENV): a prerequisite that makes VENV again, where PYTHON asks for another version than it has.
-ASKED := $(if $(PYTHON),$(shell $(PYTHON) -c 'import platform; print("python%s.%s" % platform.python_version_tuple()[:2])' 2>/dev/null || echo none))
+ASKED := $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import platform; print("python%s.%s" % platform.python_version_tuple()[:2])' 2>/dev/null || echo none))
 other = $(if $(and $(ASKED),$(wildcard $(1)/lib/python3*)),$(if $(wildcard $(1)/lib/$(ASKED)),,other-version))
 
 .DEFAULT_GOAL = help

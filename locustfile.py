@@ -62,7 +62,7 @@ def no_port(host: str, port: int, flags: str, usual: int) -> str:
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.replace("*", ""), port))
+            probe.bind((host.strip("[]*"), port))
     except OverflowError:
         return f"there is none, take {flags.format(usual)}"
     except OSError as error:

@@ -184,11 +184,12 @@ def test_it_makes_the_environment_again_with_another_version_that_is_asked_for(c
     """`make PYTHON=python3.13 test` beside one of 3.12 said nothing, and tested on 3.12."""
     checkout.make()
     checkout.said()
-    result = checkout.make(MINOR="13")
-    assert "has Python 3.12.1, and PYTHON=" in result.stderr
-    assert "is 3.13.1: making it again" in result.stderr
+    other = checkout.folder / "an other python"
+    other.symlink_to(checkout.tools / "python3.12")
+    result = checkout.make(PYTHON=str(other), MINOR="13")
+    assert f"has Python 3.12.1, and PYTHON={other} is 3.13.1: making it again" in result.stderr
     assert checkout.said() == [VENV, PIP, FAST]
-    for same in (checkout.make(MINOR="13"), checkout.make(PYTHON="", MINOR="14")):
+    for same in (checkout.make(PYTHON=str(other), MINOR="13"), checkout.make(PYTHON="", MINOR="14")):
         assert (same.returncode, same.stderr, checkout.said()) == (0, "", [])
     assert "PYTHON=/nowhere/python3 is no Python" in checkout.make(PYTHON="/nowhere/python3").stderr
 
@@ -252,6 +253,19 @@ def test_it_says_that_the_folder_cannot_be_written() -> None:
         result = checkout.make(user=STRANGER if os.geteuid() == 0 else None)  # no mode holds root back
         checkout.folder.chmod(0o755)
     assert result.returncode != 0
+    assert "checkout cannot be written: make it yours (chown -R), or work in a copy of it" in result.stderr
+
+
+def test_it_takes_nothing_of_an_environment_that_another_has_made() -> None:
+    with tempfile.TemporaryDirectory(prefix="pooldemo-test-") as name:
+        Path(name).chmod(0o755)
+        checkout = Checkout(Path(name))
+        checkout.make()
+        (checkout.folder / ".venv").chmod(0o555)
+        result = checkout.make(MINOR="13", user=STRANGER if os.geteuid() == 0 else None)
+        (checkout.folder / ".venv").chmod(0o755)
+    assert result.returncode != 0
+    assert "rm:" not in result.stderr
     assert "checkout cannot be written: make it yours (chown -R), or work in a copy of it" in result.stderr
 
 

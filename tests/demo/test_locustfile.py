@@ -256,7 +256,7 @@ def test_it_says_that_its_port_is_in_use_before_the_run(forks: LocustForks) -> N
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--processes", "2"], ["--master"]])
+@pytest.mark.parametrize("arguments", [["--processes", "2"], ["--master"], ["--master", "--master-bind-host", "[::]"]])
 def test_it_says_that_the_port_of_its_generators_is_in_use_before_they_begin(
     forks: LocustForks, arguments: list[str]
 ) -> None:
