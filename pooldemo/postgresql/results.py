@@ -20,12 +20,20 @@ _READ = frozenset(
 )
 
 _PROXY = "django.utils.connection"  # asks for whoever has imported django.db.connection
+# Modules that are done with the driver's connection before the next statement: Django's own, and those of Sentry's SDK,
+# which looks before each statement where its connection leads.
+_ON_THE_SPOT = ("django.", "sentry_sdk.")
 
 
 def asker() -> str:
     """The module that asks the calling function for something."""
     name: str = sys._getframe(2).f_globals.get("__name__", "")
     return sys._getframe(3).f_globals.get("__name__", "") if name == _PROXY else name
+
+
+def keeps(who: str) -> bool:
+    """Whether a module may keep the driver's connection that it is given."""
+    return not who.startswith(_ON_THE_SPOT)
 
 
 class Rows:
@@ -197,8 +205,11 @@ class StatementCursor(CursorWrapper):
         its_own = getattr(self.cursor.driver if type(self.cursor) is Rows else self.cursor, name)
         if callable(its_own):
             return functools.partial(self._work, name)
+        is_taken = name == "connection" and keeps(asker())
+        if name == "connection" and not is_taken and self._slot == self.db.slot_number:
+            return its_own
         self._begin_work()
-        if name == "connection" and not asker().startswith("django."):
+        if is_taken:
             self.db.keep_slot()
         return super().__getattr__(name)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.signals import connection_created
 
-from .results import StatementCursor, StatementDebugCursor, asker
+from .results import StatementCursor, StatementDebugCursor, asker, keeps
 
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper as Wrapper
@@ -85,12 +85,12 @@ class TransactionMode(Wrapper):
             try:
                 self.ensure_connection()
                 raw = self.__dict__["connection"]
-                if not who.startswith("django."):
+                if keeps(who):
                     self._taken = True
             finally:
                 self.in_work -= 1
                 self._taking = False
-        elif not who.startswith("django."):
+        elif keeps(who):
             self._taken = True
         return raw
 

@@ -1,10 +1,12 @@
 """The driver's own connection and cursors in transaction mode: who may ask for them, and what that keeps."""
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import InterfaceError, connections
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
+from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 from django.utils.connection import ConnectionProxy
 
@@ -69,6 +71,27 @@ def test_django_itself_may_ask_for_the_drivers_connection(site: Site) -> None:
     with db.connection.schema_editor() as editor:
         editor.execute("SELECT %s::int", [1])  # composed on the client's side with psycopg 3's connection
     assert is_free(db)
+
+
+@patched
+def test_sentry_may_look_where_each_statement_leads(site: Site) -> None:
+    """Its SDK puts this around each statement of Django's cursors, whether its spans are recorded or not."""
+    db, seen, execute = one_slot(site), [], CursorWrapper.execute
+    sentry: dict[str, Any] = {"__name__": "sentry_sdk.integrations.django", "seen": seen, "execute": execute}
+    exec(
+        "def look(of): seen.append(hasattr(of, 'connection') and of.connection.info.dbname)\n"
+        "def traced(cursor, *args): look(cursor); look(cursor.db); return execute(cursor, *args)",
+        sentry,
+    )
+    with mock.patch.object(CursorWrapper, "execute", sentry["traced"]), db.connection.cursor() as cursor:
+        for _ in range(2):
+            cursor.execute("SELECT 1")
+            assert is_free(db)  # with the cursor open
+            assert cursor.fetchall() == [(1,)]
+    sentry["look"](db.connection)
+    uses(db)
+    assert is_free(db)
+    assert seen == [db.connection.settings_dict["NAME"]] * 5
 
 
 @threaded
