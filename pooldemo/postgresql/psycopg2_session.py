@@ -310,9 +310,9 @@ class PostgresSession(Session):
                 dialect.update(kept)
         raw.cursor_factory = cursor_factory
         if [raw.autocommit, raw.isolation_level, raw.readonly, raw.deferrable] != characteristics:
-            autocommit, *rest = characteristics
-            isolation_level, readonly, deferrable = ("DEFAULT" if value is None else value for value in rest)
-            raw.set_session(isolation_level, readonly, deferrable, autocommit)
+            # With autocommit on they would be the server's defaults, of what is executed outside of transactions too.
+            raw.set_session(*("DEFAULT" if value is None else value for value in characteristics[1:]), autocommit=False)
+            raw.autocommit = characteristics[0]
         return True
 
     def opened(self) -> None:

@@ -164,6 +164,18 @@ def test_the_drivers_isolation_level_does_not_leak(site: Site) -> None:
 
 
 @patched
+def test_a_projects_isolation_level_is_that_of_transactions_alone(site: Site) -> None:
+    """Of a connection that was reset as of a new one: a statement outside of a transaction has the server's."""
+    db = site.database(MAX_CONNS=1, isolation_level=IsolationLevel.SERIALIZABLE)
+    before, probe = db.ask(), "SHOW transaction_isolation"
+    db.ask("SET work_mem = '5MB'")
+    assert (db.ask(probe), db.ask()) == ("read committed", before)
+    with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+        cursor.execute(probe)
+        assert cursor.fetchone()[0] == "serializable"
+
+
+@patched
 def test_autocommit_and_readonly_do_not_leak(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
     db.connection.ensure_connection()
