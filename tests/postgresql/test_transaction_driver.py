@@ -76,8 +76,13 @@ def test_django_itself_may_ask_for_the_drivers_connection(site: Site) -> None:
 @patched
 def test_sentry_may_look_where_each_statement_leads(site: Site) -> None:
     """Its SDK puts this around each statement of Django's cursors, whether its spans are recorded or not."""
-    db, seen, execute = one_slot(site), [], CursorWrapper.execute
-    sentry: dict[str, Any] = {"__name__": "sentry_sdk.integrations.django", "seen": seen, "execute": execute}
+    db = one_slot(site)
+    seen: list[str] = []
+    sentry: dict[str, Any] = {
+        "__name__": "sentry_sdk.integrations.django",
+        "seen": seen,
+        "execute": CursorWrapper.execute,
+    }
     exec(
         "def look(of): seen.append(hasattr(of, 'connection') and of.connection.info.dbname)\n"
         "def traced(cursor, *args): look(cursor); look(cursor.db); return execute(cursor, *args)",
