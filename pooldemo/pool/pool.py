@@ -117,14 +117,10 @@ class Pool:
                 return slot
             return self.wait(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot, low))
         except BaseException:
-            for slot in self._of(ticket):
+            for slot in [each for each in self.slots.held() if each.ticket is ticket]:
                 self.upkeep.discard(slot)  # who knows what state it is in
                 self._give_up(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot))
             raise
-
-    def _of(self, ticket: object) -> list[Slot]:
-        """The slot that is held with this ticket, if there is one."""
-        return [slot for slot in self.slots.held() if slot.ticket is ticket]
 
     def here(self) -> Holder:
         """The calling greenlet or thread as a holder; a thread-local tells when it has ended."""
@@ -318,9 +314,12 @@ class Pool:
         least = max(1, self.options.min_conns)
         if type(max_conns) is not int or max_conns < least:
             raise OptionError(f"cannot resize to {max_conns!r}: give a whole number from {least}.")
-        if self._puts_off(self.resize, max_conns):
+        self._set_size(max_conns)
+
+    def _set_size(self, size: int) -> None:
+        if self._puts_off(self._set_size, size):
             return
-        self.slots.resize(max_conns)
+        self.slots.resize(size)
         self.upkeep.end_the_old()
         self.upkeep.call_filler()
 
