@@ -7,6 +7,7 @@ long as it likes: a COMMIT that waits for a standby looks at no client. A server
 forgotten the connection, is noticed by the system, which asks the other side from time to time.
 """
 
+import _thread
 import contextlib
 import socket
 from collections.abc import Iterable
@@ -22,6 +23,9 @@ class Leaving:
     """Sockets on which the server's end is awaited. Takes over their descriptors, and says goodbye on them."""
 
     def __init__(self, descriptors: Iterable[int]) -> None:
+        # A filler and the keeper may look at a time: the system lets others run meanwhile. A thread's lock also under
+        # the monkey patch: nobody switches while he has it.
+        self._look = _thread.RLock()
         make = green.native("socket", "socket")
         self._sockets = [make(fileno=descriptor) for descriptor in descriptors]
         for each in self._sockets:
@@ -32,9 +36,10 @@ class Leaving:
 
     def gone(self) -> bool:
         """Whether the server has let go of all of them. Neither blocks nor switches."""
-        while self._sockets and _has_left(self._sockets[-1]):
-            self._sockets.pop().close()
-        return not self._sockets
+        with self._look:
+            while self._sockets and _has_left(self._sockets[-1]):
+                self._sockets.pop().close()
+            return not self._sockets
 
     def __del__(self) -> None:
         for each in self._sockets:

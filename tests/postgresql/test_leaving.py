@@ -16,7 +16,7 @@ from django.db import Error, OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from pooldemo.postgresql import PoolTimeout, attempt
-from pooldemo.postgresql.leaving import Leaving
+from pooldemo.postgresql.leaving import Leaving, _has_left
 
 from .elsewhere import patched, threaded
 from .site import Database, Site, address
@@ -243,6 +243,26 @@ def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -
             asked_s = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
             assert 0 < asked_s < patience_s <= 60
             assert not leaving.gone()
+
+
+def test_two_threads_may_look_at_a_time_whether_the_server_has_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a filler and the keeper do: the system lets the other run while one looks."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    left = Leaving([ours.detach()])
+    others: list[threading.Thread] = []
+
+    def look(each: socket.socket) -> bool:
+        if not others:
+            others.append(threading.Thread(target=left.gone))
+            others[0].start()
+            others[0].join(0.2)  # until he has been there, or waits for his turn
+        return _has_left(each)
+
+    monkeypatch.setattr("pooldemo.postgresql.leaving._has_left", look)
+    assert left.gone()
+    others[0].join()
+    assert left.gone()
 
 
 @threaded
