@@ -53,11 +53,14 @@ class Line:
             self.turn_away(waiter, "shed")
 
     def admit_low(self, spare: int) -> None:
-        """Let the first of low priority join the others if slots are to spare."""
+        """Let the first of low priority join the others if slots are to spare. It is woken, for one may be idle."""
         if self.low and not self.normal and spare > 0:
             waiter = next(iter(self.low))
             del self.low[waiter]
             self.normal[waiter] = None
+            if not waiter.woken:
+                waiter.woken = True
+                waiter.gate.release()
 
     def push_front(self, waiter: Waiter) -> None:
         """Whose slot turned out to be doubtful waits as the first."""

@@ -23,7 +23,8 @@ class Slots:
     """At most `size` slots. Invariants, whenever the lock is free:
 
     Every slot of `all` is in one place: `idle`, `unready`, or with its `holder`. `len(all) <= size`, except after a
-    `resize` downwards until the surplus has come back. While anybody waits, `idle` is empty.
+    `resize` downwards until the surplus has come back. While anybody waits, `idle` is empty, but for what low priority
+    leaves to the others, and until the first of it, which has just been admitted, has come for one.
     """
 
     def __init__(self, name: str, options: Options) -> None:
@@ -182,9 +183,15 @@ class Slots:
                 waiter.woken = False
                 if not waiter.gate.locked():  # it was woken after its wait had ended by itself
                     waiter.gate.acquire()
-            if late and waiter.slot is None and not waiter.outcome:
+            if waiter.slot is not None or waiter.outcome:
+                return
+            if late:
                 waiter.outcome = "late"
                 self.line.leave(waiter)
+            elif self.idle and waiter in self.line.normal:  # those that low priority left to the others
+                self.line.leave(waiter)
+                if not self._seat(waiter):
+                    self.line.push_front(waiter)
 
     def serve(self, waiter: Waiter, wait_s: float) -> None:
         """Count a waiter as served. Without the lock: after the first line nobody comes between."""
@@ -227,7 +234,7 @@ class Slots:
             if slot.holder is not holder or now >= slot.expires_at:
                 return False
             if line.normal:
-                if len(self.all) > self.size:
+                if len(self.all) > self.size or line.low:
                     return False
                 waiter = next(iter(line.normal)) if line.overload is None else line.first(now)
                 self.hand_over(slot, waiter, now, fresh=False)

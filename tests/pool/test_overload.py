@@ -114,6 +114,43 @@ def test_it_serves_low_priority_when_whom_it_waited_behind_was_stopped():
     assert_whole(pool, connector)
 
 
+def test_it_serves_low_priority_from_those_that_it_left_to_the_others():
+    """Where another slot comes back, and its connection cannot be used again, an idle one serves as well."""
+    pool, connector = make(MAX_CONNS=3, MAX_IDLE=0, MAX_LIFETIME=0)
+    held = [Holding(pool).has_it() for _ in range(3)]
+    low = Holding(pool, low=True)
+    waiting(pool, 1)
+    gate = Gate()
+    connector.on_connect = gate.wait
+    held[0].give_back()
+    assert low.slot is None  # one of three is left to the others
+    connector.dead.add(held[1].connection)
+    held[1].give_back()
+    assert low.has_it().give_back() == held[0].connection
+    held[2].give_back()
+    gate.open()
+    assert_whole(pool, connector)
+
+
+def test_it_serves_low_priority_as_soon_as_those_before_it_are_served():
+    """By whatever comes back, while slots are to spare that nobody has filled."""
+    pool, connector = make(MAX_CONNS=4, MAX_IDLE=0, MAX_LIFETIME=0)
+    first = Holding(pool).has_it()
+    gate = Gate()
+    connector.on_connect = gate.wait
+    other = queue(pool, 1)[0]
+    gate.has(1)
+    low = Holding(pool, low=True)
+    waiting(pool, 1)
+    first.give_back()
+    other.has_it()
+    eventually(lambda: pool.slots.line.normal)  # its turn, of whatever comes next
+    other.give_back()
+    low.has_it().give_back()
+    gate.open()
+    assert_whole(pool, connector)
+
+
 def test_it_lets_no_more_than_max_waiting_of_low_priority_wait():
     pool, connector = make(MAX_CONNS=1, MAX_WAITING=2)
     with taken(pool) as held:
