@@ -77,6 +77,13 @@ def _waiting(gen: Any, readable: green.Readable) -> Generator[Any, Any, Any]:
         return done.value
 
 
+def _executes(gen: Any) -> tuple[Any, Any]:
+    """The cursor and the statement of one of `_STATEMENTS`. Since Python 3.13 who keeps what is local there keeps its
+    frame, and so, once it has ended, the frames of everybody who called it."""
+    its = gen.gi_frame.f_locals
+    return its["self"], its["query"] if "query" in its else its["statement"]
+
+
 class PooledConnection(psycopg.Connection[Any]):
     """psycopg's connection for one checkout. `_pool` is its session for as long as that lasts."""
 
@@ -185,10 +192,9 @@ class PooledConnection(psycopg.Connection[Any]):
             elif name == "_close_gen" and self.pgconn.transaction_status != pq.TransactionStatus.INERROR:
                 session.held.discard(getattr(gen.gi_frame.f_locals["self"], "name", None))
             return session.call(_LIMITED.get(name), super().wait, waited, *args, **kwargs)
-        seen = gen.gi_frame.f_locals
-        cursor = seen["self"]
+        cursor, query = _executes(gen)
         session.add_cursor(cursor)
-        found = session.begin(seen["query"] if "query" in seen else seen["statement"])
+        found = session.begin(query)
         if name == "_declare_gen" and cursor.withhold:
             session.held.add(cursor.name)  # outlives its transaction if nobody closes it
         try:

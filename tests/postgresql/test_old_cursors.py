@@ -8,6 +8,7 @@ import contextlib
 import gc
 import io
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -359,3 +360,29 @@ def test_a_server_cursor_that_is_collected_in_a_call_of_its_own_thread_hangs_nob
             cursor.execute("SELECT count(*) FROM pg_cursors")
             assert cursor.fetchone() == (0,)
     assert db.ask("SELECT 2") == 2
+
+
+@patched
+def test_a_statement_keeps_nothing_of_who_asked_for_it(site: Site) -> None:
+    """Not even until the next collection: a server cursor of rows that nobody reads on would stay open until then."""
+    db = site.database(MAX_CONNS=1)
+
+    class Request:
+        pass
+
+    def ask() -> weakref.ref[Request]:
+        request = Request()
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.executemany("SELECT %s", [[1], [2]])
+            with db.connection.chunked_cursor() as named:
+                named.execute("SELECT 1")
+                named.fetchall()
+        return weakref.ref(request)
+
+    with db.request():
+        gc.disable()
+        try:
+            assert ask()() is None
+        finally:
+            gc.enable()
