@@ -15,7 +15,7 @@ _MOST_ROWS = 1000  # a larger result is left with its cursor, and the cursor wit
 
 # What is asked of a driver's cursor about the statement that it executed last; everything else is work.
 _READ = frozenset(
-    "arraysize closed description fetchall fetchmany fetchone itersize lastrowid name nextset pgresult query "
+    "_query arraysize closed description fetchall fetchmany fetchone itersize lastrowid name nextset pgresult query "
     "results row_factory rowcount rownumber scroll statusmessage tzinfo_factory".split()
 )
 
