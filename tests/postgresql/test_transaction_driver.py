@@ -166,3 +166,15 @@ def test_the_drivers_cursor_is_gone_with_its_statement(site: Site) -> None:
         assert cursor.cursor.fetchall() == [(1,)]
         with pytest.raises(AttributeError, match="ask connection.cursor"):
             cursor.cursor.execute("SELECT 1")
+
+
+@patched
+def test_what_was_executed_last_is_asked_of_no_connection(site: Site) -> None:
+    """Django 6.1 and what shows statements read it of psycopg 3's cursor, perhaps when it is closed."""
+    db = one_slot(site)
+    with db.connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert db.connection.ops.last_executed_query(cursor, "SELECT 1", None) == "SELECT 1"
+        assert is_free(db)
+    if is_psycopg3:
+        assert cursor._query.query == b"SELECT 1"
