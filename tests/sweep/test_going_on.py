@@ -26,7 +26,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     def make(plan: Plan, made: Made, **options: Any) -> Run:
         def fake(trial: TrialPlan, *_: object) -> TrialResult:
             rps = made(trial, len(it.results))
-            return TrialResult(trial.stack, trial.size, trial.repeat, rps=rps, requests=1000, p95_ms=100.0)
+            return TrialResult(
+                trial.stack, trial.size, trial.repeat, trial.workers, rps=rps, requests=1000, p95_ms=100.0
+            )
 
         monkeypatch.setattr("pooldemo.sweep.measure.trial.run", fake)
         it = Run(plan, Conditions(), None, **options)  # type: ignore[arg-type]
@@ -144,6 +146,19 @@ def test_it_repeats_until_it_can_tell_whether_b_is_worse(run: Callable[..., Run]
     assert found is not None
     assert sweep.plan.repeats > 3
     assert found.is_known or found.is_worse
+
+
+def test_it_repeats_what_decides_which_split_is_the_cheapest(run: Callable[..., Run]) -> None:
+    """Each number of workers has its knee at once; only which of the two carries more needs repeats."""
+    plan = replace(PLAN, sizes=(1, 2, 4, 8), workers=2, splits=(1, 2))
+    once = run(plan, hinge(4, noise=0.04, seed=9))
+    list(once)
+    assert "cheapest nobody can tell" in once.verdicts()[0].because
+    sweep = run(plan, hinge(4, noise=0.04, seed=9), until_s=time.monotonic() + 1e6)
+    run_through(sweep)
+    assert set(sweep.plan.blocks[3:]) == {(4,)}
+    (verdict,) = sweep.verdicts()
+    assert verdict.because.startswith("The cheapest split is 1 worker x 4 slots ")
 
 
 def test_it_repeats_no_more_than_a_sweep_may_have_and_can_go_on(run: Callable[..., Run]) -> None:

@@ -35,11 +35,26 @@ def judge(plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> 
     )
 
 
-def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
-    """Of the verdicts at each number of workers the one that names the cheapest split, and why it does."""
+def undecided_splits(plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> set[int]:
+    """The sizes of which another repeat would help to tell which split is the cheapest; empty: that is known."""
+    if not plan.splits:
+        return set()
+    found = (_splits(stack, plan, trials, conditions) for stack in plan.stacks)
+    return {size for _, _, each in found for size in each.sizes}
+
+
+def _splits(
+    stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions
+) -> tuple[dict[int, list[TrialResult]], list[Verdict], split.Split]:
+    """The trials and the verdicts of each number of workers, and which of them is the cheapest."""
     own = {workers: [t for t in trials if (t.stack, t.workers) == (stack, workers)] for workers in plan.splits}
     verdicts = [judge_stack(stack, plan.at(workers), own[workers], conditions) for workers in plan.splits]
-    found = split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
+    return own, verdicts, split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
+
+
+def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
+    """Of the verdicts at each number of workers the one that names the cheapest split, and why it does."""
+    own, verdicts, found = _splits(stack, plan, trials, conditions)
     verdict = next(each for each in verdicts if each.workers == found.workers)
     beyond = ""
     if level := split.level(verdict, verdicts, plan.margin):

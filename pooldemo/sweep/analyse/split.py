@@ -20,11 +20,13 @@ from pooldemo.sweep.plan import MAX_REPEATS
 
 @dataclass(frozen=True)
 class Split:
-    """The number of workers to use, the sentence that says why, and the options that would tell, where nobody can."""
+    """The number of workers to use, the sentence that says why; where repeats would tell and those there are do not,
+    the options with which they would, and the sizes of the splits in question."""
 
     workers: int
     text: str
     needs: str = ""
+    sizes: tuple[int, ...] = ()
 
 
 def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin: float) -> Split:
@@ -47,7 +49,8 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
         most = max(carried, key=lambda each: carried[each].mean)
         told = _told(cells, carried, most)
         text = f"Which split is cheapest nobody can tell, repeats differ too much: {told}."
-        return Split(cells[most - 1][0], text, f"--repeats {needed}" if needed <= MAX_REPEATS else "")
+        needs = f"--repeats {needed}" if needed <= MAX_REPEATS else ""
+        return Split(cells[most - 1][0], text, needs, tuple(sorted({size for _, size in cells})))
     for each in verdicts:
         most_rps = _most(trials, each.workers) if each.shape == "invalid" else 0.0
         if most_rps > carried[first].mean * (1 + margin / 100):

@@ -99,6 +99,7 @@ class Run:
         if self._until_s is None:
             return False
         sizes = {size for judgement in self._judgements() for size in adaptive.deciding_sizes(judgement)}
+        sizes |= judge.undecided_splits(self.plan, self.results, self.conditions)
         sides = compare_sides(SweepResult(self.plan, self.conditions, tuple(self.results), self.verdicts()))
         if sides and not sides.is_known:  # nor ends it with the first look that B is worse: one of many may be luck
             sizes.update(self.plan.sizes)
