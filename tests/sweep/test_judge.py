@@ -253,6 +253,16 @@ def test_it_ends_with_the_exit_code_of_the_verdict(file, capsys):
     assert typed(file) == 3
 
 
+def test_it_takes_the_margin_of_the_sweep_where_none_is_given(tmp_path, capsys):
+    """A sweep of --margin 12 named 16; judged again without an option it named 32, by 5%."""
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps(document(soft, replace(PLAN, margin=12.0))))
+    assert typed(path, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(path.read_text())
+    assert typed(path, "--margin", "5") == 0
+    assert "32 slots carry" in capsys.readouterr().out
+
+
 def test_it_writes_the_document_to_standard_output_with_nothing_else(file, capsys):
     assert typed(file, "--margin", "12", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["sweep"]["margin"] == 12

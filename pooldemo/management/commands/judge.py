@@ -18,7 +18,6 @@ from django.core.management.base import BaseCommand, CommandError
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.sweep.analyse.document import judged
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import MARGIN
 from pooldemo.sweep.plan import check_margin
 from pooldemo.sweep.report import files
 from pooldemo.sweep.report.output import Lasting, open_reports
@@ -36,8 +35,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--margin",
             type=float,
-            default=MARGIN,
-            help=f"how many percent less than the best a size may carry (default {MARGIN:g})",
+            help="how many percent less than the best a size may carry (default: the sweep's own)",
         )
         parser.add_argument(
             "--slo", help="limits that the recommended size must keep: p95=300,errors=0.1%% (default: the sweep's own)"
@@ -48,10 +46,12 @@ class Command(BaseCommand):
         to_stdout = any(options[name] == "-" for name in REPORTS)
         terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
         try:
-            check_margin(options["margin"])
+            if options["margin"] is not None:
+                check_margin(options["margin"])
             slo = None if options["slo"] is None else parse_slo(options["slo"])
             sweep = files.read(options["file"])
-            plan = replace(sweep.plan, margin=options["margin"], slo=sweep.plan.slo if slo is None else slo)
+            margin = sweep.plan.margin if options["margin"] is None else options["margin"]
+            plan = replace(sweep.plan, margin=margin, slo=sweep.plan.slo if slo is None else slo)
             reports = open_reports(options, REPORTS)
             code = show(terminal, judged(replace(sweep, plan=plan)), reports)
         except KeyboardInterrupt:
