@@ -53,6 +53,26 @@ def test_it_names_the_range_where_repeats_scatter_by_more_than_the_margin() -> N
         assert number(found[2]) / number(found[1]) > 1.05
 
 
+@pytest.mark.parametrize(
+    ("ms", "state", "said"),
+    [
+        (100.0, "met", "--sizes 4,8,16."),
+        (400.0, "missed", "No measured size meets the SLO p95 <= 300 ms (measured 401 ms, "),
+        (298.0, "undecided", "Whether MAX_CONNS=8 meets the SLO p95 <= 300 ms (measured 299 ms, "),
+    ],
+)
+def test_it_says_of_one_size_whether_it_meets_the_slo(ms: float, state: str, said: str) -> None:
+    """Whoever asks of the size that they have was told that one point has no knee, and that the SLO is undecided."""
+    trials = [
+        replace(each, p95_ms=ms * (1 + each.repeat / 1000)) for each in trials_of(hinge(16), sizes=(8,), noise=0.01)
+    ]
+    (verdict,) = judge(replace(PLAN, sizes=(8,), slo=parse_slo("p95=300")), trials, CONDITIONS)
+    assert (verdict.shape, verdict.max_conns, verdict.slo and verdict.slo.state) == ("invalid", None, state)
+    assert [check.state for check in verdict.checks] == [state]
+    assert said in verdict.because
+    assert "None" not in verdict.because
+
+
 def test_it_does_not_say_of_a_size_that_it_misses_an_slo_that_nobody_can_decide() -> None:
     def ms(trial: TrialResult) -> float:
         return 100.0 if trial.size < 16 else (290.0, 320.0, 280.0)[trial.repeat - 1]

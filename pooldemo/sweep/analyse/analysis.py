@@ -14,10 +14,11 @@ class Judgement:
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
     ran out, `failing` the sizes that were left out because their requests or trials failed, each with how and why,
-    `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size` meets each
-    clause and the whole SLO, `knee_slo` whether the knee's size does, `slo_needs` the options that would decide it,
-    `unasked` that no request took a connection, `left_out` in how many repeats of a size that is judged requests
-    failed, and why: it is judged by the others. `hidden`: a CPU that may be full is not seen from here.
+    `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size`, or the only
+    one that was measured, meets each clause and the whole SLO, `knee_slo` whether the knee's size does, `slo_needs` the
+    options that would decide it, `unasked` that no request took a connection, `left_out` in how many repeats of a size
+    that is judged requests failed, and why: it is judged by the others. `hidden`: a CPU that may be full is not seen
+    from here.
     """
 
     plan: Plan

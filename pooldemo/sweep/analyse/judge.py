@@ -126,8 +126,9 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         there = find_saturation(sound, knee.level_from, (knee.level_from,), plan, conditions)
         knee = settled(knee) if there.code == "hub" else knee
         judgement = replace(judgement, knee=knee)
+    objective = Objective(plan, [trial for trial in ran if trial.size in judged])
     if knee.size is None:
-        return judgement
+        return _at_one_size(judgement, objective)
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)
     if saturation.code == "generator":
         return _invalid(judgement, "generator")
@@ -136,7 +137,6 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     shape = "rising" if knee.shape == "knee" and is_users(knee.size, plan) else knee.shape
     if shape == "flat" and judgement.failing_below and not judgement.unasked:
         shape = "knee"  # below it nothing is flat: requests fail there
-    objective = Objective(plan, [trial for trial in ran if trial.size in judged])
     size = _within(judgement, objective)
     if plan.search:  # what each size carries is what meets the SLO
         judgement = replace(judgement, slo="met")
@@ -190,6 +190,15 @@ def _within(judgement: Judgement, objective: Objective) -> int | None:
         if sizes:
             return max(sizes, key=lambda size: (knee.intervals[size].mean, -size))
     return None
+
+
+def _at_one_size(judgement: Judgement, objective: Objective) -> Judgement:
+    """Whether the only size meets the SLO, which is known without a knee."""
+    if len(judgement.knee.intervals) != 1 or judgement.plan.search or not judgement.plan.slo:
+        return judgement
+    (size,) = judgement.knee.intervals
+    checks = objective.checks(size)
+    return replace(judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size))
 
 
 def _invalid(judgement: Judgement, reason: str) -> Judgement:

@@ -20,7 +20,7 @@ from pooldemo.sweep.facts import OWN
 def because(judgement: Judgement) -> str:
     """The whole explanation: shape, neighbours, what ran out, what SLO and budget changed."""
     if judgement.shape == "invalid":
-        return _invalid(judgement)
+        return " ".join(filter(None, (_invalid(judgement), _slo(judgement) if judgement.checks else "")))
     if judgement.size is None:
         return _over_budget(judgement)
     shape = {"knee": _knee, "flat": _flat, "rising": _rising}[judgement.shape]
@@ -201,7 +201,8 @@ def _slo(judgement: Judgement) -> str:
     if not clauses:
         return ""
     more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
-    return f"Whether MAX_CONNS={judgement.size} meets the SLO {seen} is undecided{more}."
+    size = judgement.size or min(judgement.knee.intervals)
+    return f"Whether MAX_CONNS={size} meets the SLO {seen} is undecided{more}."
 
 
 def _limits(judgement: Judgement) -> str:

@@ -64,8 +64,8 @@ def deciding_sizes(judgement: Judgement) -> tuple[int, ...]:
         odd = map(sizes.index, judgement.knee.restless)  # whose own noise is not the one above
         return tuple(sizes[max(0, min([first, *odd]) - 1) :])
     helps = not judgement.slo_needs.startswith(("--warmup", "--users"))
-    if judgement.checks and judgement.slo == "undecided" and judgement.size in sizes and helps:
-        place = sizes.index(judgement.size)
+    if judgement.checks and judgement.slo == "undecided" and helps:
+        place = sizes.index(judgement.size or sizes[0])
         return tuple(sizes[max(0, place - 1) : place + 2])
     return ()
 

@@ -65,7 +65,8 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
         own = [trial for trial in sweep.trials if trial.stack == verdict.stack]
         if own and all(trial.error for trial in own):
             return "No answer: every trial failed"
-        return f"No answer: {UNKNOWN.get(verdict.cause, 'it cannot be told')}"
+        met = f"; {verdict.slo.text} is {verdict.slo.state}" if verdict.slo and verdict.checks else ""
+        return f"No answer: {UNKNOWN.get(verdict.cause, 'it cannot be told')}{met}"
     if verdict.max_conns is None:
         return "No answer: no measured size fits the connections that PostgreSQL has"
     use, numbers, ended = setting(verdict, sweep.plan), carries(sweep, verdict), reason(sweep.plan, verdict)
