@@ -12,9 +12,10 @@ from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts import score
 from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, soft, sweep
-from pooldemo.sweep.analyse.blocks import Observation, design, fit_blocks, levels, observed
+from pooldemo.sweep.analyse.blocks import Observation, fit_blocks, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.least_squares import design
 from pooldemo.sweep.facts import Plan, TrialResult
 
 EACH_NOISE = pytest.mark.parametrize("noise", NOISES)

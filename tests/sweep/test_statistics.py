@@ -11,6 +11,7 @@ from pooldemo.sweep.analyse.statistics import (
     digits,
     first_against_second_half,
     percentile,
+    satterthwaite,
     student_t,
 )
 
@@ -38,6 +39,14 @@ def test_it_says_that_a_percentile_is_a_fraction():
 )
 def test_it_knows_student_t(probability, freedom, expected):
     assert student_t(probability, freedom) == pytest.approx(expected, abs=5e-4)
+
+
+def test_it_knows_how_sure_a_sum_of_variances_is():
+    """Equal ones add their freedom, and of a large and a small one the large one's decides."""
+    assert satterthwaite([(3.0, 5), (3.0, 5)]) == 10
+    assert satterthwaite([(9.0, 2), (1e-6, 50)]) == pytest.approx(2)
+    assert satterthwaite([(0.0, 2), (0.0, 1)]) == satterthwaite([]) == 1
+    assert satterthwaite([(1.0, 0.4)]) == 1
 
 
 def test_it_knows_student_t_of_many_as_the_normal_distribution():

@@ -12,14 +12,13 @@ squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, Interval, Noise, student_t
+from pooldemo.sweep.analyse.least_squares import Design, Row, combined, design
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, Interval, Noise, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
 
 LEAST_NOISE = 0.005
@@ -30,6 +29,9 @@ ENOUGH_FREEDOM = 5
 
 OUTLIER_DOUBT, LEAST_OUTLIER = 0.01, 0.05
 """An outlier is farther off than chance puts one trial of all in 1% of the sweeps, and by more than 5%."""
+
+RESTLESS_DOUBT = 0.05
+"""A size is restless that scatters so much more than the others that chance makes one so in 5% of the sweeps."""
 
 
 PAUSE, LEAST_PAUSE_S = 10.0, 60.0
@@ -47,88 +49,13 @@ class Observation(NamedTuple):
     part: int = 0
 
 
-Row = tuple[tuple[int, float], ...]
-"""A row of a matrix that has few entries: (column, value), columns rising; all others are 0."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """The matrix of a least-squares fit, solved once: sweeps of one plan share it.
-
-    Columns: an effect for each size, one for each block (they sum to 0), and the trend. `solution[i][c]` is how much
-    observation i adds to coefficient c.
-    """
-
-    sizes: tuple[int, ...]
-    blocks: tuple[tuple[int, int], ...]
-    columns: int
-    rows: tuple[Row, ...]
-    solution: tuple[Sequence[float], ...]
-
-
-Cell = tuple[int, tuple[int, int], float]
-
-
-@lru_cache(maxsize=256)
-def design(cells: tuple[Cell, ...], trend: bool) -> Design | None:
-    """The design of trials at (size, (repeat, part), place); None where they cannot tell its coefficients apart."""
-    places: dict[tuple[int, int], list[float]] = {}
-    for _, block, place in cells:
-        places.setdefault(block, []).append(place)
-    sizes, blocks = sorted({size for size, _, _ in cells}), sorted(places)
-    column = {size: i for i, size in enumerate(sizes)}
-    ones: dict[tuple[int, int], Row] = {block: ((i, 1.0),) for i, block in enumerate(blocks, start=len(sizes))}
-    columns = len(sizes) + len(blocks) - 1
-    ones[blocks[-1]] = tuple((i, -1.0) for i in range(len(sizes), columns))
-    middle = {block: fmean(each) for block, each in places.items()}
-    rows: list[Row] = []
-    for size, block, place in cells:
-        last = ((columns, place - middle[block]),) if trend else ()
-        rows.append(((column[size], 1.0), *ones[block], *last))
-    columns += trend
-    squares = [[0.0] * columns for _ in range(columns)]
-    for row in rows:
-        for (i, x), (j, y) in itertools.product(row, row):
-            squares[i][j] += x * y
-    inverse = _inverse(squares)
-    if inverse is None:
-        return None
-    by_column = list(zip(*inverse, strict=True))
-    return Design(tuple(sizes), tuple(blocks), columns, tuple(rows), tuple(_combined(row, by_column) for row in rows))
-
-
-def _combined(row: Iterable[tuple[int, float]], vectors: Sequence[Sequence[float]]) -> Sequence[float]:
-    """The sum of the row's values x the vectors of its columns."""
-    total: Sequence[float] = [0.0] * len(vectors[0])
-    for column, value in row:
-        total = [before + value * each for before, each in zip(total, vectors[column], strict=True)]
-    return total
-
-
-def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]] | None:
-    """The inverse by Gauss and Jordan, or None of a matrix that has none."""
-    size = len(matrix)
-    rows = [[*row, *(float(i == j) for j in range(size))] for i, row in enumerate(matrix)]
-    for column in range(size):
-        pivot = max(range(column, size), key=lambda i: abs(rows[i][column]))
-        if abs(rows[pivot][column]) < 1e-9:
-            return None
-        rows[column], rows[pivot] = rows[pivot], rows[column]
-        head = [value / rows[column][column] for value in rows[column]]
-        entries = [(j, value) for j, value in enumerate(head) if value]  # few, before much is eliminated
-        for i, row in enumerate(rows):
-            if factor := row[column] * (i != column):
-                for j, value in entries:
-                    row[j] -= factor * value
-        rows[column] = head
-    return [row[size:] for row in rows]
-
-
 class Contrast(NamedTuple):
-    """A weighted sum of sizes' effects, on the scale of logarithms, and its standard error."""
+    """A weighted sum of sizes' effects, on the scale of logarithms, its standard error, and with how many degrees of
+    freedom that is known."""
 
     value: float
     error: float
+    freedom: float
 
 
 class Fit:
@@ -141,12 +68,17 @@ class Fit:
     """
 
     def __init__(
-        self, observations: Sequence[Observation], made: Design, *, trend: bool, restless: Collection[int] = ()
+        self,
+        observations: Sequence[Observation],
+        made: Design,
+        *,
+        trend: bool,
+        restless: Collection[frozenset[int]] = (),
     ) -> None:
         self.observations = observations
         self._design = made
         logs = [math.log(each.value) for each in observations]
-        coefficients = _combined(enumerate(logs), made.solution)
+        coefficients = combined(enumerate(logs), made.solution)
         fitted = [sum(x * coefficients[c] for c, x in row) for row in made.rows]
         self.residuals = [y - f for y, f in zip(logs, fitted, strict=True)]
         self.freedom = len(logs) - made.columns
@@ -160,8 +92,10 @@ class Fit:
         middle = fmean(map(math.log, self.effects))
         # The noise at a size, relative to that at the middle of the sizes.
         self._shares = {size: math.exp(self.growth * (math.log(size) - middle)) for size in self.effects}
-        self.restless: Mapping[int, Noise] = {size: self._noise_of({size}) for size in sorted(restless)}
-        self.noise = self._noise_of(self.effects.keys() - self.restless).relative
+        told = {sizes: self._noise_of(sizes) for sizes in restless}
+        self.restless: Mapping[int, Noise] = {size: told[sizes] for sizes in restless for size in sorted(sizes)}
+        self._calm = self._noise_of(self.effects.keys() - self.restless)
+        self.noise = self._calm.relative
 
     def _noise_of(self, sizes: Collection[int]) -> Noise:
         """The noise of their trials together; of none that of those that have the most."""
@@ -181,20 +115,43 @@ class Fit:
 
     def noise_at(self, size: int) -> float:
         """The relative standard deviation of one trial at `size`."""
-        return (self.restless[size].relative if size in self.restless else self.noise) * self._shares[size]
+        return self.restless.get(size, self._calm).relative * self._shares[size]
 
     def contrast(self, weights: Mapping[int, float]) -> Contrast:
         """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
         index = {size: i for i, size in enumerate(self._design.sizes)}
         value = sum(weight * self.effects[size] for size, weight in weights.items())
         by_column = [(index[size], weight) for size, weight in weights.items()]
-        variance = 0.0
+        variances: dict[Noise, float] = {}
         for solved, each in zip(self._design.solution, self.observations, strict=True):
             share = 0.0
             for column, weight in by_column:
                 share += weight * solved[column]
-            variance += (share * self.noise_at(each.size)) ** 2
-        return Contrast(value, math.sqrt(variance))
+            noise = self.restless.get(each.size, self._calm)
+            variances[noise] = variances.get(noise, 0.0) + (share * self.noise_at(each.size)) ** 2
+        error = math.sqrt(sum(variances.values()))
+        if len(variances) < 2:
+            return Contrast(value, error, max(1, self.freedom))
+        return Contrast(value, error, satterthwaite((each, noise.freedom) for noise, each in variances.items()))
+
+    def wildest(self, alike: Callable[[int], Collection[int]]) -> frozenset[int] | None:
+        """The sizes, of those that are `alike`, that scatter far more than the others (F of two variances, by its cube
+        root: Paulson 1942; Bonferroni). None: none do, or there is too little to tell."""
+        calm = self.effects.keys() - self.restless
+        groups = {frozenset(calm & set(alike(size))) for size in calm}
+        wildest, least = None, RESTLESS_DOUBT / max(1, len(groups))
+        for sizes in groups:
+            freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
+            if not freedom or (others := self._calm.freedom - freedom) < ENOUGH_FREEDOM:
+                continue
+            # By the blocks they are in the others' residuals as well, and that is theirs.
+            own = self._noise_of(sizes).relative ** 2
+            rest = max((self._calm.relative**2 * self._calm.freedom - own * freedom) / others, LEAST_NOISE**2)
+            root, above, below = (own / rest) ** (1 / 3), 2 / 9 / freedom, 2 / 9 / others
+            chance = NormalDist().cdf(((1 - above) - (1 - below) * root) / math.sqrt(above + below * root**2))
+            if chance < least:
+                wildest, least = sizes, chance
+        return wildest
 
     @property
     def drift(self) -> float:
@@ -215,7 +172,7 @@ class Fit:
 
     def outlier(self) -> Observation | None:
         """The trial farthest off, if chance hardly puts one there: externally studentised residuals, Bonferroni."""
-        freedom = self.freedom - sum(each.freedom for each in self.restless.values())
+        freedom = self._calm.freedom if self.restless else self.freedom
         if freedom < ENOUGH_FREEDOM:
             return None
         own = [terms for terms in self._terms() if terms[-1].size not in self.restless]
@@ -234,12 +191,12 @@ class Fit:
 
     def error(self, weights: Mapping[int, float]) -> tuple[float, float]:
         """The standard error of a size's value as such, or of a mean with `weights` that sum to 1, and its degrees of
-        freedom (Satterthwaite 1946).
+        freedom.
 
         Another day is another block: how far blocks differ counts here, though it does not when sizes are compared.
         """
-        own = self.contrast(weights).error ** 2
-        known = min([self.freedom, *(max(1.0, self.restless[size].freedom) for size in self.restless.keys() & weights)])
+        found = self.contrast(weights)
+        own, known = found.error**2, found.freedom
         repeats, sizes = len(self.block_levels), len(self.effects)
         if not self.freedom:
             return math.inf, 1.0
@@ -249,9 +206,9 @@ class Fit:
         noise = self.noise**2 / sizes
         # Var = own + s_b^2 / repeats, with s_b^2 = between - noise; both parts have their own freedom.
         within, among = max(own - noise / repeats, 0.0), between / repeats
-        freedom = (within + among) ** 2 / (within**2 / known + among**2 / (repeats - 1)) if within + among else 1.0
+        freedom = satterthwaite([(within, known), (among, repeats - 1)])
         least = LEAST_NOISE**2 / len(self.observations)
-        return math.sqrt(max(within + among, least)), max(1.0, freedom)
+        return math.sqrt(max(within + among, least)), freedom
 
     def half_width(self, size: int, probability: float) -> float:
         """How far a size's value on any such day lies at most from its effect, as a logarithm, to one side of it, with
@@ -288,14 +245,14 @@ def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[O
     A size of which most would be left out, or one of four at most because it was too fast, which no accident is, has no
     outliers: it is restless, and all of its trials count.
     """
-    kept, restless = list(observations), set[int]()
+    kept, restless = list(observations), set[frozenset[int]]()
     left_out: list[Observation] = []
     fit = fit_all(kept)
     while fit is not None and (outlier := fit.outlier()):
         trials, gone = (sum(each.size == outlier.size for each in some) for some in (observations, left_out))
         is_fast = fit.residuals[fit.observations.index(outlier)] > 0
         if 2 * gone + 2 > trials or (is_fast and trials <= 4):
-            restless.add(outlier.size)
+            restless.add(frozenset({outlier.size}))
             left_out = [each for each in left_out if each.size != outlier.size]
         elif len(left_out) < len(observations) // 8:
             left_out.append(outlier)
@@ -309,7 +266,26 @@ def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[O
     return fit, tuple(left_out)
 
 
-def fit_all(observations: Sequence[Observation], restless: Collection[int] = ()) -> Fit | None:
+def fit_every(
+    observations: Sequence[Observation], alike: Callable[[int], Collection[int]] = lambda size: {size}
+) -> Fit | None:
+    """The fit of all of them, outliers included, in which what scatters far more than the rest has a noise of its own,
+    which sizes that are `alike` share, and tells little of the blocks (weighted least squares). None of nothing.
+
+    Nobody looks here for the smallest size that is good enough. So no trial need be called an accident, which of three
+    leaves two that may agree by luck.
+    """
+    restless = set[frozenset[int]]()
+    fit = fit_all(observations)
+    while fit is not None and (odd := fit.wildest(alike)):
+        restless.add(odd)
+        fit = fit_all(observations, restless, frozenset[int]().union(*restless))
+    return fit
+
+
+def fit_all(
+    observations: Sequence[Observation], restless: Collection[frozenset[int]] = (), light: frozenset[int] = frozenset()
+) -> Fit | None:
     """The fit of all of them, outliers included. With a trend where one is shown; with whole repeats where their parts,
     and without blocks where repeats, have no sizes in common, or there is one size alone; None of nothing."""
     if not observations:
@@ -319,7 +295,7 @@ def fit_all(observations: Sequence[Observation], restless: Collection[int] = ())
     for cells, trend, least_freedom in (
         (in_parts, True, ENOUGH_FREEDOM), (in_parts, False, 1), (whole, True, ENOUGH_FREEDOM), (whole, False, 0),
     ):  # fmt: skip
-        made = design(cells, trend)
+        made = design(cells, trend, light)
         if made is None or len(cells) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
         fit = Fit(observations, made, trend=trend, restless=restless)

@@ -6,21 +6,21 @@ sweeps would look worse in a third of the pairs.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
+from statistics import fmean, variance
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_blocks, observed
+from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_every, observed
 from pooldemo.sweep.analyse.comparison import Change
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, student_t
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
 
 METRICS = {"rps": 1, "p95_ms": -1}
 """What is compared, and the sign of better."""
 
-NOISIER = 0.99
-"""How sure it must be that B's repeats scatter more than A's: noise alone makes one verdict in some invalid."""
+SIDES = 1000
+"""A size apart, by which cells of two sides are numbered: their order and their noise are those of the sizes."""
 
 LEAST_ERROR = 0.001
 """Nobody knows a difference better than this, however often it was measured."""
@@ -38,12 +38,15 @@ class _Gain(NamedTuple):
 class Pair:
     """The fits of one stack in both sweeps, for each metric that both have."""
 
+    noisier = 0.99
+    """How sure it must be that B's repeats scatter more than A's: noise alone makes one verdict in some invalid."""
+
     def __init__(self, stack: str, before: Sequence[TrialResult], after: Sequence[TrialResult]) -> None:
         self.stack = stack
-        old, new = ([each for each in trials if each.stack == stack] for trials in (before, after))
+        self._trials = old, new = [[each for each in trials if each.stack == stack] for trials in (before, after)]
         self.fits: dict[str, tuple[Fit, Fit]] = {}
         for metric in METRICS:
-            fits = [_fit(observed(own, metric), metric) for own in (old, new)]
+            fits = [fit_every(observed(own, metric)) for own in (old, new)]
             if fits[0] and fits[1]:
                 self.fits[metric] = fits[0], fits[1]
 
@@ -51,52 +54,69 @@ class Pair:
         old, new = self.fits[metric]
         return sorted(old.effects.keys() & new.effects.keys())
 
-    def gain(self, metric: str, weights: dict[int, float]) -> _Gain:
+    def weights(self, metric: str) -> dict[int, float]:
+        """Of the mean over all sizes: each counts as far as it is sure, so that a restless one decides little."""
+        variances = {size: self._variance(metric, size) for size in self.sizes(metric)}
+        total = sum(1 / each for each in variances.values())
+        return {size: 1 / each / total for size, each in variances.items()}
+
+    def _variance(self, metric: str, size: int) -> float:
+        """Of a trial on both sides; in a fit without a noise all are the same."""
+        return sum(fit.noise_at(size) ** 2 for fit in self.fits[metric]) or 1.0
+
+    def gain(self, metric: str, weights: Mapping[int, float]) -> _Gain:
         """Of a mean over sizes, with weights that sum to 1. Its error is infinite where nothing was repeated."""
         old, new = self.fits[metric]
         values = [fit.contrast(weights).value for fit in (old, new)]
         if not (old.freedom and new.freedom):
             return _Gain(values[0], values[1], math.inf, 1.0)
-        (error, freedom), (other, others) = (fit.error(weights) for fit in (old, new))
-        total = error**2 + other**2
-        return _Gain(values[0], values[1], math.sqrt(total), total**2 / (error**4 / freedom + other**4 / others))
+        parts = [(error**2, freedom) for error, freedom in (fit.error(weights) for fit in (old, new))]
+        return _Gain(values[0], values[1], math.sqrt(sum(each for each, _ in parts)), satterthwaite(parts))
 
     @property
     def is_noisier(self) -> bool:
-        """B's repeats scatter more than A's, beyond chance (Fisher's z of two variances)."""
-        if "rps" not in self.fits or not all(fit.freedom for fit in self.fits["rps"]):
+        """B's trials, outliers included, lie farther from what their sizes and repeats say than A's, beyond chance:
+        by the means of these distances (Levene 1960, with Welch's t), which one trial decides less than a variance."""
+        fits = [fit_all(observed(own)) for own in self._trials]
+        if not all(fit is not None and fit.freedom for fit in fits):
             return True
-        old, new = self.fits["rps"]
-        error = math.sqrt((1 / old.freedom + 1 / new.freedom) / 2)
-        return math.log(new.noise / old.noise) > NormalDist().inv_cdf(NOISIER) * error
+        old, new = ([abs(each) for each in fit.residuals] for fit in fits if fit)
+        parts = [(variance(each) / len(each), len(each) - 1) for each in (old, new)]
+        error = math.sqrt(sum(each for each, _ in parts))
+        return fmean(new) - fmean(old) > student_t(self.noisier, satterthwaite(parts)) * error
 
 
 class Sides(Pair):
     """A and B of one run: one fit over the trials of both, in the repeats that they share."""
 
+    noisier = 0.999  # where it is less sure nobody can tell, which is said as well
+
     def __init__(self, stack: str, before: Sequence[TrialResult], after: Sequence[TrialResult]) -> None:
         super().__init__(stack, before, after)
-        sides = [[each for each in trials if each.stack == stack] for trials in (before, after)]
-        self._both = {metric: _fit(_beside(sides, metric), metric) for metric in self.fits}
+        self._both = {metric: fit_every(_beside(self._trials, metric), _alike) for metric in self.fits}
 
-    def gain(self, metric: str, weights: dict[int, float]) -> _Gain:
+    def _variance(self, metric: str, size: int) -> float:
+        fit = self._both[metric]
+        return fit.noise_at(_cell(size, 0)) ** 2 or 1.0 if fit else super()._variance(metric, size)
+
+    def gain(self, metric: str, weights: Mapping[int, float]) -> _Gain:
         old, new = ({_cell(size, side): weight for size, weight in weights.items()} for side in (0, 1))
         fit = self._both[metric]
         if fit is None:
             return super().gain(metric, weights)
         change = fit.contrast(new | {cell: -weight for cell, weight in old.items()})
         error = max(change.error, LEAST_ERROR) if fit.freedom else math.inf
-        return _Gain(fit.contrast(old).value, fit.contrast(new).value, error, max(1, fit.freedom))
+        return _Gain(fit.contrast(old).value, fit.contrast(new).value, error, change.freedom)
 
 
-def _fit(observations: Sequence[Observation], metric: str) -> Fit | None:
-    """Of latencies outliers are a part."""
-    return fit_blocks(observations)[0] if metric == "rps" else fit_all(observations)
+def _alike(cell: int) -> set[int]:
+    """Both sides at a size: whatever makes one restless does so to the other."""
+    return {_cell(cell // SIDES, side) for side in (0, 1)}
 
 
 def _cell(size: int, side: int) -> int:
     """A number for a size of A or B, that grows as the size does: so may the noise."""
-    return 1000 * size + side
+    return SIDES * size + side
 
 
 def _beside(sides: Sequence[Sequence[TrialResult]], metric: str) -> list[Observation]:
@@ -112,14 +132,13 @@ def changes_of(pairs: Sequence[Pair], margin: float) -> Iterator[Change]:
     single = [(pair, metric, size) for pair in pairs for metric in pair.fits for size in pair.sizes(metric)]
     doubt = (1 - CONFIDENCE) / (2 if whole else 1)
     for pair, metric in whole:
-        sizes = pair.sizes(metric)
-        yield _change(pair, metric, None, dict.fromkeys(sizes, 1 / len(sizes)), 1 - doubt / len(whole), margin)
+        yield _change(pair, metric, None, pair.weights(metric), 1 - doubt / len(whole), margin)
     for pair, metric, size in single:
         yield _change(pair, metric, size, {size: 1.0}, 1 - doubt / len(single), margin)
 
 
 def _change(
-    pair: Pair, metric: str, size: int | None, weights: dict[int, float], probability: float, margin: float
+    pair: Pair, metric: str, size: int | None, weights: Mapping[int, float], probability: float, margin: float
 ) -> Change:
     found = pair.gain(metric, weights)
     gain = max(-600.0, min(600.0, found.after - found.before))  # beyond it arithmetic overflows
@@ -139,8 +158,7 @@ def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
     metrics = sum(len(pair.fits) for pair in pairs if len(pair.sizes("rps")) > 1)
     least = 0.0
     for pair in pairs:
-        sizes = pair.sizes("rps")
-        found = pair.gain("rps", dict.fromkeys(sizes, 1 / len(sizes)))
+        found = pair.gain("rps", pair.weights("rps"))
         if not math.isfinite(found.error):
             return None
         doubt = (1 - CONFIDENCE) / (2 * metrics if metrics else sum(len(each.fits) for each in pairs))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from pooldemo.sweep.analyse.blocks import fit_all, observed
+from pooldemo.sweep.analyse.blocks import fit_every, observed
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, percentile
 from pooldemo.sweep.facts import TrialResult
 
@@ -45,7 +45,7 @@ class Spread:
     """How far one percentile of one stack's sizes may be off, from how their repeats scatter; outliers count."""
 
     def __init__(self, trials: Sequence[TrialResult], metric: str) -> None:
-        self._fit = fit_all(observed(trials, metric))
+        self._fit = fit_every(observed(trials, metric))
 
     def half_width(self, size: int, probability: float) -> float:
         """To one side, as a logarithm, with this probability; infinite where nothing was repeated."""

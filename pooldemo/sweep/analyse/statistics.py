@@ -74,6 +74,16 @@ def _t_below(t: float, freedom: int) -> float:
     return 0.5 + ((angle + sine * total) / math.pi if odd else sine * total / 2)
 
 
+def satterthwaite(parts: Iterable[tuple[float, float]]) -> float:
+    """The degrees of freedom of a sum of variances, from (variance, its degrees of freedom) of each (Satterthwaite
+    1946, Welch 1947); at least 1."""
+    total = known = 0.0
+    for variance, freedom in parts:
+        total += variance
+        known += variance**2 / freedom if variance else 0.0
+    return max(1.0, total**2 / known) if known else 1.0
+
+
 @dataclass(frozen=True)
 class Noise:
     """How far repeats scatter: `relative` standard deviation of one trial, known with `freedom` degrees of freedom.
