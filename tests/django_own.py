@@ -72,7 +72,7 @@ runpy.run_path("runtests.py", run_name="__main__")
 
 
 def label(name: str) -> str:
-    """A test as it is chosen: `test_x (backends.tests.T.test_x) (n=1)`, as unittest names it, is the part in the middle."""
+    """How a test is chosen: of `test_x (backends.tests.T.test_x) (n=1)` the part in the middle."""
     return name.split("(")[1].split(")")[0]
 
 
