@@ -38,13 +38,13 @@ def fault(about: str, **traits: bool) -> Callable[[Callable[[Scene], None]], Fau
     return add
 
 
-@fault("PostgreSQL is restarted, fast: it ends every query and is back within a second")
+@fault("PostgreSQL is restarted in its mode fast: it ends every query, and is back within a second")
 def restart(scene: Scene) -> None:
     scene.postgresql.stop(force=True)
     scene.postgresql.ensure()
 
 
-@fault("PostgreSQL's first process is killed with SIGKILL, and it is started again: recovery")
+@fault("PostgreSQL's first process is killed with SIGKILL, and PostgreSQL is started again, so it must recover")
 def kill(scene: Scene) -> None:
     scene.postgres_processes()[0].kill()
     time.sleep(0.1)
@@ -83,7 +83,7 @@ def network_drops(scene: Scene) -> None:
     scene.proxy.drop()
 
 
-@fault(f"nothing passes the network for {AWAY_S:g} s, and nobody is told", proxied=True)
+@fault(f"nothing passes the network for {AWAY_S:g} s, and neither side gets an error", proxied=True)
 def network_stalls(scene: Scene) -> None:
     scene.proxy.stall(True)
     time.sleep(AWAY_S)
@@ -150,7 +150,11 @@ def rotate(scene: Scene) -> None:
             time.sleep(1)
 
 
-@fault("PostgreSQL's primary is stopped, its standby is promoted, and the address leads there", proxied=True, led=True)
+@fault(
+    "PostgreSQL's primary is stopped, its standby is promoted, and its address leads to the standby",
+    proxied=True,
+    led=True,
+)
 def promote(scene: Scene) -> None:
     assert scene.leader
     scene.leader.switch()
@@ -162,7 +166,7 @@ def worker_killed(scene: Scene) -> None:
     scene.master.children()[0].kill()
 
 
-@fault("SIGHUP to gunicorn: new workers, the old ones finish what they began", workers_end=True)
+@fault("SIGHUP to gunicorn: it starts new workers, and the old ones finish what they began", workers_end=True)
 def sighup(scene: Scene) -> None:
     old = scene.master.children()
     scene.master.send_signal(signal.SIGHUP)

@@ -96,38 +96,41 @@ def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Condi
     abouts = "\n".join(f"- `{each.name}`: {each.about}." for each in faults)
     return f"""# When things go wrong
 
-What `pooldemo`, in both of its modes, and the stock library, django-db-geventpool (`geventpool`), do when PostgreSQL,
-the network, gunicorn or the clients fail under load. Made by `make chaos`, which takes a quarter of an hour and writes
-this page;
-`make chaos ARGS="--only restart"` lets one thing happen and prints its rows.
+This page shows what happens when PostgreSQL, the network, gunicorn or the clients fail under load. It compares
+`pooldemo`, in both of its modes, with django-db-geventpool (`geventpool`). `make chaos` measures it, which takes a
+quarter of an hour, and writes this page;
+`make chaos ARGS="--only restart"` tries one fault and prints its rows.
 
 {markdown(outcomes)}
 
 ## How to read it
 
-- **requests**: those that ended after the fault began. **failed**: answered with anything but 200, or not for more than
-  {HANGS_S:g} s.
-- **query begun**: failed, and nobody could save them. Their query had begun, as PostgreSQL's own log shows, or was on
-  its way over a connection that lived when the request got it. Only the application knows whether it may run again.
-- **worker gone**: failed without an answer, because the fault ended gunicorn's processes, not PostgreSQL's.
-- **refused**: failed because a pool with OVERLOAD "shed" said so in time, which is what it is for.
-- **avoidable**: failed for no such reason. The request waited in vain, was handed a dead connection, or hangs.
-- **lasted**: the fault itself. **full again**: from its beginning until a moment from which on every second had at
-  least {FULL:.0%} of the requests before; `never`: not while it was watched, which is for {AFTER_S:g} s from when
-  all slots worked again, and for {RECOVERY_S + AFTER_S:g} s at most.
-- **above the cap**: the most connections that PostgreSQL showed of one worker beyond its MAX_CONNS at any moment,
-  warm-up included, and for how long. Where the network fails they are counted at the worker's end instead: only the
-  network knows that the others are no more, and PostgreSQL finds out at its next look. Where logins are slow, those
-  that log in are counted too, all workers together.
-- **slots lost**: those that did no work at the end; of `pooldemo` also those that `/pool/` says are taken when nobody
-  asks.
-- **still running**: queries that PostgreSQL works on {RUNNING_S:g} s after the fault and that nobody waits for.
-- **rows**, **wrong**: requests that were answered with 200, each of which wrote two rows; and those of which the
-  ledger then has not exactly these two, or of any other request one or a double.
+- **requests**: the requests that ended after the fault began. **failed**: those of them that were answered with
+  anything but 200, or had no answer for more than {HANGS_S:g} s. The next four columns divide them by reason:
+- **query begun**: no pool could have saved them. Their query had begun, as PostgreSQL's own log shows, or was on its
+  way over a connection that worked when the request got it. Only the application knows whether it may run again.
+- **worker gone**: they had no answer, because the fault ended gunicorn's processes, not PostgreSQL's.
+- **refused**: a pool with `OVERLOAD: "shed"` refused them in time, as it is meant to.
+- **avoidable**: there was no such reason. The request waited in vain, got a dead connection, or hangs.
+- **lasted**: how long the fault lasted. **full again**: how long it took, from the beginning of the fault, until
+  throughput was back: every second from then on had at least {FULL:.0%} of the requests of a second before the fault.
+  `never` means not while it was watched: for {AFTER_S:g} s after all slots worked again, and for
+  {RECOVERY_S + AFTER_S:g} s at most.
+- **above the cap**: the cap of a worker is its MAX_CONNS. The number is the most connections above it that PostgreSQL
+  showed for one worker at any moment, warm-up included; the time is how long a worker was above it. If the network
+  fails, connections are counted at the worker's end instead, since PostgreSQL does not notice at once that the others
+  are gone. If logins are slow, those that log in are counted too, for all workers together.
+- **slots lost**: slots that could not be used at the end; for `pooldemo` also slots that `/pool/` shows as taken when
+  no request is under way.
+- **still running**: queries that PostgreSQL still works on {RUNNING_S:g} s after the fault, though nobody waits for
+  them.
+- **rows**: requests that were answered with 200. Each wrote two rows into a table, the ledger. **wrong**: those of them
+  for which the ledger does not have exactly these two rows, and other requests of which it has one row, or a row twice.
 
-The stock library is the faster one wherever it is above its cap: it uses more connections than it was given. Where it
-keeps to the cap after the fault, and loses no slot, `never` says no more than that. In `rotate` it has the password
-that stood in the file when its worker began, for it takes no callable; `pooldemo` is given one that reads the file.
+django-db-geventpool is faster wherever it is above its cap, because it uses more connections than it was given. Where
+it keeps to the cap after the fault, and loses no slot, `never` says no more than that. In `rotate` it has the password
+that stood in the file when its worker began, since it accepts no callable; `pooldemo` has a callable that reads the
+file.
 
 ## The faults
 
@@ -135,10 +138,10 @@ that stood in the file when its worker began, for it takes no callable; `pooldem
 
 ## Conditions
 
-{WORKERS} gunicorn workers with gevent, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s (the stock library has
-none); {USERS} users of Locust, each request a write of {MS:g} ms on a connection of its own, half of them in a
-transaction of two statements; after a failure a user rests for 0.2 s. A PostgreSQL of the run's own on a unix socket
-(through a proxy on loopback where the network fails), every server started afresh for each fault.
+{WORKERS} gunicorn workers with gevent, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s (django-db-geventpool has
+none). {USERS} users of Locust: each request is a write of {MS:g} ms on an HTTP connection of its own, half of them in a
+transaction of two statements. After a failure a user rests for 0.2 s. PostgreSQL is the run's own, on a unix socket
+(through a proxy on loopback if the network fails). Every server is started afresh for each fault.
 
 Commit {conditions.commit}; {conditions.machine}, {conditions.cpus} cores; {versions}.
 """

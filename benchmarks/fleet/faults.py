@@ -65,7 +65,7 @@ def host_frozen(scene: Scene) -> None:
     scene.fleet.wait_up()
 
 
-@fault(f"{GUESTS} more requests of {GUEST_MS} ms come at once to one host, past the balancer")
+@fault(f"{GUESTS} more requests of {GUEST_MS} ms come at once to one host, not through the balancer")
 def host_full(scene: Scene) -> None:
     _fill(scene, 1)
 
@@ -75,7 +75,7 @@ def all_hosts_full(scene: Scene) -> None:
     _fill(scene, *range(1, WEBS + 1))
 
 
-@fault("the balancer is told to read its configuration anew: SIGUSR2")
+@fault("the balancer is told to read its configuration again (SIGUSR2)")
 def balancer_reloaded(scene: Scene) -> None:
     master = scene.fleet.processes["balancer"]
     old = psutil.Process(master.pid).children()
@@ -97,13 +97,13 @@ def terminate(scene: Scene) -> None:
         cursor.execute(TERMINATE_SQL, [f"{NAME}/%"])
 
 
-@fault("PostgreSQL is restarted, fast: it ends every query and is back within a second or two")
+@fault("PostgreSQL is restarted in its mode fast: it ends every query, and is back within a second or two")
 def restart(scene: Scene) -> None:
     _stop(scene, signal.SIGINT)
     scene.postgresql()
 
 
-@fault("PostgreSQL's first process is killed with SIGKILL, and it is started again: recovery")
+@fault("PostgreSQL's first process is killed with SIGKILL, and PostgreSQL is started again, so it must recover")
 def kill(scene: Scene) -> None:
     family = scene.fleet.family("db")
     _stop(scene, signal.SIGKILL)
@@ -111,7 +111,7 @@ def kill(scene: Scene) -> None:
     scene.postgresql()
 
 
-@fault(f"PostgreSQL takes no more connections for {AWAY_S:g} s: somebody else has taken the rest")
+@fault(f"PostgreSQL takes no more connections for {AWAY_S:g} s: another program has taken the rest")
 def server_full(scene: Scene) -> None:
     with scene.fleet.full():
         time.sleep(AWAY_S)

@@ -37,20 +37,21 @@ def text(outcomes: Sequence[Outcome], faults: Sequence[Fault], conditions: Condi
     abouts = "\n".join(f"- `{each.name}`: {each.about}." for each in faults)
     return f"""# When a fleet fails
 
-What visitors of {WEBS} web hosts behind HAProxy see when hosts, balancer, PgBouncer or PostgreSQL fail under load. Made
-by `make fleet`, which takes ten minutes and writes this page; `make fleet ARGS="--only worker-killed"` lets one thing
-happen and prints its rows.
+This page shows what visitors of {WEBS} web hosts behind HAProxy see when hosts, the balancer, PgBouncer or PostgreSQL
+fail under load. `make fleet` measures it, which takes ten minutes, and writes this page;
+`make fleet ARGS="--only worker-killed"` tries one fault and prints its rows.
 
 {markdown(outcomes)}
 
-The columns are those of [when things go wrong](chaos.md), but for these:
+The columns are those of [when things go wrong](chaos.md), except these:
 
-- **way**: from the hosts to PostgreSQL, straight or by PgBouncer in transaction mode.
-- **worker gone**: the balancer answered, 502 to 504, for a host whose processes the fault had ended.
-- **refused**: the balancer answered 503, for all hosts had more than 50 waiting, as `/readyz?waiting=50` said.
-- **above the cap**: beyond hosts x workers x MAX_CONNS = {WEBS * WORKERS * SIZE} straight, beyond PgBouncer's pool of
-  {POOL_SIZE} by it; all of them together, as PostgreSQL counts.
-- **slots lost**: those that the pools of all hosts say are taken when nobody asks, or do not have any more.
+- **way**: how the hosts reach PostgreSQL: `straight`, or through PgBouncer in transaction mode.
+- **worker gone**: the balancer answered 502 to 504, because the fault had ended the processes of a host.
+- **refused**: the balancer answered 503, because more than 50 requests waited at each host, as `/readyz?waiting=50`
+  told it.
+- **above the cap**: counted by PostgreSQL for all hosts together. The cap is hosts x workers x MAX_CONNS =
+  {WEBS * WORKERS * SIZE} with `straight`, and the size of PgBouncer's pool, {POOL_SIZE}, with `pgbouncer`.
+- **slots lost**: slots that the pools of all hosts show as taken when no request is under way, or do not have any more.
 
 ## The faults
 
@@ -58,10 +59,11 @@ The columns are those of [when things go wrong](chaos.md), but for these:
 
 ## Conditions
 
-Plain processes on loopback, each started by its script of `deploy/services`: {WEBS} hosts with {WORKERS} gunicorn
-workers, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s; PostgreSQL takes {MAX_CONNECTIONS} connections. {USERS}
-users of Locust, each request a write of {MS:g} ms on a connection of its own. `never` in **full again**: not while it
-was watched, {AFTER_S:g} s from when all slots worked again, {RECOVERY_S + AFTER_S:g} s at most.
+All services are plain processes on loopback, each started by its script in `deploy/services`: {WEBS} hosts with
+{WORKERS} gunicorn workers, MAX_CONNS {SIZE} each, POOL_TIMEOUT {POOL_TIMEOUT_S} s. PostgreSQL accepts {MAX_CONNECTIONS}
+connections. {USERS} users of Locust: each request is a write of {MS:g} ms on an HTTP connection of its own. `never` in
+**full again** means not while it was watched: for {AFTER_S:g} s after all slots worked again, and for
+{RECOVERY_S + AFTER_S:g} s at most.
 
 Commit {conditions.commit}; {conditions.machine}, {conditions.cpus} cores under a load of {load:.0f}; {versions}.
 """

@@ -100,30 +100,29 @@ def write(results: list[Result]) -> None:
     acknowledged, taken = sum(each.acknowledged for each in results), sum(each.taken for each in results)
     PAGE.write_text(f"""# An hour of everything
 
-Does anything grow? `make soak` serves the site in both pool modes side by side, two gunicorn workers each, on one
-PostgreSQL of its own, and lets something go wrong every {TROUBLE_S:g} s: {troubles}.
-It takes an hour and about a fifth of a core, and writes this page; `make soak ARGS="--minutes 2"` is a look that writes
-none, and below twenty minutes calls no slope a leak.
+Does anything grow in an hour? `make soak` serves the site in both pool modes side by side, two gunicorn workers each,
+on one PostgreSQL of its own. Every {TROUBLE_S:g} s it makes something go wrong: {troubles}.
+It takes an hour and about a fifth of a core, and writes this page. `make soak ARGS="--minutes 2"` is a short run that
+does not write the page. A run of less than twenty minutes calls no slope a leak.
 
-{results[0].rate:g} requests a second to each site: half of them writes with a number of their own, others reads,
-transactions that think, requests that run out of time, and clients that hang up. Looked at every {SAMPLE_S:g} s. One
-worker of each site is never killed: what it keeps would grow.
+Each site gets {results[0].rate:g} requests a second. Half of them are writes, each with a number of its own. The others
+are reads, transactions that think, requests that run out of time, and clients that hang up. The quantities in the table
+are measured every {SAMPLE_S:g} s. One worker of each site is never killed, so that growth in it would show.
 
 {table(results)}
 
-The slope is a line through the medians of twelve blocks, after five minutes of warm-up. An interval that holds zero
-shows no growth; one that lies above what a leak would be (3 MB, 1 descriptor, 1 connection, 3 ms) ends the command with
-1. {rises(results)}
+The growth in an hour is the slope of a line through the medians of twelve blocks, after five minutes of warm-up. If its
+interval holds zero, no growth is shown. If the interval lies above the limit for a leak (3 MB, 1 descriptor, 1
+connection, 3 ms), the command ends with exit code 1. {rises(results)}
 
-**The ledger**: {acknowledged} writes were acknowledged, and {results[0].wrong} are wrong: missing, there by half, or
-twice. **Slots** that were taken or waited for when nobody asked any more: {taken}.
+**The ledger**: {acknowledged} writes were acknowledged, and {results[0].wrong} of them are wrong: missing, half there,
+or there twice. **Slots** that were still taken or waited for at the end, when no request was under way: {taken}.
 
 {chr(10).join(pictures)}
 
 ## How requests ended
 
-Those that failed were in a query, or on a worker, that was ended under them; or they ran out of their own time, as they
-were made to.
+Requests failed because their query or their worker was ended, or because they ran out of time, as some were made to.
 
 | mode | how | requests |
 | --- | --- | --- |
