@@ -147,7 +147,7 @@ WORKLOADS = {
             "slow",
             "one query that sleeps for ms in PostgreSQL (pg_sleep)",
             "the slots: a sleeping query uses no core, so throughput is slots / ms and rises with the size until every "
-            "user has a slot. A real query does not behave like this for long; it is here to test the measurement.",
+            "user has a slot. Real queries seldom behave like this; it is here to test the measurement.",
             slow,
             {"ms": 100.0},
             weight=2,
@@ -165,7 +165,7 @@ WORKLOADS = {
         Workload(
             "read",
             f"one query that reads {READ_ROWS} neighbouring rows of {ROWS:,} by the primary key, all of it in memory",
-            "cores, and the application's long before PostgreSQL's: a request costs more in Python than in the "
+            "the application's core, long before PostgreSQL's cores: a request costs more CPU in Python than in the "
             "database, so a few slots for each worker are enough, and more workers help more than more slots.",
             read,
             weight=8,
@@ -192,8 +192,8 @@ WORKLOADS = {
         Workload(
             "hold",
             "a transaction with a query of query_ms that then thinks in the application for think_ms before it commits",
-            "the slots, by the time they are held: slots / (query_ms + think_ms), though PostgreSQL is busy for "
-            "query_ms only. Thinking outside the transaction is the cure; a larger pool is the substitute.",
+            "the slots, and how long each is held: slots / (query_ms + think_ms), though PostgreSQL is busy for "
+            "query_ms only. The cure is to think outside the transaction; a larger pool only makes up for it.",
             hold,
             {"query_ms": 10.0, "think_ms": 40.0},
             tags=("database", "sleeps"),
@@ -201,7 +201,7 @@ WORKLOADS = {
         Workload(
             "think",
             "a query of query_ms, then think_ms of work elsewhere (a template, another service), in no transaction",
-            "the slots, by when they go back: slots / (query_ms + think_ms) where a request holds its slot to its end, "
+            "the slots, and when they go back: slots / (query_ms + think_ms) if a request holds its slot to its end, "
             'slots / query_ms with `POOL_MODE` "transaction", which gives it back after the query.',
             think,
             {"query_ms": 5.0, "think_ms": 50.0},
@@ -220,8 +220,8 @@ WORKLOADS = {
         Workload(
             "nodb",
             "nothing: no query and no slot",
-            "the application's core. It is the ceiling for every other workload, and a load generator that cannot "
-            "reach far beyond them here is what limits the measurement.",
+            "the application's core. No other workload can be faster. If this one is hardly faster than the others, "
+            "the load generator is what limits the measurement.",
             nodb,
         ),
     )

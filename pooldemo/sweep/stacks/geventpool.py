@@ -18,8 +18,8 @@ STACK = Stack(
     name="geventpool",
     about=(
         "This Django site over django-db-geventpool, the usual choice under gevent. It opens more than MAX_CONNS while "
-        "it warms up (it counts a connection only once it stands), waits without a limit, pays a SELECT 1 on each "
-        "checkout, and leaves the session's time zone unset on Django 5.1 and later."
+        "it warms up (it counts a connection only when it has been opened), waits without a limit, sends a SELECT 1 at "
+        "each checkout, and leaves the session's time zone unset on Django 5.1 and later."
     ),
     database=_database,
     modules=("django_db_geventpool",),

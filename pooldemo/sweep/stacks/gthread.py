@@ -10,8 +10,8 @@ STACK = replace(
     name="gthread",
     about=(
         "This Django site under gunicorn's gthread worker with as many threads as there are users, over Django's own "
-        "pool: no monkey patch and no green driver. Threads cost more to switch than greenlets, and each its own "
-        "stack."
+        "pool: no monkey patch, and a driver that simply blocks. To switch threads costs more than to switch "
+        "greenlets, and each thread takes memory."
     ),
     command=(*("gthread" if each == "gevent" else each for each in GUNICORN), "--threads", "{users}"),
 )

@@ -13,7 +13,7 @@ STACK = Stack(
     about=(
         "This Django site over Django's own backend with CONN_MAX_AGE 0, its default: each request opens a connection "
         "and closes it. Nothing limits them but the number of requests at once; each pays a connect of a millisecond "
-        "or two, and a process start inside PostgreSQL. MAX_CONNS means nothing to it."
+        "or two, and a process start inside PostgreSQL. It ignores MAX_CONNS."
     ),
     database=_database,
     capped=False,

@@ -13,7 +13,7 @@ STACK = Stack(
     about=(
         "This Django site over Django's own backend with CONN_MAX_AGE None. Under gevent a greenlet serves a client's "
         "connection, so every client that stays connected keeps a connection to PostgreSQL, busy or not: as many as "
-        "there are clients, until the server refuses. MAX_CONNS means nothing to it."
+        "there are clients, until the server refuses. It ignores MAX_CONNS."
     ),
     database=_database,
     capped=False,

@@ -16,7 +16,7 @@ STACK = replace(
     about=(
         "This Django site over its own pool, whose connections go to a PgBouncer on loopback, transaction pooling: no "
         "connect in a request, a fair queue with a time limit in each worker, and one cap for all workers and hosts "
-        "together. It pays PgBouncer's hop."
+        "together. Each query makes one network hop more, to PgBouncer."
     ),
     database=_database,
     pool_path="/pool/",

@@ -17,7 +17,7 @@ STACK = Stack(
     name="pooldemo",
     about=(
         "This Django site over its own pool: at most MAX_CONNS connections in each worker, cold or warm, given out in "
-        "the order in which they were asked for; who waits longer than POOL_TIMEOUT gets a 503."
+        "the order in which they were asked for. A request that waits longer than POOL_TIMEOUT gets a 503."
     ),
     database=database,
 )

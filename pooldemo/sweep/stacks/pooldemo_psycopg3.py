@@ -9,8 +9,8 @@ STACK = replace(
     POOLDEMO,
     name="pooldemo-psycopg3",
     about=(
-        "This Django site over its own pool, on psycopg 3 in place of psycopg2. The promises are the same; under "
-        "gevent psycopg 3 costs more of the application's core for each query."
+        "This Django site over its own pool, on psycopg 3 in place of psycopg2. The promises are the same. Under "
+        "gevent psycopg 3 takes more of the application's CPU for each query."
     ),
     venv=".venv-psycopg3",
     modules=("psycopg",),

@@ -17,8 +17,8 @@ STACK = replace(
     name="pooldemo-transaction",
     about=(
         'This Django site over its own pool, with POOL_MODE "transaction": a slot goes back after each statement or '
-        "transaction, and not at the request's end. The promises are the same; a request that does more than ask its "
-        "database leaves its slot to others meanwhile, and each statement pays for a checkout."
+        "transaction, and not at the request's end. The promises are the same. While a request does something else "
+        "than query its database, others can use its slot. Each statement pays for a checkout."
     ),
     database=_database,
 )

@@ -8,8 +8,8 @@ STACK = Stack(
     name="psycopg-pool",
     about=(
         'This Django site over Django\'s own OPTIONS["pool"], which is psycopg_pool, under gevent. It keeps its cap and'
-        " its queue is fair; a waiter that is killed or hit by gevent.Timeout swallows the connection that it is "
-        "given, and connections that died idle are given out unless CONN_HEALTH_CHECKS pings each of them."
+        " its queue is fair. When a waiter is killed or hit by gevent.Timeout, the connection that it gets is lost, and"
+        " connections that died while idle are given out, unless CONN_HEALTH_CHECKS pings each of them."
     ),
     database=native_pool,
     venv=".venv-psycopg3",

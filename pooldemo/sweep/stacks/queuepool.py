@@ -14,9 +14,9 @@ STACK = Stack(
     name="queuepool",
     about=(
         "This Django site over django-db-connection-pool, which is SQLAlchemy's QueuePool, with MAX_OVERFLOW 0. It "
-        "keeps its cap and pings at each checkout. Its queue is not fair: a waiter that was woken may find the "
-        "connection taken by one who came just then, and goes to the end of the line, so some wait two or three times "
-        "as long as others."
+        "keeps its cap and pings at each checkout. Its queue is not fair: a waiter that was woken may find that a "
+        "newer request has taken the connection, and goes to the end of the queue. So some wait two or three times as "
+        "long as others."
     ),
     database=_database,
     venv=VENV,
