@@ -78,7 +78,7 @@ class TransactionMode(Wrapper):
         if _frame(1).f_globals.get("__name__", "") in _WRAPPER_ITSELF or (who := asker()) in _WRAPPER_ITSELF:
             return raw
         if raw is None:
-            if not self._between or self._taking:
+            if not self._between or self._taking or self._checks_out:  # or it connects just now
                 return None
             self._taking = True  # whoever stands around ensure_connection() may look as well
             self.in_work += 1

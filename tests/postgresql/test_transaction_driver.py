@@ -5,7 +5,9 @@ from unittest import mock
 
 import pytest
 from django.db import InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
+from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 from django.utils.connection import ConnectionProxy
@@ -97,6 +99,28 @@ def test_sentry_may_look_where_each_statement_leads(site: Site) -> None:
     uses(db)
     assert is_free(db)
     assert seen == [db.connection.settings_dict["NAME"]] * 5
+
+
+@patched
+def test_who_looks_while_it_connects_sees_no_connection(site: Site) -> None:
+    """As Sentry's SDK does around Django's connect(): showing one would take a slot beside that of the connect."""
+    db = one_slot(site)
+    seen, connect = [], BaseDatabaseWrapper.connect
+
+    def traced(wrapper: Any) -> None:
+        seen.append(wrapper.connection)
+        connect(wrapper)
+
+    # Django's own is called for each checkout where both are: a subclass with connection parameters of its own, ...
+    db.connection._is_plain = False  # type: ignore[attr-defined]
+    receiver = mock.Mock()  # ... and somebody who is told of each
+    connection_created.connect(receiver)
+    site.finally_do(lambda: connection_created.disconnect(receiver))
+    with mock.patch.object(BaseDatabaseWrapper, "connect", traced):
+        uses(db)
+        uses(db)
+    assert seen == [None, None]
+    assert is_free(db)
 
 
 @threaded
