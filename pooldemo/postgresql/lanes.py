@@ -12,7 +12,7 @@ _ACCEPTED = ("low", "normal")
 
 @contextlib.contextmanager
 def priority(level: str) -> Iterator[None]:
-    """Give the checkouts in the body this priority, "low" or "normal". Also a decorator, for functions not async.
+    """Give the checkouts in the body this priority, "low" or "normal". Also a decorator, not of async functions.
 
     Checkouts of low priority are served only while no other waits. They leave a quarter of the slots to the others, at
     least one in a pool of two or more, and more when others have to wait. Raises ValueError for another word.

@@ -23,8 +23,8 @@ class Leaving:
     """Sockets on which the server's end is awaited. Takes over their descriptors, and says goodbye on them."""
 
     def __init__(self, descriptors: Iterable[int]) -> None:
-        # A filler and the keeper may look at a time: the system lets others run meanwhile. A thread's lock also under
-        # the monkey patch: nobody switches while he has it.
+        # A filler and the keeper may look at the same time: the system lets others run meanwhile. A thread's lock also
+        # under the monkey patch: nobody switches while he has it.
         self._look = _thread.RLock()
         make = green.native("socket", "socket")
         self._sockets = [make(fileno=descriptor) for descriptor in descriptors]

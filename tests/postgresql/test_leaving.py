@@ -245,7 +245,7 @@ def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -
             assert not leaving.gone()
 
 
-def test_two_threads_may_look_at_a_time_whether_the_server_has_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_may_look_at_once_whether_the_server_has_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a filler and the keeper do: the system lets the other run while one looks."""
     ours, theirs = socket.socketpair()
     theirs.close()
