@@ -99,12 +99,12 @@ def table(medians: Medians) -> str:
     for name, us in sorted(pairs.items(), key=lambda pair: pair[1]):
         lines.append(f"| {name} | {us:.2f} | {us / reference:.2f} |" if reference else f"| {name} | {us:.2f} | |")
     found = medians["waiters"]
-    handed, cancelled = "a slot handed to the next one", "one cancelled in mid-line"
+    handed, cancelled = "a slot handed to the next one", "one cancelled in the middle of the queue"
     lines += _rows(found, "10 greenlets wait", "10,000 wait", {
         handed: ("handoff few", "handoff one"),
         "the same with bare gevent locks": ("gevent few", "gevent many"),
     })  # fmt: skip
-    lines += _rows(found, "10,000 wait, in lines of 10", "in one line", {
+    lines += _rows(found, "10,000 wait, in queues of 10", "in one queue", {
         handed: ("handoff lines", "handoff one"),
         cancelled: ("cancel lines", "cancel one"),
     })  # fmt: skip
