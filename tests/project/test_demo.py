@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from rich.console import Console
 from served import PATIENCE_S, ROOT
 
 from pooldemo import records
-from pooldemo.management.commands.demo import Command, answer, chart, load, opened
+from pooldemo.management.commands.demo import Command, answer, chart, load, opened, panel
 from pooldemo.models import Sweep
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
@@ -156,6 +157,25 @@ def test_it_says_what_disturbed_it_and_what_to_type_where_nobody_can_tell() -> N
         "Type when the machine is quieter: make demo ARGS='--repeats 18'",
     ]
     assert answer(Sweep(verdicts=[invalid], repeats=2))[1].endswith("quieter: make demo"), "no option helps"
+
+
+@pytest.mark.django_db
+def test_the_readme_shows_its_end_as_it_is_printed() -> None:
+    """The sentence for each stack, and the frame, made again from the README's own numbers and words."""
+    (block,) = re.findall(
+        r"```\n(pooldemo, requests/s by MAX_CONNS\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    bars, corner, framed = block.partition("╭")
+    sweep = Sweep.objects.create(stacks=["pooldemo", "geventpool"], sizes=[2, 4, 8, 16], workers=1, **EVERY)
+    for stack, lines in re.findall(r"^(\S+), requests/s by MAX_CONNS\n((?:  .*\n)+)", bars, re.MULTILINE):
+        for size, peak in re.findall(r"^ +(\d+) .*opened +(\d+)", lines, re.MULTILINE):
+            for repeat in (1, 2):
+                sweep.trials.create(stack=stack, size=size, repeat=repeat, peak_connections=peak)
+    assert bars.endswith("".join(f"{opened(stack, sweep)}\n" for stack in sweep.stacks))
+    title, why = (" ".join(re.sub("[│╭╮╰╯─]", "", part).split()) for part in framed.split(f"│{' ' * 78}│")[1:3])
+    frame = StringIO()
+    Console(file=frame, width=80).print(panel(title, why))
+    assert corner + framed == frame.getvalue()
 
 
 @pytest.mark.django_db

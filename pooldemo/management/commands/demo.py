@@ -114,9 +114,7 @@ class Command(BaseCommand):
         self.say("\n" + "\n".join(chart(sweep)) + "\n")
         for stack in sweep.stacks:
             self.say(opened(stack, sweep))
-        title, why = answer(sweep)
-        large = Text(f"{title}\n\n", style="bold").append(why, style="not bold")
-        Console(file=sys.stdout).print(Panel(large, padding=(1, 2)))
+        Console(file=sys.stdout).print(panel(*answer(sweep)))
         page = reverse("admin:pooldemo_sweep_change", args=[sweep.pk])
         self.say(f"3/3  The picture: {REPORT.relative_to(ROOT)}, a page to open in a browser")
         self.say(f"     and in the admin: make run, then {ADDRESS}{page}")
@@ -182,6 +180,11 @@ def answer(sweep: models.Sweep) -> tuple[str, str]:
             f"Type when the machine is quieter: {command}",
         ]
     )
+
+
+def panel(title: str, why: str) -> Panel:
+    """The answer, in a frame."""
+    return Panel(Text(f"{title}\n\n", style="bold").append(why, style="not bold"), padding=(1, 2))
 
 
 def chart(sweep: models.Sweep) -> list[str]:
