@@ -111,6 +111,8 @@ def test_it_gives_a_cluster_that_is_older_its_roles_and_the_passwords_of_now(fol
         (folder / "secrets/postgres_password").unlink()
         subprocess.run([ROOT / "deploy/secrets", folder / "secrets"], check=True)
     assert programs(folder) == ["postgres --single", "postgres -D"] * 2
+    for setting in ("log_statement=none", "log_min_error_statement=panic", "log_min_duration_statement=-1"):
+        assert f" -c {setting} " in calls(folder)[0], "the log has the password"
 
 
 def test_it_mixes_no_cluster_with_what_it_finds(folder: Path) -> None:
