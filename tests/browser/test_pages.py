@@ -350,15 +350,22 @@ def test_it_says_why_what_it_shows_of_a_running_sweep_is_old(visit: Visit, runni
 
     visit.page.route(f"**{running}", started_here)
     page = visit.go(running)
-    for status, why in ((503, "the database does not answer now"), (404, "it was deleted")):
-        page.wait_for_selector("#stop")
-        page.route("**/progress/", answered(status))
-        page.wait_for_selector(f"#trouble:has-text('{why}')")
-        page.wait_for_selector("#stop", state="hidden")
-        page.unroute_all()
+    page.wait_for_selector("#stop")
+    page.route("**/progress/", answered(503))
+    page.wait_for_selector("#trouble:has-text('the database does not answer now')")
+    page.wait_for_selector("#stop", state="hidden")
+    page.unroute_all()
     page.wait_for_selector("#trouble", state="hidden")
+    page.wait_for_selector("#stop")
     visit.context.clear_cookies()
     page.wait_for_selector("#trouble:has-text('you are logged out')")
+    page.route("**/progress/", answered(404))
+    page.wait_for_selector("#trouble:has-text('it was deleted')")
+    page.wait_for_selector("#stop", state="hidden")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)  # more than twice its interval
+    assert asked == [], "it asked for ever"
     visit.complaints.clear()  # of 503 and 404, which were asked for
 
 

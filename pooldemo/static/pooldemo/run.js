@@ -89,6 +89,7 @@
     const { answer, why } = await get(part.dataset.address);
     doubt(why);
     if (stop) stop.hidden = Boolean(why); // nobody would hear it
+    if (why === NOT_NOW[404]) return undefined; // for ever: each question was a line in the site's log
     if (answer) {
       const found = document.createElement("template");
       found.innerHTML = await answer.text();
