@@ -152,11 +152,11 @@ def test_it_compares_two_sweeps_on_one_chart(admin_client: Client, three: list[m
     response = admin_client.post(SWEEPS, {"action": "compare", "_selected_action": chosen}, follow=True)
     html = response.content.decode()
     assert response.redirect_chain == [(f"{SWEEPS}compare/?sweeps={chosen[0]},{chosen[1]}", 302)]
-    assert html.count('<svg class="chart"') == 1
+    assert html.count('<svg class="plot"') == 1
     for number in chosen:
         assert f"{number} pooldemo" in html
         assert f"Sweep {number}</a>" in html
-    assert html.index("They cannot be compared") < html.index('<svg class="chart"'), "they measured different things"
+    assert html.index("They cannot be compared") < html.index('<svg class="plot"'), "they measured different things"
 
 
 def test_it_says_what_changed_between_two_sweeps_of_the_same_load(
@@ -168,7 +168,7 @@ def test_it_says_what_changed_between_two_sweeps_of_the_same_load(
     assert 'class="better"' in html
     assert "+100.0%" in html
     assert f"<h2>Sweep {after.pk} is better than {before.pk}: " in html
-    assert html.index("is better than") < html.index('<svg class="chart"')
+    assert html.index("is better than") < html.index('<svg class="plot"')
     swapped = admin_client.get(f"{SWEEPS}compare/?sweeps={after.pk},{before.pk}").content.decode()
     assert f"<h2>Sweep {before.pk} is worse than {after.pk}: " in swapped
     one = admin_client.get(f"{SWEEPS}compare/?sweeps={before.pk},{after.pk}&stack=geventpool").content.decode()
@@ -183,7 +183,7 @@ def test_it_draws_a_line_for_each_of_six_sweeps_under_what_they_say(
     slow = [replace(measured, plan=replace(measured.plan, users=users)) for users in range(1, 7)]
     numbers = [records.store(each).pk for each in slow]
     html = admin_client.get(f"{SWEEPS}compare/?sweeps={','.join(map(str, numbers))}").content.decode()
-    wide = html.partition('<svg class="chart"')[2].partition("</svg>")[0]
+    wide = html.partition('<svg class="plot"')[2].partition("</svg>")[0]
     assert [f'data-name="{number} pooldemo"' in wide for number in numbers] == [True] * 6
     assert "geventpool" not in wide
     every = ", ".join(map(str, numbers))

@@ -57,7 +57,7 @@ def test_it_says_the_verdict_in_words_above_everything_else(admin_client: Client
     assert "<h2>Use MAX_CONNS=2: 130\xa0requests/s, p95\xa0261\xa0ms; PostgreSQL&#x27;s CPU is full</h2>" in html
     for verdict in row.verdicts:
         assert verdict["because"].split(".")[0] in html
-    assert html.index('class="answer') < html.index('<svg class="chart"') < html.index('class="numbers"')
+    assert html.index('class="answer') < html.index('<svg class="plot"') < html.index('class="numbers"')
 
 
 def test_it_ends_no_line_inside_an_option(admin_client: Client, db: None, measured: SweepResult) -> None:
@@ -70,8 +70,8 @@ def test_it_draws_each_figure_without_a_script(admin_client: Client, row: models
     html = page(admin_client, row)
     names = ["throughput", "latency", "tradeoff", "connections"]
     assert re.findall(r'data-figure="([^"]+)"', html) == names
-    assert html.count('<svg class="chart"') == 1
-    assert html.count('<svg class="chart narrow"') == len(names)
+    assert html.count('<svg class="plot"') == 1
+    assert html.count('<svg class="plot narrow"') == len(names)
     for trial in measured.trials:
         assert f"{trial.stack} at {trial.size}, repeat {trial.repeat}: " in html
     for point in (point for line in figures.throughput(measured).series for point in line.points):
@@ -154,7 +154,7 @@ def test_it_gives_each_figure_as_a_picture(viewer: Client, row: models.Sweep) ->
     for each in found:
         answer = viewer.get(each)
         assert answer.headers["Content-Type"].startswith("image/svg+xml")
-        assert answer.content.decode().startswith('<svg class="chart" xmlns=')
+        assert answer.content.decode().startswith('<svg class="plot" xmlns=')
     assert viewer.get(found[0].replace("throughput", "nothing")).status_code == 404
 
 
@@ -244,7 +244,7 @@ def test_it_tells_why_every_trial_failed(admin_client: Client, db: None, measure
     assert "<h2>No answer: every trial failed</h2>" in html
     assert html.count("no server came up</summary>") == 1
     assert f"{len(broken.trials)} of {len(broken.trials)} trials failed" in html
-    assert '<svg class="chart"' not in html
+    assert '<svg class="plot"' not in html
 
 
 def test_it_lets_notes_be_written_and_nothing_else(editor: Client, row: models.Sweep) -> None:
@@ -280,7 +280,7 @@ def test_it_undoes_nothing_that_happens_while_notes_are_saved(
 
 def test_it_shows_a_viewer_everything_and_lets_him_change_nothing(viewer: Client, row: models.Sweep) -> None:
     html = page(viewer, row)
-    assert '<svg class="chart"' in html
+    assert '<svg class="plot"' in html
     assert "<textarea" not in html
     path = reverse("admin:pooldemo_sweep_change", args=[row.pk])
     assert viewer.post(path, {"notes": "mine"}).status_code == 403

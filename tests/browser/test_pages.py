@@ -214,13 +214,13 @@ def test_it_is_complete_without_scripts(plain_visit: Visit, sweep_path: str, sto
     page = plain_visit.log_in(sweep_path)
     page.wait_for_selector(".answer p")
     assert page.locator("[data-figure] svg:visible").count() == 4
-    page.wait_for_selector("[data-figure=throughput] svg.chart")
+    page.wait_for_selector("[data-figure=throughput] svg.plot")
     page.wait_for_selector("table.numbers")
     assert not page.is_visible("#play"), "nothing that does not work"
     page.goto(f"{plain_visit.url}{SWEEPS}compare/?sweeps={stored[0]},{stored[1]}")
-    page.wait_for_selector("[data-figure=overlay] svg.chart")
+    page.wait_for_selector("[data-figure=overlay] svg.plot")
     page.goto(f"{plain_visit.url}/")
-    page.wait_for_selector("svg.chart")
+    page.wait_for_selector("svg.plot")
     page.click("text=/fast/")
     assert '"workload": "fast"' in page.content()
     with page.expect_navigation():  # the meta refresh
@@ -258,7 +258,7 @@ def test_it_is_read_from_the_left_in_an_admin_whose_language_is_not(
         page = visit.go(path)
         page.evaluate("document.documentElement.dir = 'rtl'")
         asked = "all => all.map((each) => getComputedStyle(each).direction)"
-        assert set(page.eval_on_selector_all("#sweep, #live, svg.chart, td", asked)) == {"ltr"}, path
+        assert set(page.eval_on_selector_all("#sweep, #live, svg.plot, td", asked)) == {"ltr"}, path
     page = visit.go(SWEEPS)
     cells = page.eval_on_selector_all(
         "#result_list td, #result_list .rps", "all => all.map((each) => getComputedStyle(each).unicodeBidi)"
@@ -280,9 +280,9 @@ def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) 
     for path in (sweep_path, "/"):
         page = visit.go(path)
         page.emulate_media(media="print", color_scheme="dark")
-        page.wait_for_selector("svg.chart")
+        page.wait_for_selector("svg.plot")
         assert not page.locator("#play:visible").count()
-        inks = page.eval_on_selector_all("h2, td, svg.chart", "all => all.map((each) => getComputedStyle(each).color)")
+        inks = page.eval_on_selector_all("h2, td, svg.plot", "all => all.map((each) => getComputedStyle(each).color)")
         assert inks
         for ink in inks:
             assert max(map(int, re.findall(r"\d+", ink)[:3])) < 128, "dark ink, whatever the screen's colours are"

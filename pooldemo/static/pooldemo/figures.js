@@ -39,7 +39,7 @@
     button.setAttribute("aria-label", `${line.closest("[data-figure]").dataset.figure} as PNG`);
     button.addEventListener("click", async () => {
       const link = document.createElement("a");
-      const seen = [...line.closest("[data-figure]").querySelectorAll("svg.chart")].find((svg) => svg.checkVisibility());
+      const seen = [...line.closest("[data-figure]").querySelectorAll("svg.plot")].find((svg) => svg.checkVisibility());
       link.href = await png(seen);
       link.download = `${line.dataset.file}.png`;
       link.click();
@@ -49,7 +49,7 @@
 
   // -- from point to point ------------------------------------------------------------------------------------------
 
-  document.querySelectorAll("[data-figure] svg.chart").forEach((svg) => {
+  document.querySelectorAll("[data-figure] svg.plot").forEach((svg) => {
     const readout = svg.closest("[data-figure]").querySelector(".readout");
     const lines = linesOf(svg);
     if (!lines.length) return;

@@ -78,7 +78,7 @@ def nice_ticks(top: float, wanted: int = 5, whole: bool = False) -> tuple[float,
 
 def svg(title: str, description: str, frame: Frame, *parts: str, attributes: str = "") -> str:
     """The whole picture, with its title in it and its words for a screen reader."""
-    kind = "chart narrow" if frame.legend else "chart"
+    kind = "plot narrow" if frame.legend else "plot"  # no "chart": django-unfold's script takes one for a canvas
     lines = _wrapped(title, frame)
     heading = "".join(text(12, 22 + 18 * row, line, weight="650", size=15) for row, line in enumerate(lines))
     return (
