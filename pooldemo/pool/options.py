@@ -158,7 +158,7 @@ class Options:
     overload: str = _option(
         "queue", "", '"queue" or "shed"',
         'whom a slot goes to: "queue": first come, first served, until POOL_TIMEOUT; "shed": while the queue does not '
-        "get shorter, newest first, and who waited too long is refused",
+        "get shorter, newest first, and requests that waited too long are refused",
         _choice("queue", "shed"),
     )  # fmt: skip
 

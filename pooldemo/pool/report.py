@@ -38,7 +38,7 @@ class PoolTimeout(PoolError):
 
 
 class PoolFull(PoolError):
-    """The checkout was refused at once: the queue has no room, or waiting could never end."""
+    """The checkout was refused: the queue has no room, waiting could never end, or it waited too long in overload."""
 
     reason = "full"
 

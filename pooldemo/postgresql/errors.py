@@ -10,7 +10,8 @@ class PoolTimeout(pool.PoolTimeout, OperationalError):
 
 
 class PoolFull(pool.PoolFull, OperationalError):
-    """The pool refused at once: MAX_WAITING others wait already, or the caller would wait for itself."""
+    """Refused: MAX_WAITING others wait already, the caller would wait for itself, or it has waited too long
+    while OVERLOAD "shed" refuses such."""
 
 
 class PoolClosed(pool.PoolClosed, OperationalError):
@@ -18,13 +19,14 @@ class PoolClosed(pool.PoolClosed, OperationalError):
 
 
 class DeadlineExceeded(OperationalError):
-    """The deadline of this work has passed. It may use no database any more, and its running statement was ended."""
+    """The deadline of this work has passed, so it may use no database any more. A statement that ran was ended, but may
+    have been done before that: the text says so then."""
 
     reason = "deadline"
 
 
 class ClientGone(OperationalError):
-    """The client of this work has hung up. It may use no database any more, and its running statement was ended."""
+    """The client of this work has hung up, so it may use no database any more: as with DeadlineExceeded."""
 
     reason = "client_gone"
 

@@ -58,8 +58,8 @@ class DeadlineMiddleware:
     It belongs first in MIDDLEWARE. Settings: `POOLDEMO_DEADLINE`, seconds for a view without a deadline of its own
     (absent: no deadline); `POOLDEMO_DEADLINE_MAX` (60), the most that a client may ask for with the header
     `X-Request-Timeout: seconds`. After the deadline the answer is 503 and says what was being done, also if the view
-    ended late. It shows the statement only under DEBUG; the log has it at INFO. A header that is not a number gets 400.
-    Raises ImproperlyConfigured if a setting is not a number above 0.
+    ended late. It shows the statement only under DEBUG; the log has it at INFO. A header that is not a
+    number above 0 gets 400. Raises ImproperlyConfigured if a setting is not a number above 0.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
