@@ -36,10 +36,20 @@ A, B = "pooldemo@1a2b3c", "pooldemo"
 SIZES = (1, 2, 4, 8, 16)
 
 
-def sides(loss: float = 0.0, seed: int = 0, noise: Noise = NOISES["normal"], repeats: int = 3) -> SweepResult:
+def sides(
+    loss: float = 0.0,
+    seed: int = 0,
+    noise: Noise = NOISES["normal"],
+    repeats: int = 3,
+    lost_at: tuple[int, ...] = SIZES,
+) -> SweepResult:
     """A run in which B carries less than A."""
     chance, trials = random.Random(seed), []
-    run = side_by_side(hinge(8), lambda size: hinge(8)(size) * (1 - loss), SIZES, seed, noise, repeats)
+
+    def less(size: int) -> float:
+        return hinge(8)(size) * (1 - loss * (size in lost_at))
+
+    run = side_by_side(hinge(8), less, SIZES, seed, noise, repeats)
     for order, (side, size, block, _, rps) in enumerate(run, start=1):
         ms = 300 * hinge(8)(size) / rps * math.exp(chance.gauss(0, 0.02))
         trials.append(TrialResult(A if side == "a" else B, size, block, order=order, rps=rps, p95_ms=ms, requests=1000))
@@ -67,6 +77,13 @@ def test_it_calls_equal_sides_worse_in_5_percent_at_most_where_trials_differ_in_
 def test_a_restless_size_hides_no_loss_of_5_percent_at_all_the_others() -> None:
     """Of a mean over sizes that counts them alike it was not found in every fifth run."""
     assert sum(found(0.05, seed, RESTLESS).is_worse for seed in range(40)) >= 38
+
+
+def test_it_seldom_says_not_worse_where_a_restless_size_alone_carries_a_fifth_less() -> None:
+    """By what a loss at all sizes shows, which the others decide, it said so in three of four runs."""
+    runs = [found(0.2, seed, RESTLESS, lost_at=(8,)) for seed in range(40)]
+    assert sum(run.is_known and not run.is_worse for run in runs) <= 10
+    assert all(found(seed=seed, noise=NOISES["outlier"]).is_known for seed in range(20)), "by one accident nobody can"
 
 
 @pytest.mark.parametrize("noise", ["blocks and drift", "normal", "following"])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import fmean, variance
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_every, observed
+from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_blocks, fit_every, observed
 from pooldemo.sweep.analyse.comparison import Change
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
@@ -108,6 +108,17 @@ class Sides(Pair):
         error = max(change.error, LEAST_ERROR) if fit.freedom else math.inf
         return _Gain(fit.contrast(old).value, fit.contrast(new).value, error, change.freedom)
 
+    def error(self) -> tuple[float, float]:
+        """Of what all sizes gained, each counted alike, and its degrees of freedom. By the weights of the mean that is
+        shown, "not worse" would be said of a restless size by what the others carry; an accident alone hides nothing.
+        """
+        fit, _ = fit_blocks(sorted(_beside(self._trials, "rps")))
+        if fit is None or not fit.freedom:
+            return math.inf, 1.0
+        sizes = self.sizes("rps")
+        found = fit.contrast({_cell(size, side): (2 * side - 1) / len(sizes) for size in sizes for side in (0, 1)})
+        return max(found.error, LEAST_ERROR), found.freedom
+
 
 def _alike(cell: int) -> set[int]:
     """Both sides at a size: whatever makes one restless does so to the other."""
@@ -151,17 +162,17 @@ def _change(
     )
 
 
-def would_find(pairs: Sequence[Pair], margin: float) -> float | None:
+def would_find(pairs: Sequence[Sides], margin: float) -> float | None:
     """The smallest loss of throughput, relative, that is found with 95% confidence wherever it is; None: none is."""
     if not pairs or any("rps" not in pair.fits or not pair.sizes("rps") for pair in pairs):
         return None  # of one that failed throughout nothing is known, nor of one that was interrupted at once
     metrics = sum(len(pair.fits) for pair in pairs if len(pair.sizes("rps")) > 1)
     least = 0.0
     for pair in pairs:
-        found = pair.gain("rps", pair.weights("rps"))
-        if not math.isfinite(found.error):
+        error, freedom = pair.error()
+        if not math.isfinite(error):
             return None
         doubt = (1 - CONFIDENCE) / (2 * metrics if metrics else sum(len(each.fits) for each in pairs))
-        sure = student_t(1 - doubt, found.freedom) + student_t(CONFIDENCE, found.freedom)
-        least = max(least, margin + sure * found.error)
+        sure = student_t(1 - doubt, freedom) + student_t(CONFIDENCE, freedom)
+        least = max(least, margin + sure * error)
     return -math.expm1(-least)
