@@ -10,15 +10,12 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 
 import sys
 from argparse import ArgumentParser
-from dataclasses import replace
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
-from pooldemo.sweep.analyse.document import judged
-from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.plan import check_margin
+from pooldemo.sweep.analyse.document import asked_anew, judged
 from pooldemo.sweep.report import files
 from pooldemo.sweep.report.output import Lasting, open_reports
 from pooldemo.sweep.report.terminal import Terminal
@@ -46,14 +43,9 @@ class Command(BaseCommand):
         to_stdout = any(options[name] == "-" for name in REPORTS)
         terminal = Terminal(cast(IO[str], Lasting(sys.stderr if to_stdout else sys.stdout)), options["quiet"])
         try:
-            if options["margin"] is not None:
-                check_margin(options["margin"])
-            slo = None if options["slo"] is None else parse_slo(options["slo"])
-            sweep = files.read(options["file"])
-            margin = sweep.plan.margin if options["margin"] is None else options["margin"]
-            plan = replace(sweep.plan, margin=margin, slo=sweep.plan.slo if slo is None else slo)
+            sweep = asked_anew(files.read(options["file"]), options["margin"], options["slo"])
             reports = open_reports(options, REPORTS)
-            code = show(terminal, judged(replace(sweep, plan=plan)), reports)
+            code = show(terminal, judged(sweep), reports)
         except KeyboardInterrupt:
             code = INTERRUPTED
         except (OSError, ValueError) as error:

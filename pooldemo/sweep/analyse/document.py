@@ -19,16 +19,22 @@ from pooldemo.sweep.plan import check_margin
 SCHEMA = Path(__file__).with_name("document.schema.json")
 
 
-def judge(document: Mapping[str, Any], *, margin: float = MARGIN, slo: str | None = None) -> dict[str, Any]:
+def judge(document: Mapping[str, Any], *, margin: float | None = None, slo: str | None = None) -> dict[str, Any]:
     """Judge the trials of a document of `sweep --json` again, without measuring; returns it with the new verdicts.
 
-    `margin` is in percent. `slo` is written as on the command line (`p95=300,errors=0.1%`); None means the document's
-    own, and an empty string none. Raises ValueError, in a sentence, if one of the three is not accepted.
+    `margin` is in percent. `slo` is written as on the command line (`p95=300,errors=0.1%`), an empty string is none.
+    None means the document's own. Raises ValueError, in a sentence, if one of the three is not accepted.
     """
-    check_margin(margin)
-    sweep = read_document(document)
-    plan = replace(sweep.plan, margin=float(margin), slo=sweep.plan.slo if slo is None else parse_slo(slo))
-    return document_of(judged(replace(sweep, plan=plan)))
+    return document_of(judged(asked_anew(read_document(document), margin, slo)))
+
+
+def asked_anew(sweep: SweepResult, margin: float | None, slo: str | None) -> SweepResult:
+    """The sweep with another margin or SLO in its plan, where one is given. Raises ValueError."""
+    plan = sweep.plan
+    if margin is not None:
+        check_margin(margin)
+        plan = replace(plan, margin=float(margin))
+    return replace(sweep, plan=plan if slo is None else replace(plan, slo=parse_slo(slo)))
 
 
 def judged(sweep: SweepResult) -> SweepResult:
