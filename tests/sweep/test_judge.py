@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import sys
 from dataclasses import fields, replace
 from functools import reduce
 from operator import getitem
@@ -258,7 +259,8 @@ def test_it_takes_the_margin_of_the_sweep_where_none_is_given(tmp_path, capsys):
     path = tmp_path / "sweep.json"
     path.write_text(json.dumps(document(soft, replace(PLAN, margin=12.0))))
     assert typed(path, "--json", "-") == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(path.read_text())
+    written = json.loads(path.read_text())
+    assert json.loads(capsys.readouterr().out) == judge(written) == written
     assert typed(path, "--margin", "5") == 0
     assert "32 slots carry" in capsys.readouterr().out
 
@@ -308,3 +310,24 @@ def test_it_reads_back_what_it_wrote_however_far_two_repeats_lie_apart():
     made = document_of(judged(SweepResult(plan, CONDITIONS, tuple(trials))))
     assert [(check["low"], check["high"]) for check in made["verdicts"][0]["checks"]] == [(None, None)]
     assert document_of(read_document(json.loads(json.dumps(made)))) == made
+
+
+def test_four_times_as_many_trials_cost_about_four_times_as_much():
+    """Each trial was compared with each other: a sweep of 10,000 was judged in minutes."""
+
+    def calls(repeats: int) -> int:
+        trials, count = trials_of(hinge(8), (1, 2, 4, 8, 16), repeats=repeats, noise=0.01), 0
+
+        def counted(_frame: object, event: str, _arg: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(counted)
+        try:
+            judged(SweepResult(PLAN, CONDITIONS, trials))
+        finally:
+            sys.setprofile(before)
+        return count
+
+    assert calls(80) < 6 * calls(20)

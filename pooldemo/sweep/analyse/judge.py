@@ -102,9 +102,15 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
     """Everything but the words, from the trials of one stack."""
     ran = [trial for trial in trials if not trial.error]
     allowed = max([FAILED_SHARE, *(limit.at_most for limit in plan.slo if limit.metric == "errors")])
-    sound = [trial for trial in ran if trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed]
+
+    def is_sound(trial: TrialResult) -> bool:
+        return trial.rps > 0 and (failed_share([trial]) or 0.0) <= allowed
+
+    sound = list(filter(is_sound, ran))
     judged = {trial.size for trial in sound} - _mostly_unsound(trials, ran, sound)
-    accidents = {size: [trial for trial in ran if trial.size == size and trial not in sound] for size in sorted(judged)}
+    accidents = {
+        size: [trial for trial in ran if trial.size == size and not is_sound(trial)] for size in sorted(judged)
+    }
     sound = [trial for trial in sound if trial.size in judged]
     failing = {
         size: _failure([trial for trial in trials if trial.size == size])
