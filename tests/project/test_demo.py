@@ -149,12 +149,13 @@ def test_it_says_in_one_line_what_to_use() -> None:
 def test_it_says_what_disturbed_it_and_what_to_type_where_nobody_can_tell() -> None:
     doubts = [{"code": "other-load", "cause": "something else used 1.7 cores"}, {"code": "queueing", "cause": "queues"}]
     invalid = {"shape": "invalid", "max_conns": None, "because": "Repeats differ.", "warnings": doubts}
-    title, why = answer(Sweep(verdicts=[invalid | {"needs": "--repeats 18"}], repeats=2))
+    title, why = answer(Sweep(pk=7, verdicts=[invalid | {"needs": "--repeats 98"}], repeats=2))
     assert title == "No answer this time"
     assert why.splitlines() == [
         "Repeats differ.",
         "What disturbed it: something else used 1.7 cores.",
-        "Type when the machine is quieter: make demo ARGS='--repeats 18'",
+        "Type when the machine is quieter: make demo",
+        "Or add repeats now, for up to 20 minutes: make sweep ARGS='--resume 7 --until-sure 20'",
     ]
     assert answer(Sweep(verdicts=[invalid], repeats=2))[1].endswith("quieter: make demo"), "no option helps"
 

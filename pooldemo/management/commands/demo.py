@@ -28,6 +28,7 @@ from pooldemo.management.interruption import deaf
 from pooldemo.postgresql import pools
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.measure.database import cpus
+from pooldemo.sweep.report.tables import counted
 from pooldemo.sweep.stacks.stack import ROOT
 
 ADDRESS = "http://127.0.0.1:8000"  # where `make run` serves
@@ -172,14 +173,12 @@ def answer(sweep: models.Sweep) -> tuple[str, str]:
         return f"Use MAX_CONNS={verdict['max_conns']}", verdict["because"]
     disturbed = [each["cause"] for each in verdict["warnings"] if each["code"] in DISTURBED]
     needs = verdict.get("needs", "")
-    command = f"make demo ARGS='{needs}'" if needs.startswith(("--repeats", "--sizes")) else "make demo"
-    return "No answer this time", "\n".join(
-        [
-            verdict["because"],
-            *(f"What disturbed it: {cause}." for cause in disturbed),
-            f"Type when the machine is quieter: {command}",
-        ]
-    )
+    lines = [verdict["because"], *(f"What disturbed it: {cause}." for cause in disturbed)]
+    command = f"make demo ARGS='{needs}'" if needs.startswith("--sizes") else "make demo"
+    lines.append(f"Type when the machine is quieter: {command}")
+    if needs.startswith("--repeats"):
+        lines.append(f"Or add repeats now, for up to 20 minutes: make sweep ARGS='--resume {sweep.pk} --until-sure 20'")
+    return "No answer this time", "\n".join(lines)
 
 
 def panel(title: str, why: str) -> Panel:
@@ -220,5 +219,5 @@ def opened(stack: str, sweep: models.Sweep) -> str:
         return f"{stack}: no trial ended, so PostgreSQL saw nothing of it"
     worst, allowed = max(seen, key=lambda pair: pair[0] / pair[1])
     if worst <= allowed:
-        return f"{stack} never opened more connections than it was allowed ({len(seen)} trials)"
+        return f"{stack} never opened more connections than it was allowed ({counted(len(seen), 'trial')})"
     return f"{stack} opened {worst} connections where {allowed} were allowed"
