@@ -39,7 +39,7 @@ def test_it_ends_with_the_verdict_the_connections_and_the_login(transactional_db
     env = os.environ | {"DATABASE_URL": database_url, "DJANGO_SETTINGS_MODULE": "project.settings", "COLUMNS": "200"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pooldemo never opened more connections than it was allowed (1 trials)" in done.stdout
+    assert "pooldemo never opened more connections than it was allowed (1 trial)" in done.stdout
     assert re.search(r"geventpool opened ([3-9]|[1-9]\d) connections where 2 were allowed", done.stdout)
     assert re.search(r"^pooldemo: (knee|rising|flat|invalid)", done.stdout, re.MULTILINE)
     assert "No answer this time" in done.stdout, "one size has no knee"
