@@ -19,7 +19,7 @@ from pooldemo.sweep.plan import check_margin
 SCHEMA = Path(__file__).with_name("document.schema.json")
 
 
-def judge(document: Mapping[str, Any], *, margin: float | None = None, slo: str | None = None) -> dict[str, Any]:
+def judge(document: Mapping[str, Any], *, margin: float | None = MARGIN, slo: str | None = None) -> dict[str, Any]:
     """Judge the trials of a document of `sweep --json` again, without measuring; returns it with the new verdicts.
 
     `margin` is in percent. `slo` is written as on the command line (`p95=300,errors=0.1%`), an empty string is none.

@@ -35,7 +35,7 @@ class Design:
 Cell = tuple[int, tuple[int, int], float]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)  # one of 10,000 trials takes some 80 MB
 def design(cells: tuple[Cell, ...], trend: bool, light: frozenset[int] = frozenset()) -> Design | None:
     """The design of trials at (size, (repeat, part), place); None where they cannot tell its coefficients apart. Those
     of `light` sizes say next to nothing of the blocks."""
