@@ -5,6 +5,7 @@ Registered when Django loads the backend, so that ENGINE alone brings them.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.core import checks
@@ -78,7 +79,9 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
 @checks.register(checks.Tags.database)
 def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """All workers' slots fit into PostgreSQL's connections; asks it, so only with `check --database` and `migrate`."""
-    given = os.environ.get("WEB_CONCURRENCY") or "1"
+    in_conf = leftovers.workers_in_gunicorn_conf(Path("gunicorn.conf.py"))
+    is_number = in_conf is not None and in_conf.isdecimal() and int(in_conf) > 0
+    given = (in_conf if is_number else None) or os.environ.get("WEB_CONCURRENCY") or "1"
     if not given.isdecimal() or not int(given):
         text = f"WEB_CONCURRENCY={given!r} is not accepted: give the number of workers, from 1."
         return [checks.Error(text, hint="export WEB_CONCURRENCY=2", id="pooldemo.E003")]
@@ -88,6 +91,11 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
     except ValueError as error:
         return [checks.Error(str(error), hint="export WEB_HOSTS=2", id="pooldemo.E003")]
     found: list[checks.CheckMessage] = []
+    if in_conf and not is_number and not os.environ.get("WEB_CONCURRENCY") and databases and ours():
+        text = f"gunicorn.conf.py: workers = {in_conf} is not a number that the check can read: it counts 1 worker."
+        found.append(
+            checks.Info(text, hint="export WEB_CONCURRENCY=4 (your number), and check again.", id="pooldemo.I004")
+        )
     for wrapper in ours():
         if wrapper.alias not in (databases or ()):
             continue
@@ -105,7 +113,8 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
             line = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['MAX_CONNS'] = {each}"
             hint = f"{line}, or where your settings read it from, as in export MAX_CONNS={each}"
             if not each:
-                hint = f"export WEB_CONCURRENCY={room // budget.hosts}"
+                fewer = room // budget.hosts
+                hint = f"gunicorn.conf.py: workers = {fewer}" if is_number else f"export WEB_CONCURRENCY={fewer}"
             if room < budget.hosts:
                 hint = "Fewer hosts, or a higher limit: each worker needs a connection."
             found.append(checks.Warning(f"{wrapper.alias}: {budget}.", hint=hint, id="pooldemo.W002"))

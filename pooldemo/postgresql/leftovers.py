@@ -24,6 +24,7 @@ OPTIONS = {
 SQLALCHEMY = {"TIMEOUT": "POOL_TIMEOUT", "RECYCLE": "MAX_LIFETIME"}  # django-db-connection-pool's; -1 is none
 PSYCOGREEN = re.compile(r"\bpatch_psycopg\s*\(|\bpsycogreen\b")
 PRELOAD = re.compile(r"^\s*preload_app\s*=\s*True\b")
+WORKERS = re.compile(r"^workers\s*=\s*(.+)")
 PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
 
 
@@ -78,9 +79,21 @@ def _preload(what: str, hint: str) -> checks.CheckMessage:
     )
 
 
+def workers_in_gunicorn_conf(path: Path) -> str | None:
+    """What stands there behind `workers =`, if that does not come from WEB_CONCURRENCY: gunicorn takes it before it."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    given = [found[1] for line in lines if (found := WORKERS.match(line.partition("#")[0].rstrip()))]
+    return given[-1] if given and "WEB_CONCURRENCY" not in given[-1] else None
+
+
 @checks.register("pooldemo")
 def check_gunicorn(**_: Any) -> list[checks.CheckMessage]:
-    """How gunicorn is told to start this project. Opens no connection."""
+    """How gunicorn is told to start this project. Opens no connection. Another pool may need what this one does not."""
+    if not any(hasattr(type(each), "pool_options") for each in connections.all()):
+        return []
     found = list(in_gunicorn_conf(Path("gunicorn.conf.py")))
     if PRELOAD_ARGUMENT.search(os.environ.get("GUNICORN_CMD_ARGS", "")):
         found.append(_preload("GUNICORN_CMD_ARGS with --preload", "leave out --preload"))

@@ -119,6 +119,37 @@ def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
     assert (warning.id, warning.hint) == ("pooldemo.W004", "leave out --preload")
 
 
+def test_it_leaves_the_lines_of_gunicorn_conf_that_another_pool_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without psycogreen django-db-geventpool blocks all greenlets: who only tries the sweep must not lose it."""
+    monkeypatch.chdir(tmp_path)
+    Path("gunicorn.conf.py").write_text("def post_fork(server, worker):\n    patch_psycopg()\n")
+    assert ids(leftovers.check_gunicorn()) == ["pooldemo.I001"]
+    monkeypatch.setattr(type(connections), "all", lambda self: [object()])
+    assert leftovers.check_gunicorn() == []
+
+
+def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn takes them before WEB_CONCURRENCY, and "no issues" would be heard as: they fit."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 10, 60, 3))
+
+    def found(line: str) -> list[tuple[str | None, str]]:
+        Path("gunicorn.conf.py").write_text(f"bind = ':8000'\n{line}\nworker_class = 'gevent'\n")
+        return [(each.id, str(each.hint)) for each in checks.check_budget(databases=["default"])]
+
+    assert found("workers = 5  # each with its pool") == []
+    assert [each for each, _ in found("workers = 20")] == ["pooldemo.W002"]
+    assert found("workers = 90") == [("pooldemo.W002", "gunicorn.conf.py: workers = 57")]
+    assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.I004"]
+    assert found('workers = int(os.environ.get("WEB_CONCURRENCY") or 1)') == []
+    monkeypatch.setenv("WEB_CONCURRENCY", "6")
+    assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.W002"]
+    assert found("workers = 2") == [], "gunicorn does not look at WEB_CONCURRENCY then"
+
+
 @pytest.mark.django_db
 def test_it_says_that_rows_may_be_of_another_time_zone(
     settings_of_default: Callable[..., None], monkeypatch: pytest.MonkeyPatch
