@@ -173,7 +173,7 @@ def how_to_start_postgresql() -> str:
 
 def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
     """The project as `plan` wants it swept; its pools are told of by the hosts `behind`, if any. Raises Unfit."""
-    application = plan.wsgi or application_of(settings.WSGI_APPLICATION)
+    application = plan.wsgi or ("" if plan.host else application_of(settings.WSGI_APPLICATION))  # that one runs already
     if is_own():
         return Site(application, settings.DATABASE_URL, pool=pool_page(plan.host, behind))
     if not plan.urls and not plan.locustfile:

@@ -133,6 +133,16 @@ def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None
             clear_script_prefix()
 
 
+def test_it_asks_no_running_site_what_gunicorn_would_serve(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """A project for ASGI alone has no WSGI_APPLICATION, and nothing is started where the site runs."""
+    settings.WSGI_APPLICATION = None
+    with served(Workers) as site:
+        monkeypatch.setattr(Workers, "size", 8)
+        plan = as_it_runs(monkeypatch, site)
+        assert plan.sizes == (8,)
+        assert project.site(plan).pool is not None
+
+
 def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """By the site's name, for a visitor who came by https: else it answers 400, or leads there."""
 
