@@ -45,6 +45,10 @@ def test_it_takes_back_what_was_bound_to_a_cycle_that_is_collected():
         pool.rebind(pool.checkout(), cycle[0])
         cycle.append(cycle)
 
+    def collected():
+        gc.collect()
+        eventually(lambda: len(told) > 0)
+
     gc.disable()
     try:
         worker = Worker(leave_a_cycle)
@@ -52,8 +56,7 @@ def test_it_takes_back_what_was_bound_to_a_cycle_that_is_collected():
         worker.join()
         assert pool.holders()
         with pytest.warns(ResourceWarning, match="ended without giving a connection") as told:
-            gc.collect()
-            eventually(lambda: len(told) > 0)
+            collected()
     finally:
         gc.enable()
     assert_whole(pool, connector)
