@@ -20,9 +20,9 @@ _READ = frozenset(
 )
 
 _PROXY = "django.utils.connection"  # asks for whoever has imported django.db.connection
-# Modules that are done with the driver's connection before the next statement: Django's own, and those of Sentry's SDK,
-# which looks before each statement where its connection leads.
-_ON_THE_SPOT = ("django.", "sentry_sdk.")
+# Modules that are done with the driver's connection before the next statement: Django's own, those of Sentry's SDK,
+# which looks before each statement where its connection leads, and those of django-pgbulk, which quotes names with it.
+_ON_THE_SPOT = ("django.", "sentry_sdk.", "pgbulk.")
 
 
 def asker() -> str:

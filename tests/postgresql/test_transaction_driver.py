@@ -102,6 +102,21 @@ def test_sentry_may_look_where_each_statement_leads(site: Site) -> None:
 
 
 @patched
+def test_django_pgbulk_may_quote_with_the_drivers_connection(site: Site) -> None:
+    """It asks each new cursor for its connection before it executes; with psycopg 3 for its adapters as well."""
+    db = one_slot(site)
+    pgbulk: dict[str, Any] = {"__name__": "pgbulk.core"}
+    exec("def look(cursor): return cursor.connection.info.dbname, getattr(cursor, 'adapters', None)", pgbulk)
+    for _ in range(2):
+        with db.connection.cursor() as cursor:
+            pgbulk["look"](cursor)
+            cursor.execute("SELECT 1")
+            pgbulk["look"](cursor)
+            assert cursor.fetchall() == [(1,)]
+        assert is_free(db)
+
+
+@patched
 def test_who_looks_while_it_connects_sees_no_connection(site: Site) -> None:
     """As Sentry's SDK does around Django's connect(): showing one would take a slot beside that of the connect."""
     db = one_slot(site)
