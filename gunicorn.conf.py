@@ -172,9 +172,9 @@ def say_budget(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """This worker ends. Where its master was killed it becomes the command that would have been that one's last; while
-    another worker lives that stops nothing."""
-    if os.getppid() != worker.ppid and not os.environ.get("DATABASE_URL"):
+    """This worker ends, or the master finds that one has. Where the master was killed, its worker becomes the command
+    that would have been its last; while another worker lives that stops nothing."""
+    if worker.ppid not in (os.getppid(), os.getpid()) and not os.environ.get("DATABASE_URL"):
         os.chdir(Path(__file__).parent)
         os.execv(STOP_DATABASE[0], STOP_DATABASE)  # noqa: S606  our own command
 
