@@ -37,7 +37,7 @@ REFUSALS = (
     ("is starting up", "it is still starting: the same command again, in some seconds"),
     ("in recovery mode", "it recovers from a crash: the same command again, in some seconds"),
     ("is shutting down", "it is shutting down: start it again"),
-    ("server closed the connection", "it has ended meanwhile: start it again"),
+    ("server closed the connection", "it has ended this connection: the same command again"),
     ("terminating connection", "it has ended this connection: the same command again"),
     ("permission denied for schema", "{user} may make no tables there: ALTER DATABASE {name} OWNER TO {user}"),
     ("read-only transaction", "it takes no writes, as a standby does: name the primary"),

@@ -39,8 +39,11 @@ def said(error: BaseException, url: str = URL) -> str | None:
         (f"{FATAL}sorry, too many clients already", "all its connections are taken"),
         (f"{FATAL}the database system is starting up", "the same command again, in some seconds"),
         (f"{FATAL}the database system is in recovery mode", "the same command again, in some seconds"),
-        ("server closed the connection unexpectedly\n\tThis probably means the server", "start it again"),
-        ("terminating connection due to administrator command\n", "the same command again"),
+        ("server closed the connection unexpectedly\n\tThis probably means the server", "the same command again"),
+        (
+            "terminating connection due to administrator command\nserver closed the connection unexpectedly\n",
+            "it has ended this connection: the same command again",
+        ),
         ("permission denied for schema public", "ALTER DATABASE shop OWNER TO me"),
         ("cannot execute CREATE TABLE in a read-only transaction", "name the primary"),
     ],
