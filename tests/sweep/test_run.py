@@ -123,6 +123,14 @@ def test_it_shows_plain_lines_where_there_is_no_terminal(trials: Maker) -> None:
     assert "pooldemo: " in said
 
 
+def test_it_counts_no_trials_of_a_plan_that_has_all_of_its_own() -> None:
+    """`--resume 7 --until-sure 20` began with "0 trials, about 0 s"."""
+    stream = io.StringIO()
+    with Terminal(stream) as terminal:
+        terminal.begin(PLAN, 7, 0)
+    assert stream.getvalue().endswith("repeats, 1 worker\n")
+
+
 def test_it_keeps_what_goes_on_to_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pooldemo.sweep.report.terminal.duration", lambda _: "10 min 15 s")
     for columns in (40, 80, 200):

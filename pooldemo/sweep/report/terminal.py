@@ -82,8 +82,8 @@ class Terminal:
         name = f"sweep {number}" if number else "this sweep"
         self.say(
             f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
-            f"{counted(plan.repeats, 'repeat')}, {_workers(plan)}: {counted(left, 'trial')}, "
-            f"about {duration(planning.total_s(plan, left))}"
+            f"{counted(plan.repeats, 'repeat')}, {_workers(plan)}"
+            + (f": {counted(left, 'trial')}, about {duration(planning.total_s(plan, left))}" if left else "")
         )
 
     def kept(self, sweep: SweepResult) -> None:
