@@ -65,9 +65,10 @@ def test_it_kills_it_also_when_ctrl_c_comes_while_it_waits_for_its_end(
 
     with shell(STUBBORN, ledger, tmp_path) as child:
         pid = grandchild(tmp_path)
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(child, "wait", interrupted)
-            child.stop()
+            with pytest.raises(KeyboardInterrupt):
+                child.stop()
         assert gone(pid)
 
 
