@@ -124,7 +124,8 @@ def check_time_zone(databases: Sequence[str] | None = None, **_: Any) -> list[ch
                     "django-db-geventpool, which is installed, did not set the project's: values that now() in SQL, or "
                     "a column's default, wrote then are wrong by the difference. New values are right.",
                     hint="correct such rows, as in UPDATE ... SET at = at + interval '...'; then pip uninstall "
-                    "django-db-geventpool",
+                    "django-db-geventpool, once nothing imports its close_connection any more (`finally: "
+                    "connection.close()` does the same).",
                     id="pooldemo.I002",
                 )
             )

@@ -159,6 +159,7 @@ def test_it_says_that_rows_may_be_of_another_time_zone(
     assert leftovers.check_time_zone(databases=None) == [], "it asks the database only when told to"
     [info] = leftovers.check_time_zone(databases=["default"])
     assert (info.id, "this project's Asia/Kathmandu" in info.msg) == ("pooldemo.I002", True)
+    assert "close_connection" in str(info.hint), "who keeps that one cannot uninstall the package"
     monkeypatch.setattr(leftovers, "find_spec", lambda name: None)
     assert leftovers.check_time_zone(databases=["default"]) == []
 
