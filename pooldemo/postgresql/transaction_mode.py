@@ -203,6 +203,7 @@ class TransactionMode(Wrapper):
             return
         self.validate_thread_sharing()
         self.errors_occurred, self.health_check_done = False, True
+        self.run_on_commit = []  # of a transaction that was lost with its connection
         self._checkout = (pool, object())
         try:
             raw = self.__dict__["connection"] = pool.getconn(self._checkout[1])

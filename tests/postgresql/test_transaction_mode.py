@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
-from django.db import IntegrityError, InterfaceError, ProgrammingError, connections, transaction
+from django.db import Error, IntegrityError, InterfaceError, ProgrammingError, connections, transaction
 from django.db.backends.signals import connection_created
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
@@ -202,6 +202,28 @@ def test_a_connection_that_ended_between_statements_is_replaced(site: Site) -> N
         site.terminate(cursor.fetchone()[0])
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
+
+
+@patched
+def test_what_waited_for_the_commit_of_a_lost_transaction_is_not_done_after_the_next_one(site: Site) -> None:
+    """Who takes no notice of the error learns of it from the commit, and tries the whole again."""
+    db, done = one_slot(site), []
+    for _ in range(2):
+        uses(db)
+
+    def write(name: str, *, ends: bool) -> None:
+        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+            transaction.on_commit(lambda: done.append(name), using=db.alias)
+            cursor.execute("SELECT pg_backend_pid()")
+            if ends:
+                site.terminate(cursor.fetchone()[0])
+                with pytest.raises(Error):
+                    cursor.execute("SELECT 1")
+
+    with pytest.raises(Error):
+        write("lost", ends=True)
+    write("again", ends=False)
+    assert done == ["again"]
 
 
 @patched
