@@ -107,7 +107,7 @@ def limit(scene: Scene) -> None:
     logins=True,
 )
 def slow_login(scene: Scene) -> None:
-    with scene.sql() as cursor:  # from before: the superuser's next login would take a second too
+    with scene.sql() as cursor:
         try:
             cursor.execute("ALTER SYSTEM SET post_auth_delay = 1")
             cursor.execute("SELECT pg_reload_conf()")

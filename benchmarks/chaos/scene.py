@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class Scene:
         self.admin_url: str = postgresql.place.url(SUPERUSER, "pooldemo")
         self.name = f"chaos-{stack.name}-{os.getpid()}-{time.monotonic_ns() % 10**6}"
         self._port = 0
+        self._cursor: Any = None
         self.serve()
 
     @property
@@ -145,9 +146,16 @@ class Scene:
 
     @contextmanager
     def sql(self) -> Iterator[Any]:
-        """A cursor of the superuser's."""
+        """A cursor of the superuser's. Inside another such block it is the same one: nobody logs in."""
+        if self._cursor is not None:
+            yield self._cursor
+            return
         with sql(self.admin_url) as cursor:
-            yield cursor
+            self._cursor = cursor
+            try:
+                yield cursor
+            finally:
+                self._cursor = None
 
 
 def prepare(postgresql: Any) -> None:
@@ -180,11 +188,14 @@ def run(fault: Fault, stack_name: str, postgresql: Any, ledger: Ledger, before_s
         watch = stop.enter_context(Watch(scene.admin_url, scene.name, SIZE, proxy.clients if proxy else None))
         load.go()
         time.sleep(SETTLE_S + before_s)
-        watch.cap, watch.with_logins = WORKERS * SIZE, fault.logins
-        began_at_s = time.time()
-        fault.happen(scene)
-        ended_at_s = time.time()
-        watch.with_logins = False
+        watch.cap = WORKERS * SIZE
+        # PostgreSQL does not tell whose login it is: none but the servers' shall be seen.
+        with scene.sql() if fault.logins else nullcontext():
+            watch.with_logins = fault.logins
+            began_at_s = time.time()
+            fault.happen(scene)
+            ended_at_s = time.time()
+            watch.with_logins = False
         time.sleep(RUNNING_S)
         running = watch.still_running()
         while watch.most_at_work(time.time() - 1) < WORKERS * SIZE and time.time() < ended_at_s + RECOVERY_S:

@@ -75,6 +75,17 @@ def test_it_keeps_the_cap_when_slow_logins_are_given_up_and_the_password_is_new(
     assert look.acknowledged > 0
 
 
+def test_it_does_not_take_the_superusers_logins_for_those_of_the_pool(own_postgresql: Any, tmp_path: Path) -> None:
+    def ask_for_passwords(scene: Scene) -> None:
+        for _ in range(100):
+            with scene.passwords_asked(), scene.sql() as cursor:
+                cursor.execute("SELECT")
+
+    fault = Fault("asked", "", ask_for_passwords, logins=True)
+    look = scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5)
+    assert look.above == 0, look
+
+
 def test_it_loses_nothing_when_a_standby_takes_over(own_postgresql: Any, tmp_path: Path) -> None:
     fault = next(each for each in FAULTS if each.name == "promote")
     look = scene.run(fault, "pooldemo", own_postgresql, Ledger(tmp_path), before_s=0.5, after_s=0.5)
