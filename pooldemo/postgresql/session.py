@@ -246,8 +246,10 @@ class Session:
         cursors = self._cursors
         cursors.add(weakref.ref(cursor))
         if len(cursors) > self._few:
-            cursors.difference_update([each for each in list(cursors) if each() is None])  # other threads add theirs
-            self._few = 2 * len(cursors) + _FEW
+            known = list(cursors)  # other threads add theirs
+            gone = [each for each in known if each() is None]
+            cursors.difference_update(gone)
+            self._few = 2 * (len(known) - len(gone)) + _FEW
 
     def call(self, step: str | None, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Ask the server by `work(...)`, within the present limit, and count the seconds. Blocks.
