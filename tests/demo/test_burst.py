@@ -1,10 +1,12 @@
 """A burst: all requests at once, their answers counted in waves."""
 
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from django.core.management import call_command
 from served import free_port
 
 from pooldemo.demo.burst import Arrival, Wave, fire, waves
@@ -72,3 +74,12 @@ def test_it_counts_the_waves_of_seed_0() -> None:
 def test_it_sees_one_wave_where_there_is_room_for_all() -> None:
     assert [wave.count for wave in waves([5.05, 5.06, 5.04], service_s=5.0)] == [3]
     assert waves([], service_s=5.0) == []
+
+
+def test_it_goes_on_in_silence_where_nobody_reads_on(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in `manage.py burst 50 | head -2`: each request that came later was a traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as pipe:
+        call_command("burst", "4", url=f"http://127.0.0.1:{server.server_address[1]}", ms=100, stdout=pipe)
+    assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 from dataclasses import replace
 
@@ -269,6 +270,19 @@ def test_it_writes_what_it_found_as_json(saved, tmp_path, capsys):
     assert worse >= {16, 32, 64}
     assert document["verdicts"][0]["after"] == "knee at 8"
     assert _run(capsys, fast, slow, "--json", tmp_path / "no" / "file")[1] == 2
+
+
+def test_it_writes_its_files_also_where_nobody_reads_its_lines(saved, tmp_path, monkeypatch):
+    """As in `manage.py compare A B --json found.json | head -1`: the file was missing, and 1 was 141."""
+    read, write = os.pipe()
+    os.close(read)
+    reports = {"json": str(tmp_path / "found.json"), "junit": str(tmp_path / "found.xml")}
+    sweeps = map(str, (saved("fast", hinge(16)), saved("slow", hinge(8), seed=1)))
+    with os.fdopen(write, "w", buffering=1) as pipe, pytest.raises(SystemExit) as end:
+        call_command("compare", *sweeps, stdout=pipe, **reports)
+    assert end.value.code == 1
+    assert json.loads((tmp_path / "found.json").read_text())["worse"]
+    assert "<failure" in (tmp_path / "found.xml").read_text()
 
 
 def test_it_annotates_what_is_worse_for_ci(saved, capsys):

@@ -11,9 +11,9 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 import sys
 from argparse import ArgumentParser
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TextIO, cast
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from pooldemo.demo.burst import Arrival, fire, waves
 from pooldemo.site.address import is_address
@@ -24,6 +24,7 @@ from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import process
 from pooldemo.sweep.measure.server import Server
 from pooldemo.sweep.measure.target import TrialError
+from pooldemo.sweep.report.output import Lasting
 from pooldemo.sweep.stacks.stack import RUN_FOLDER
 
 MAX_REQUESTS = 2000
@@ -57,6 +58,7 @@ class Command(BaseCommand):
                 "--url of such a site. For this project: python manage.py sweep --url /",
                 returncode=2,
             )
+        self.stdout = OutputWrapper(cast(TextIO, Lasting(cast(TextIO, self.stdout._out))))
         try:
             with ExitStack() as stop:
                 failed = self._burst(stop, count, url, stack, size, ms)

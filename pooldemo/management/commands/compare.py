@@ -11,7 +11,7 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -22,7 +22,7 @@ from pooldemo.sweep.analyse.compare import compare_sides, compare_sweeps
 from pooldemo.sweep.analyse.comparison import Comparison
 from pooldemo.sweep.facts import SweepResult
 from pooldemo.sweep.report import comparison, junit
-from pooldemo.sweep.report.output import write
+from pooldemo.sweep.report.output import Lasting, write
 
 WORSE = 1
 INVALID = 2
@@ -58,10 +58,11 @@ class Command(BaseCommand):
             reason = unavailable(error)
             said = reason.message if reason else f"The database failed: {error}"
             raise CommandError(said, returncode=INVALID) from error
-        told = self.stderr if options["json"] == "-" else self.stdout
+        told = Lasting(cast(IO[str], self.stderr if options["json"] == "-" else self.stdout))
         lines = comparison.annotations_of if options["github"] else comparison.lines_of
         for line in comparison.lines_of(found, everything=True) if options["all"] else lines(found):
             told.write(line)
+        told.flush()
         if options["json"] and (lost := write(options["json"], comparison.to_json(found, *sweeps))):
             raise CommandError(lost, returncode=INVALID)
         if options["junit"] and (lost := write(options["junit"], junit.of_comparison(found))):
