@@ -30,6 +30,7 @@ WITHOUT_DATABASE = {
 # These are of use while a given database does not answer, and say themselves that it does not.
 WITHOUT_ANSWER = {"pool", "shell"}
 ENVIRONMENT = Path(__file__).resolve().parent / ".venv"
+UNREAD = 141  # as of a program that SIGPIPE has ended
 
 
 def needs_database(command: str, options: dict[str, Any]) -> bool:
@@ -82,20 +83,39 @@ def main() -> None:
             command.execute = execute_with_database  # type: ignore[method-assign]
             return command
 
+    unread = False
     try:
         try:
             Utility(sys.argv).execute()
         finally:
-            print(end="", flush=True)
-    except BrokenPipeError:  # `... | head` has seen enough; Python's own flush at the end would fail as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+            unread = is_unread()
+    except BrokenPipeError:
+        if not unread:  # another pipe, or a socket
+            raise
     except Exception as error:
         reason = refusal.sentence(error, settings.DATABASES["default"], url)
         if reason is None or "--traceback" in sys.argv:
             raise
         ended = settings.EMBEDDED.ended() if settings.EMBEDDED is not None else ""
         sys.exit(refused(f"PostgreSQL ended meanwhile. {ended}".strip() if ended else reason))
+    if unread:
+        sys.exit(UNREAD)
+
+
+def is_unread() -> bool:
+    """Whether nobody reads the output any more, as after `... | head`. What is left of it then goes nowhere: Python's
+    own flush at the end would fail, in the place of an error that somebody does read."""
+    import contextlib
+    import select
+
+    look = select.poll()
+    look.register(1, 0)  # what `gone` is, is told unasked
+    with contextlib.suppress(BrokenPipeError):
+        print(end="", flush=True)
+    gone = select.POLLERR | select.POLLHUP
+    if unread := any(event & gone for _, event in look.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return unread
 
 
 def refused(reason: str) -> int:

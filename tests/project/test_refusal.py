@@ -111,6 +111,34 @@ def test_it_ends_in_silence_where_nobody_reads_on(buffered: str) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    ("fails", "code", "said"),
+    [
+        ("1/0", 1, "ZeroDivisionError"),
+        ("raise OSError(28, 'No space left on device', 'sweep.json')", 2, "sweep.json cannot be written"),
+        ("raise SystemExit(3)", 3, ""),
+    ],
+)
+def test_it_says_what_failed_also_where_nobody_reads_on(fails: str, code: int, said: str) -> None:
+    """Its last line, in a buffer until then, was the one error that counted."""
+    read, write = os.pipe()
+    os.close(read)
+    done = shell(f"print('the last line'); {fails}", stdout=write)
+    os.close(write)
+    assert (done.returncode, said in done.stderr, "BrokenPipe" in done.stderr) == (code, True, False)
+
+
+def test_it_takes_no_other_broken_pipe_for_that_of_its_output() -> None:
+    done = shell("import os; read, write = os.pipe(); os.close(read); os.write(write, b'x')", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "BrokenPipeError: [Errno 32] Broken pipe")
+
+
+def shell(command: str, stdout: int) -> Any:
+    env = os.environ | {"DATABASE_URL": f"postgres://127.0.0.1:{free_port()}/shop", "PYTHONUNBUFFERED": ""}
+    line = [sys.executable, "manage.py", "shell", "--no-imports", "--command", command]
+    return subprocess.run(line, cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
 def manage(line: str, url: str) -> Any:
     command = [sys.executable, "manage.py", *line.split()]
     env = os.environ | {"DATABASE_URL": url}
