@@ -3,12 +3,10 @@
 
 from __future__ import annotations  # an older Python must come as far as `enter_environment`
 
+# No more than Python itself has imported: Ctrl-C meanwhile would be a traceback.
 import io
 import os
-import signal
 import sys
-from pathlib import Path
-from typing import Any
 
 # These never ask the database. Any other command, of ours or of an app added later, finds it running.
 WITHOUT_DATABASE = {
@@ -29,11 +27,10 @@ WITHOUT_DATABASE = {
 }
 # These are of use while a given database does not answer, and say themselves that it does not.
 WITHOUT_ANSWER = {"pool", "shell"}
-ENVIRONMENT = Path(__file__).resolve().parent / ".venv"
 UNREAD = 141  # as of a program that SIGPIPE has ended
 
 
-def needs_database(command: str, options: dict[str, Any]) -> bool:
+def needs_database(command: str, options: dict[str, object]) -> bool:
     """Whether the command of that name, with these options as it has read them, talks to the database."""
     return bool(options.get("databases")) if command == "check" else command not in WITHOUT_DATABASE
 
@@ -43,8 +40,11 @@ def enter_environment() -> None:
     try:
         import django  # noqa: F401
     except ImportError:
-        python = ENVIRONMENT / "bin" / "python"
-        if python.exists() and Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
+        from pathlib import Path
+
+        environment = Path(__file__).resolve().parent / ".venv"
+        python = environment / "bin" / "python"
+        if python.exists() and Path(sys.prefix).resolve() != environment.resolve():
             os.execv(python, [str(python), *sys.argv])  # noqa: S606  this program again
         sys.exit("Django is not installed for this Python. Type: make environment && . .venv/bin/activate")
 
@@ -75,7 +75,7 @@ def main() -> None:
             command = super().fetch_command(subcommand)
             execute = command.execute
 
-            def execute_with_database(*arguments: Any, **options: Any) -> Any:
+            def execute_with_database(*arguments: object, **options: object) -> str | None:
                 if needs_database(subcommand, options):
                     have_database(subcommand)
                 return execute(*arguments, **options)
@@ -126,14 +126,16 @@ def refused(reason: str) -> int:
 
 def hear_all_as_ctrl_c() -> None:
     """SIGTERM and a terminal that is closed end a command as Ctrl-C does: what it has started is ended first."""
+    import signal
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # what nohup has made deaf stays so
             signal.signal(number, signal.default_int_handler)
 
 
 if __name__ == "__main__":
-    hear_all_as_ctrl_c()
     try:
+        hear_all_as_ctrl_c()
         main()
     except KeyboardInterrupt:
         sys.exit(130)

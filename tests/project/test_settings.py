@@ -267,12 +267,18 @@ def test_it_says_what_helps_where_its_folder_cannot_be_written(tmp_path: Path) -
     assert "Errno" not in ended.stderr
 
 
+def test_its_command_line_hears_ctrl_c_before_it_imports() -> None:
+    """A traceback of pathlib and typing is no answer to it."""
+    done = run("-c", "import sys; before = {*sys.modules}; import manage; print(*sorted({*sys.modules} - before))")
+    assert done.stdout.split() == ["__future__", "manage"]
+
+
 def test_its_command_line_goes_on_in_the_environment_that_make_has_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     python = tmp_path / ".venv" / "bin" / "python"
     entered: list[Any] = []
-    monkeypatch.setattr(manage, "ENVIRONMENT", tmp_path / ".venv")
+    monkeypatch.setattr(manage, "__file__", str(tmp_path / "manage.py"))
     monkeypatch.setattr(sys, "argv", ["manage.py", "sweep"])
 
     def enter(*given: Any) -> None:
