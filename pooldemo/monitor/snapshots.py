@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -36,10 +37,11 @@ _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "application_name", "size", "pools": {alias: {"stats", "is_counted",
-    "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "application_name", "stack", "size", "pools": {alias: {"stats",
+    "is_counted", "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
 
-    `size` is MAX_CONNS of the default database, also where its pool is not open yet (None: it has another ENGINE).
+    `stack` is the one on which it is (empty: it has no pool that could have a size). `size` is MAX_CONNS of the default
+    database, also where its pool is not open yet (None: it has another ENGINE).
     `stats` has psycopg_pool's keys; `is_counted` says that it leads to the default database, of which PostgreSQL is
     asked; `holding_s` are the seconds that slots have been held which are held still;
     `holders` are `{"name", "held_s", "statement"}`, longest first; `views` are by name `{"holds", "held_s", "idle_s",
@@ -51,6 +53,7 @@ def take() -> Snapshot:
         "pid": os.getpid(),
         "at_s": time.time(),
         "application_name": application_name(),
+        "stack": stack(),
         "size": _size(),
         "pools": {
             pool.name: {
@@ -202,6 +205,19 @@ def application_name() -> str:
     """By which PostgreSQL knows the connections of this process; empty: by nothing."""
     options = connections.settings[DEFAULT_DB_ALIAS].get("OPTIONS", {})
     return str(options.get("application_name") or os.environ.get("PGAPPNAME", ""))
+
+
+def stack() -> str:
+    """The stack on which this project is, by a sweep's name for it; empty when its ENGINE keeps no pool that a sweep
+    can size. A project that chooses its stack by itself has POOL_STACK among its settings."""
+    if hasattr(settings, "POOL_STACK"):
+        return str(settings.POOL_STACK)
+    config = connections.settings[DEFAULT_DB_ALIAS]
+    if hasattr(type(connections[DEFAULT_DB_ALIAS]), "pool_options"):
+        return "" if config["OPTIONS"].get("pool") is False else "pooldemo"
+    if config["ENGINE"].startswith("django_db_geventpool."):
+        return "geventpool"
+    return "psycopg-pool" if config["OPTIONS"].get("pool") else ""
 
 
 def _place(alias: str) -> tuple[Any, ...]:

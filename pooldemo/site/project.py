@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils.encoding import iri_to_uri
 
+from pooldemo.monitor import snapshots
 from pooldemo.monitor.views import Pass, pool_address
 from pooldemo.site.address import as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
@@ -54,16 +55,16 @@ def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[s
         plan = replace(plan, locustfile=str(file), workload=OWN[1])
     elif plan.urls:
         plan = replace(plan, workload=OWN[0])
-    if "stacks" not in given:
-        its = settings.POOL_STACK if plan.host and is_own() else "" if is_own() else its_stack()
-        plan = replace(plan, stacks=(its,) if its else plan.stacks)
-    if behind and not plan.host:
+    if plan.host:
+        return _as_it_runs(plan, given, remote, behind)
+    if behind:
         raise Unfit("--behind are the hosts of a site that runs: say where their balancer is, with --host")
-    return _as_it_runs(plan, given, remote, behind) if plan.host else plan
+    return plan if "stacks" in given or is_own() else replace(plan, stacks=(its_stack(),))
 
 
 def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str]) -> Plan:
-    """The plan for the site at `plan.host`, with as many workers as it has, and, where none are given, its own size."""
+    """The plan for the site at `plan.host`, on the stack and with as many workers as it has, and, where none are given,
+    of its own size."""
     url = plan.host.rstrip("/")
     for option, address in (("--host", url), *(("--behind", each.rstrip("/")) for each in behind)):
         if not is_address(address, "http", "https") or set("?#") & set(address):
@@ -77,18 +78,20 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
             raise Unfit(
                 f"{option} {address} is not this machine, and a sweep is a load: say --remote if it is yours to load"
             )
-    if len(plan.stacks) > 1:
-        raise Unfit("a site that runs already is on one stack: leave out --stack")
-    sizes = _sizes(replace(plan, host=url), behind)
+    seen = _look(replace(plan, host=url), behind)
+    its, sizes = _its(url, seen), seen.sizes
+    if "stacks" in given and plan.stacks != (its,):
+        raise Unfit(f"--stack {','.join(plan.stacks)}: {url} runs already, on {its}: leave out --stack")
+    plan = replace(plan, host=url, stacks=(its,))
     if sizes:
-        return replace(plan, host=url, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
+        return replace(plan, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
     if behind:
         raise Unfit(
             f"not each of --behind {', '.join(behind)} tells the size of its pools: include pooldemo.urls there"
         )
     if "sizes" in given and len(plan.sizes) == 1:
-        return replace(plan, host=url)
-    page = site(replace(plan, host=url)).pool
+        return plan
+    page = site(plan).pool
     silent = f" ({running.why_silent(url, page)})" if page else ""
     raise Unfit(
         f"{url} does not tell the size of its pools{silent}, so it can neither be known nor changed: say what its "
@@ -97,21 +100,39 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
     )
 
 
-def _sizes(plan: Plan, behind: Sequence[str]) -> tuple[int, ...]:
-    """MAX_CONNS of each worker of the site that runs, as far as it tells. Raises Unfit."""
+def _look(plan: Plan, behind: Sequence[str]) -> running.Seen:
+    """What the site that runs tells of itself. Raises Unfit."""
     try:
-        return running.look(plan.host, site(plan, behind).pool).sizes
+        return running.look(plan.host, site(plan, behind).pool)
     except OSError as error:
         raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error
 
 
+def _its(url: str, seen: running.Seen) -> str:
+    """The stack of the site that runs: as it tells, or, where it is silent, as these settings say. Raises Unfit."""
+    if len(seen.stacks) > 1:
+        raise Unfit(f"the workers at {url} are on several stacks ({', '.join(seen.stacks)}): run all on one")
+    its = seen.stacks[0] if seen.stacks else snapshots.stack()
+    if not its:
+        raise Unfit(
+            f"{url} keeps no pool that could be sized: leave out --host, and see what one would do for this project, "
+            "with --stack pooldemo"
+        )
+    return its
+
+
 def same(plan: Plan, behind: Sequence[str]) -> None:
     """The site that runs, and that a sweep is to go on with, is as the plan knows it. Raises Unfit."""
-    if plan.host and (found := len(_sizes(plan, behind))) != plan.workers and (found or len(plan.sizes) > 1):
+    if not plan.host:
+        return
+    seen = _look(plan, behind)
+    if (found := len(seen.sizes)) != plan.workers and (found or len(plan.sizes) > 1):
         raise Unfit(
             f"{plan.host} had {plan.workers} workers in that sweep, and tells of {found}: give the same --behind, and "
             "run as many"
         )
+    if (its := _its(plan.host, seen)) not in plan.stacks:
+        raise Unfit(f"{plan.host} was on {plan.stacks[0]} in that sweep, and is on {its}: begin a new one")
 
 
 def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan, list[str]]:
@@ -183,7 +204,13 @@ def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
         )
     module = os.environ["DJANGO_SETTINGS_MODULE"]
     return Site(
-        application, database_url(), module, stack_of(), pool_page(plan.host, behind), ready_path=None, probe_path=None
+        application,
+        database_url(),
+        module,
+        snapshots.stack(),
+        pool_page(plan.host, behind),
+        ready_path=None,
+        probe_path=None,
     )
 
 
@@ -210,19 +237,9 @@ def database_url(alias: str = "default") -> str:
     return f"postgresql://@/{quote(config['NAME'] or '')}?{query}"
 
 
-def stack_of(alias: str = "default") -> str:
-    """The stack that the project is on by itself; empty when its ENGINE keeps no pool that a sweep can size."""
-    config = connections.settings[alias]
-    if hasattr(type(connections[alias]), "pool_options"):
-        return "" if config["OPTIONS"].get("pool") is False else "pooldemo"
-    if config["ENGINE"].startswith("django_db_geventpool."):
-        return "geventpool"
-    return "psycopg-pool" if config["OPTIONS"].get("pool") else ""
-
-
 def its_stack() -> str:
-    """The same. Raises Unfit where it is empty."""
-    if stack := stack_of():
+    """The stack that the project is on by itself. Raises Unfit when it has none."""
+    if stack := snapshots.stack():
         return stack
     engine = connections.settings["default"]["ENGINE"]
     if connections["default"].vendor != "postgresql":

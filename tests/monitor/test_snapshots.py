@@ -21,6 +21,7 @@ from pooldemo.monitor.history import Diary
 from pooldemo.monitor.last_minute import Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
 from pooldemo.postgresql import pools
+from pooldemo.postgresql.base import DatabaseWrapper
 
 BOUNDS_S = [0.001, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
@@ -219,3 +220,27 @@ def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
     from pooldemo.pool import BOUNDS_S as ours
 
     assert set(conventions.BOUNDS_S) <= set(ours)
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "stack"),
+    [
+        ("pooldemo.postgresql", {"MAX_CONNS": 9}, "pooldemo"),
+        ("pooldemo.postgresql", {"pool": False}, ""),
+        ("django.db.backends.postgresql", {}, ""),
+        ("django.db.backends.postgresql", {"pool": True}, "psycopg-pool"),
+        ("django_db_geventpool.backends.postgresql_psycopg2", {}, "geventpool"),
+    ],
+)
+def test_it_names_the_stack_on_which_the_process_is(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, engine: str, options: dict[str, Any], stack: str
+) -> None:
+    assert snapshots.take()["stack"] == settings.POOL_STACK
+    del settings.POOL_STACK
+    wrapper = object() if engine.startswith("django") else object.__new__(DatabaseWrapper)
+
+    class Connections(dict[str, Any]):
+        settings = {"default": {"ENGINE": engine, "OPTIONS": options}}
+
+    monkeypatch.setattr(snapshots, "connections", Connections(default=wrapper))
+    assert snapshots.stack() == stack

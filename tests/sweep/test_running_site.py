@@ -12,6 +12,7 @@ from django.db import connections
 from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
 from pages import Pages, served
 
+from pooldemo.monitor import snapshots
 from pooldemo.site import project
 from pooldemo.site.address import as_its_proxy
 from pooldemo.site.admission import admitted
@@ -110,6 +111,44 @@ def as_it_runs(monkeypatch: pytest.MonkeyPatch, host: str) -> Plan:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
     given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",))
     return project.planned(given, {"urls", "host", "stacks"}, remote=False)
+
+
+def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it tells, or, where it is silent, as these settings say: what is typed makes no record of another."""
+
+    class Telling(Workers):
+        stacks: tuple[str, ...] = ("geventpool", "geventpool")
+
+        def do_GET(self) -> None:
+            self.answer(200, {"workers": [{"size": None, "pools": {}, "stack": each} for each in self.stacks]})
+
+    monkeypatch.setattr(project, "pool_address", lambda: "/pool/")
+    monkeypatch.setattr(snapshots, "stack", lambda: "psycopg-pool")
+    monkeypatch.setattr(project, "is_own", lambda: False)
+    monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+    def on(url: str, *given: str) -> tuple[str, ...]:
+        plan = Plan(urls=("/",), host=url, sizes=(4,), stacks=given or Plan().stacks)
+        return project.planned(plan, {"urls", "host", "sizes", *(["stacks"] if given else [])}, remote=False).stacks
+
+    with served(Telling) as url:
+        assert on(url) == on(url, "geventpool") == ("geventpool",)
+        for typed in (("pooldemo",), ("geventpool", "pooldemo")):
+            with pytest.raises(Unfit, match="runs already, on geventpool: leave out --stack"):
+                on(url, *typed)
+        with pytest.raises(Unfit, match="was on pooldemo in that sweep, and is on geventpool"):
+            project.same(Plan(urls=("/",), host=url, sizes=(4,)), ())
+        Telling.stacks = ("geventpool", "pooldemo")
+        with pytest.raises(Unfit, match=r"on several stacks \(geventpool, pooldemo\)"):
+            on(url)
+        Telling.stacks = ("",)
+        with pytest.raises(Unfit, match="keeps no pool that could be sized: leave out --host"):
+            on(url, "pooldemo")
+    with served(Pages) as silent:
+        assert on(silent) == ("psycopg-pool",)
+        with pytest.raises(Unfit, match="runs already, on psycopg-pool: leave out --stack"):
+            on(silent, "pooldemo")
 
 
 def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:

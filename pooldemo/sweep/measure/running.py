@@ -17,10 +17,12 @@ RESIZED_S = 15.0  # a worker looks once a second for the size that it is to have
 
 @dataclass(frozen=True)
 class Seen:
-    """What a running site says of itself: MAX_CONNS of each worker, and its connections' names, one of each host."""
+    """What a running site says of itself: MAX_CONNS of each worker, its connections' names, one of each host, and the
+    stacks on which its workers are (an empty one: without a pool)."""
 
-    sizes: tuple[int, ...]
-    names: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    stacks: tuple[str, ...] = ()
 
 
 class Running:
@@ -64,11 +66,12 @@ def look(url: str, pool: Page | None) -> Seen:
     """What it says now; nothing where one of its hosts does not tell. Blocks for a request to each."""
     hosts = [observe.workers(host, pool) for host in pool.of(url)] if pool else []
     if not all(hosts):
-        return Seen((), ())
+        return Seen()
     names = [{each.get("application_name") or "" for each in host} for host in hosts]
     sizes = tuple(size for host in hosts for each in host if (size := each.get("size")) is not None)
     known = all(len(each) == 1 and "" not in each for each in names)  # no name is many people's
-    return Seen(sizes, tuple(sorted({name for each in names for name in each})) if known else ())
+    stacks = sorted({each["stack"] for host in hosts for each in host if "stack" in each})
+    return Seen(sizes, tuple(sorted({name for each in names for name in each})) if known else (), tuple(stacks))
 
 
 def resize(url: str, pool: Page, size: int) -> None:
