@@ -17,6 +17,8 @@ from pooldemo.pool import NAMES
 from . import leftovers  # registers its own
 from .budget import Unknown, hosts, read_budget
 
+GUNICORN_CONF = Path("gunicorn.conf.py")
+
 
 def ours() -> list[Any]:
     """The databases of this site whose ENGINE is ours."""
@@ -79,9 +81,8 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
 @checks.register(checks.Tags.database)
 def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """All workers' slots fit into PostgreSQL's connections; asks it, so only with `check --database` and `migrate`."""
-    in_conf = leftovers.workers_in_gunicorn_conf(Path("gunicorn.conf.py"))
-    is_number = in_conf is not None and in_conf.isdecimal() and int(in_conf) > 0
-    given = (in_conf if is_number else None) or os.environ.get("WEB_CONCURRENCY") or "1"
+    in_conf = leftovers.workers_in_gunicorn_conf(GUNICORN_CONF, os.environ)
+    given = str((in_conf and in_conf.number) or os.environ.get("WEB_CONCURRENCY") or 1)
     if not given.isdecimal() or not int(given):
         text = f"WEB_CONCURRENCY={given!r} is not accepted: give the number of workers, from 1."
         return [checks.Error(text, hint="export WEB_CONCURRENCY=2", id="pooldemo.E003")]
@@ -91,8 +92,8 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
     except ValueError as error:
         return [checks.Error(str(error), hint="export WEB_HOSTS=2", id="pooldemo.E003")]
     found: list[checks.CheckMessage] = []
-    if in_conf and not is_number and not os.environ.get("WEB_CONCURRENCY") and databases and ours():
-        text = f"gunicorn.conf.py: workers = {in_conf} is not a number that the check can read: it counts 1 worker."
+    if in_conf and in_conf.number is None and not os.environ.get("WEB_CONCURRENCY") and databases and ours():
+        text = f"gunicorn.conf.py:{in_conf.line}: the check cannot tell how many workers that is, and counts 1."
         found.append(
             checks.Info(text, hint="export WEB_CONCURRENCY=4 (your number), and check again.", id="pooldemo.I004")
         )
@@ -114,7 +115,10 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
             hint = f"{line}, or where your settings read it from, as in export MAX_CONNS={each}"
             if not each:
                 fewer = room // budget.hosts
-                hint = f"gunicorn.conf.py: workers = {fewer}" if is_number else f"export WEB_CONCURRENCY={fewer}"
+                hint = f"export WEB_CONCURRENCY={fewer}"
+                then = leftovers.workers_in_gunicorn_conf(GUNICORN_CONF, os.environ | {"WEB_CONCURRENCY": str(fewer)})
+                if then and then.number not in (None, fewer):
+                    hint = f"gunicorn.conf.py:{then.line}: {fewer} workers at most"
             if room < budget.hosts:
                 hint = "Fewer hosts, or a higher limit: each worker needs a connection."
             found.append(checks.Warning(f"{wrapper.alias}: {budget}.", hint=hint, id="pooldemo.W002"))

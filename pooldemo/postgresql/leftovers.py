@@ -3,13 +3,15 @@
 gunicorn.conf.py is read as text, in the folder where the check is typed, which is where gunicorn reads it.
 """
 
+import ast
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from django.core import checks
 from django.db import Error, connections
@@ -24,7 +26,6 @@ OPTIONS = {
 SQLALCHEMY = {"TIMEOUT": "POOL_TIMEOUT", "RECYCLE": "MAX_LIFETIME"}  # django-db-connection-pool's; -1 is none
 PSYCOGREEN = re.compile(r"\bpatch_psycopg\s*\(|\bpsycogreen\b")
 PRELOAD = re.compile(r"^\s*preload_app\s*=\s*True\b")
-WORKERS = re.compile(r"^workers\s*=\s*(.+)")
 PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
 
 
@@ -79,14 +80,44 @@ def _preload(what: str, hint: str) -> checks.CheckMessage:
     )
 
 
-def workers_in_gunicorn_conf(path: Path) -> str | None:
-    """What stands there behind `workers =`, if that does not come from WEB_CONCURRENCY: gunicorn takes it before it."""
+class Workers(NamedTuple):
+    """The line of gunicorn.conf.py that sets `workers`, and how many those are; None: only gunicorn can tell."""
+
+    line: int
+    number: int | None = None
+
+
+def workers_in_gunicorn_conf(path: Path, environ: Mapping[str, str]) -> Workers | None:
+    """How many it sets in that environment; None: it leaves that to WEB_CONCURRENCY.
+
+    Nothing of it is run but what stands behind `workers =`, and that may ask the environment alone: the processors of
+    the machine that checks are not those of the one that serves.
+    """
     try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
+        tree = ast.parse(path.read_text(errors="replace"))
+    except (OSError, SyntaxError, ValueError):
         return None
-    given = [found[1] for line in lines if (found := WORKERS.match(line.partition("#")[0].rstrip()))]
-    return given[-1] if given and "WEB_CONCURRENCY" not in given[-1] else None
+    plain = [each for each in tree.body if isinstance(each, ast.Assign) and [*map(_name, each.targets)] == ["workers"]]
+    places: list[Any] = [each for each in ast.walk(tree) if _name(each) == "workers"]
+    if not places:
+        return None
+    if len(plain) < len(places):
+        return Workers(places[-1].lineno)
+    value = plain[-1].value
+    names = {"os": SimpleNamespace(environ=environ, getenv=environ.get), "environ": environ, "getenv": environ.get}
+    names |= {"__builtins__": {}, "int": int, "max": max, "min": min}
+    try:
+        number = int(eval(ast.unparse(value), names))  # noqa: S307  a line of the project that is checked
+    except Exception:
+        number = 0
+    return Workers(value.lineno, number if number > 0 else None)
+
+
+def _name(node: ast.AST) -> str:
+    """What the node gives a value to, by assignment or import; empty for any other."""
+    if isinstance(node, ast.alias):
+        return node.asname or node.name
+    return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
 
 
 @checks.register("pooldemo")

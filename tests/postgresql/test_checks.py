@@ -142,12 +142,32 @@ def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monke
 
     assert found("workers = 5  # each with its pool") == []
     assert [each for each, _ in found("workers = 20")] == ["pooldemo.W002"]
-    assert found("workers = 90") == [("pooldemo.W002", "gunicorn.conf.py: workers = 57")]
+    assert found("workers = 90") == [("pooldemo.W002", "gunicorn.conf.py:2: 57 workers at most")]
     assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.I004"]
     assert found('workers = int(os.environ.get("WEB_CONCURRENCY") or 1)') == []
+    many = (
+        'int(os.environ.get("WEB_CONCURRENCY", 20))',
+        'getenv("WEB_CONCURRENCY", "20")',
+        '2 * int(environ["CORES"])',
+    )
+    monkeypatch.setenv("CORES", "10")
+    for each in many:
+        assert [each for each, _ in found(f"workers = {each}")] == ["pooldemo.W002"], each
+    for unknown in (
+        'if "STAGING" not in os.environ:\n    workers = 20',
+        "workers = 2\nif True:\n    workers = 20",
+        "workers: int = 20",
+        "from settings import workers",
+        'workers = int(os.environ["NOT_SET"])',
+        "workers = 0",
+    ):
+        assert [each for each, _ in found(unknown)] == ["pooldemo.I004"], unknown
     monkeypatch.setenv("WEB_CONCURRENCY", "6")
     assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.W002"]
+    assert [each for each, _ in found(f"workers = {many[0]}")] == ["pooldemo.W002"]
     assert found("workers = 2") == [], "gunicorn does not look at WEB_CONCURRENCY then"
+    [(_, hint)] = found('workers = int(os.environ["WEB_CONCURRENCY"]) * 10')
+    assert hint == "gunicorn.conf.py:2: 57 workers at most", "it counts sixty, and not six"
 
 
 @pytest.mark.django_db
