@@ -17,9 +17,9 @@ from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import load, observe
 from pooldemo.sweep.measure.database import libpq_url, server_url
 from pooldemo.sweep.measure.process import Ledger
-from pooldemo.sweep.measure.server import Server
+from pooldemo.sweep.measure.server import Server, no_application
 from pooldemo.sweep.measure.target import Page, TrialError
-from pooldemo.sweep.stacks.stack import Helper, Stack
+from pooldemo.sweep.stacks.stack import GUNICORN, Helper, Stack
 
 URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL_TIMEOUT=2&sslmode=disable"
 
@@ -118,6 +118,32 @@ def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledge
     broken = replace(stack, command=("sh", "-c", "echo Address already in use >&2; exit 98"))
     with start(broken, ledger) as server, pytest.raises(TrialError, match="ended with 98: Address already in use"):
         server.wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("application", "reason"),
+    [
+        ("nowhere.wsgi", "No module named 'nowhere'"),
+        ("json.application", "No module named 'json.application'"),  # as Django writes it
+        ("json:nothing", "Failed to find attribute 'nothing' in 'json'"),
+    ],
+)
+def test_it_says_in_a_sentence_that_gunicorn_finds_no_such_application(
+    stack: Stack, ledger: Ledger, application: str, reason: str
+) -> None:
+    site = replace(site_on(URL), application=application)
+    said = rf"^gunicorn finds no application {application} \({reason}\): give --wsgi .* MODULE:NAME where[^\n]*$"
+    with (
+        Server(replace(stack, command=GUNICORN), 8, 1, 64, site, ledger) as server,
+        pytest.raises(TrialError, match=said),
+    ):
+        server.wait_ready()
+
+
+def test_it_blames_no_application_for_a_module_that_it_misses_itself() -> None:
+    said = "  File wsgi.py\nModuleNotFoundError: No module named 'celery'\nNo module named 'celery'\n[1] [ERROR] Worker"
+    assert no_application("shop.wsgi:application", 3, said) == ""
+    assert no_application("celery.wsgi:application", 3, said) == "No module named 'celery'"
 
 
 def test_it_does_not_wait_for_ever_for_a_server(stack: Stack, ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -30,6 +31,8 @@ SETTINGS = "pooldemo.sweep.stacks.settings"
 LIBRARIES = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
 INSTALLED = [Path(each).resolve() for each in (*LIBRARIES, *site_packages())]
 CONFIGURATION = Path(stacks.__file__).with_name("gunicorn_conf.py")
+NO_APPLICATION = 4  # gunicorn's exit code
+NO_MODULE = re.compile(r"^ModuleNotFoundError: (No module named '([^']*)'.*)", re.MULTILINE)
 
 
 class Server:
@@ -166,6 +169,12 @@ class Server:
     def check(self) -> None:
         """Raises TrialError when it has ended."""
         if (code := self._child.exit_code) is not None:
+            name = self._site.application
+            if "{application}" in self.stack.command and (reason := no_application(name, code, self._child.tail())):
+                raise TrialError(
+                    f"gunicorn finds no application {name} ({reason}): give --wsgi the module of one, as in "
+                    "--wsgi mysite.wsgi, or --wsgi MODULE:NAME where its name is not `application`"
+                )
             raise TrialError(
                 f"the server of {self.stack.name} ended with {code}: {self._child.tail() or 'it said nothing'}"
             )
@@ -187,6 +196,16 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._stop.close()
+
+
+def no_application(application: str, code: int, said: str) -> str:
+    """Why gunicorn, which ended with `code`, found no such application, in its own words; empty: it ended otherwise, as
+    where that misses a module."""
+    if code == NO_APPLICATION:
+        return next((line.rstrip(".") for line in reversed(said.splitlines()) if not line.startswith("[")), "")
+    module, _, _ = application.partition(":")
+    found = NO_MODULE.findall(said)
+    return found[-1][0] if found and f"{module}.".startswith(f"{found[-1][1]}.") else ""
 
 
 def search_path(path: Sequence[str], root: Path) -> list[str]:
