@@ -26,10 +26,9 @@ class Line:
     spare. A waiter is in one of them, or in neither.
     """
 
-    def __init__(self, options: Options, stats: Stats) -> None:
+    def __init__(self, options: Options) -> None:
         self.normal: OrderedDict[Waiter, None] = OrderedDict()
         self.low: OrderedDict[Waiter, None] = OrderedDict()
-        self._stats = stats
         self.configure(options)
 
     def configure(self, options: Options) -> None:
@@ -49,7 +48,6 @@ class Line:
             return
         self.overload.look(self.normal, now)
         while len(self.normal) > 1 and (waiter := self.overload.hopeless(self.normal, now)):
-            self._stats.shed += 1
             self.turn_away(waiter, "shed")
 
     def admit_low(self, spare: int) -> None:
@@ -99,7 +97,8 @@ class Overload:
 
     def look(self, line: "OrderedDict[Waiter, None]", now: float) -> None:
         """Take note of how long the first of the line has waited."""
-        wait_s = now - next(iter(line)).asked_at if line else 0.0
+        first = next(iter(line), None)
+        wait_s = 0.0 if first is None or first.low else now - first.asked_at  # low priority has waited behind the line
         self._least_s = min(self._least_s, wait_s)
         if now >= self._ends_at:
             self.stands = self._least_s > _STANDS_S
@@ -108,7 +107,8 @@ class Overload:
     def hopeless(self, line: "OrderedDict[Waiter, None]", now: float) -> Waiter | None:
         """The first of the line, if it is to be refused."""
         first = next(iter(line), None)
-        return first if self.stands and first is not None and now - first.asked_at > _HOPELESS_S else None
+        is_hopeless = first is not None and not first.low and now - first.asked_at > _HOPELESS_S
+        return first if self.stands and is_hopeless else None
 
 
 @dataclass(frozen=True)

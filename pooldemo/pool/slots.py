@@ -41,7 +41,7 @@ class Slots:
         self.filling = 0  # slots in the hands of fillers
         self.server = Server()
         self.stats = Stats()
-        self.line = Line(options, self.stats)
+        self.line = Line(options)
         self._reserve = Reserve()
         self._keep_idle = options.reuse_conns
         self._max_waiting = options.max_waiting
@@ -215,6 +215,7 @@ class Slots:
                 self.stats.errors += 1
                 self.stats.timeouts += counter == "timeouts"
                 self.stats.refused += counter == "refused"
+                self.stats.shed += counter == "refused" and waiter.outcome == "shed"
 
     def turn_away(self, waiter: Waiter, error: Exception) -> None:
         """End a wait with an error, in the line or before it goes there. Who has a slot already may keep it."""

@@ -218,6 +218,58 @@ def test_it_serves_the_newest_of_a_line_that_stands_and_refuses_the_hopeless():
     assert_whole(pool, connector)
 
 
+def test_it_takes_low_priority_that_waited_behind_the_line_for_no_sign_that_it_stands():
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
+    gate = Gate()
+    with taken(pool) as (holder,):
+        low = Holding(pool, low=True)
+        waiting(pool, 1)
+        clock.now += 10
+        connector.on_connect = gate.wait
+        connector.dead.add(holder.connection)
+        holder.give_back()
+        gate.has(1)  # for it, since nobody else waits
+        others = []
+        for _ in range(3):
+            clock.now += 0.04
+            others += queue(pool, 1)
+        gate.open()
+        for each in (low, *others):
+            each.has_it().give_back()
+    assert pool.get_stats()["requests_shed"] == 0
+    assert_whole(pool, connector)
+
+
+def test_it_counts_as_shed_who_heard_of_it():
+    """Who was stopped before is no refused one."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(waiter, late):
+        if waiter.outcome == "shed":
+            raise Stopped
+        wait_ended(waiter, late)
+
+    clock = Clock()
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
+    with taken(pool) as (holder,):
+        line = []
+        for _ in range(3):
+            line += queue(pool, 1)
+            clock.now += 0.2
+        wait_ended, pool.slots.wait_ended = pool.slots.wait_ended, stop
+        holder.give_back()
+        with pytest.raises(Stopped):
+            line[0].has_it()
+        for each in (line[2], line[1]):
+            each.has_it().give_back()
+    stats = pool.get_stats()
+    assert (stats["requests_errors"], stats["requests_refused"], stats["requests_shed"]) == (1, 0, 0)
+    assert_whole(pool, connector)
+
+
 def test_it_serves_in_turn_when_the_line_was_empty_meanwhile():
     clock = Clock()
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
