@@ -31,8 +31,10 @@ _SUSPECTS = (
     'u&"',  # an identifier whose letters are escaped can be any of these
 )  # fmt: skip
 _LASTING = ("dblink", "origin_session")
-# Django releases a savepoint to which it has rolled back.
-_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT|RELEASE)\b[^;]{0,100};?\s*\Z", re.IGNORECASE)
+# What may stand before the verb, as where a tracer puts a comment there. Possessive, so that nothing is read twice. A
+# comment within another, which PostgreSQL has, ends it: then no verb is seen.
+_BEFORE = re.compile(r"(?:[; \t\r\n\f\v(]++|--[^\r\n]*+|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/)*+")
+_ROLLBACKS = ("rollback", "abort", "release")  # Django releases a savepoint to which it has rolled back
 _TEMPORARY = re.compile(r"\b(?:temp|temporary)\b|pg_temp")
 
 # The first words of the tags of commands that leave nothing behind, unless the text is suspect.
@@ -51,10 +53,10 @@ def look(text: str) -> int:
         lowered = text.lower()
         return SUSPECT | (ENDS if any(word in lowered for word in _LASTING) else 0)
     lowered = text.strip("; \t\r\n\f\v(").lower()
-    found = 0
-    if lowered.startswith(_PLAIN_VERBS):
+    found, verb = 0, _BEFORE.match(lowered).end()  # type: ignore[union-attr]  # it always matches
+    if lowered.startswith(_PLAIN_VERBS, verb):
         found = PLAIN
-    elif lowered.startswith(_LOCAL_SETS):
+    elif lowered.startswith(_LOCAL_SETS, verb):
         found = LOCAL
     if (
         ";" in lowered  # several statements, of which the driver tells the last one's tag; or a literal with one in it
@@ -66,7 +68,7 @@ def look(text: str) -> int:
         found |= SUSPECT
     if any(word in lowered for word in _LASTING):
         found |= ENDS
-    if _ROLLBACK.match(text):
+    if lowered.startswith(_ROLLBACKS, verb) and ";" not in lowered[verb:]:
         found |= ROLLBACK
     return found
 

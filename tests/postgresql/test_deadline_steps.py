@@ -98,12 +98,18 @@ def test_a_savepoint_is_rolled_back_after_a_deadline(site: Site) -> None:
         db, table = site.database(MAX_CONNS=1, POOL_MODE=mode), site.name(f"saved_{mode}")
         site.finally_do(partial(site.database(pool=False).ask, f"DROP TABLE {table}"))
         db.ask(f"CREATE TABLE {table} AS SELECT 1 AS id")
-        with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
-            cursor.execute(f"INSERT INTO {table} VALUES (2)")
-            with pytest.raises(DeadlineExceeded):
-                works_too_long(db, f"INSERT INTO {table} VALUES (4)")
-            cursor.execute(f"INSERT INTO {table} VALUES (8)")
-        assert db.ask(f"SELECT sum(id) FROM {table}") == 11
+        for wrap in (lambda execute, *given: execute(*given), comments):
+            with transaction.atomic(using=db.alias), db.connection.cursor() as cursor:
+                cursor.execute(f"INSERT INTO {table} VALUES (2)")
+                with pytest.raises(DeadlineExceeded), db.connection.execute_wrapper(wrap):
+                    works_too_long(db, f"INSERT INTO {table} VALUES (4)")
+                cursor.execute(f"INSERT INTO {table} VALUES (8)")
+        assert db.ask(f"SELECT sum(id) FROM {table}") == 21
+
+
+def comments(execute: Any, sql: str, *given: Any) -> Any:
+    """Says before and after each statement where it comes from, as tracers do."""
+    return execute(f"/*dddbs='x'*/ {sql} /*traceparent='{'0' * 200}'*/", *given)
 
 
 @deadline(600)

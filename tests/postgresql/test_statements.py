@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from pooldemo.postgresql import session, statements
 from pooldemo.postgresql.session import Session
-from pooldemo.postgresql.statements import ENDS, LOCAL, PLAIN, SUSPECT, first_words, leaves, look, recall
+from pooldemo.postgresql.statements import ENDS, LOCAL, PLAIN, ROLLBACK, SUSPECT, first_words, leaves, look, recall
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,48 @@ def test_a_text_that_may_change_the_session_is_suspect(text: str) -> None:
         "SELECT pg_advisory_xact_lock(1);",
         "INSERT INTO attempts VALUES (%s)",
         "  ( SELECT 1 )\n;\n",
+        "/*dddbs='x',traceparent='00-1-2-01'*/ SELECT 1",
+        "/***/-- a\r-- /* b\n/* * / ** -- */\t(/**/select 1",
         "UPDATE shares SET threshold = %s, holder = %s",
         "SELECT name FROM pg_settings",
     ],
 )
 def test_a_text_that_changes_nothing_is_plain(text: str) -> None:
     assert look(text) == PLAIN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET x = '1'",
+        "/* SELECT */ SET x = '1'",
+        "/* /* */ SELECT */ SET x = '1'",
+        "/*/*/ SELECT */ SET x = '1'",
+        "/* SELECT 1",
+        "-- SELECT",
+        "-- /*\rSET x = '1' --*/ SELECT",
+        "- - SELECT",
+        "/* */ / SELECT",
+    ],
+)
+def test_a_text_whose_verb_is_not_seen_is_not_plain(text: str) -> None:
+    assert not look(text) & (PLAIN | LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("ROLLBACK", True),
+        ('ROLLBACK TO SAVEPOINT "s1_x1"', True),
+        ("/*dddbs='x'*/ ROLLBACK TO SAVEPOINT s1_x1;", True),
+        (f"release savepoint s1_x1 /*traceparent='{'0' * 500}'*/", True),
+        ("-- ROLLBACK\nSELECT 1", False),
+        ("ROLLBACK; SELECT pg_sleep(9)", False),
+        ("/* ROLLBACK */ SELECT pg_sleep(9)", False),
+    ],
+)
+def test_a_rollback_is_known_beside_comments(text: str, is_one: bool) -> None:
+    assert bool(look(text) & ROLLBACK) == is_one
 
 
 def test_a_text_of_a_class_of_its_own_is_read_as_any_other() -> None:
@@ -69,7 +105,8 @@ def test_a_text_of_a_class_of_its_own_is_read_as_any_other() -> None:
         ("SET LOCAL work_mem = '7MB'", "SET", 0),
         ("SET TRANSACTION READ ONLY", "SET", 0),
         ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS", 0),
-        ("/* so */ SET LOCAL work_mem = '7MB'", "SET", SUSPECT),
+        ("/* so */ SET LOCAL work_mem = '7MB'", "SET", 0),
+        ("/* /**/ */ SET LOCAL work_mem = '7MB'", "SET", SUSPECT),
         ("SET/**/work_mem = '7MB'", "SET", SUSPECT),
         ("-- ;\nLISTEN x", "LISTEN", SUSPECT),
         ("PREPARE x AS SELECT 1", "PREPARE", SUSPECT),
@@ -90,12 +127,15 @@ def test_what_discard_all_does_not_undo_ends_the_connection() -> None:
     assert look("SET LOCAL work_mem = 1") == LOCAL
 
 
-@pytest.mark.parametrize("piece", ["/*x*/", "-- x\n", ";/**/--", "( ", "create temp_", "declare hol", "into temp0 "])
-def test_no_text_takes_longer_than_its_length_explains(piece: str) -> None:
+@pytest.mark.parametrize(
+    "piece", ["/*x*/", "-- x\n", ";/**/--", "( ", "/*", "*/", "create temp_", "declare hol", "into temp0 "]
+)
+@pytest.mark.parametrize("first", ["SELECT ", "/*", "--", ""])
+def test_no_text_takes_longer_than_its_length_explains(first: str, piece: str) -> None:
     """Comments, quotes and half words as often as one likes: the hundredfold costs at most some hundredfold."""
 
     def seconds(times: int) -> float:
-        text = "SELECT " + piece * times + "x"
+        text = first + piece * times + "x"
         best = float("inf")
         for _ in range(5):
             started = time.perf_counter()
