@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -348,6 +349,28 @@ def test_threads_that_share_a_connection_ask_it_for_cursors_at_the_same_time() -
     assert not errors
     assert {reference() for reference in session._cursors} >= {cursor for mine in kept for cursor in mine}
     assert len(session._cursors) < 2000
+
+
+def test_what_others_add_while_a_connection_forgets_its_dead_cursors_is_forgotten_soon() -> None:
+    class Cursor:
+        """Any will do."""
+
+    class Shared(set[Any]):
+        """Others have one turn, as soon as the first dead ones are gone."""
+
+        def difference_update(self, *gone: Any) -> None:
+            super().difference_update(*gone)
+            theirs.extend(Cursor() for _ in range(1000))
+            self.update(map(weakref.ref, theirs))
+            theirs.clear()
+            session._cursors = set(self)
+
+    theirs: list[Cursor] = []
+    session = Session()
+    session._cursors = Shared()
+    for _ in range(200):
+        session.add_cursor(Cursor())
+    assert len(session._cursors) < 200
 
 
 @patched
