@@ -53,6 +53,8 @@ esac
 echo "python $*" >>"$LOG"
 """
 UV = """#!/bin/sh
+[ "$1" != cache ] || { echo "$HOME/.cache/uv"; exit; }
+[ -n "${UV_NO_CACHE:-}" ] || mkdir -p "$HOME/.cache/uv" || exit
 if [ "$1" = venv ]; then for venv; do :; done; mkdir -p "$venv/bin"; cp "$PYTHON" "$venv/bin/python"
     echo "VIRTUAL_ENV=$PWD/$venv" >"$venv/bin/activate"; fi
 echo "uv $1" >>"$LOG"
@@ -86,7 +88,8 @@ class Checkout:
 
     def begin(self, *arguments: str, user: int | None = None, **environment: str) -> "subprocess.Popen[str]":
         """The same, without waiting for its end."""
-        env = {"PATH": str(self.tools), "LOG": str(self.log), "PYTHON": str(self.tools / "python3.12"), **environment}
+        env = {"PATH": str(self.tools), "LOG": str(self.log), "PYTHON": str(self.tools / "python3.12")}
+        env |= {"HOME": str(self.folder.parent), **environment}
         command, pipe = ["make", "environment", *arguments], subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, env=env, stdout=pipe, stderr=pipe, text=True, user=user)
 
@@ -117,6 +120,14 @@ def test_it_makes_the_environment_once(checkout: Checkout) -> None:
 def test_it_takes_uv_where_it_is_on_the_path(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, uv=True)
     assert checkout.make().returncode == 0
+    assert checkout.said() == ["uv venv", "uv pip", "uv pip"]
+
+
+def test_it_takes_uv_under_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, uv=True)
+    result = checkout.make(HOME="/dev/null")  # no mode holds root back
+    assert result.returncode == 0, result.stderr
+    assert "/dev/null" not in result.stderr
     assert checkout.said() == ["uv venv", "uv pip", "uv pip"]
 
 
