@@ -333,7 +333,7 @@ def test_it_stops_the_embedded_postgresql_whatever_comes_meanwhile(tmp_path: Pat
     commands = f'*"postgres stop"*) {signals}; touch stopped;; sweep) trap : INT TERM HUP; {signals};;'
     python.write_text(f'#!/bin/sh\ncase "$*" in {commands} esac\n')
     python.chmod(0o755)
-    once = ("--eval", "once: ; @$(ALL_ENDED) $(PY) sweep; $(AFTERWARDS)", f"PY={python}", "once")
+    once = ("--eval", "once: ; @$(ALL_ENDED) $(PY) sweep; $(AFTERWARDS)", f"PY=./{python.name}", "once")
     env = {"PATH": os.environ["PATH"]}
     # Its output ends when all of its processes have.
     subprocess.run(

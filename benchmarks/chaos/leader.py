@@ -1,11 +1,13 @@
 """A primary that is about to leave: a copy of the run's PostgreSQL, which is its standby until they change roles."""
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any, Self
 
-STANDBY_CONF = "primary_conninfo = 'host={folder} port={port} user=postgres'\n"
+from psycopg2.extensions import make_dsn
+
 PORT = 5432  # only names the socket's file
 
 
@@ -33,7 +35,8 @@ class Leader:
         self._start(self._data, self._data)
         (self._place.data / "standby.signal").touch()
         with (self._place.data / "postgresql.auto.conf").open("a") as settings:
-            settings.write(STANDBY_CONF.format(folder=self._data, port=PORT))
+            address = make_dsn(host=str(self._data), port=PORT, user="postgres")
+            settings.write(f"primary_conninfo = {_setting(address)}\n")
         self._start(self._place.data, self._place.socket_folder)
         return self
 
@@ -50,7 +53,8 @@ class Leader:
         shutil.rmtree(self._data, ignore_errors=True)
 
     def _start(self, data: Path, sockets: Path) -> None:
-        options = f"-c listen_addresses='' -c port={PORT} -c max_connections=300 -c unix_socket_directories='{sockets}'"
+        folder = shlex.quote(f'unix_socket_directories="{sockets}"')
+        options = f"-c listen_addresses='' -c port={PORT} -c max_connections=300 -c {folder}"
         self._control("start", data, "-l", data / "server.log", "-o", options)
 
     def _control(self, what: str, data: Path, *arguments: object) -> None:
@@ -58,3 +62,9 @@ class Leader:
         done = self._postgresql.programs().run("pg_ctl", *given, account=self._place.account)
         if done.returncode:
             raise RuntimeError(f"pg_ctl {what}: {done.stderr.strip()}")
+
+
+def _setting(value: str) -> str:
+    """As postgresql.conf has it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"

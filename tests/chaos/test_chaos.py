@@ -19,7 +19,7 @@ from pooldemo.sweep.measure.process import Ledger
 def own_postgresql() -> Iterator[Any]:
     """A server that may be harmed, with the ledger in it. Not below pytest's own folder: each session that begins
     closes it to others."""
-    with tempfile.TemporaryDirectory(prefix="pooldemo-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pooldemo chäos ") as folder:
         Path(folder).chmod(0o755)  # root's stand-in must come in
         server = EmbeddedPostgres(Path(folder) / ".local", tell=lambda sentence: None)
         try:

@@ -24,7 +24,7 @@ def fleet_of_hosts() -> Iterator[Fleet]:
     """PostgreSQL, two web hosts (one straight, with two workers; one by PgBouncer, with one) behind HAProxy, Prometheus
     and its exporter."""
     with contextlib.ExitStack() as lasting:
-        folder = Path(lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True)))
+        folder = Path(lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd ö ", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
         fleet = Fleet(folder, MAX_CONNS="4", WEB_CONCURRENCY="2", MAX_CONNECTIONS="60", DRAIN_S=DRAIN_S)
         lasting.callback(fleet.stop)

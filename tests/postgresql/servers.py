@@ -3,6 +3,7 @@ their standbys; and a lookout that counts their processes from outside, as fast 
 """
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -62,17 +63,18 @@ class Server:
     @property
     def admin(self) -> str:
         """The superuser's address, for libpq."""
-        return f"host={self.folder} port={self.port} user=postgres dbname=postgres"
+        return f"host='{self.folder}' port={self.port} user=postgres dbname=postgres"
 
     def start(self) -> None:
         hba = f"local all postgres trust\nlocal all all {self._hba}\n"
         hba += f"host all all 127.0.0.1/32 {self._hba}\nlocal replication all trust\n"
         self._write("pg_hba.conf", hba)
         settings = {
-            "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder, "fsync": "off",
-            "max_connections": 100, "wal_level": "replica", "logging_collector": "off", "autovacuum": "off",
+            "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": f'"{self.folder}"',
+            "fsync": "off", "max_connections": 100, "wal_level": "replica", "logging_collector": "off",
+            "autovacuum": "off",
         }  # fmt: skip
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        options = " ".join(f"-c {name}={shlex.quote(str(value))}" for name, value in settings.items())
         self._run("pg_ctl", "start", "-w", "-s", "-t", 60, "-D", self.folder, "-l", self.folder / "log", "-o", options)
 
     def stop(self) -> None:
@@ -105,7 +107,7 @@ class Server:
 
 def own_folder(site: Site) -> Path:
     """A new folder of the server's account, gone when the process ends."""
-    outer = Path(site._lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True)))
+    outer = Path(site._lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd ö ", ignore_cleanup_errors=True)))
     outer.chmod(0o755)
     inner = outer / "pg"
     inner.mkdir(mode=0o700)

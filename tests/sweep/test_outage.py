@@ -34,7 +34,7 @@ TRIAL = TrialResult("pooldemo", 4, 1, rps=79.5, latencies=((50.0, 3),))
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that may be stopped. Not below pytest's own folder: each session that begins closes it to others."""
-    with tempfile.TemporaryDirectory(prefix="pooldemo-outage-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pooldemo oütage ") as folder:
         Path(folder).chmod(0o755)  # root's stand-in must come in
         server = EmbeddedPostgres(Path(folder) / ".local", tell=lambda sentence: None)
         try:

@@ -93,14 +93,15 @@ def test_it_starts_the_server_with_its_size_and_without_what_belongs_to_another(
 def test_it_starts_a_variant_in_its_own_folder_with_its_settings(
     stack: Stack, ledger: Ledger, log: Path, tmp_path: Path
 ) -> None:
-    say = 'echo "$PWD $FEATURE $POOL_STACK $GUNICORN_CMD_ARGS $DATABASE_URL" > "$FAKE_LOG"; exec sleep 60'
+    names = '"$PWD" "$FEATURE" "$POOL_STACK" "$GUNICORN_CMD_ARGS" "$DATABASE_URL"'
+    say = f"printf '%s\\n' {names} > \"$FAKE_LOG\"; exec sleep 60"
     (tmp_path / "commit").mkdir()
     other = replace(
         stack, name="fake@RESET=always", command=("sh", "-c", say), env={**stack.env, "FEATURE": "on"},
         root=tmp_path / "commit", options={"RESET": "always"}, database=lambda config: config,
     )  # fmt: skip
     with start(other, ledger) as server:
-        folder, feature, name, spread, url = until(lambda: log.exists() and log.read_text()).split()
+        folder, feature, name, spread, url = until(lambda: log.exists() and log.read_text()).splitlines()
         assert server.application_name.startswith("sweep-fake-8-")
     assert (folder, feature, name) == (str(tmp_path / "commit"), "on", "fake")
     assert spread == "--reuse-port", "of two workers the first to be awake would take every connection"
