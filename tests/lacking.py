@@ -3,6 +3,7 @@ an error."""
 
 import functools
 import os
+import resource
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +52,9 @@ def postgis() -> str:
 
 FLEET = {"haproxy": "haproxy", "pgbouncer": "pgbouncer", "prometheus": "prometheus", "promtool": "prometheus"}
 FLEET["prometheus-postgres-exporter"] = "prometheus-postgres-exporter"
+OPEN_FILES = (
+    8192  # of HAProxy, for the `maxconn` of deploy/haproxy.cfg, each of which has two; it ends where it may not
+)
 
 
 def around() -> str:
@@ -61,11 +65,19 @@ def around() -> str:
     return f"the tests of a fleet: to have {packages} on Debian or Ubuntu: apt-get install {packages}" if lacks else ""
 
 
+def files() -> str:
+    """How many files a process may open."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most == resource.RLIM_INFINITY or most >= OPEN_FILES:
+        return ""
+    return f"the tests of a fleet: HAProxy may open {most} files; to let it open enough: ulimit -Hn {OPEN_FILES}"
+
+
 LACKS = {
     "browser": browser,
     "fleet": environments,
     "postgis": postgis,
-    "fleet_of_hosts": around,
+    "fleet_of_hosts": lambda: around() or files(),
     "promtool": around,
 }  # by the fixture that needs it
 
@@ -82,7 +94,7 @@ def leave_out(items: Iterable[pytest.Item]) -> None:
 def refuse() -> None:
     """Raise UsageError for all that is lacking, where all is required."""
     if os.environ.get("REQUIRE_ALL"):
-        lacks = [browser(), around(), environments() or "; ".join(filter(None, missing().values()))]
+        lacks = [browser(), around(), files(), environments() or "; ".join(filter(None, missing().values()))]
         if any(lacks):
             raise pytest.UsageError(
                 "REQUIRE_ALL is set, and there is something missing: " + "; ".join(filter(None, lacks))

@@ -1,6 +1,7 @@
 """On a machine that lacks something: one line for what is left out, and an error where all is required."""
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -43,3 +44,11 @@ def test_it_is_an_error_where_all_is_required() -> None:
 def test_it_names_the_environments_that_nobody_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lacking, "VENVS", (".venv-nobody-made",))
     assert lacking.environments() == ("the tests of the other stacks: no .venv-nobody-made; to have them: make peers")
+
+
+@pytest.mark.parametrize(("most", "enough"), [(4096, False), (8192, True), (resource.RLIM_INFINITY, True)])
+def test_it_names_the_files_that_haproxy_may_not_open(monkeypatch: pytest.MonkeyPatch, most: int, enough: bool) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, most))
+    assert lacking.files() == (
+        "" if enough else f"the tests of a fleet: HAProxy may open {most} files; to let it open enough: ulimit -Hn 8192"
+    )

@@ -163,8 +163,14 @@ class Fleet:
         return {line.split(",")[1]: line.split(",")[17] for line in lines if line.startswith("web,web")}
 
     def wait_up(self) -> None:
-        """Until the balancer sends requests to all hosts."""
-        until(lambda: list(self.servers().values()) == ["UP"] * self.webs)
+        """Until the balancer sends requests to all hosts. Raises RuntimeError when it has ended."""
+
+        def up() -> bool:
+            if self.processes["balancer"].poll() is not None:
+                raise RuntimeError(f"balancer: {self.log('balancer')}")
+            return list(self.servers().values()) == ["UP"] * self.webs
+
+        until(up)
 
     def stop(self) -> None:
         for name, process in reversed(self.processes.items()):
