@@ -14,11 +14,18 @@ from urllib.parse import urlencode
 from served import PATIENCE_S, ROOT, free_port, until
 
 # A master gives a worker up that is silent for three seconds: on a loaded machine it only waits for its turn. And the
-# page shows figures that are two seconds old, for which these tests would wait while the load goes on.
+# page shows figures that are two seconds old, for which these tests would wait while the load goes on. No page shows
+# what the timeline has so far: a run that must last until something was noted asks an address of the tests' own.
 PATIENT = """
-import locust.runners, locust.web
+import locust, locust.runners, locust.web
 locust.runners.HEARTBEAT_LIVENESS = 60
 locust.web.DEFAULT_CACHE_TIME = 0.05
+
+@locust.events.init.add_listener
+def show(environment, web_ui, **_):
+    if web_ui:
+        noted = lambda: [[*key, value] for key, value in environment.timeline.facts.items()]
+        web_ui.app.add_url_rule("/noted", view_func=noted)
 """
 
 
@@ -127,6 +134,10 @@ class Page:
         except TimeoutError:
             raise TimeoutError(f"{stats}\n{self._log.read_text()}") from None
         return found
+
+    def noted(self) -> dict[tuple[Any, ...], Any]:
+        """The facts that the timeline has so far."""
+        return {tuple(key): value for *key, value in json.loads(self.get("/noted"))}
 
     def requests(self, name: str = "Aggregated") -> int:
         return sum(row["num_requests"] for row in self.stats()["stats"] if row["name"] == name)

@@ -7,17 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from locust_forks import LocustForks, Typed
 from locust_page import Page
-from served import ROOT, Site
+from served import ROOT, Site, until
 
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -29,17 +29,24 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustForks]:
 
 
 class Run:
-    """A run of six users: what Locust itself counted, and the timeline. It ends `more_s` after each of `names` was
-    asked for several times."""
+    """A run of six users: what Locust itself counted, and the timeline. It ends when each of `names` was asked for
+    several times and what was noted is `enough`."""
 
-    def __init__(self, site: Site, folder: Path, names: set[str], more_s: float, *arguments: str) -> None:
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        names: set[str],
+        enough: Callable[[dict[tuple[Any, ...], Any]], bool],
+        *arguments: str,
+    ) -> None:
         timeline, rows = folder / "timeline.json", folder / "rows"
         with Page(
             site.url, "--autostart", "-u", "6", "-r", "6", "--pause-ms", "100", "--exit-code-on-error", "0",
             "--timeline", str(timeline), "--json-file", str(rows), *arguments,
         ) as page:  # fmt: skip
             page.until(lambda stats: stats["user_count"] == 6 and names <= asked(stats))
-            time.sleep(more_s)
+            until(lambda: enough(page.noted()), every_s=0.1)
             page.post("/stop")
             page.until(lambda stats: stats["state"] == "stopped" and not stats["user_count"])
         assert page.process.returncode == 0, page.log
@@ -67,21 +74,46 @@ def asked(stats: dict[str, Any]) -> set[str]:
     return {row["name"] for row in stats["stats"] if row["num_requests"] > 5}
 
 
+def steady(generators: int, facts: dict[tuple[Any, ...], Any]) -> bool:
+    """Whether each of them has counted a whole second in which all six users ran: one that waits for its core misses
+    some."""
+    full = {key[1] for key, value in facts.items() if key[2:] == ("users",) and value == 6}
+    counted: dict[str, set[int]] = {}
+    for mark, *path in facts:
+        if mark == "generators":
+            counted.setdefault(path[0], set()).add(path[-1])
+    whole = {second for second in full if second + 1 in full}
+    return len(counted) == generators and all(map(whole.intersection, counted.values()))
+
+
+def more_than_a_second_late(facts: dict[tuple[Any, ...], Any]) -> bool:
+    return any("late_ms" in key and key[-1] > 1000 for key in facts)
+
+
+def served_in_two_seconds(facts: dict[tuple[Any, ...], Any]) -> bool:
+    return any("carried" in key for key in facts)
+
+
 SLEEPING = {"slow", "lock", "hold", "think"}
 
 
 @pytest.fixture(scope="module")
 def runs(site: Site, tiny_site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """All at the same time: nothing here is about how fast anything is."""
-    seconds_s = 4.0  # some whole ones are in it
     wanted: dict[str, tuple[Any, ...]] = {
-        "alone": (site, {"slow"}, seconds_s, "--workload", "slow", "--ms", "20"),
+        "alone": (site, {"slow"}, partial(steady, 1), "--workload", "slow", "--ms", "20"),
         "distributed": (
-            site, {"hold"}, seconds_s, "--workload", "hold", "--ms", "5", "--think-ms", "10", "--processes", "2",
+            site, {"hold"}, partial(steady, 2), "--workload", "hold", "--ms", "5", "--think-ms", "10",
+            "--processes", "2",
         ),
-        "late": (site, {"slow"}, seconds_s, "--workload", "slow", "--ms", "100", "--arrivals", "1000"),
-        "refused": (tiny_site, {"slow", "slow (failed)", "nodb"}, seconds_s, "--tags", "slow", "nodb", "--ms", "300"),
-        "excluded": (site, set(WORKLOADS) - SLEEPING, 0.0, "--exclude-tags", "sleeps", "--ms", "1"),
+        "late": (
+            site, {"slow"}, more_than_a_second_late, "--workload", "slow", "--ms", "100", "--arrivals", "1000",
+        ),
+        "refused": (
+            tiny_site, {"slow", "slow (failed)", "nodb"}, served_in_two_seconds, "--tags", "slow", "nodb",
+            "--ms", "300",
+        ),
+        "excluded": (site, set(WORKLOADS) - SLEEPING, bool, "--exclude-tags", "sleeps", "--ms", "1"),
     }  # fmt: skip
 
     def run(name: str) -> Run:
@@ -171,7 +203,7 @@ def test_it_counts_the_users_and_the_cpu_of_each_generator_in_whole_seconds(
     timeline = runs[name].timeline
     full = {each["second"] for each in timeline["seconds"] if each["users"] == 6}
     noted = {str(second) for second in full if second + 1 in full}  # each generator ticked at both of its ends
-    assert noted
+    assert noted, "the run went on until they were"
     assert max(each["users"] for each in timeline["seconds"]) == 6
     assert len(timeline["generators"]) == generators
     for facts in timeline["generators"].values():
