@@ -130,8 +130,9 @@ def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledge
     ],
 )
 def test_it_says_in_a_sentence_that_gunicorn_finds_no_such_application(
-    stack: Stack, ledger: Ledger, application: str, reason: str
+    stack: Stack, ledger: Ledger, application: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "default")  # what it says stands between warnings then
     site = replace(site_on(URL), application=application)
     said = rf"^gunicorn finds no application {application} \({reason}\): give --wsgi .* MODULE:NAME where[^\n]*$"
     with (

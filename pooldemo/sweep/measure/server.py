@@ -32,6 +32,8 @@ LIBRARIES = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib
 INSTALLED = [Path(each).resolve() for each in (*LIBRARIES, *site_packages())]
 CONFIGURATION = Path(stacks.__file__).with_name("gunicorn_conf.py")
 NO_APPLICATION = 4  # gunicorn's exit code
+# What gunicorn says then, among lines of its log, and of warnings where PYTHONWARNINGS or PYTHONDEVMODE asks for them.
+NO_OBJECT = re.compile(r"^((?:Failed to|Function reference|Application object|TypeError:) .*?)\.?$", re.MULTILINE)
 NO_MODULE = re.compile(r"^ModuleNotFoundError: (No module named '([^']*)'.*)", re.MULTILINE)
 
 
@@ -202,7 +204,7 @@ def no_application(application: str, code: int, said: str) -> str:
     """Why gunicorn, which ended with `code`, found no such application, in its own words; empty: it ended otherwise, as
     where that misses a module."""
     if code == NO_APPLICATION:
-        return next((line.rstrip(".") for line in reversed(said.splitlines()) if not line.startswith("[")), "")
+        return "".join(NO_OBJECT.findall(said)[:1])
     module, _, _ = application.partition(":")
     found = NO_MODULE.findall(said)
     return found[-1][0] if found and f"{module}.".startswith(f"{found[-1][1]}.") else ""
