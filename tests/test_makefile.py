@@ -245,6 +245,8 @@ def test_it_keeps_what_pip_says_for_itself(checkout: Checkout) -> None:
         ("error: command 'gcc' failed: No such file", "apt install build-essential python3-dev"),
         ("ERROR: No matching distribution found for Django", "look at the network, or at the index of pip"),
         ("error: Failed to fetch: `https://pypi.org/simple/rich/`", "look at the network, or at the index of pip"),
+        ("error: Failed to fetch; cause: invalid peer certificate: UnknownIssuer", "export SSL_CERT_FILE=FILE (uv)"),
+        ("SSLError: certificate verify failed. No matching distribution found for Django", "PIP_CERT=FILE (pip)"),
         ("ERROR: whatever else", "Try it anew: rm -r .venv"),
     ],
 )
