@@ -69,7 +69,7 @@ def have_database() -> None:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     atexit.register(stop_database, os.getpid())
-    start = subprocess.Popen([sys.executable, "-m", "project.start"], cwd=Path(__file__).parent)
+    start = subprocess.Popen([sys.executable, "-m", "project.start", str(os.getpid())], cwd=Path(__file__).parent)
     try:
         code = start.wait()
     except KeyboardInterrupt:

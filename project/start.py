@@ -1,12 +1,14 @@
 """What a process of this site does before it serves: have the database running, and its tables made.
 
-`python -m project.start` does both and exits with 0, or with 2 after one clear text: for gunicorn's master, which must
-not import Django (workers would inherit it from before the monkey patch).
+`python -m project.start PARENT` does both and exits with 0, or with 2 after one clear text: for gunicorn's master,
+which must not import Django (workers would inherit it from before the monkey patch).
 """
 
 import logging
+import os
 import sys
 import threading
+from pathlib import Path
 
 logger = logging.getLogger("pooldemo.start")
 
@@ -63,16 +65,17 @@ def _warn() -> None:
             logger.warning("%d migrations are missing in the database: run `python manage.py migrate`", missing)
 
 
-def main() -> None:
-    """Both, in a process of its own."""
-    import os
-
+def main(parent: int) -> None:
+    """Both, in a process of its own. Where its parent was killed meanwhile, nobody else stops what it has started."""
     import django
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"  # one in the shell is another project's
     ensure_database()
     django.setup()
     ensure_tables()
+    if os.getppid() != parent:
+        command = [sys.executable, str(Path(__file__).parents[1] / "manage.py"), "postgres", "stop", "--unless-asked"]
+        os.execv(command[0], command)  # noqa: S606  our own command
 
 
 def _missing_migrations() -> int:
@@ -94,6 +97,6 @@ def _missing_migrations() -> int:
 
 if __name__ == "__main__":
     try:
-        main()
+        main(int(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)

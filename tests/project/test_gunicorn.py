@@ -111,6 +111,15 @@ def test_a_worker_stops_the_embedded_postgresql_of_a_master_that_was_killed(
     assert (done.stdout, done.stderr) == ("manage.py postgres stop --unless-asked\n" * stops, "")
 
 
+@pytest.mark.parametrize(("master", "said"), [("0", "postgres stop --unless-asked\n"), ("os.getppid()", "")])
+def test_its_start_stops_the_embedded_postgresql_of_a_master_that_was_killed(master: str, said: str) -> None:
+    """Before its first worker nobody else is left."""
+    script = "import os; from project import start; start.ensure_database = start.ensure_tables = lambda: None; "
+    script += f"os.execv = lambda _, command: print(*command[2:]); start.main({master})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGQUIT"])
 def test_a_worker_ends_that_is_told_to_before_gunicorn_has_given_it_handlers(number: str) -> None:
     """Its master's noted the signal for nobody: Ctrl-C in the first second took the thirty of graceful_timeout."""

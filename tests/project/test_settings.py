@@ -139,7 +139,9 @@ def test_it_starts_no_server_by_importing_the_settings() -> None:
     assert (ended.returncode, ended.stdout) == (0, ""), ended
 
 
-@pytest.mark.parametrize("typed", [["manage.py", "check"], ["-c", "import project.wsgi"], ["-m", "project.start"]])
+@pytest.mark.parametrize(
+    "typed", [["manage.py", "check"], ["-c", "import project.wsgi"], ["-m", "project.start", f"{os.getpid()}"]]
+)
 def test_it_takes_no_settings_of_another_project_that_stand_in_the_shell(typed: list[str]) -> None:
     ended = run(*typed, DJANGO_SETTINGS_MODULE="shop.settings", DATABASE_URL="postgres://me@127.0.0.1:1/shop")
     assert ended.returncode == 0, ended.stderr
