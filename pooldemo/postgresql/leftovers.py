@@ -31,6 +31,7 @@ PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
 
 def pool_of_django(where: str, pool: Mapping[str, Any]) -> checks.CheckMessage:
     """What to write in place of `"pool": {...}`."""
+    pool = {**pool, "max_size": pool.get("max_size") or pool.get("min_size", 4)}  # psycopg_pool's own default
     options = {OPTIONS[name]: value for name, value in pool.items() if name in OPTIONS}
     return checks.Error(
         f"{where}['OPTIONS']['pool'] is Django's own pool's; here the options stand in OPTIONS itself.",
@@ -43,7 +44,8 @@ def of_sqlalchemy(where: str, settings: Mapping[str, Any]) -> Iterator[checks.Ch
     """What to write in place of django-db-connection-pool's `"POOL_OPTIONS": {...}`, which stands beside OPTIONS."""
     if not isinstance(pool := settings.get("POOL_OPTIONS"), Mapping):
         return
-    kept, overflow = pool.get("POOL_SIZE", 10), pool.get("MAX_OVERFLOW", 10)  # its defaults; overflow -1 has no limit
+    # its defaults; overflow -1 has no limit
+    kept, overflow = int(pool.get("POOL_SIZE", 10)), int(pool.get("MAX_OVERFLOW", 10))
     options = {"MAX_CONNS": kept + max(0, overflow)}
     options |= {ours: pool[its] for its, ours in SQLALCHEMY.items() if pool.get(its, -1) != -1}
     yield checks.Warning(

@@ -77,10 +77,16 @@ def test_it_names_all_that_another_pool_has_left_at_once(settings_of_default: Ca
 
 
 def test_it_turns_the_options_of_djangos_own_pool_into_ours(settings_of_default: Callable[..., None]) -> None:
-    settings_of_default(OPTIONS={"pool": {"max_size": 8, "timeout": 5, "num_workers": 2}})
-    [error] = checks.check_pools()
     where = "DATABASES['default']['OPTIONS']"
-    assert error.hint == f"del {where}['pool']; {where} |= {{'MAX_CONNS': 8, 'POOL_TIMEOUT': 5}}"
+    for given, ours in (
+        ({"max_size": 8, "timeout": 5, "num_workers": 2}, "'MAX_CONNS': 8, 'POOL_TIMEOUT': 5"),
+        ({"min_size": 10}, "'MIN_CONNS': 10, 'MAX_CONNS': 10"),  # no max_size: the pool never grows
+        ({"min_size": 2, "max_size": None}, "'MIN_CONNS': 2, 'MAX_CONNS': 2"),
+        ({"timeout": 5}, "'POOL_TIMEOUT': 5, 'MAX_CONNS': 4"),
+    ):
+        settings_of_default(OPTIONS={"pool": given})
+        [error] = checks.check_pools()
+        assert error.hint == f"del {where}['pool']; {where} |= {{{ours}}}"
 
 
 def test_it_turns_the_options_of_django_db_connection_pool_into_ours(settings_of_default: Callable[..., None]) -> None:
@@ -91,6 +97,7 @@ def test_it_turns_the_options_of_django_db_connection_pool_into_ours(settings_of
             "'MAX_CONNS': 10, 'POOL_TIMEOUT': 5, 'MAX_LIFETIME': 60",
         ),
         ({"MAX_OVERFLOW": -1, "RECYCLE": -1}, "'MAX_CONNS': 10"),
+        ({"POOL_SIZE": "8", "MAX_OVERFLOW": "2"}, "'MAX_CONNS': 10"),  # from the environment
         ({}, "'MAX_CONNS': 20"),
     ):
         settings_of_default(POOL_OPTIONS=given)
