@@ -93,6 +93,17 @@ def test_it_says_that_most_trials_failed_where_they_did() -> None:
     assert verdict.because.startswith("Requests failed at every size, so there is nothing to judge: at 1 30% failed")
 
 
+def test_it_calls_no_request_failed_that_is_not_answered_yet() -> None:
+    """Users who log in first, say, in a window that is shorter."""
+    trials = [replace(each, rps=0.0, requests=0, failures=0) for each in trials_of(hinge(16), noise=0.01)]
+    (verdict,) = judge(replace(PLAN, duration_s=2.0), trials, CONDITIONS)
+    assert (verdict.shape, verdict.cause) == ("invalid", "failures")
+    assert verdict.because == (
+        "No request was answered while a trial measured, so there is nothing to judge. Measure for longer than an "
+        "answer takes: --duration 20."
+    )
+
+
 def test_it_says_what_failed_at_a_size_that_is_left_out() -> None:
     broken = verdict_of(hinge(16), noise=0.01, error=lambda size: "no server came up" if size == 64 else "")
     assert "Left out: size 64 (no server came up)." in broken.because

@@ -234,6 +234,11 @@ def _invalid(judgement: Judgement) -> str:
         if 2 * len(failed) > len(judgement.trials):
             first, which = brief(failed[0]), "Every trial" if len(failed) == len(judgement.trials) else "Most trials"
             return f"{which} failed, so there is nothing to judge: {first}. Cure that first, then sweep again."
+        if not any(trial.requests for trial in judgement.trials):
+            return (
+                "No request was answered while a trial measured, so there is nothing to judge. Measure for longer than "
+                f"an answer takes: --duration {10 * judgement.plan.duration_s:g}."
+            )
         told = "; ".join(f"at {size} {why}" for size, why in judgement.failing.items())
         return (
             f"Requests failed at every size, so there is nothing to judge: {told}. Cure that first, then sweep again."
