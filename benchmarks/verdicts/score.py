@@ -47,7 +47,7 @@ def verdicts(sweeps: int, noises: Mapping[str, Noise] = NOISES) -> Iterator[Said
                 for seed in range(begin, begin + sweeps):
                     observations = sweep(carries, sizes, seed, made)
                     found = find_knee(observations)
-                    fit, _ = fit_blocks(sorted(observations))
+                    fit, _ = fit_blocks(observations)
                     held = 0
                     if fit is not None:
                         intervals = {size: fit.interval(size) for size in sizes}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pooldemo.sweep.analyse.statistics import (
+    LONG_SERIES,
     digits,
     first_against_second_half,
     percentile,
@@ -51,6 +52,13 @@ def test_it_knows_how_sure_a_sum_of_variances_is():
 
 def test_it_knows_student_t_of_many_as_the_normal_distribution():
     assert student_t(0.975, 10_000) == pytest.approx(stdlib.NormalDist().inv_cdf(0.975), rel=1e-3)
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.975, 1 - 1e-6])
+def test_its_expansion_for_many_degrees_of_freedom_goes_on_where_the_series_ends(probability):
+    series, beyond = (student_t(probability, LONG_SERIES + more) for more in (0, 1))
+    before = student_t(probability, LONG_SERIES - 1)
+    assert series - beyond == pytest.approx(before - series, rel=0.01)
 
 
 def test_it_compares_the_halves_of_a_window():

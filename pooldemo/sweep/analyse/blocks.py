@@ -12,12 +12,13 @@ squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from statistics import NormalDist, fmean, median
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.least_squares import Design, Row, combined, design
+from pooldemo.sweep.analyse.least_squares import Design, design
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, Interval, Noise, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
 
@@ -71,27 +72,28 @@ class Fit:
         self,
         observations: Sequence[Observation],
         made: Design,
-        *,
-        trend: bool,
         restless: Collection[frozenset[int]] = (),
     ) -> None:
         self.observations = observations
         self._design = made
         logs = [math.log(each.value) for each in observations]
-        coefficients = combined(enumerate(logs), made.solution)
-        fitted = [sum(x * coefficients[c] for c, x in row) for row in made.rows]
-        self.residuals = [y - f for y, f in zip(logs, fitted, strict=True)]
+        found = made.effects(logs)
+        self.residuals = [y - f for y, f in zip(logs, made.fitted(found), strict=True)]
         self.freedom = len(logs) - made.columns
-        self.effects: Mapping[int, float] = dict(zip(made.sizes, coefficients, strict=False))
-        levels = coefficients[len(made.sizes) : len(made.sizes) + len(made.blocks) - 1]
-        self.block_levels = [*levels, -sum(levels)]
-        self.slope = coefficients[-1] if trend else 0.0
+        self.effects: Mapping[int, float] = dict(zip(made.sizes, found.sizes, strict=True))
+        self.block_levels = found.blocks
+        self.slope = found.slope
         places = [each.place for each in observations]
         self.trend = self.slope * (max(places) - min(places))
         self.growth = _growth(self.residuals, observations) if self.freedom >= ENOUGH_FREEDOM else 0.0
         middle = fmean(map(math.log, self.effects))
         # The noise at a size, relative to that at the middle of the sizes.
         self._shares = {size: math.exp(self.growth * (math.log(size) - middle)) for size in self.effects}
+        self._scatter = dict.fromkeys(self.effects, (0.0, 0.0))  # of each size: squares, and their degrees of freedom
+        for each, residual, leverage in zip(observations, self.residuals, made.leverages, strict=True):
+            squares, freedom = self._scatter[each.size]
+            square = (residual / self._shares[each.size]) ** 2
+            self._scatter[each.size] = squares + square, freedom + 1 - leverage
         told = {sizes: self._noise_of(sizes) for sizes in restless}
         self.restless: Mapping[int, Noise] = {size: told[sizes] for sizes in restless for size in sorted(sizes)}
         self._calm = self._noise_of(self.effects.keys() - self.restless)
@@ -101,17 +103,10 @@ class Fit:
         """The noise of their trials together; of none that of those that have the most."""
         if not self.freedom or not sizes:
             return max(self.restless.values(), key=lambda each: each.relative) if self.freedom else Noise(0.0, 0)
-        squares = freedom = 0.0
-        for row, solved, residual, each in self._terms():
-            if each.size in sizes:
-                squares += (residual / self._shares[each.size]) ** 2
-                freedom += 1 - sum(x * solved[c] for c, x in row)
+        parts = [found for size, found in self._scatter.items() if size in sizes]
+        squares, freedom = (sum(each) for each in zip(*parts, strict=True))
         freedom = max(freedom, 0.5)  # of a size that was hardly repeated nothing is known
         return Noise(max(math.sqrt(squares / freedom), LEAST_NOISE), freedom)
-
-    def _terms(self) -> Iterator[tuple[Row, Sequence[float], float, Observation]]:
-        """Of each observation its row, how it adds to the coefficients, and its residual."""
-        return zip(self._design.rows, self._design.solution, self.residuals, self.observations, strict=True)
 
     def noise_at(self, size: int) -> float:
         """The relative standard deviation of one trial at `size`."""
@@ -119,16 +114,14 @@ class Fit:
 
     def contrast(self, weights: Mapping[int, float]) -> Contrast:
         """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
-        index = {size: i for i, size in enumerate(self._design.sizes)}
         value = sum(weight * self.effects[size] for size, weight in weights.items())
-        by_column = [(index[size], weight) for size, weight in weights.items()]
+        squares = dict.fromkeys(self.effects, 0.0)
+        for share, each in zip(self._design.shares(weights), self.observations, strict=True):
+            squares[each.size] += share * share
         variances: dict[Noise, float] = {}
-        for solved, each in zip(self._design.solution, self.observations, strict=True):
-            share = 0.0
-            for column, weight in by_column:
-                share += weight * solved[column]
-            noise = self.restless.get(each.size, self._calm)
-            variances[noise] = variances.get(noise, 0.0) + (share * self.noise_at(each.size)) ** 2
+        for size, square in squares.items():
+            noise = self.restless.get(size, self._calm)
+            variances[noise] = variances.get(noise, 0.0) + square * self.noise_at(size) ** 2
         error = math.sqrt(sum(variances.values()))
         if len(variances) < 2:
             return Contrast(value, error, max(1, self.freedom))
@@ -142,7 +135,8 @@ class Fit:
         wildest, least = None, RESTLESS_DOUBT / max(1, len(groups))
         for sizes in groups:
             freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
-            if not freedom or (others := self._calm.freedom - freedom) < ENOUGH_FREEDOM:
+            others = round(self._calm.freedom - freedom, 9)  # a sum: 5 may be 4.999...
+            if not freedom or others < ENOUGH_FREEDOM:
                 continue
             # By the blocks they are in the others' residuals as well, and that is theirs.
             own = self._noise_of(sizes).relative ** 2
@@ -167,7 +161,7 @@ class Fit:
 
     def slope_is_shown(self) -> bool:
         """Is the trend inside the blocks there with 95% confidence (two-sided)?"""
-        share = sum((solved[-1] * self.noise) ** 2 for solved in self._design.solution)
+        share = sum((each * self.noise) ** 2 for each in self._design.shares({}, slope=1.0))
         return abs(self.slope) > student_t((1 + CONFIDENCE) / 2, self.freedom) * math.sqrt(share)
 
     def outlier(self) -> Observation | None:
@@ -175,11 +169,12 @@ class Fit:
         freedom = self._calm.freedom if self.restless else self.freedom
         if freedom < ENOUGH_FREEDOM:
             return None
-        own = [terms for terms in self._terms() if terms[-1].size not in self.restless]
-        squares = sum(residual**2 for _, _, residual, _ in own)
+        every = zip(self.observations, self.residuals, self._design.leverages, strict=True)
+        own = [each for each in every if each[0].size not in self.restless]
+        squares = sum(residual**2 for _, residual, _ in own)
         farthest, which = 0.0, None
-        for row, solved, residual, each in own:
-            room = 1 - sum(x * solved[c] for c, x in row)
+        for each, residual, leverage in own:
+            room = 1 - leverage
             if room < 1e-9:
                 continue
             others = max((squares - residual**2 / room) / (freedom - 1), LEAST_NOISE**2)
@@ -245,36 +240,51 @@ def fit_blocks(observations: Sequence[Observation]) -> tuple[Fit | None, tuple[O
     A size of which most would be left out, or one of four at most because it was too fast, which no accident is, has no
     outliers: it is restless, and all of its trials count.
     """
+    return _fit_blocks(tuple(sorted(observations)))
+
+
+@lru_cache(maxsize=8)  # a page asks for the same in each of its charts and tables
+def _fit_blocks(observations: tuple[Observation, ...]) -> tuple[Fit | None, tuple[Observation, ...]]:
     kept, restless = list(observations), set[frozenset[int]]()
     left_out: list[Observation] = []
-    fit = fit_all(kept)
+    designs = Designs(kept)
+    fit = fit_all(kept, designs=designs)
     while fit is not None and (outlier := fit.outlier()):
         trials, gone = (sum(each.size == outlier.size for each in some) for some in (observations, left_out))
-        is_fast = fit.residuals[fit.observations.index(outlier)] > 0
-        if 2 * gone + 2 > trials or (is_fast and trials <= 4):
+        place = kept.index(outlier)
+        if 2 * gone + 2 > trials or (fit.residuals[place] > 0 and trials <= 4):
             restless.add(frozenset({outlier.size}))
             left_out = [each for each in left_out if each.size != outlier.size]
+            without_these = set(left_out)
+            kept = [each for each in observations if each not in without_these]
+            designs = Designs(kept)
         elif len(left_out) < len(observations) // 8:
             left_out.append(outlier)
+            kept = [*kept[:place], *kept[place + 1 :]]
+            designs = designs.without(place)
         else:
             break
-        without_these = set(left_out)
-        kept = [each for each in observations if each not in without_these]
-        if (without := fit_all(kept, restless)) is None:
-            break
-        fit = without
-    return fit, tuple(left_out)
+        fit = fit_all(kept, restless, designs=designs)
+    return (fit_all(kept, restless) if left_out else fit), tuple(left_out)
 
 
-def fit_every(
-    observations: Sequence[Observation], alike: Callable[[int], Collection[int]] = lambda size: {size}
-) -> Fit | None:
+def alone(size: int) -> set[int]:
+    """The sizes that are as restless as this one: no other."""
+    return {size}
+
+
+def fit_every(observations: Sequence[Observation], alike: Callable[[int], Collection[int]] = alone) -> Fit | None:
     """The fit of all of them, outliers included, in which what scatters far more than the rest has a noise of its own,
     which sizes that are `alike` share, and tells little of the blocks (weighted least squares). None of nothing.
 
     Nobody looks here for the smallest size that is good enough. So no trial need be called an accident, which of three
     leaves two that may agree by luck.
     """
+    return _fit_every(tuple(observations), alike)
+
+
+@lru_cache(maxsize=8)
+def _fit_every(observations: tuple[Observation, ...], alike: Callable[[int], Collection[int]]) -> Fit | None:
     restless = set[frozenset[int]]()
     fit = fit_all(observations)
     while fit is not None and (odd := fit.wildest(alike)):
@@ -284,25 +294,52 @@ def fit_every(
 
 
 def fit_all(
-    observations: Sequence[Observation], restless: Collection[frozenset[int]] = (), light: frozenset[int] = frozenset()
+    observations: Sequence[Observation],
+    restless: Collection[frozenset[int]] = (),
+    light: frozenset[int] = frozenset(),
+    designs: "Designs | None" = None,
 ) -> Fit | None:
     """The fit of all of them, outliers included. With a trend where one is shown; with whole repeats where their parts,
     and without blocks where repeats, have no sizes in common, or there is one size alone; None of nothing."""
     if not observations:
         return None
-    in_parts = tuple((each.size, (each.block, each.part), each.place) for each in observations)
-    whole = tuple((each.size, (each.block, 0), each.place) for each in observations)
-    for cells, trend, least_freedom in (
-        (in_parts, True, ENOUGH_FREEDOM), (in_parts, False, 1), (whole, True, ENOUGH_FREEDOM), (whole, False, 0),
+    designs = designs or Designs(observations, light)
+    for whole, trend, least_freedom in (
+        (False, True, ENOUGH_FREEDOM), (False, False, 1), (True, True, ENOUGH_FREEDOM), (True, False, 0),
     ):  # fmt: skip
-        made = design(cells, trend, light)
-        if made is None or len(cells) - made.columns < least_freedom or len(made.sizes) == 1:
+        made = designs.made(whole=whole, trend=trend)
+        if made is None or len(observations) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
-        fit = Fit(observations, made, trend=trend, restless=restless)
+        fit = Fit(observations, made, restless)
         if not trend or fit.slope_is_shown():
             return fit
     made = design(tuple((each.size, (0, 0), 0.0) for each in observations), trend=False)
-    return Fit(observations, made, trend=False, restless=restless) if made else None
+    return Fit(observations, made, restless) if made else None
+
+
+class Designs:
+    """The designs of trials in the parts of their repeats or in whole ones, with a trend or without, each made where it
+    is asked for."""
+
+    def __init__(self, observations: Sequence[Observation], light: frozenset[int] = frozenset()) -> None:
+        self._observations, self._light = observations, light
+        self._made: dict[tuple[bool, bool], Design | None] = {}
+
+    def made(self, *, whole: bool, trend: bool) -> Design | None:
+        """One of them; None where the trials cannot tell its coefficients apart."""
+        if (whole, trend) not in self._made:
+            parts = ((each.block, 0 if whole else each.part) for each in self._observations)
+            cells = ((each.size, part, each.place) for each, part in zip(self._observations, parts, strict=True))
+            self._made[whole, trend] = design(tuple(cells), trend, self._light)
+        return self._made[whole, trend]
+
+    def without(self, place: int) -> "Designs":
+        """Those of the trials without the one at `place`: what is known of the others is not made anew."""
+        others = Designs([*self._observations[:place], *self._observations[place + 1 :]], self._light)
+        for which, made in self._made.items():
+            if (less := made and made.without(place)) is not None:
+                others._made[which] = less
+        return others
 
 
 def observed(trials: Sequence[TrialResult], metric: str = "rps") -> list[Observation]:

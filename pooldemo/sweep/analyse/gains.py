@@ -112,7 +112,7 @@ class Sides(Pair):
         """Of what all sizes gained, each counted alike, and its degrees of freedom. By the weights of the mean that is
         shown, "not worse" would be said of a restless size by what the others carry; an accident alone hides nothing.
         """
-        fit, _ = fit_blocks(sorted(_beside(self._trials, "rps")))
+        fit, _ = fit_blocks(_beside(self._trials, "rps"))
         if fit is None or not fit.freedom:
             return math.inf, 1.0
         sizes = self.sizes("rps")

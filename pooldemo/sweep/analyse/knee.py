@@ -86,7 +86,7 @@ class Knee:
 
 def find_knee(observations: Sequence[Observation], margin: float = MARGIN) -> Knee:
     """Judge one stack's trials (requests a second above 0, in any order) with a `margin` in percent."""
-    fit, left_out = fit_blocks(sorted(observations))
+    fit, left_out = fit_blocks(observations)
     if fit is None:
         return Knee("invalid", None, (), 0.0, Noise(0.0, 0), {}, "sizes")
     return replace(_judge(fit, -math.log1p(-margin / 100)), left_out=left_out)
@@ -97,7 +97,7 @@ def first_as_good(
 ) -> tuple[int | None, Mapping[int, Interval], int]:
     """The first of the "sizes", in whatever order they were numbered, that carries what the best does (None: the noise
     does not permit to say), what each carries, and how many repeats would permit it (0: those there are)."""
-    fit, _ = fit_blocks(sorted(observations))
+    fit, _ = fit_blocks(observations)
     if fit is None:
         return None, {}, 0
     intervals = {size: fit.interval(size) for size in fit.effects}
