@@ -1,7 +1,7 @@
 """A real Chromium in front of a real gunicorn and PostgreSQL, and the sweeps that it looks at."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that waited in vain tells what was there instead."""
+    report = yield
+    if report.when == "call" and report.failed:
+        visits = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Visit)]
+        report.sections += [("the page", visit.shown()) for visit in visits]
+    return report
 
 
 def read_sweep(name: str) -> SweepResult:

@@ -41,6 +41,13 @@ class Visit:
         """Wait until the script says something true. Playwright's own way needs the eval that the policy forbids."""
         until(lambda: self.page.evaluate(script))
 
+    def shown(self) -> str:
+        """The page's address and text, and what it complained of."""
+        try:
+            return "\n".join([self.page.url, self.page.inner_text("body", timeout=5000), *self.complaints])
+        except Exception as error:  # Playwright's own
+            return f"{self.page.url}\n{error}"
+
     def _hear(self, message: Any) -> None:
         if message.type == "error":
             self.complaints.append(message.text)

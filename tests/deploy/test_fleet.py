@@ -17,7 +17,7 @@ import psutil
 import psycopg2
 import pytest
 import yaml
-from served import ROOT, until
+from served import PATIENCE_S, ROOT, until
 
 from benchmarks.fleet.services import Fleet
 from deploy.conftest import SECOND
@@ -200,7 +200,7 @@ def test_prometheus_answers_every_query_of_the_board_and_of_the_alerts(fleet_of_
         until(lambda: killed not in fleet.workers(1) and recycled not in fleet.workers(2))
         new = {*fleet.workers(1), *fleet.workers(2)}
         until(lambda: new <= askers.workers.keys())
-        deadline_s = time.monotonic() + 90
+        deadline_s = time.monotonic() + PATIENCE_S
         silent = queries()
         while silent and time.monotonic() < deadline_s:
             time.sleep(1)
