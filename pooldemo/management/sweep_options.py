@@ -7,6 +7,7 @@ from typing import Any
 from pooldemo import models, records
 from pooldemo.management import checkout
 from pooldemo.site import project
+from pooldemo.site.admission import headers_of
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse.slo import parse_slo
@@ -173,7 +174,8 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
     if "warmup_s" in asked:
         asked["warmup_cycles"] = 0.0
     plan = replace(planning.default(asked.get("workload", DEFAULT.workload)), **asked)
-    plan = project.planned(plan, asked, options["remote"], options["behind"] or ())
+    headers = headers_of(options["header"] or ())
+    plan = project.planned(plan, asked, options["remote"], options["behind"] or (), headers)
     if options["against"] is not None:
         if plan.host:
             raise ValueError("--against starts servers of its own: leave out --host")

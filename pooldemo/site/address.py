@@ -1,5 +1,7 @@
 """Addresses of sites, as typed, and what is sent to be let in there."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -22,10 +24,10 @@ def below_its_prefix(path: str) -> str:
     return f"/{path.removeprefix(get_script_prefix())}"
 
 
-def as_its_proxy(*urls: str) -> dict[str, str]:
+def as_its_proxy(*urls: str, typed: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """The headers with which this project's site answers there as it does behind its proxy: a name of ALLOWED_HOSTS
     where that of the address is none, and the word that the visitor came by https where it wants that. Not by https:
-    what has the certificate of that name is asked by it, and may know no other."""
+    what has the certificate of that name is asked by it, and may know no other. Headers that were `typed` go before."""
     parts, names, headers = [urlsplit(url) for url in urls], settings.ALLOWED_HOSTS, {}
     parts = [each for each in parts if each.scheme == "http"]
     hosts = [f"[{each.hostname}]" if ":" in (each.hostname or "") else each.hostname or "" for each in parts]
@@ -34,4 +36,5 @@ def as_its_proxy(*urls: str) -> dict[str, str]:
     if settings.SECURE_SSL_REDIRECT and parts:
         name, value = settings.SECURE_PROXY_SSL_HEADER or ("HTTP_X_FORWARDED_PROTO", "https")  # which gunicorn knows
         headers[name.removeprefix("HTTP_").replace("_", "-").title()] = value
-    return headers
+    names_typed = {name.lower() for name in typed}
+    return {name: value for name, value in headers.items() if name.lower() not in names_typed} | dict(typed)

@@ -22,10 +22,9 @@ def admitted(options: Mapping[str, Any], host: str = "") -> Iterator[dict[str, s
     if options["locustfile"] and (options["login"] or options["header"]):
         raise Unfit("a --locustfile logs in by itself: leave out --login and --header")
     asked = headers_of(options["header"] or ())
-    typed = {name.lower() for name in asked}
-    proxys = as_its_proxy(host) if host and not options["locustfile"] else {}
+    proxys = as_its_proxy(host, typed=asked) if host and not options["locustfile"] else {}
     with logged_in(options["login"]) as headers:
-        yield {name: value for name, value in proxys.items() if name.lower() not in typed} | headers | asked
+        yield proxys | headers | asked
 
 
 @contextmanager

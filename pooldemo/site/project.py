@@ -6,10 +6,11 @@ Any other is put on a stack by settings that stand before its own (`sweep/stacks
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
@@ -32,10 +33,16 @@ LIBPQ = (
     "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert", "target_session_attrs",
 )  # fmt: skip
 
+Headers = Mapping[str, str]
+NO_HEADERS: Headers = MappingProxyType({})
 
-def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str] = ()) -> Plan:
+
+def planned(
+    plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str] = (), headers: Headers = NO_HEADERS
+) -> Plan:
     """The plan with what the project says of it: its own load, its own stack, a site that runs, with those hosts
-    `behind` its balancer. `given` are the names of the fields that were asked for. Raises Unfit."""
+    `behind` its balancer, and asked with those `headers`. `given` are the names of the fields that were asked for.
+    Raises Unfit."""
     if plan.urls and plan.locustfile:
         raise Unfit("--url and --locustfile both say what users ask for: give one of them")
     if (plan.urls or plan.locustfile) and "workload" in given:
@@ -56,13 +63,13 @@ def planned(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[s
     elif plan.urls:
         plan = replace(plan, workload=OWN[0])
     if plan.host:
-        return _as_it_runs(plan, given, remote, behind)
+        return _as_it_runs(plan, given, remote, behind, headers)
     if behind:
         raise Unfit("--behind are the hosts of a site that runs: say where their balancer is, with --host")
     return plan if "stacks" in given or is_own() else replace(plan, stacks=(its_stack(),))
 
 
-def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str]) -> Plan:
+def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequence[str], headers: Headers) -> Plan:
     """The plan for the site at `plan.host`, on the stack and with as many workers as it has, and, where none are given,
     of its own size."""
     url = plan.host.rstrip("/")
@@ -78,7 +85,7 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
             raise Unfit(
                 f"{option} {address} is not this machine, and a sweep is a load: say --remote if it is yours to load"
             )
-    seen = _look(replace(plan, host=url), behind)
+    seen = _look(replace(plan, host=url), behind, headers)
     its, sizes = _its(url, seen), seen.sizes
     if "stacks" in given and plan.stacks != (its,):
         raise Unfit(f"--stack {','.join(plan.stacks)}: {url} runs already, on {its}: leave out --stack")
@@ -91,7 +98,7 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
         )
     if "sizes" in given and len(plan.sizes) == 1:
         return plan
-    page = site(plan).pool
+    page = site(plan, headers=headers).pool
     silent = f" ({running.why_silent(url, page)})" if page else ""
     raise Unfit(
         f"{url} does not tell the size of its pools{silent}, so it can neither be known nor changed: say what its "
@@ -100,10 +107,10 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
     )
 
 
-def _look(plan: Plan, behind: Sequence[str]) -> running.Seen:
+def _look(plan: Plan, behind: Sequence[str], headers: Headers) -> running.Seen:
     """What the site that runs tells of itself. Raises Unfit."""
     try:
-        return running.look(plan.host, site(plan, behind).pool)
+        return running.look(plan.host, site(plan, behind, headers).pool)
     except OSError as error:
         raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error
 
@@ -121,11 +128,11 @@ def _its(url: str, seen: running.Seen) -> str:
     return its
 
 
-def same(plan: Plan, behind: Sequence[str]) -> None:
+def same(plan: Plan, behind: Sequence[str], headers: Headers = NO_HEADERS) -> None:
     """The site that runs, and that a sweep is to go on with, is as the plan knows it. Raises Unfit."""
     if not plan.host:
         return
-    seen = _look(plan, behind)
+    seen = _look(plan, behind, headers)
     if (found := len(seen.sizes)) != plan.workers and (found or len(plan.sizes) > 1):
         raise Unfit(
             f"{plan.host} had {plan.workers} workers in that sweep, and tells of {found}: give the same --behind, and "
@@ -192,11 +199,12 @@ def how_to_start_postgresql() -> str:
     return "Start it, or mend DATABASES['default'] in your settings"
 
 
-def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
-    """The project as `plan` wants it swept; its pools are told of by the hosts `behind`, if any. Raises Unfit."""
+def site(plan: Plan, behind: Sequence[str] = (), headers: Headers = NO_HEADERS) -> Site:
+    """The project as `plan` wants it swept; the hosts `behind`, if any, tell of its pools to who sends those `headers`.
+    Raises Unfit."""
     application = plan.wsgi or ("" if plan.host else application_of(settings.WSGI_APPLICATION))  # that one runs already
     if is_own():
-        return Site(application, settings.DATABASE_URL, pool=pool_page(plan.host, behind))
+        return Site(application, settings.DATABASE_URL, pool=pool_page(plan.host, behind, headers))
     if not plan.urls and not plan.locustfile:
         raise Unfit(
             "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "
@@ -208,7 +216,7 @@ def site(plan: Plan, behind: Sequence[str] = ()) -> Site:
         database_url(),
         module,
         snapshots.stack(),
-        pool_page(plan.host, behind),
+        pool_page(plan.host, behind, headers),
         ready_path=None,
         probe_path=None,
     )
@@ -250,11 +258,12 @@ def its_stack() -> str:
     )
 
 
-def pool_page(running: str = "", hosts: Sequence[str] = ()) -> Page | None:
+def pool_page(running: str = "", hosts: Sequence[str] = (), headers: Headers = NO_HEADERS) -> Page | None:
     """Where the project, on these hosts behind the `running` site if any, answers the pool's counters; None: it
     includes no `pooldemo.urls`."""
     address = pool_address()
     if address is None:
         return None
     hosts = tuple(dict.fromkeys(each.rstrip("/") for each in hosts))
-    return Page(below_its_prefix(address), Pass(as_its_proxy(*hosts or filter(None, [running]))), hosts)
+    sent = as_its_proxy(*hosts or filter(None, [running]), typed=headers)
+    return Page(below_its_prefix(address), Pass(sent), hosts)

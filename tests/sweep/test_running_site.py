@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from pages import Pages, served
 from pooldemo.monitor import snapshots
 from pooldemo.site import project
 from pooldemo.site.address import as_its_proxy
-from pooldemo.site.admission import admitted
+from pooldemo.site.admission import admitted, headers_of
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import running
@@ -51,7 +52,7 @@ class Workers(BaseHTTPRequestHandler):
 def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Workers) as url:
         monkeypatch.setattr(project, "is_own", lambda: False)
-        monkeypatch.setattr(project, "pool_page", lambda running, hosts: Page("/pool/"))
+        monkeypatch.setattr(project, "pool_page", lambda running, hosts, headers: Page("/pool/"))
         given = Plan(urls=("/",), host=url, sizes=(4,))
         plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
         assert (plan.workers, plan.sizes) == (3, (4,))
@@ -103,14 +104,14 @@ def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pyte
             project.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
 
 
-def as_it_runs(monkeypatch: pytest.MonkeyPatch, host: str) -> Plan:
+def as_it_runs(monkeypatch: pytest.MonkeyPatch, host: str, headers: Mapping[str, str] | None = None) -> Plan:
     """The plan for another project's site at `host`, whose pool's page is where `include("pooldemo.urls")` has it."""
     monkeypatch.setattr(project, "is_own", lambda: False)
     monkeypatch.setattr(project, "pool_address", lambda: f"{get_script_prefix()}pool/")
     monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
     given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",))
-    return project.planned(given, {"urls", "host", "stacks"}, remote=False)
+    return project.planned(given, {"urls", "host", "stacks"}, remote=False, headers=headers or {})
 
 
 def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +201,9 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
         options = {"locustfile": "", "login": None, "header": ["host: www.shop.example"]}
         with admitted(options, url) as headers:
             assert headers == {"X-Forwarded-Proto": "https", "host": "www.shop.example"}, "what was typed wins"
+            page = project.pool_page(url, (), headers_of(options["header"]))
+            assert page is not None
+            assert dict(page.headers) | headers == dict(page.headers), "and there as well"
     assert as_its_proxy("https://www.shop.example") == {}
     assert as_its_proxy("https://staging.example") == {}, "what has a certificate of that name may know no other"
     settings.SECURE_PROXY_SSL_HEADER = None
@@ -215,6 +219,7 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
         (200, "<html>", "/pool/ answers 200 OK: that is no page of ours"),
         (301, "", "/pool/ answers 301 Moved Permanently: leads to https://shop.example/"),
         (400, "", "/pool/ answers 400 Bad Request: are this address's name and https what it expects?"),
+        (401, "", "/pool/ answers 401 Unauthorized: send what it asks for, with --header 'Authorization: Basic ...'"),
         (403, "", "/pool/ answers 403 Forbidden: is its SECRET_KEY another?"),
         (404, "", "/pool/ answers 404 Not Found: does it include pooldemo.urls? Has it a prefix"),
         (500, "", "/pool/ answers 500 Internal Server Error: its log says why"),
@@ -233,6 +238,26 @@ def test_it_says_what_a_running_site_answers_instead_of_its_size(
 
     with served(Silent) as url, pytest.raises(Unfit, match=re.escape(f"its pools ({said}")):
         as_it_runs(monkeypatch, url)
+
+
+def test_it_asks_a_running_site_behind_a_login_of_its_server_with_the_headers_that_were_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Guarded(Workers):
+        def do_GET(self) -> None:
+            if self.headers["Authorization"] == "Basic YWxpY2U6c2VjcmV0":
+                super().do_GET()
+            else:
+                self.send_error(401)
+
+    monkeypatch.setattr(Workers, "size", 8)
+    headers = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
+    with served(Guarded) as url:
+        with pytest.raises(Unfit, match="401"):
+            as_it_runs(monkeypatch, url)
+        plan = as_it_runs(monkeypatch, url, headers)
+        assert plan.sizes == (8,)
+        project.same(plan, (), headers)
 
 
 def test_it_keeps_no_password_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

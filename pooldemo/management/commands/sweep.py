@@ -26,7 +26,7 @@ from pooldemo.management.interruption import interruption
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.records import unsaved
 from pooldemo.site import project
-from pooldemo.site.admission import admitted
+from pooldemo.site.admission import admitted, headers_of
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
@@ -120,10 +120,10 @@ class Command(BaseCommand):
                 raise ValueError(f"--until-sure {options['until_sure']:g} is out of range: minutes, up to 1440")
             if over(plan, done, options) and not options["dry_run"]:
                 return finish(terminal, judged(done), reports)
-            behind = options["behind"] or ()
+            behind, headers = options["behind"] or (), headers_of(options["header"] or ())
             if row is not None:
-                project.same(plan, behind)
-            site = project.site(plan, behind)
+                project.same(plan, behind, headers)
+            site = project.site(plan, behind, headers)
             plan, left_out = project.available(plan, site, options["resume"])
             for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in project.doubts(plan))):
                 terminal.say(text, "yellow")

@@ -100,6 +100,7 @@ def why_silent(url: str, pool: Page) -> str:
     means = {
         200: "that is no page of ours",
         400: "are this address's name and https what it expects?",
+        401: "send what it asks for, with --header 'Authorization: Basic ...'",
         403: "is its SECRET_KEY another?",
         404: "does it include pooldemo.urls? Has it a prefix, as in http://127.0.0.1:8000/shop?",
     }
