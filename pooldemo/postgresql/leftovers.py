@@ -96,23 +96,24 @@ def workers_in_gunicorn_conf(path: Path, environ: Mapping[str, str]) -> Workers 
     the machine that checks are not those of the one that serves.
     """
     try:
-        tree = ast.parse(path.read_text(errors="replace"))
+        tree = ast.parse(path.read_text(errors="replace"), str(path))
     except (OSError, SyntaxError, ValueError):
         return None
-    plain = [each for each in tree.body if isinstance(each, ast.Assign) and [*map(_name, each.targets)] == ["workers"]]
-    places: list[Any] = [each for each in ast.walk(tree) if _name(each) == "workers"]
+    inside = {each for hook in ast.walk(tree) if isinstance(hook, ast.FunctionDef) for each in ast.walk(hook)}
+    places: list[Any] = [each for each in ast.walk(tree) if _name(each) in ("workers", "*") and each not in inside]
     if not places:
         return None
-    if len(plain) < len(places):
-        return Workers(places[-1].lineno)
-    value = plain[-1].value
+    last = max(places, key=lambda each: (each.lineno, each.col_offset))
+    values = {each.targets[0]: each.value for each in tree.body if isinstance(each, ast.Assign)}
+    if (value := values.get(last)) is None:
+        return Workers(last.lineno)
     names = {"os": SimpleNamespace(environ=environ, getenv=environ.get), "environ": environ, "getenv": environ.get}
     names |= {"__builtins__": {}, "int": int, "max": max, "min": min}
     try:
         number = int(eval(ast.unparse(value), names))  # noqa: S307  a line of the project that is checked
     except Exception:
         number = 0
-    return Workers(value.lineno, number if number > 0 else None)
+    return Workers(last.lineno, number if number > 0 else None)
 
 
 def _name(node: ast.AST) -> str:

@@ -152,6 +152,7 @@ def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monke
     assert found("workers = 90") == [("pooldemo.W002", "gunicorn.conf.py:2: 57 workers at most")]
     assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.I004"]
     assert found('workers = int(os.environ.get("WEB_CONCURRENCY") or 1)') == []
+    assert found("from settings import *\nworkers = 2\ndef when_ready(server):\n    workers = server.cfg.workers") == []
     many = (
         'int(os.environ.get("WEB_CONCURRENCY", 20))',
         'getenv("WEB_CONCURRENCY", "20")',
@@ -165,6 +166,7 @@ def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monke
         "workers = 2\nif True:\n    workers = 20",
         "workers: int = 20",
         "from settings import workers",
+        "workers = 2\nfrom settings import *",
         'workers = int(os.environ["NOT_SET"])',
         "workers = 0",
     ):
