@@ -198,7 +198,7 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     with served(Behind) as url:
         assert as_it_runs(monkeypatch, url).sizes == (8,)
-        options = {"locustfile": "", "login": None, "header": ["host: www.shop.example"]}
+        options: dict[str, Any] = {"locustfile": "", "login": None, "header": ["host: www.shop.example"]}
         with admitted(options, url) as headers:
             assert headers == {"X-Forwarded-Proto": "https", "host": "www.shop.example"}, "what was typed wins"
             page = project.pool_page(url, (), headers_of(options["header"]))
