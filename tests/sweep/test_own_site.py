@@ -89,6 +89,7 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     settings: Any = import_module("pooldemo.sweep.stacks.settings")
     assert settings.SECRET == "theirs"
     assert settings.with_errors({})["loggers"]["django.request"]["level"] == "ERROR"
+    assert settings.with_errors(None) is None, "LOGGING_CONFIG is None beside it, or a function of theirs"
     assert settings.DATABASES["other"] == {"NAME": "other"}
     assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, (
         "not counted with the trial's"

@@ -20,8 +20,11 @@ os.environ["DJANGO_SETTINGS_MODULE"] = _ours
 globals().update({name: getattr(_theirs, name) for name in dir(_theirs) if name.isupper()})
 
 
-def with_errors(logging: dict[str, Any]) -> dict[str, Any]:
-    """A LOGGING by which errors of pages go to standard error, too: a sweep shows them to whoever typed it."""
+def with_errors(logging: Any) -> Any:
+    """A LOGGING by which errors of pages go to standard error, too: a sweep shows them to whoever typed it. One that is
+    not for dictConfig, as another LOGGING_CONFIG may want it, stays as it is."""
+    if not isinstance(logging, dict):
+        return logging
     handlers = {**logging.get("handlers", {}), "pooldemo": {"class": "logging.StreamHandler"}}
     loggers = {**logging.get("loggers", {}), "django.request": {"handlers": ["pooldemo"], "level": "ERROR"}}
     return {"disable_existing_loggers": False, **logging, "version": 1, "handlers": handlers, "loggers": loggers}
