@@ -1,10 +1,11 @@
 """What stands around every request: a short way for the workloads, the security policy, and 503 for "not now"."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.shortcuts import render
 
 from pooldemo.admin import live
@@ -66,7 +67,9 @@ class PooldemoMiddleware:
         trouble = readiness.trouble()
         if not trouble:
             return None
-        sent = [(name, value) for name, values in request.POST.lists() for value in values]
+        sent: list[tuple[str, str]] = []
+        with contextlib.suppress(UnreadablePostError):  # the visitor has gone in the midst of the form
+            sent = [(name, value) for name, values in request.POST.lists() for value in values]
         about = {
             "trouble": people.told(trouble),
             "sent": [] if any("password" in name for name, _ in sent) else sent,  # so that nothing typed is lost

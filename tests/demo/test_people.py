@@ -1,6 +1,7 @@
 """Answers for people: a browser gets a page, a program its JSON, and both the same status and headers."""
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -86,6 +87,19 @@ def test_it_keeps_what_was_sent_while_postgresql_is_down(client: Client, monkeyp
     login = client.post("/admin/login/", {"username": "me", "password": "secret"}).content.decode()
     assert "secret" not in login
     assert "refresh" in client.get("/admin/").content.decode()
+
+
+def test_it_is_no_fault_of_the_site_that_a_form_is_cut_off_while_postgresql_is_down(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise ConnectionResetError
+
+    monkeypatch.setattr(readiness, "trouble", lambda: "it is gone")
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        form: dict[str, Any] = {"CONTENT_TYPE": kind, "CONTENT_LENGTH": "9", "wsgi.input": Gone()}
+        assert client.generic("POST", "/admin/pooldemo/sweep/7/change/", **form).status_code == 503, kind
 
 
 def test_it_has_a_page_for_every_workload() -> None:
