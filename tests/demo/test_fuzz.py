@@ -92,6 +92,7 @@ def test_it_answers_every_address_whatever_it_is_asked_and_loses_no_slot(site: S
     [
         {"Content-Type": "application/x-www-form-urlencoded; charset=utf-16"},
         {"Content-Type": "multipart/form-data; boundary=x", "Host": "evil.example"},
+        {"Content-Type": "multipart/form-data"},
         {"Cookie": 'sessionid="\\000aaaaaaaa"'},
     ],
 )
