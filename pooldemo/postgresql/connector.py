@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from pooldemo.pool import Options
 
 from . import driver, green
+from .addresses import looked_up
 from .driver import PostgresSession as Session
 from .limits import unlimited
 from .unavailable import FULL
@@ -96,7 +97,7 @@ class PostgresConnector:
                     params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; in seconds, from two
                 elif given:
                     params["connect_timeout"] = given
-                self._connect(wrapper, session, params)
+                self._connect(wrapper, session, params if driver.is_psycopg3 else looked_up(params))
                 session.raw.autocommit = True
                 self._configure(wrapper, session)
                 session.opened()

@@ -1,5 +1,7 @@
 """A plain connection, past every pool: for the questions that must be answered while the pool is exhausted."""
 
+from typing import Any
+
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -21,9 +23,15 @@ def plain_connection(alias: str = "default", timeout_s: int = 2) -> BaseDatabase
         return connections.create_connection(alias)
     from django.db.backends.postgresql.base import DatabaseWrapper  # which needs a driver
 
+    from .addresses import looked_up
+
+    class Plain(DatabaseWrapper):
+        def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+            return super().get_new_connection(looked_up(conn_params))
+
     settings = connections.settings[alias]
     # Every pool's options are in capitals but for "pool"; what remains is libpq's and Django's.
     options = {name: value for name, value in settings["OPTIONS"].items() if name.islower() and name != "pool"}
     options |= {"connect_timeout": timeout_s, "application_name": APPLICATION_NAME}
     password = settings["PASSWORD"]() if callable(settings["PASSWORD"]) else settings["PASSWORD"]
-    return DatabaseWrapper({**settings, "OPTIONS": options, "PASSWORD": password, "CONN_MAX_AGE": 0}, alias)
+    return Plain({**settings, "OPTIONS": options, "PASSWORD": password, "CONN_MAX_AGE": 0}, alias)

@@ -1,0 +1,78 @@
+"""The name of a server is looked up where only the greenlet that asks has to wait for it."""
+
+import socket
+import threading
+from typing import Any
+
+import gevent
+import pytest
+from django.db import OperationalError
+
+from pooldemo.postgresql.unpooled import plain_connection
+
+from .elsewhere import patched
+from .site import Site
+
+NAMES = {"one.test": ["127.0.0.1"], "two.test": ["127.0.0.2", "127.0.0.1"]}  # the gate listens on the last one alone
+
+
+def name_server(patch: pytest.MonkeyPatch, answers: threading.Event) -> None:
+    """It knows NAMES, and says nothing until `answers` is set."""
+    known = socket.getaddrinfo
+
+    def look_up(host: Any, *more: Any, **options: Any) -> Any:
+        if not str(host).endswith(".test"):
+            return known(host, *more, **options)
+        answers.wait()
+        if host not in NAMES:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [found for each in NAMES[host] for found in known(each, *more, **options)]
+
+    patch.setattr(socket, "getaddrinfo", look_up)
+
+
+@patched
+def test_a_slow_name_server_holds_up_who_connects_and_nobody_else(site: Site) -> None:
+    """libpq looks the name up by itself, and every greenlet stood still."""
+    answers, port = threading.Event(), str(site.gate().port)
+    with pytest.MonkeyPatch.context() as patch:
+        name_server(patch, answers)
+        db = site.database({"HOST": "one.test", "PORT": port})
+        connecting = gevent.spawn(db.ask, "SELECT 1")
+        probe = gevent.spawn(lambda: plain_connection(db.alias).ensure_connection())
+        gevent.sleep(0.1)
+        assert not connecting.ready()
+        assert not probe.ready()
+        answers.set()
+        gevent.joinall([connecting, probe], raise_error=True)
+        assert connecting.value == 1
+
+
+@patched
+def test_it_tries_every_address_of_every_name_that_is_known(site: Site) -> None:
+    answers, port = threading.Event(), str(site.gate().port)
+    answers.set()
+    with pytest.MonkeyPatch.context() as patch:
+        name_server(patch, answers)
+        for host, ports in (("two.test", port), ("no.test,two.test", port), ("no.test,one.test", f"1,{port}")):
+            assert site.database({"HOST": host, "PORT": ports}).ask("SELECT 1") == 1, host
+        with pytest.raises(OperationalError, match="no.test.*: .*Temporary failure in name resolution"):
+            site.database({"HOST": "no.test", "PORT": port}).ask()
+
+
+@patched
+def test_it_takes_an_address_a_socket_and_what_says_more_as_they_are(site: Site) -> None:
+    from pooldemo.postgresql.addresses import looked_up
+
+    for params in (
+        {},
+        {"host": "127.0.0.1", "port": 5432},
+        {"host": "::1"},
+        {"host": "/run/postgresql"},
+        {"host": "localhost"},
+        {"host": "one.test", "hostaddr": "127.0.0.1"},
+        {"host": "one.test", "service": "shop"},
+        {"host": "one.test,two.test", "port": "1,2,3"},
+        {"host": "a..b"},
+    ):
+        assert looked_up(params) == params
