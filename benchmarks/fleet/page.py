@@ -51,6 +51,8 @@ The columns are those of [when things go wrong](chaos.md), except these:
   told it.
 - **above the cap**: counted by PostgreSQL for all hosts together. The cap is hosts x workers x MAX_CONNS =
   {WEBS * WORKERS * SIZE} with `straight`, and the size of PgBouncer's pool, {POOL_SIZE}, with `pgbouncer`.
+  If a worker dies there, the cap is one more for each request in **query begun**: PostgreSQL still works on such a
+  query when PgBouncer opens another connection.
 - **slots lost**: slots that the pools of all hosts show as taken when no request is under way, or do not have any more.
 
 ## The faults
