@@ -47,6 +47,12 @@ def test_it_answers_the_addresses_of_the_contract(site: Site, path: str) -> None
     assert site.get(path).status == 200
 
 
+def test_it_logs_no_line_for_each_probe_by_head(site: Site) -> None:
+    said = len(site.log)
+    assert [site.get(path, "HEAD").status for path in ("/", "/healthz", "/readyz", "/fast/")] == [200] * 4
+    assert "HEAD" not in site.log[said:]
+
+
 def test_it_refuses_a_bad_parameter(site: Site) -> None:
     answer = site.get("/slow/?ms=nan")
     assert answer.status == 400
