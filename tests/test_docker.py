@@ -37,6 +37,7 @@ def test_it_pins_every_image_and_limits_every_service(compose: dict[str, Any]) -
     for name, service in compose["services"].items():
         assert re.search(r":(local|v?\d+\.\d+[\w.-]*)$", service["image"]), name
         assert service["mem_limit"], name
+        assert service["logging"]["options"]["max-size"], name
     for file in ("Dockerfile", "deploy/Dockerfile"):
         base = re.findall(r"^FROM (\S+)", (ROOT / file).read_text(), re.MULTILINE)[0]
         assert base.partition(":")[2] not in ("", "latest")
