@@ -166,18 +166,20 @@ def test_it_calls_no_latency_short_enough_while_a_closed_loop_missed_its_rate():
     assert Objective(_plan("p95=300", rate=1000.0), open_loop).state(16) == "met", "its latencies count from when due"
 
 
-def test_a_size_whose_repeats_differ_far_more_than_the_others_seldom_meets_it_by_luck():
-    """10% at one size, 1% elsewhere: by the noise of all it was met in 13% of the sweeps, 2% above the limit. What is
-    left are those in which three repeats happen to agree."""
+@pytest.mark.parametrize(("sizes", "repeats"), [((1, 2, 4, 8, 16), 3), ((4, 8, 16), 3), ((1, 2, 4, 8, 16), 2)])
+def test_a_size_whose_repeats_differ_far_more_than_the_others_seldom_meets_it_by_luck(sizes, repeats):
+    """10% at one size, 1% elsewhere: by the noise of all it was met in 11% to 17% of the sweeps, 2% above the limit.
+    What is left are those in which its repeats happen to agree."""
     plan, lucky = _plan("p95=300"), 0
-    for seed in range(150):
+    for seed in range(200):
         chance = random.Random(f"restless {seed}")
         trials = [
-            replace(each, p95_ms=306 * math.exp(chance.gauss(0, 0.10 if each.size == 8 else 0.01)))
-            for each in trials_of(hinge(16), (1, 2, 4, 8, 16))
+            replace(each, p95_ms=ms * math.exp(chance.gauss(0, noise)))
+            for each in trials_of(hinge(16), sizes, repeats=repeats)
+            for ms, noise in [(306, 0.10) if each.size == 8 else (600, 0.01)]
         ]
         lucky += Objective(plan, trials).state(8) == "met"
-    assert lucky <= 0.08 * 150
+    assert lucky <= 0.08 * 200
 
 
 def test_it_is_hardly_ever_met_by_luck_with_few_requests():

@@ -31,8 +31,10 @@ ENOUGH_FREEDOM = 5
 OUTLIER_DOUBT, LEAST_OUTLIER = 0.01, 0.05
 """An outlier is farther off than chance puts one trial of all in 1% of the sweeps, and by more than 5%."""
 
-RESTLESS_DOUBT = 0.05
-"""A size is restless that scatters so much more than the others that chance makes one so in 5% of the sweeps."""
+RESTLESS_DOUBT, LEAST_OTHERS = 0.2, 2
+"""A size is restless that scatters so much more than the others that chance makes one so in 20% of the sweeps; and the
+degrees of freedom of these others. A calm size that is taken for restless costs an answer now and then, a restless one
+that is taken for calm gives a wrong one."""
 
 
 PAUSE, LEAST_PAUSE_S = 10.0, 60.0
@@ -135,8 +137,8 @@ class Fit:
         wildest, least = None, RESTLESS_DOUBT / max(1, len(groups))
         for sizes in groups:
             freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
-            others = round(self._calm.freedom - freedom, 9)  # a sum: 5 may be 4.999...
-            if not freedom or others < ENOUGH_FREEDOM:
+            others = round(self._calm.freedom - freedom, 9)  # a sum: 2 may be 1.999...
+            if not freedom or others < LEAST_OTHERS:
                 continue
             # By the blocks they are in the others' residuals as well, and that is theirs.
             own = self._noise_of(sizes).relative ** 2
