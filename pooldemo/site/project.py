@@ -54,6 +54,9 @@ def planned(
             raise Unfit(f"--url {url} is no page of a site: give its path, as in --url '/search/?q=x' (a space is %20)")
         if "#" in url:
             raise Unfit(f"--url {url}: no browser sends what stands behind a #: leave it out (a # itself is %23)")
+    module = plan.wsgi.partition(":")[0]
+    if plan.wsgi and ("/" in module or not all(module.split("."))):
+        raise Unfit(f"--wsgi {plan.wsgi} is no module: give one as Python imports it, as in --wsgi mysite.wsgi")
     plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:
         file = Path(plan.locustfile).resolve()

@@ -164,6 +164,8 @@ def test_it_takes_the_settings_of_a_class(tmp_path: Path) -> None:
         (["--url", "/", "--locustfile", "manage.py"], "both say what users ask for"),
         (["--url", "/", "--workload", "slow"], "--workload is for our own pages: leave it out beside --url"),
         (["--locustfile", "nowhere.py"], "--locustfile nowhere.py is no file"),
+        (["--url", "/", "--wsgi", "./shop/wsgi.py"], "--wsgi ./shop/wsgi.py is no module: give one as"),
+        (["--url", "/", "--wsgi", ":application"], "--wsgi :application is no module"),
         (["--locustfile", "manage.py", "--login", "alice"], "a --locustfile logs in by itself"),
         (["--url", "/", "--login", "nobody"], "--login nobody: there is no user whose username is that"),
         (["--url", "/", "--header", "Bearer"], "--header 'Bearer' is no header: give one as"),
