@@ -102,7 +102,7 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
     if "sizes" in given and len(plan.sizes) == 1:
         return plan
     page = site(plan, headers=headers).pool
-    silent = f" ({running.why_silent(url, page)})" if page else ""
+    silent = f" (it is on {its})" if seen.stacks else f" ({running.why_silent(url, page)})" if page else ""
     raise Unfit(
         f"{url} does not tell the size of its pools{silent}, so it can neither be known nor changed: say what its "
         "MAX_CONNS is, with --sizes 8, or include pooldemo.urls in its addresses; behind a balancer that hides it, "

@@ -91,9 +91,7 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     assert settings.with_errors({})["loggers"]["django.request"]["level"] == "ERROR"
     assert settings.with_errors(None) is None, "LOGGING_CONFIG is None beside it, or a function of theirs"
     assert settings.DATABASES["other"] == {"NAME": "other"}
-    assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, (
-        "not counted with the trial's"
-    )
+    assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, "not the trial's"
     assert (settings.SECURE_SSL_REDIRECT, settings.ALLOWED_HOSTS) == (False, ["shop.example", "127.0.0.1"])
     assert (settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["OPTIONS"]) == becomes
     assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (0 if stack else 60), "another pool asks for 0"

@@ -135,6 +135,10 @@ def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest
 
     with served(Telling) as url:
         assert on(url) == on(url, "geventpool") == ("geventpool",)
+        with pytest.raises(
+            Unfit, match=r"does not tell the size of its pools \(it is on geventpool\), so .* --sizes 8"
+        ):
+            project.planned(Plan(urls=("/",), host=url), {"urls", "host"}, remote=False)
         for typed in (("pooldemo",), ("geventpool", "pooldemo")):
             with pytest.raises(Unfit, match="runs already, on geventpool: leave out --stack"):
                 on(url, *typed)

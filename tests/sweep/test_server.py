@@ -115,6 +115,15 @@ def test_it_reads_how_long_slots_were_held(stack: Stack, ledger: Ledger) -> None
         assert observe.pool_holds(server.url, None) is None
 
 
+def test_it_knows_of_no_holds_where_another_pool_has_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were 0 s in all, and its efficiency 0: as if each of its slots had idled."""
+    told: dict[str, Any] = {"pid": 1, "at_s": 1.0, "size": 4, "pools": {}}
+    monkeypatch.setattr(observe, "workers", lambda host, page: [told])
+    assert observe.pool_holds("http://127.0.0.1:1", Page("/pool/")) == observe.Holds(0, 0.0, {(0, 1): (1.0, 0.0)})
+    told["size"] = None
+    assert observe.pool_holds("http://127.0.0.1:1", Page("/pool/")) is None
+
+
 def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledger: Ledger) -> None:
     broken = replace(stack, command=("sh", "-c", "echo Address already in use >&2; exit 98"))
     with start(broken, ledger) as server, pytest.raises(TrialError, match="ended with 98: Address already in use"):

@@ -170,10 +170,10 @@ def snapshot(
 
 def pool_holds(url: str, page: Page | None) -> Holds | None:
     """How often and how long slots of the default database have been held so far, over all workers of all hosts; None
-    where `/pool/` does not tell."""
+    where `/pool/` does not tell, or where that database is on no pool of ours (no size)."""
     count, total_s, busy = 0, 0.0, dict[tuple[int, int], tuple[float, float]]()
     hosts = [workers(host, page) for host in page.of(url)] if page else []
-    if not all(hosts) or not hosts:
+    if not all(hosts) or not hosts or any(worker.get("size", 0) is None for host in hosts for worker in host):
         return None
     for number, worker in ((number, worker) for number, host in enumerate(hosts) for worker in host):
         held_s: float | None = 0.0
