@@ -61,7 +61,11 @@ class Keeper:
             try:
                 self._save()
                 return change()
-            except (OperationalError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError) as error:
+                if not is_lost(error):
+                    if models.Sweep.objects.filter(pk=self._row.pk).exists():
+                        raise
+                    raise Gone(f"sweep {self._row.pk} was deleted while it ran: nothing of it is kept") from error
                 connection.close()
                 reason = str(error).strip()
                 if deadline_s is None:
@@ -72,10 +76,6 @@ class Keeper:
                 if self._stopping() or time.monotonic() >= deadline_s:
                     self._patience_s = 0.0  # nobody waits twice
                     raise Gone(f"PostgreSQL is gone ({reason}); {kept}") from error
-            except DatabaseError as error:
-                if models.Sweep.objects.filter(pk=self._row.pk).exists():
-                    raise
-                raise Gone(f"sweep {self._row.pk} was deleted while it ran: nothing of it is kept") from error
             time.sleep(PAUSE_S)
 
     def _save(self) -> None:
@@ -108,6 +108,13 @@ class Keeper:
         except OSError as error:
             return f"the last trial is saved nowhere yet ({error})"
         return f"the last trial is kept in {self._file}"
+
+
+def is_lost(error: DatabaseError | InterfaceError) -> bool:
+    """Whether the connection is. psycopg2 has no class for that where another server process crashed; an error of
+    Django's own, such as of a row that is not there, has no cause."""
+    plain = type(error) is DatabaseError and error.__cause__ is not None
+    return plain or isinstance(error, OperationalError | InterfaceError)
 
 
 def take_up(folder: Path) -> list[str]:

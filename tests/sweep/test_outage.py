@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg2
 import pytest
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.db.models import QuerySet
 from served import ROOT, until
 
@@ -227,14 +228,22 @@ class TakenAnew:
         return next(self._answers, False)
 
 
+def crashed() -> DatabaseError:
+    """What psycopg2 raises where the server ended this connection for the crash of another's process."""
+    error = DatabaseError("server closed the connection unexpectedly")
+    error.__cause__ = psycopg2.DatabaseError(*error.args)
+    return error
+
+
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("lost", [OperationalError("the connection ended"), crashed()])
 def test_it_says_running_again_though_the_first_attempt_to_say_so_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: DatabaseError
 ) -> None:
     row = records.begin(Plan(), Conditions())
     keeper = unsaved.Keeper(row, TakenAnew(), tmp_path, lambda: False, lambda text: None)  # type: ignore[arg-type]
     models.Sweep.objects.filter(pk=row.pk).update(status="interrupted")  # somebody looked
-    save, failing = QuerySet.update, iter([OperationalError("the connection ended")])
+    save, failing = QuerySet.update, iter([lost])
 
     def update(rows: Any, **values: Any) -> int:
         for error in failing:
