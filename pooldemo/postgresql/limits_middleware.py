@@ -84,8 +84,10 @@ class DeadlineMiddleware:
         finally:
             reset_current(token)
             clients.watch.remove(descriptor)
-        if limit.is_over() and not response.streaming and response.status_code != 503:
-            return refusal(str(limit.refusal("the view was working")), request)
+        if limit.is_over() and response.status_code != 503:
+            late = refusal(str(limit.refusal("the view was working")), request)
+            late._resource_closers += response._resource_closers  # type: ignore[attr-defined]  # files to be streamed
+            return late
         return response
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:

@@ -1,15 +1,17 @@
 """503 for what only came at a bad time, by one name in a project's settings."""
 
+import io
+import time
 from typing import Any
 
 import pytest
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 
-from pooldemo.postgresql import DeadlineExceeded, PoolFull, PoolTimeout
+from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
 DEADLINE = "pooldemo.postgresql.DeadlineMiddleware"
@@ -72,3 +74,20 @@ def test_it_answers_with_the_projects_own_page(client: Client) -> None:
 
 def test_its_name_is_the_packages() -> None:
     assert import_string(NAME).__name__ == "UnavailableMiddleware"
+
+
+@pytest.mark.parametrize("make", [StreamingHttpResponse, FileResponse])
+def test_no_stream_and_no_file_comes_after_the_deadline(make: Any) -> None:
+    """Nothing of it has been sent yet. It is closed with the answer."""
+    file = io.BytesIO(b"too late")
+
+    def late(request: HttpRequest) -> Any:
+        time.sleep(0.02)
+        return make(file)
+
+    request = HttpRequest()
+    request.method, request.META = "GET", {"HTTP_X_REQUEST_TIMEOUT": "0.01"}
+    response = DeadlineMiddleware(late)(request)
+    assert (response.status_code, response.streaming) == (503, False)
+    response.close()
+    assert file.closed
