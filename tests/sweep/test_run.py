@@ -196,6 +196,18 @@ def test_a_trial_fails_when_the_machines_clock_is_set_meanwhile(by_s: float, mon
         clock.check()
 
 
+def test_a_trial_says_in_one_line_why_looking_on_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several lines, as libpq's, a verdict named the last: "before or while processing the request"."""
+    for name in ("Probe", "Poll", "observe", "Window"):
+        monkeypatch.setattr(trial, name, MagicMock())
+    monkeypatch.setattr(trial, "trouble", lambda *_: "")
+    monkeypatch.setattr(trial, "_mean_hold_ms", lambda *_: None)
+    lost = OSError("server closed the connection\n\tThis probably means")
+    look_on = trial._LookOn(*[MagicMock(error=lost)] * 6)
+    with pytest.raises(TrialError, match="^looking on failed: server closed the connection This probably means$"):
+        look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), MagicMock())
+
+
 def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its numbers were those of a window with a hole."""
     for name in ("Probe", "Poll", "observe"):

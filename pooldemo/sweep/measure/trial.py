@@ -204,7 +204,7 @@ class _LookOn:
         window = Window.cut(seen, start_s, seconds)
         for poll in (self.count, ask):
             if poll.error is not None:
-                raise TrialError(f"looking on failed: {poll.error}")
+                raise TrialError(f"looking on failed: {' '.join(str(poll.error).split())}")
         return self._result(plan, window, before, after, probe)
 
     def _result(self, plan: Plan, window: Window, before: Snapshot, after: Snapshot, probe: Probe) -> TrialResult:
