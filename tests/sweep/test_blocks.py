@@ -14,7 +14,7 @@ from synthetic import CONDITIONS, trials_of
 from benchmarks.verdicts import score
 from benchmarks.verdicts.truth import NOISES, POWERS, Noise, dip, flat, hinge, normal, power, soft, sweep
 from pooldemo.sweep.analyse import least_squares
-from pooldemo.sweep.analyse.blocks import Observation, fit_blocks, levels, observed
+from pooldemo.sweep.analyse.blocks import Observation, fit_blocks, fit_every, levels, observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
 from pooldemo.sweep.analyse.least_squares import design
@@ -208,6 +208,18 @@ def test_a_size_whose_repeats_differ_far_more_than_the_others_is_not_judged_by_i
         assert 8 in knee.restless or knee.shape != "invalid"
     assert said["knee", 8] + said["invalid", None] >= 54  # 40
     assert held >= 30  # 9
+
+
+def test_of_two_sizes_that_are_as_restless_the_same_one_is_found_in_any_unit():
+    """Where two sizes have repeats of their own, one is as far off as the other, and rounding chose between them."""
+    chance = random.Random(7)
+    rows = [(size, block, chance.gauss(0, 0.01)) for block in (1, 2, 3, 4) for size in (1, 2, 4, 8)]
+    rows += [(size, block, chance.gauss(0, 0.1)) for block in (4, 5, 6) for size in (16, 32)]
+    found = {
+        tuple(fit_every([Observation(size, block, 0, unit * math.exp(off)) for size, block, off in rows]).restless)
+        for unit in (1, 3, 7, 10, 0.001, 60, 1000 / 3, 1e6)
+    }
+    assert found == {(16,)}
 
 
 def test_it_says_of_which_size_the_repeats_differ():

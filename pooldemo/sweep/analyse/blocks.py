@@ -133,7 +133,7 @@ class Fit:
         """The sizes, of those that are `alike`, that scatter far more than the others (F of two variances, by its cube
         root: Paulson 1942; Bonferroni). None: none do, or there is too little to tell."""
         calm = self.effects.keys() - self.restless
-        groups = {frozenset(calm & set(alike(size))) for size in calm}
+        groups = sorted({frozenset(calm & set(alike(size))) for size in calm}, key=min)
         wildest, least = None, RESTLESS_DOUBT / max(1, len(groups))
         for sizes in groups:
             freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
@@ -145,7 +145,7 @@ class Fit:
             rest = max((self._calm.relative**2 * self._calm.freedom - own * freedom) / others, LEAST_NOISE**2)
             root, above, below = (own / rest) ** (1 / 3), 2 / 9 / freedom, 2 / 9 / others
             chance = NormalDist().cdf(((1 - above) - (1 - below) * root) / math.sqrt(above + below * root**2))
-            if chance < least:
+            if chance < least * (1 - 1e-9):  # of equals the first, in any unit
                 wildest, least = sizes, chance
         return wildest
 
