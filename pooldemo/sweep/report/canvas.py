@@ -61,7 +61,9 @@ def x_scale(ticks: Sequence[float], frame: Frame, tight: bool = False) -> Scale:
     if is_logarithmic(ticks):
         scale = linear(math.log2(low), math.log2(high), frame.left + 14, frame.end - 10)
         return lambda value: scale(math.log2(value))
-    return linear(low if tight else min(0.0, low), high, frame.left, frame.end)
+    if tight:
+        return linear(low, high, frame.left, frame.end)
+    return linear(min(0.0, low), high, frame.left, frame.end - 10)
 
 
 def nice_ticks(top: float, wanted: int = 5, whole: bool = False) -> tuple[float, ...]:
@@ -134,8 +136,8 @@ def n(value: float) -> str:
 
 
 def width_of(words: str, size: float = 12) -> float:
-    """About how wide these words are; no narrower in bold."""
-    return 0.62 * size * len(words)
+    """About how wide these words are; no narrower in bold, and in capitals, which are wider."""
+    return size * sum(0.86 if each.isupper() else 0.62 for each in words)
 
 
 def with_title(frame: Frame, title: str) -> Frame:

@@ -108,15 +108,18 @@ def line_chart(
     y_ticks = y_axis.ticks or nice_ticks(1.06 * max(tops))
     frame = with_legend(with_title(frame, title), [Name(each.name, each.look) for each in drawn])
     frame = with_ticks(frame, y_ticks)
+    x = x_scale(ticks, frame, x_axis.tight)
     marked = _marked(drawn)
+    labels = _labels(marked, x, frame)
     raised = _raised(marked, frame)
-    frame = replace(frame, top=frame.top + raised, height=frame.height + raised)
-    x, y = x_scale(ticks, frame, x_axis.tight), linear(0, y_ticks[-1], frame.base, frame.top)
+    higher = raised + LINE_HEIGHT * max([0, *(floor - 1 for _, floor in labels.values())])
+    frame = replace(frame, top=frame.top + higher, height=frame.height + higher)
+    y = linear(0, y_ticks[-1], frame.base, frame.top)
     parts = [*_grid(y_axis, y_ticks, y, frame), *_x_ticks(ticks, x, x_axis, frame)]
     named = [(x(point.x), y(point.y)) for each in drawn for point in each.points if point.x == each.mark]
     for each in sorted(drawn, key=lambda one: not one.dashed):
         parts += _line(each, x, y, y_ticks[-1], named)
-    parts += _marks(marked, x, y, frame, raised)
+    parts += _marks(marked, labels, x, y, frame, raised)
     parts += _legend(drawn, frame) if frame.legend else _end_labels(drawn, x, y, y_ticks[-1], frame)
     # For the script that moves a line: what the ends of both axes are.
     scale = {"x": [min(ticks), max(ticks)], "log": is_logarithmic(ticks), "top": y_ticks[-1]}
@@ -147,6 +150,8 @@ def bar_chart(
     parts = _grid(y_axis, y_ticks, y, frame)
     for place, bar in enumerate(bars):
         parts += _bars(bar, names, frame.left + room * place, room, y)
+    middles = ((frame.left + room * (place + 0.5), bar.label) for place, bar in enumerate(bars))
+    parts += _tick_labels(middles, frame)
     parts.append(text((frame.left + frame.end) / 2, frame.base + 40, x_label, anchor="middle", opacity=QUIET))
     for name, left, top in places(every, frame) if frame.legend else column(every, frame):
         parts += swatch(name, left, top)
@@ -194,13 +199,19 @@ def _grid(y_axis: Axis, ticks: Sequence[float], y: Scale, frame: Frame) -> list[
 
 
 def _x_ticks(ticks: Sequence[float], x: Scale, axis: Axis, frame: Frame) -> Iterator[str]:
-    last = -math.inf
     for tick in ticks:
         yield rule(x(tick), frame.base, x(tick), frame.base + 4, 0.6)
-        if x(tick) - last >= 10 + 7 * len(figure(tick)):
-            yield text(x(tick), frame.base + 18, figure(tick), anchor="middle", opacity=QUIET)
-            last = x(tick)
+    yield from _tick_labels(((x(tick), figure(tick)) for tick in ticks), frame)
     yield text((frame.left + frame.end) / 2, frame.base + 38, axis.label, anchor="middle", opacity=QUIET)
+
+
+def _tick_labels(labels: Iterable[tuple[float, str]], frame: Frame) -> Iterator[str]:
+    """Those below an axis that have room beside the one before."""
+    last = -math.inf
+    for middle, words in labels:
+        if middle - last >= 10 + 7 * len(words):
+            yield text(middle, frame.base + 18, words, anchor="middle", opacity=QUIET)
+            last = middle
 
 
 def _line(series: Series, x: Scale, y: Scale, top: float, named: list[tuple[float, float]]) -> Iterator[str]:
@@ -294,10 +305,26 @@ def _raised(marked: Marked, frame: Frame) -> int:
     return LINE_HEIGHT if width_of(_reason(marked)) > frame.width - frame.left - 44 else 0
 
 
-def _marks(marked: Marked, x: Scale, y: Scale, frame: Frame, raised: int) -> Iterator[str]:
+def _labels(marked: Marked, x: Scale, frame: Frame) -> dict[tuple[float, str], tuple[float, int]]:
+    """Where the middle of each label stands, and on which floor: on the lowest where it covers no other."""
+    ends: list[float] = []
+    found = {}
+    for mark, label in sorted(marked):
+        if not label:
+            continue
+        half = max(width_of(label), width_of(_reason(marked))) / 2
+        middle = min(max(x(mark), frame.left + 40 + half), frame.width - half - 4)
+        floor = next((floor for floor, end in enumerate(ends) if middle - half >= end + 8), len(ends))
+        ends[floor : floor + 1] = [middle + half]
+        found[mark, label] = middle, floor
+    return found
+
+
+def _marks(
+    marked: Marked, labels: dict[tuple[float, str], tuple[float, int]], x: Scale, y: Scale, frame: Frame, raised: int
+) -> Iterator[str]:
     """A ring around each recommended point, and a thin line up to its label: one label for a place, with its reason
-    where there is one place alone, else on two floors if need be."""
-    last, floor = -math.inf, 0
+    where there is one place alone."""
     for (mark, label), rings in sorted(marked.items()):
         px = x(mark)
         for point, each in rings:
@@ -313,10 +340,7 @@ def _marks(marked: Marked, x: Scale, y: Scale, frame: Frame, raised: int) -> Ite
             f'stroke-width="1.2" stroke-opacity="0.45" stroke-dasharray="2 3"/>'
         )
         reason = _reason(marked)
-        half = width_of(max(label, reason, key=len)) / 2
-        floor = 1 - floor if px - half < last + 8 else 0
-        last = px + half
-        centre = min(max(px, frame.left + 40 + half), frame.width - half - 4)
+        centre, floor = labels[mark, label]
         top = frame.top - 14 - raised - LINE_HEIGHT * floor
         if reason:
             yield text(centre, top - LINE_HEIGHT, label, anchor="middle", weight="600")
@@ -380,4 +404,3 @@ def _bars(bar: Bar, names: Sequence[Name], left: float, room: float, y: Scale) -
         f'<path d="M{n(start - 3)} {n(base)}V{n(top)}H{n(start + width + 3)}V{n(base)}" fill="none" '
         f'stroke="currentColor" stroke-width="1.3" stroke-dasharray="4 3" stroke-opacity="0.65"/>'
     )
-    yield text(left + room / 2, base + 18, bar.label, anchor="middle", opacity=QUIET)
