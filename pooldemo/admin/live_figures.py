@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pooldemo.monitor.history import SPAN_S, Moment
 from pooldemo.sweep.analyse.statistics import digits
@@ -31,11 +32,24 @@ def figures_of(past: Sequence[Moment], now_s: float | None = None) -> Iterator[t
     highest = max(max(each.active, each.pending, each.max) for each in past)
     counts = nice_ticks(1.06 * highest, whole=True)
     yield "slots", Lines("Slots and waiters, the last ten minutes", words, series, axis, Axis(COUNTS, counts))
-    waits = [each for each in past if each.wait_ms is not None]
-    if waits:
-        longest = digits(max(each.wait_ms or 0 for each in waits))
-        line = (Series("p95 of each five seconds", _points(waits, "wait_ms", now_s), 1, stepped=True),)
-        yield "wait", Lines("Wait for a slot", f"at most {longest} ms", line, axis, Axis("milliseconds, p95"))
+    if any(each.wait_ms is not None for each in past):
+        longest = digits(max(each.wait_ms or 0 for each in past))
+        name = "p95 of each five seconds"
+        lines = tuple(Series(name, _points(run, "wait_ms", now_s), 1, stepped=True) for run in _served(past))
+        yield "wait", Lines("Wait for a slot", f"at most {longest} ms", lines, axis, Axis("milliseconds, p95"))
+
+
+def _served(past: Sequence[Moment]) -> Iterator[list[Moment]]:
+    """Moments in a row in which somebody got a slot. Between them nobody did: the site was idle, or it stood still."""
+    run: list[Moment] = []
+    for each in past:
+        if each.wait_ms is not None:
+            run.append(each)
+        elif run:
+            yield [*run, replace(each, wait_ms=run[-1].wait_ms)]
+            run = []
+    if run:
+        yield run
 
 
 def _points(past: Sequence[Moment], name: str, now_s: float) -> tuple[Point, ...]:

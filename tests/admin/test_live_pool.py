@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from pooldemo.admin import live
+from pooldemo.admin.live_figures import figures_of
 from pooldemo.monitor import server_connections
+from pooldemo.monitor.history import Moment
 from pooldemo.monitor.server_connections import Census
 from pooldemo.postgresql import pools
 
@@ -134,3 +136,13 @@ def test_it_shows_which_views_hold_slots_without_work(viewer: Client, monkeypatc
 def test_it_is_found_from_every_page_of_the_admin(viewer: Client) -> None:
     for path in ("/admin/", "/admin/pooldemo/sweep/"):
         assert f'href="{PAGE}"' in viewer.get(path).content.decode()
+
+
+def test_its_chart_says_nothing_of_a_wait_where_nobody_got_a_slot() -> None:
+    """The last wait was drawn on for as long as the site was idle, and while it stood still."""
+    waits = [None, 5.0, 24.0, None, None, 3.0]
+    past = [Moment(1000 + 5 * place, 1, 1, 4, wait_ms) for place, wait_ms in enumerate(waits)]
+    drawn = dict(figures_of(past, now_s=1025))["wait"]
+    seconds = [[round(1025 + 60 * point.x) for point in line.points] for line in drawn.series]
+    assert seconds == [[1005, 1010, 1015], [1025]]
+    assert drawn.narrow.count("p95 of each five seconds") == 1

@@ -106,7 +106,7 @@ def line_chart(
     ticks = x_axis.ticks or nice_ticks(max(point.x for point in solid))
     tops = [point.high if point.high is not None else point.y for point in solid]
     y_ticks = y_axis.ticks or nice_ticks(1.06 * max(tops))
-    frame = with_legend(with_title(frame, title), [Name(each.name, each.look) for each in drawn])
+    frame = with_legend(with_title(frame, title), _names(drawn))
     frame = with_ticks(frame, y_ticks)
     x = x_scale(ticks, frame, x_axis.tight)
     marked = _marked(drawn)
@@ -373,9 +373,13 @@ def _end_labels(series: Sequence[Series], x: Scale, y: Scale, top: float, frame:
         yield from swatch(Name(each.name, None if each.dashed else each.look), frame.end + 8, middle + 4)
 
 
+def _names(series: Iterable[Series]) -> list[Name]:
+    """Each once: a line with gaps is several of one name."""
+    return list(dict.fromkeys(Name(each.name, None if each.dashed else each.look) for each in series))
+
+
 def _legend(series: Iterable[Series], frame: Frame) -> Iterator[str]:
-    names = [Name(each.name, None if each.dashed else each.look) for each in series]
-    for name, left, top in places(names, frame):
+    for name, left, top in places(_names(series), frame):
         yield from swatch(name, left, top)
 
 
