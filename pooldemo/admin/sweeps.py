@@ -339,7 +339,9 @@ def _sides(sweep: SweepResult) -> dict[str, Any]:
 def _changes(found: Comparison | None) -> list[tuple[Any, ...]]:
     """As the table of what changed has them."""
     changes = found.changes if found else ()
-    return [(each, *comparison.values_of(each), f"{each.ratio:+.1%}") for each in changes]
+    return [
+        (each, *comparison.values_of(each), "" if each.kind == "lost" else f"{each.ratio:+.1%}") for each in changes
+    ]
 
 
 def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:

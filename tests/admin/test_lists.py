@@ -188,7 +188,7 @@ def test_it_draws_a_line_for_each_of_six_sweeps_under_what_they_say(
     assert "geventpool" not in wide
     every = ", ".join(map(str, numbers))
     assert wide.count(f"{every}: MAX_CONNS=2") == 1
-    assert f"<h2>MAX_CONNS=2 in {every}</h2>" in html
+    assert f"<h2>MAX_CONNS=2 in sweeps {every}</h2>" in html
 
 
 def test_it_marks_a_compared_verdict_as_its_line_is_drawn(

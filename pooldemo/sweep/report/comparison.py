@@ -72,7 +72,9 @@ def of_many(sweeps: Sequence[SweepResult]) -> str:
     for sweep in sweeps:
         word = answer.short(sweep.verdicts[0], sweep.plan) if sweep.verdicts else "no answer yet"
         said.setdefault(word, []).append(str(sweep.id))
-    return "; ".join(f"{word} in {', '.join(numbers)}" for word, numbers in said.items())
+    return "; ".join(
+        f"{word} in sweep{'s' if numbers[1:] else ''} {', '.join(numbers)}" for word, numbers in said.items()
+    )
 
 
 def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
@@ -119,7 +121,7 @@ def values_of(change: Change) -> tuple[str, str]:
     """Before and after, as printed."""
     both = (change.before, change.after)
     before, after = (f"{digits(100 * each)}%" if change.metric == "failures" else digits(each) for each in both)
-    return before, after
+    return before, "none" if change.kind == "lost" else after
 
 
 def _line(change: Change) -> str:

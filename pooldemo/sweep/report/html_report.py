@@ -84,7 +84,7 @@ def _table(stack: str, rows: Sequence[Row]) -> str:
     )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(stack)}"><table>'
-        f'<caption>{escape(stack)}</caption><thead><tr>{head}<th scope="col">to doubt</th></tr>'
+        f'<caption>{escape(stack)}</caption><thead><tr>{head}<th scope="col">in doubt</th></tr>'
         f"</thead><tbody>{body}</tbody></table></div>"
     )
 

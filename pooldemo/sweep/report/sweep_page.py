@@ -34,6 +34,11 @@ class Card:
         """Its sentence as markup: a line may end after any hyphen, and what it advises then began with a lone `--`."""
         return re.sub("--[a-z-]+", r'<span class="option">\g<0></span>', escape(self.verdict.because))
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The codes of its warnings, each once."""
+        return tuple(dict.fromkeys(each.code for each in self.verdict.warnings))
+
 
 @dataclass(frozen=True)
 class Table:
