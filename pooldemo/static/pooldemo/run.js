@@ -3,15 +3,20 @@
 
 (function () {
   const PAUSE_MS = 1000;
+  const PATIENCE_MS = 10000;
 
   const NOT_NOW = { 403: "you may not see it any more", 404: "it was deleted", 503: "the database does not answer now" };
 
-  /* The answer, or why there is none. */
-  async function get(address, options = {}) {
-    const answer = await fetch(address, options).catch(() => null);
-    if (!answer) return { why: "the site does not answer" };
-    if (answer.redirected) return { why: "you are logged out" };
-    return answer.ok ? { answer } : { why: NOT_NOW[answer.status] || `the site answers ${answer.status}` };
+  /* The whole answer, or why there is none. */
+  async function get(address, options = { signal: AbortSignal.timeout(PATIENCE_MS) }) {
+    try {
+      const answer = await fetch(address, options);
+      if (answer.redirected) return { why: "you are logged out" };
+      if (!answer.ok) return { why: NOT_NOW[answer.status] || `the site answers ${answer.status}` };
+      return { text: await answer.text() };
+    } catch {
+      return { why: "the site does not answer" };
+    }
   }
 
   const trouble = document.getElementById("trouble");
@@ -47,8 +52,8 @@
       asked = true;
       changed = false;
       said.textContent = "asking the command…";
-      const { answer, why } = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
-      const found = answer ? await answer.json() : { fits: false, said: why };
+      const { text, why } = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
+      const found = why ? { fits: false, said: why } : JSON.parse(text);
       said.textContent = found.said;
       said.className = found.fits ? "met" : "missed";
       asked = false;
@@ -66,10 +71,10 @@
 
   const started = document.querySelector("[data-started]");
   async function wait() {
-    const { answer, why } = await get(started.dataset.started);
+    const { text, why } = await get(started.dataset.started);
     doubt(why);
-    if (answer) {
-      const now = await answer.json();
+    if (!why) {
+      const now = JSON.parse(text);
       document.getElementById("said").textContent = now.said;
       if (now.page) return window.location.replace(now.page);
       if (!now.lives) return window.location.reload();
@@ -86,13 +91,13 @@
   const notes = document.getElementById("id_notes");
   async function look() {
     if (document.hidden) return setTimeout(look, PAUSE_MS);
-    const { answer, why } = await get(part.dataset.address);
+    const { text, why } = await get(part.dataset.address);
     doubt(why);
     if (stop) stop.hidden = Boolean(why); // nobody would hear it
     if (why === NOT_NOW[404]) return undefined; // for ever: each question was a line in the site's log
-    if (answer) {
+    if (!why) {
       const found = document.createElement("template");
-      found.innerHTML = await answer.text();
+      found.innerHTML = text;
       const now = found.content.querySelector("[data-status]").dataset;
       const ended = now.status !== "running";
       part.replaceChildren(found.content);
