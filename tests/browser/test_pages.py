@@ -281,6 +281,20 @@ def test_it_prints_the_whole_list_and_nothing_to_press(visit: Visit) -> None:
     assert max(ends) <= 717
 
 
+def test_it_prints_the_notes_whole(visit: Visit, cursor: Any, stored: list[int]) -> None:
+    """A text field prints what can be seen of it, and a tag of the list was cut off."""
+    notes = f"#{'tag' * 40}\n" + "\n".join(f"line {number}" for number in range(60))
+    with changed(cursor, stored[0], f"notes = '{notes}'", "notes = ''") as path:
+        page = visit.go(path)
+        assert not page.is_visible(".printed"), "on the screen they stand in the form"
+        page.emulate_media(media="print")
+        assert page.inner_text(".printed").endswith("line 59")
+        assert not page.is_visible("#id_notes")
+        page = visit.go(SWEEPS)
+        cut = "all => all.filter((each) => each.scrollWidth > each.clientWidth && each.clientWidth).length"
+        assert page.eval_on_selector_all(".tag", cut) == 0
+
+
 def test_it_prints_the_drawing_in_black_on_white(visit: Visit, sweep_path: str) -> None:
     for path in (sweep_path, "/"):
         page = visit.go(path)
@@ -337,7 +351,8 @@ def test_it_gives_what_is_pressed_a_border_where_colours_are_forced(visit: Visit
         page = visit.go(path)
         page.emulate_media(forced_colors="active")
         borders = page.eval_on_selector_all(
-            ".button, .object-tools a", "all => all.map((each) => getComputedStyle(each).borderTopWidth)"
+            ".button, .object-tools a, input[type=submit], .submit-row a",
+            "all => all.map((each) => getComputedStyle(each).borderTopWidth)",
         )
         assert set(borders) == {"1px"}
 
