@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -16,6 +18,7 @@ from pooldemo.sweep.facts import SweepResult
 
 from .visitor import PASSWORD, Visit
 
+SWEEPS = "/admin/pooldemo/sweep/"
 DATA = Path(__file__).parents[2] / "docs" / "data"
 MODES = ("pooldemo", "pooldemo-transaction")
 SWEPT = {  # the sweeps in it that have pictures, and the stacks that they compare
@@ -76,3 +79,31 @@ def cookies(browser: Any, site: Site) -> Any:
     state = visit.context.storage_state()
     visit.close()
     return state
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site, cookies: Any) -> Iterator[Visit]:
+    visit = Visit(browser, site.url, storage_state=cookies)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def sweep_path(stored: list[int]) -> str:
+    return f"{SWEEPS}{stored[-1]}/change/"
+
+
+@pytest.fixture
+def cursor(database_url: str) -> Iterator[Any]:
+    with closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def changed(cursor: Any, number: int, change: str, back: str) -> Iterator[str]:
+    """The page of a stored sweep with columns changed."""
+    cursor.execute(f"UPDATE pooldemo_sweep SET {change} WHERE id = %s", [number])
+    cursor.connection.commit()
+    yield f"{SWEEPS}{number}/change/"
+    cursor.execute(f"UPDATE pooldemo_sweep SET {back} WHERE id = %s", [number])
+    cursor.connection.commit()

@@ -16,7 +16,6 @@ from pooldemo.sweep.facts import Limit, Plan, SweepResult, TrialResult
 from pooldemo.sweep.report import trial_page
 from pooldemo.sweep.report.answer import ENDED
 from pooldemo.sweep.report.canvas import COLOURS, WIDE, marker, nice_ticks
-from pooldemo.sweep.report.charts import sparkline
 from pooldemo.sweep.report.figures import (
     KNOWN_BEST,
     connections,
@@ -26,6 +25,7 @@ from pooldemo.sweep.report.figures import (
     throughput,
     tradeoff,
 )
+from pooldemo.sweep.report.sparkline import sparkline
 
 HINGE = hinge(16)
 MANY = tuple(stacks.names())

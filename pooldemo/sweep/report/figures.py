@@ -22,6 +22,7 @@ from pooldemo.sweep.report import answer, charts, heatmap
 from pooldemo.sweep.report.canvas import NARROW, WIDE, Frame
 from pooldemo.sweep.report.charts import Axis, Bar, Point, Series
 from pooldemo.sweep.report.legend import Name
+from pooldemo.sweep.report.sparkline import sparkline
 from pooldemo.sweep.workloads import has_length
 
 SIZE = "MAX_CONNS of one worker"
@@ -157,7 +158,7 @@ def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     sizes = list(means)
     mark = sizes.index(verdict.max_conns) if verdict and verdict.max_conns in means else None
     label = f"{stack}: " + ", ".join(f"{size}: {each.text}" for size, each in found.items())
-    return charts.sparkline(list(means.values()), mark, f"{label} requests/s", look_of(stack))
+    return sparkline(list(means.values()), mark, f"{label} requests/s", look_of(stack))
 
 
 def load_of(sweep: SweepResult) -> str:
