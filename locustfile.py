@@ -295,6 +295,9 @@ def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     else:
         threading.Thread(target=timeline.tick_forever, args=(runner,), daemon=True).start()
     if isinstance(runner, WorkerRunner):
+        if runner.state in ("spawning", "running"):  # its master told it to begin before its init
+            timeline.start()
+            environment.arrivals.begin(environment=environment)
         hooks.report_to_master.add_listener(lambda data, **_: data.update(facts=[timeline.take(), tab.take()]))
         return
     hooks.worker_report.add_listener(  # a worker's first report, sent before its init, has no facts

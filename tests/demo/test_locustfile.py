@@ -18,7 +18,7 @@ import pytest
 from locust_forks import LocustForks, Typed
 from locust_page import Page
 from locust_runs import Run, asked, more_than_a_second_late, served_in_two_seconds, steady
-from served import ROOT, Site
+from served import ROOT, Site, until
 
 from pooldemo.sweep.workloads import WORKLOADS
 
@@ -90,6 +90,23 @@ def test_it_counts_a_response_from_when_its_request_was_due(runs: dict[str, Run]
     assert max(map(float, late)) > 1000
     assert max(map(float, answers)) >= max(map(float, late))
     assert run.rows["slow"]["max_response_time"] > 1000, "Locust's own table counts it as well"
+
+
+def test_its_workers_count_where_they_are_told_to_begin_before_their_init(site: Site, tmp_path: Path) -> None:
+    """A worker is connected by then, and its master waits for nothing more."""
+    late = tmp_path / "late.py"
+    late.write_text(
+        "import time, locust\n"
+        "@locust.events.init.add_listener\n"
+        "def wait(runner, **_):\n"
+        "    if isinstance(runner, locust.runners.WorkerRunner):\n"
+        "        time.sleep(2)\n"
+    )
+    page = Page(site.url, "--autostart", "-u", "6", "-r", "6", "--pause-ms", "100", "--processes", "2")
+    at = page.command.index("-f") + 1
+    page.command[at] = f"{late},{page.command[at]}"
+    with page:
+        until(lambda: steady(2, page.noted()), every_s=0.1)
 
 
 def test_it_waits_for_what_its_workers_noted_last(site: Site, tmp_path: Path) -> None:
