@@ -7,7 +7,7 @@ database errors are bugs of the request and stay what they are.
 import re
 from dataclasses import dataclass
 
-from django.db import Error, InterfaceError, OperationalError, ProgrammingError
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError
 
 _POOL_ERRORS = (
     "PoolTimeout",
@@ -48,19 +48,23 @@ def unavailable(error: BaseException) -> Unavailable | None:
     sqlstate = getattr(error.__cause__, "pgcode", None) or getattr(error.__cause__, "sqlstate", None) or ""
     if isinstance(error, ProgrammingError) and sqlstate == _UNDEFINED_TABLE:
         return Unavailable("NotMigrated", f"{text.splitlines()[0]}: run python manage.py migrate", 5)
-    if not isinstance(error, OperationalError | InterfaceError):
+    if not is_operational(error):
         return None
     if sqlstate == _TOO_MANY_CONNECTIONS or FULL.search(text):
         return Unavailable("TooManyConnections", f"PostgreSQL takes no more connections: {text}", 1)
-    if (
-        isinstance(error, InterfaceError)
-        and "connection already closed" not in text
-        and "connection is closed" not in text
-    ):
+    if isinstance(error, InterfaceError) and not any(words in text for words in _CLOSED_TEXTS):
         return None  # a cursor that was used wrongly
     if not sqlstate or sqlstate.startswith(("08", "57P")):
         return Unavailable("DatabaseDown", f"PostgreSQL cannot be reached or ended the connection: {text}", 5)
     return None
+
+
+def is_operational(error: Error) -> bool:
+    """Whether it is about the connection or the server, not about the statement or the row. psycopg2 has no class for
+    that where the server ended a connection for the crash of another's process; errors of that class that are Django's
+    own, such as of a row that is not there, have no cause."""
+    has_no_class = type(error) is DatabaseError and type(error.__cause__).__name__ == "DatabaseError"
+    return has_no_class or isinstance(error, OperationalError | InterfaceError)
 
 
 def _pool_error(error: BaseException | None) -> str | None:

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from pooldemo import models
+from pooldemo.postgresql.unavailable import is_operational
 from pooldemo.records import rows
 from pooldemo.records.turn import Busy, Turn, settle
 from pooldemo.sweep.facts import Plan, TrialResult, Verdict
@@ -61,8 +62,8 @@ class Keeper:
             try:
                 self._save()
                 return change()
-            except (DatabaseError, InterfaceError) as error:
-                if not is_lost(error):
+            except Error as error:
+                if not is_operational(error):
                     if models.Sweep.objects.filter(pk=self._row.pk).exists():
                         raise
                     raise Gone(f"sweep {self._row.pk} was deleted while it ran: nothing of it is kept") from error
@@ -108,13 +109,6 @@ class Keeper:
         except OSError as error:
             return f"the last trial is saved nowhere yet ({error})"
         return f"the last trial is kept in {self._file}"
-
-
-def is_lost(error: DatabaseError | InterfaceError) -> bool:
-    """Whether the connection is. psycopg2 has no class for that where another server process crashed; an error of
-    Django's own, such as of a row that is not there, has no cause."""
-    plain = type(error) is DatabaseError and error.__cause__ is not None
-    return plain or isinstance(error, OperationalError | InterfaceError)
 
 
 def take_up(folder: Path) -> list[str]:

@@ -16,8 +16,15 @@ class DriverError(Exception):
         self.pgcode = pgcode
 
 
-def caused(error: DatabaseError | InterfaceError, pgcode: str | None) -> Exception:
-    error.__cause__ = DriverError(pgcode)
+class PlainError(DriverError):
+    """Of no class that a driver has for it."""
+
+
+PlainError.__name__ = "DatabaseError"
+
+
+def caused(error: DatabaseError | InterfaceError, pgcode: str | None, by: type[DriverError] = DriverError) -> Exception:
+    error.__cause__ = by(pgcode)
     return error
 
 
@@ -38,6 +45,7 @@ def caused(error: DatabaseError | InterfaceError, pgcode: str | None) -> Excepti
         (caused(OperationalError("connection refused"), None), "DatabaseDown"),
         (caused(OperationalError("terminating connection due to administrator command"), "57P01"), "DatabaseDown"),
         (caused(InterfaceError("connection already closed"), None), "DatabaseDown"),
+        (caused(DatabaseError("server closed the connection unexpectedly"), None, PlainError), "DatabaseDown"),
         (caused(ProgrammingError('relation "pooldemo_row" does not exist\nLINE 1'), "42P01"), "NotMigrated"),
     ],
 )
@@ -54,6 +62,8 @@ def test_it_names_what_is_only_a_bad_time(error: Exception, kind: str) -> None:
         caused(OperationalError("canceling statement due to statement timeout"), "57014"),
         caused(OperationalError("deadlock detected"), "40P01"),
         caused(ProgrammingError("syntax error"), "42601"),
+        caused(DatabaseError("raised with an ERRCODE of its own"), "MY001", PlainError),
+        DatabaseError("Save with update_fields did not affect any rows."),
         IntegrityError("duplicate key"),
         ValueError("bug"),
         TimeoutError("of something else"),
