@@ -82,7 +82,17 @@ def test_it_kills_what_a_child_that_has_ended_left_behind(ledger: Ledger, tmp_pa
 def test_it_keeps_what_its_child_said_last(ledger: Ledger, tmp_path: Path) -> None:
     with shell("echo one; echo two >&2; exit 3", ledger, tmp_path) as child:
         assert child.wait(240)
-        assert (child.exit_code, child.tail(1)) == (3, "two")
+        assert (child.exit_code, child.tail(1), child.ending) == (3, "two", "ended with 3: one\ntwo")
+
+
+def test_it_says_that_its_child_was_killed(ledger: Ledger, tmp_path: Path) -> None:
+    """As by the kernel where the machine has no memory left: it "ended with -9"."""
+    with shell("echo begun; exec sleep 60", ledger, tmp_path) as child:
+        assert child.ending == ""
+        until(child.tail)
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait(240)
+        assert child.ending == "was killed by signal 9 (Killed): begun"
 
 
 def test_it_counts_the_cpu_of_the_whole_session(ledger: Ledger, tmp_path: Path) -> None:

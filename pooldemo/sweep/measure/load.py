@@ -136,8 +136,8 @@ class Load:
 
     def check(self) -> None:
         """Raises TrialError when it has ended before it was stopped."""
-        if (code := self._child.exit_code) is not None:
-            raise TrialError(f"Locust ended with {code}: {self.said or 'it said nothing'}")
+        if ending := self._child.ending:
+            raise TrialError(f"Locust {ending}")
 
     def finish(self) -> dict[str, Any]:
         """Stop it and read what it saw. Blocks until it has written its timeline; raises TrialError when it has not."""

@@ -179,6 +179,14 @@ class Child:
         """The last lines of its output."""
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
+    @property
+    def ending(self) -> str:
+        """How it ended, and the last lines of its output; empty while it runs."""
+        if (code := self.exit_code) is None:
+            return ""
+        how = f"ended with {code}" if code >= 0 else f"was killed by signal {-code} ({signal.strsignal(-code)})"
+        return f"{how}: {self.tail() or 'it said nothing'}"
+
     def cpu_s(self) -> dict[int, float]:
         """CPU seconds used so far by it and by each process of its session, by process id."""
         return {each.pid: sum(each.cpu_times()[:2]) for each in _session(self.pid)}

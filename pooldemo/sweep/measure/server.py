@@ -177,9 +177,7 @@ class Server:
                     f"gunicorn finds no application {name} ({reason}): give --wsgi the module of one, as in "
                     "--wsgi mysite.wsgi, or --wsgi MODULE:NAME where its name is not `application`"
                 )
-            raise TrialError(
-                f"the server of {self.stack.name} ended with {code}: {self._child.tail() or 'it said nothing'}"
-            )
+            raise TrialError(f"the server of {self.stack.name} {self._child.ending}")
 
     @property
     def said(self) -> str:
