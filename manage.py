@@ -83,39 +83,48 @@ def main() -> None:
             command.execute = execute_with_database  # type: ignore[method-assign]
             return command
 
-    unread = False
+    lost = None
     try:
         try:
             Utility(sys.argv).execute()
+        except SystemExit as end:
+            if end.code:
+                raise
         finally:
-            unread = is_unread()
+            lost = lost_output()
+        if lost is not None:
+            raise lost
     except BrokenPipeError:
-        if not unread:  # another pipe, or a socket
+        if not isinstance(lost, BrokenPipeError):  # another pipe, or a socket
             raise
+        sys.exit(UNREAD)
     except Exception as error:
         reason = refusal.sentence(error, settings.DATABASES["default"], url)
         if reason is None or "--traceback" in sys.argv:
             raise
         ended = settings.EMBEDDED.ended() if settings.EMBEDDED is not None else ""
         sys.exit(refused(f"PostgreSQL ended meanwhile. {ended}".strip() if ended else reason))
-    if unread:
-        sys.exit(UNREAD)
 
 
-def is_unread() -> bool:
-    """Whether nobody reads the output any more, as after `... | head`. What is left of it then goes nowhere: Python's
-    own flush at the end would fail, in the place of an error that somebody does read."""
-    import contextlib
+def lost_output() -> OSError | None:
+    """Why the output is not written to its end: nobody reads it any more, as after `... | head`, or its disk is full.
+    What is left of it then goes nowhere: Python's own flush at the end would fail, in the place of an error that
+    somebody does read."""
     import select
 
+    lost: OSError | None = None
     look = select.poll()
     look.register(1, 0)  # what `gone` is, is told unasked
-    with contextlib.suppress(BrokenPipeError):
+    try:
         print(end="", flush=True)
+    except OSError as error:
+        lost = error
     gone = select.POLLERR | select.POLLHUP
-    if unread := any(event & gone for _, event in look.poll(0)):
+    if any(event & gone for _, event in look.poll(0)):
+        lost = BrokenPipeError()
+    if lost is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return unread
+    return lost
 
 
 def refused(reason: str) -> int:

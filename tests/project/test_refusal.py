@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,24 @@ def test_it_says_what_failed_also_where_nobody_reads_on(fails: str, code: int, s
     done = shell(f"print('the last line'); {fails}", stdout=write)
     os.close(write)
     assert (done.returncode, said in done.stderr, "BrokenPipe" in done.stderr) == (code, True, False)
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [
+        ("", 2, "cannot be written (No space left on device): make room"),
+        ("raise SystemExit(0)", 2, "cannot be written (No space left on device): make room"),
+        ("raise SystemExit(3)", 3, ""),
+        ("1/0", 1, "ZeroDivisionError"),
+    ],
+)
+def test_it_says_once_that_the_disk_of_its_output_is_full_and_hides_no_error_by_it(
+    then: str, code: int, said: str
+) -> None:
+    """Python's own flush failed once more at the end, and made 120 of each code."""
+    with Path("/dev/full").open("w") as full:
+        done = shell(f"print('the last line'); {then}", stdout=full.fileno())
+    assert (done.returncode, said in done.stderr, done.stderr.count("No space")) == (code, True, int(code == 2))
 
 
 def test_it_takes_no_other_broken_pipe_for_that_of_its_output() -> None:
