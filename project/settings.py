@@ -98,6 +98,7 @@ TEMPLATES = [
         },
     }
 ]
+LOGIN_REDIRECT_URL = "admin:index"  # for who opened the login by itself; Django's own, /accounts/profile/, is not here
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")

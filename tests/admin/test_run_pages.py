@@ -185,6 +185,11 @@ def test_it_goes_on_with_an_interrupted_sweep(runner: Client, measured: SweepRes
     until(lambda: f"--resume={row.pk}" in runs.last().said)
 
 
+def test_it_starts_nothing_in_place_of_a_sweep_that_was_deleted(runner: Client) -> None:
+    assert runner.post(START, {"resume": "999999"}).status_code == 404
+    assert not runs.last().lives
+
+
 PLANS = (
     Plan(),
     Plan(("pooldemo", "geventpool"), (1, 3), "think", ms=100.0, think_ms=7.5, users=3, workers=2, seed=-5, margin=7.5),

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig
 from django.core.management.base import BaseCommand
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 import manage
 from pooldemo.embedded.place import make_local
@@ -46,6 +47,12 @@ def test_it_refuses_a_large_form_before_it_is_read() -> None:
     with pytest.raises(RequestDataTooBig):
         form.POST  # noqa: B018
     assert form.read(1), "nothing of it was read"
+
+
+def test_a_login_that_was_on_the_way_to_nothing_leads_to_the_admin(db: None) -> None:
+    User.objects.create_superuser("admin", password="x")
+    answer = Client().post("/admin/login/", {"username": "admin", "password": "x"})
+    assert answer.url == "/admin/"  # type: ignore[attr-defined]
 
 
 def test_it_reads_an_address() -> None:
@@ -167,7 +174,7 @@ ERROR = """
 import sys
 import django
 from django.core.servers.basehttp import ServerHandler
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.views.debug import get_exception_reporter_class
 django.setup()
 request = RequestFactory().get("/")
