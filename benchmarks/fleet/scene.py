@@ -142,10 +142,16 @@ def run(fault: Fault, scene: Scene, ledger: Ledger) -> Outcome:
         lost=lost,
         running=running,
     )
-    if scene.way == "pgbouncer" and fault.workers_end:
-        # PgBouncer opens another connection as soon as a client has died; PostgreSQL still works on that one's query.
-        found = replace(found, above=max(0, found.above - found.begun))
-    return found
+    return replace(found, above=max(0, found.above - left_behind(fault, scene.way, found.begun)))
+
+
+def left_behind(fault: Fault, way: str, begun: int) -> int:
+    """How many of the connections above the cap are nobody's who serves: of the dead, whose queries had `begun`.
+
+    PgBouncer opens another one as soon as a client has died; PostgreSQL still works on that one's query. Straight there
+    is no such excuse: the slots come back with another worker, which takes longer to start than a query.
+    """
+    return begun if way == "pgbouncer" and fault.workers_end else 0
 
 
 def _lost(scene: Scene) -> tuple[int, list[str]]:

@@ -17,8 +17,11 @@ import psutil
 import psycopg2
 import pytest
 import yaml
+from psycopg2.extras import wait_select
 from served import PATIENCE_S, ROOT, until
 
+from benchmarks.fleet.faults import FAULTS
+from benchmarks.fleet.scene import Fault, left_behind
 from benchmarks.fleet.services import Fleet
 from deploy.conftest import SECOND
 from pooldemo.monitor import readiness
@@ -150,6 +153,45 @@ def test_its_pgbouncer_shows_the_site_what_it_does_and_obeys_nobody(fleet_of_hos
         assert "pooldemo" in {row[0] for row in cursor.fetchall()}
         with pytest.raises(psycopg2.Error, match="admin access needed"):
             cursor.execute("PAUSE")
+
+
+def test_its_pgbouncer_forgets_a_query_whose_client_has_died_before_postgresql_ends_it(fleet_of_hosts: Fleet) -> None:
+    """No pool of ours asks here. So its pool may be exceeded by as many as died, and only those does a fleet excuse."""
+    fleet = fleet_of_hosts
+    through = fleet.url.replace(f":{fleet.port['DB']}/", f":{fleet.port['PGBOUNCER']}/")
+    known = through.removesuffix("pooldemo") + "pgbouncer"
+    asked = "FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(61)' AND state = 'active'"
+    with (
+        fleet.sql() as cursor,
+        contextlib.closing(psycopg2.connect(known)) as pgbouncer,
+        contextlib.closing(psycopg2.connect(through, async_=True)) as client,
+    ):
+        pgbouncer.autocommit = True
+        wait_select(client)
+        client.cursor().execute("SELECT pg_sleep(61)")
+
+        def working() -> set[int]:
+            cursor.execute(f"SELECT pid {asked}")
+            return {pid for (pid,) in cursor.fetchall()}
+
+        def held() -> set[int]:
+            looks = pgbouncer.cursor()
+            looks.execute("SHOW SERVERS")
+            names = [column.name for column in looks.description or ()]
+            return {row[names.index("remote_pid")] for row in looks.fetchall()}
+
+        (pid,) = until(working)
+        assert pid in held()
+        client.close()
+        until(lambda: pid not in held())
+        assert working() == {pid}
+        cursor.execute(f"SELECT pg_terminate_backend(pid) {asked}")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.name)
+def test_it_excuses_connections_above_the_cap_by_pgbouncer_alone_and_where_workers_die(fault: Fault) -> None:
+    assert left_behind(fault, "straight", 3) == 0
+    assert left_behind(fault, "pgbouncer", 3) == (3 if fault.name in ("worker-killed", "host-killed") else 0)
 
 
 @pytest.mark.parametrize(("service", "asked"), [("balancer", "BALANCER"), ("pgbouncer", "WEB2")])
