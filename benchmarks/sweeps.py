@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pooldemo.sweep.measure.target import Site
-from pooldemo.sweep.stacks.stack import ROOT
+from pooldemo.sweep.stacks.stack import ROOT, make_folder
 
 APPLICATION = "project.wsgi"
 
@@ -49,7 +49,7 @@ class Piece:
     def folder(self, name: str) -> Path:
         """Where what is done is kept."""
         folder = ROOT / ".local" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.fresh:
             for document in folder.glob("*.json"):
                 document.unlink()

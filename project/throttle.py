@@ -102,7 +102,7 @@ class LoginThrottle:
         limits = {(address, name): FOR_A_NAME, (address,): FOR_AN_ADDRESS}
         if wait_s := self._tries.wait_s(limits):
             seconds = math.ceil(wait_s)
-            text = f"Too many logins failed. Try again in {seconds} s.\n"
+            text = f"Too many logins failed, or are still under way. Try again in {seconds} s.\n"
             return HttpResponse(text, "text/plain", 429, headers={"Retry-After": str(seconds)})
         response = self._get_response(request)
         if response.status_code != 200:  # the form again: the password was wrong

@@ -8,7 +8,6 @@ import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,7 +30,6 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL, which is not our child, would go on
     progress, processes = Console(stderr=True), ROOT / ".local" / "run"
-    Path(processes).mkdir(parents=True, exist_ok=True)
     clean_up(processes)
     load = os.getloadavg()[0]
     ledger, found, conditions = Ledger(processes), {}, Conditions()

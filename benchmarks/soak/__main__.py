@@ -20,7 +20,7 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from benchmarks.soak import page
     from benchmarks.soak.hour import Result, soak
-    from pooldemo.sweep.stacks.stack import ROOT
+    from pooldemo.sweep.stacks.stack import ROOT, make_folder
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=HOUR_MINUTES)
@@ -29,7 +29,7 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL, which is not our child, would go on
     folder = ROOT / ".local" / "soak"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     kept = folder / "samples.json"
     whole = False
     if options.page:

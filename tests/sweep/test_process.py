@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -33,6 +34,17 @@ def test_what_it_writes_in_a_project_its_git_does_not_see(tmp_path: Path) -> Non
     (tmp_path / ".local" / "run" / "page.log").touch()
     seen = subprocess.run(["git", "status", "--short"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert seen.stdout == ""
+
+
+def test_what_it_writes_in_a_project_others_do_not_list(tmp_path: Path) -> None:
+    """Logs have statements. Root's PostgreSQL, another account's, must pass `.local`."""
+    umask = os.umask(0)
+    try:
+        make_folder(tmp_path / "site" / ".local" / "run")
+    finally:
+        os.umask(umask)
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "site").rglob("*") if path.is_dir()}
+    assert made == {".local": 0o711, "run": 0o700}
 
 
 def shell(script: str, ledger: Ledger, folder: Path) -> Child:

@@ -3,6 +3,7 @@
 Nothing here starts a process (`measure/server.py` does) and nothing imports Django: the site's settings come here.
 """
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,16 @@ RUN_FOLDER = ROOT / ".local" / "run"
 
 
 def make_folder(folder: Path) -> None:
-    """Make it where it is missing. What is in `.local` of somebody's project their git does not see."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ignored = folder.parent / ".gitignore"
-    if folder.parent.name == ".local" and not ignored.exists():
-        ignored.write_text("*\n")
+    """Make it where it is missing, for its owner alone. What is in `.local` of somebody's project others do not list,
+    and their git does not see."""
+    local = folder.parent
+    if local.name == ".local":
+        with contextlib.suppress(FileExistsError):
+            local.mkdir(mode=0o711, parents=True)  # as pooldemo.embedded.make_local makes it
+            local.chmod(0o711)  # whatever the umask
+        if not (ignored := local / ".gitignore").exists():
+            ignored.write_text("*\n")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 GUNICORN = (
