@@ -11,7 +11,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS
 
 from pooldemo.postgresql import green, pools
-from pooldemo.postgresql.unavailable import unavailable
+from pooldemo.postgresql.unavailable import REFUSED, unavailable
 from pooldemo.postgresql.unpooled import plain_connection
 
 logger = logging.getLogger("pooldemo.monitor")
@@ -23,7 +23,8 @@ LASTS_S = 5.0  # a question; then the next is asked: what froze may have been re
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows, or why there are none. `is_full`: because the server takes no more connections."""
+    """The rows, or why there are none. `is_full`: because the server takes no more connections, or knows another
+    password by now: what is connected serves on."""
 
     rows: list[tuple[Any, ...]]
     trouble: str = ""
@@ -73,6 +74,7 @@ class Question:
         except Exception as error:  # whatever it is, the answer is no and this is why
             reason = unavailable(error)
             is_full = reason is not None and reason.kind == "TooManyConnections"
+            is_full = is_full or bool(REFUSED.search(str(error)))
             answer = Answer([], str(error).strip() or repr(error), is_full)
         with self._lock:
             self._answer, self._answered_at_s, self._asking = answer, time.monotonic(), None
@@ -90,13 +92,17 @@ class Readiness:
         """Why the database does not answer; empty when it does, or did `patience_s` ago, also where it takes no more
         connections and the pool has some: those serve. Each reason is logged once. Blocks for PATIENCE_S at most."""
         answer = self._question.answer()
-        if not answer.trouble or (answer.is_full and self._has_connections()):
-            self._answered_at_s, self._logged = time.monotonic(), set()
+        serves = answer.is_full and self._has_connections()
+        if serves or not answer.trouble:
+            self._answered_at_s = time.monotonic()
+        if not answer.trouble:
+            self._logged = set()
             return ""
-        if answer.trouble not in self._logged:
-            self._logged.add(answer.trouble)
-            logger.warning("not ready: %s", " ".join(answer.trouble.split()))
-        return "" if time.monotonic() - self._answered_at_s < patience_s else answer.trouble
+        said = f"{'ready by the open connections alone' if serves else 'not ready'}: {' '.join(answer.trouble.split())}"
+        if said not in self._logged:
+            self._logged.add(said)
+            logger.warning("%s", said)
+        return "" if serves or time.monotonic() - self._answered_at_s < patience_s else answer.trouble
 
     def _has_connections(self) -> bool:
         return any(pool.get_stats()["pool_size"] for pool in pools() if pool.name == self._question.alias)

@@ -54,7 +54,7 @@ class Connector(Protocol):
         ...
 
     def is_full(self, error: BaseException) -> bool:
-        """Whether a failed `open` says that the server lives, and only has no connection left to give."""
+        """Whether a failed `open` says that the server lives, and only gives us no more connections for now."""
         ...
 
     def statement(self, connection: Any) -> str:

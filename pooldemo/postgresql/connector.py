@@ -14,7 +14,7 @@ from . import driver, green
 from .addresses import looked_up
 from .driver import PostgresSession as Session
 from .limits import unlimited
-from .unavailable import FULL
+from .unavailable import FULL, REFUSED
 from .usage import listeners
 
 # Ends a query on the server soon after its client is gone (PostgreSQL 14 and later, where the platform can). Its slot
@@ -198,11 +198,14 @@ class PostgresConnector:
         if not isinstance(error, driver.OperationalError):
             return False
         text = str(error)
-        return self.is_full(error) or bool(_BUSY.search(text)) or (not first and bool(_AWAY.search(text)))
+        if FULL.search(text) or _BUSY.search(text):
+            return True
+        return not first and bool(_AWAY.search(text) or REFUSED.search(text))
 
     def is_full(self, error: BaseException) -> bool:
-        """Whether the server, its database or the role has no connection left for now."""
-        return bool(FULL.search(str(error)))
+        """Whether the server, its database or the role has no connection left for now, or the password has changed:
+        what is connected serves on."""
+        return bool(FULL.search(str(error)) or REFUSED.search(str(error)))
 
     def statement(self, session: Session) -> str:
         """The first words of the connection's last statement."""

@@ -23,6 +23,7 @@ FULL = re.compile(
     "too many clients|too many connections|connection slots are reserved|no more connections allowed"
     "|client connections exceeded"  # of one user or database, by PgBouncer 1.24
 )
+REFUSED = re.compile("authentication failed")  # PostgreSQL's, PAM's, PgBouncer's SASL
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
 _TOO_MANY_CONNECTIONS = "53300"

@@ -30,6 +30,9 @@ def test_it_asks_past_the_pool_under_a_name_of_its_own() -> None:
     assert not getattr(plain, "pool", None)
 
 
+WRONG_PASSWORD = 'FATAL: password authentication failed for user "shop"'
+
+
 def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(alias: str) -> None:
         raise OperationalError("connection refused")
@@ -41,16 +44,19 @@ def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("said", "has_connections", "trouble"),
     [
-        ("FATAL:  sorry, too many clients already", True, ""),
-        ('FATAL:  too many connections for role "shop"', True, ""),
-        ("FATAL:  sorry, too many clients already", False, "FATAL:  sorry, too many clients already"),
+        ("FATAL: sorry, too many clients already", True, ""),
+        ('FATAL: too many connections for role "shop"', True, ""),
+        ("FATAL: sorry, too many clients already", False, "FATAL: sorry, too many clients already"),
+        (WRONG_PASSWORD, True, ""),
+        (WRONG_PASSWORD, False, WRONG_PASSWORD),
         ("connection refused", True, "connection refused"),
     ],
 )
-def test_it_is_ready_on_a_full_server_with_the_connections_that_its_pool_has(
-    said: str, has_connections: bool, trouble: str, monkeypatch: pytest.MonkeyPatch
+def test_it_is_ready_on_a_server_that_takes_no_more_with_the_connections_that_its_pool_has(
+    said: str, has_connections: bool, trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A balancer that asked otherwise would take away every host for a limit that they live with."""
+    """A balancer that asked otherwise would take away every host for a limit that they live with, or a password that
+    has changed. The log says it: their connections end one day."""
 
     def refuse(alias: str) -> None:
         raise OperationalError(said)
@@ -65,6 +71,7 @@ def test_it_is_ready_on_a_full_server_with_the_connections_that_its_pool_has(
         ],
     )
     assert Readiness().trouble() == trouble
+    assert caplog.messages == [f"{'not ready' if trouble else 'ready by the open connections alone'}: {said}"]
 
 
 def test_it_gives_up_on_a_server_that_never_answers_and_asks_it_only_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ CROWDED = ("53300", "sorry, too many clients already")
 LIMITED = ("53300", 'too many connections for role "someone"')
 WRONG_PASSWORD = ("28P01", 'password authentication failed for user "someone"')
 
+PAM = ("28000", 'PAM authentication failed for user "someone"')  # of a token that has expired, in a cloud
+PGBOUNCERS = ("08P01", "SASL authentication failed")
+
 
 def requests(db: Database, number: int) -> list[int]:
     """The processes that as many requests at once were served by. Raises when one of them failed."""
@@ -113,16 +116,18 @@ def test_it_is_waited_out_no_longer_than_the_deadline(site: Site) -> None:
 
 @patched
 def test_what_comes_back_meanwhile_is_used(site: Site) -> None:
-    """A request that was refused a new connection takes one that another gives back."""
-    gate = site.gate()
-    db = site.behind(gate, MAX_CONNS=3)
-    with db.request():
-        [pid] = db.pids()
-        gate.refuse_all = CROWDED
-        refused = [gevent.spawn(db.ask) for _ in range(5)]
-        site.wait_until(lambda: gate.accepted >= 3)
-    gevent.joinall(refused, raise_error=True)
-    assert {greenlet.value for greenlet in refused} == {pid}
+    """A request that was refused a new connection takes one that another gives back: also while the password is
+    another one at the server already, and not here."""
+    for why in (CROWDED, WRONG_PASSWORD, PAM, PGBOUNCERS):
+        gate = site.gate()
+        db = site.behind(gate, MAX_CONNS=3)
+        with db.request():
+            [pid] = db.pids()
+            gate.refuse_all = why
+            refused = [gevent.spawn(db.ask) for _ in range(5)]
+            site.wait_until(lambda: gate.accepted >= 3)  # noqa: B023  called at once
+        gevent.joinall(refused, raise_error=True)
+        assert {greenlet.value for greenlet in refused} == {pid}, why
 
 
 @patched
@@ -148,6 +153,20 @@ def test_a_wrong_password_is_told_at_once(site: Site) -> None:
         with pytest.raises(OperationalError, match="password authentication failed"):
             greenlet.get()
     assert gate.accepted == 3
+
+
+@patched
+def test_a_password_that_has_changed_is_told_where_no_connection_is_left(site: Site) -> None:
+    """Until then it may still come here. It is asked for again at each connect."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0.3).reach()
+    gate.refuse_all = WRONG_PASSWORD
+    gate.cut()
+    with pytest.raises(PoolTimeout, match=r"(?s)connecting failed .*password authentication failed"):
+        db.ask()
+    gate.refuse_all = None
+    connections.settings[db.alias]["OPTIONS"]["POOL_TIMEOUT"] = 60
+    assert requests(db, 4)
 
 
 @patched
