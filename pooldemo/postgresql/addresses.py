@@ -14,7 +14,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from . import green
 
-_ALREADY = ("hostaddr", "service")  # one says the address, a service may
+_ALREADY = ("hostaddr", "service", "dsn")  # the first says the address, the others may
 
 
 def looked_up(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def looked_up(params: Mapping[str, Any]) -> dict[str, Any]:
             unknown = unknown or f'could not translate host name "{host}" to address: {error.strerror}'
     if unknown and not found:
         raise DatabaseWrapper.Database.OperationalError(unknown)
-    if not any(address for _, address, _ in found):
-        return {**params}
+    if not (unknown or any(address for _, address, _ in found)):
+        return {**params}  # nothing was looked up
     names, addresses, doors = (",".join(each) for each in zip(*found, strict=True))
     more = {"host": names, "hostaddr": addresses} | ({"port": doors} if len(ports) > 1 else {})
     return {**params, **more}

@@ -61,6 +61,19 @@ def test_it_tries_every_address_of_every_name_that_is_known(site: Site) -> None:
 
 
 @patched
+def test_it_leaves_no_name_to_libpq_that_is_not_known(site: Site) -> None:
+    """Not where only addresses stand beside it either: libpq would ask the name server again, and stop everybody."""
+    from pooldemo.postgresql.addresses import looked_up
+
+    answers = threading.Event()
+    answers.set()
+    with pytest.MonkeyPatch.context() as patch:
+        name_server(patch, answers)
+        for host, left in (("no.test,one.test", "one.test"), ("127.0.0.1,no.test,/run", "127.0.0.1,/run")):
+            assert looked_up({"host": host})["host"] == left
+
+
+@patched
 def test_it_takes_an_address_a_socket_and_what_says_more_as_they_are(site: Site) -> None:
     from pooldemo.postgresql.addresses import looked_up
 
@@ -72,6 +85,7 @@ def test_it_takes_an_address_a_socket_and_what_says_more_as_they_are(site: Site)
         {"host": "localhost"},
         {"host": "one.test", "hostaddr": "127.0.0.1"},
         {"host": "one.test", "service": "shop"},
+        {"host": "one.test", "dsn": "host=two.test"},
         {"host": "one.test,two.test", "port": "1,2,3"},
         {"host": "a..b"},
     ):

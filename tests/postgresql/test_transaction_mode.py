@@ -25,6 +25,7 @@ LASTING = {  # what makes a session more than a connection
     "prepared statement": "PREPARE carried AS SELECT 1",
     "sequence": "CREATE TEMPORARY SEQUENCE carried; SELECT nextval('carried')",
     "several statements": "SELECT 1; SET work_mem = '5MB'",
+    "long text": "SELECT 1" + " " * 20_000 + ", set_config('work_mem', '5MB', false)",
     "transaction as text": "BEGIN",
 }
 
