@@ -55,6 +55,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a chart's character shows a question mark
             stream.reconfigure(errors="replace")
+    from contextlib import nullcontext
+
     from django.conf import settings
     from django.core.management import BaseCommand, ManagementUtility
 
@@ -78,7 +80,9 @@ def main() -> None:
             def execute_with_database(*arguments: object, **options: object) -> str | None:
                 if needs_database(subcommand, options):
                     have_database(subcommand)
-                return execute(*arguments, **options)
+                embedded = settings.EMBEDDED if subcommand == "migrate" else None
+                with embedded.turn() if embedded else nullcontext():  # gunicorn's start makes the tables too
+                    return execute(*arguments, **options)
 
             command.execute = execute_with_database  # type: ignore[method-assign]
             return command

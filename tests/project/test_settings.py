@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig
 from django.core.management.base import BaseCommand
+from django.core.management.commands.migrate import Command as Migrate
 from django.test import Client, RequestFactory
 
 import manage
+from pooldemo import records
 from pooldemo.embedded.place import make_local
+from pooldemo.management.commands import demo
 from project.environment import SettingError, count, database, flag, without_password, words
 from project.secret import install_secret
 
@@ -249,12 +253,39 @@ def test_its_command_line_starts_the_server_for_commands_that_need_one(
         def ensure_or_exit(self) -> None:
             started.append(line)
 
+        turn = contextlib.nullcontext
+
     monkeypatch.setattr(settings, "EMBEDDED", Embedded())
     monkeypatch.setattr(sys, "argv", ["manage.py", *line.split()])
     monkeypatch.setattr(BaseCommand, "execute", lambda self, *arguments, **options: "")
     with contextlib.suppress(SystemExit):
         manage.main()
     assert started == [line] * needed
+
+
+@pytest.mark.parametrize("line", ["migrate", "demo"])
+def test_its_command_line_makes_tables_while_no_other_process_does(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make run` beside `make sweep`, in a new checkout: one of them ended with a traceback."""
+    came: list[str] = []
+
+    class Embedded:
+        def ensure_or_exit(self) -> None:
+            came.append("started")
+
+        @contextlib.contextmanager
+        def turn(self) -> Iterator[None]:
+            came.append("its turn")
+            yield
+            came.append("the next one's")
+
+    monkeypatch.setattr(settings, "EMBEDDED", Embedded())
+    monkeypatch.setattr(sys, "argv", ["manage.py", line])
+    monkeypatch.setattr(Migrate, "execute", lambda self, *arguments, **options: came.append("migrated"))
+    monkeypatch.setattr(records, "latest", lambda: sys.exit(5))  # it goes no further
+    monkeypatch.setattr(demo.Command, "leave_nothing_running", lambda command: None)
+    with contextlib.suppress(SystemExit):
+        manage.main()
+    assert came == ["started", "its turn", "migrated", "the next one's"]
 
 
 def test_it_says_what_helps_where_its_folder_cannot_be_written(tmp_path: Path) -> None:

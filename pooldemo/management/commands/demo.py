@@ -11,6 +11,7 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 import secrets
 import sys
 from argparse import ArgumentParser
+from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
@@ -76,7 +77,8 @@ class Command(BaseCommand):
         code = 0
         try:
             self.say("1/3  Making the tables")
-            call_command("migrate", verbosity=0, interactive=False)
+            with settings.EMBEDDED.turn() if settings.EMBEDDED else nullcontext():  # gunicorn's start makes them too
+                call_command("migrate", verbosity=0, interactive=False)
             before = records.latest()
             plan = load(min(cpus(), MOST_CORES)) | measured
             self.say(
