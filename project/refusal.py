@@ -30,6 +30,11 @@ REFUSALS = (
     ),
     ("no pg_hba.conf entry", "its pg_hba.conf lets {user} not in from here: add a line there, or try sslmode=require"),
     ("invalid response to SSL", "what listens on {host} port {port} is no PostgreSQL: mend host and port"),
+    (
+        "certificate verify failed",
+        "its certificate has expired, or sslrootcert does not trust it: renew it there, or name its authority here",
+    ),
+    ("does not match host name", "its certificate is for another name: mend the host, or say sslmode=verify-ca"),
     ("does not support SSL", "it speaks no TLS: leave out sslmode, or say sslmode=disable"),
     ("is not permitted to log in", "it does not let {user} log in: ALTER ROLE {user} LOGIN"),
     ("too many c", "all its connections are taken: end some, or raise its max_connections"),

@@ -57,7 +57,7 @@ def _warn() -> None:
         missing = _missing_migrations()
     except Error as error:
         settings_of = connections[DEFAULT_DB_ALIAS].settings_dict
-        said = f"the database refuses: {' '.join(str(error).split())}"
+        said = f"the database refuses: {' '.join(str(error).split())}."
         later = " /readyz says when it answers." if isinstance(error, OperationalError) else ""  # it may come up
         logger.warning("%s%s", refusal.sentence(error, settings_of, settings.DATABASE_URL) or said, later)
     else:

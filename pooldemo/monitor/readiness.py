@@ -23,8 +23,8 @@ LASTS_S = 5.0  # a question; then the next is asked: what froze may have been re
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows, or why there are none. `is_full`: because the server takes no more connections, or knows another
-    password by now: what is connected serves on."""
+    """The rows, or why there are none. `is_full`: because the server takes no more connections, or none that
+    are new, as after the password has changed: what is connected serves on."""
 
     rows: list[tuple[Any, ...]]
     trouble: str = ""

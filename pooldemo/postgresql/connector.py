@@ -203,8 +203,8 @@ class PostgresConnector:
         return not first and bool(_AWAY.search(text) or REFUSED.search(text))
 
     def is_full(self, error: BaseException) -> bool:
-        """Whether the server, its database or the role has no connection left for now, or the password has changed:
-        what is connected serves on."""
+        """Whether the server, its database or the role has no connection left for now, or takes no new one of ours, as
+        after the password has changed: what is connected serves on."""
         return bool(FULL.search(str(error)) or REFUSED.search(str(error)))
 
     def statement(self, session: Session) -> str:

@@ -23,7 +23,8 @@ FULL = re.compile(
     "too many clients|too many connections|connection slots are reserved|no more connections allowed"
     "|client connections exceeded"  # of one user or database, by PgBouncer 1.24
 )
-REFUSED = re.compile("authentication failed")  # PostgreSQL's, PAM's, PgBouncer's SASL
+# What may change while open connections serve: a password (PostgreSQL's words, PAM's, PgBouncer's), a certificate.
+REFUSED = re.compile("authentication failed|certificate")
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")
 _UNDEFINED_TABLE = "42P01"
 _TOO_MANY_CONNECTIONS = "53300"

@@ -49,6 +49,7 @@ def test_it_says_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FATAL: sorry, too many clients already", False, "FATAL: sorry, too many clients already"),
         (WRONG_PASSWORD, True, ""),
         (WRONG_PASSWORD, False, WRONG_PASSWORD),
+        ("SSL error: certificate verify failed", True, ""),
         ("connection refused", True, "connection refused"),
     ],
 )

@@ -23,6 +23,7 @@ WRONG_PASSWORD = ("28P01", 'password authentication failed for user "someone"')
 
 PAM = ("28000", 'PAM authentication failed for user "someone"')  # of a token that has expired, in a cloud
 PGBOUNCERS = ("08P01", "SASL authentication failed")
+EXPIRED = ("XX000", "SSL error: certificate verify failed")  # libpq's own words
 
 
 def requests(db: Database, number: int) -> list[int]:
@@ -117,8 +118,8 @@ def test_it_is_waited_out_no_longer_than_the_deadline(site: Site) -> None:
 @patched
 def test_what_comes_back_meanwhile_is_used(site: Site) -> None:
     """A request that was refused a new connection takes one that another gives back: also while the password is
-    another one at the server already, and not here."""
-    for why in (CROWDED, WRONG_PASSWORD, PAM, PGBOUNCERS):
+    another one at the server already, and not here, or a certificate has expired."""
+    for why in (CROWDED, WRONG_PASSWORD, PAM, PGBOUNCERS, EXPIRED):
         gate = site.gate()
         db = site.behind(gate, MAX_CONNS=3)
         with db.request():

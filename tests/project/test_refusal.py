@@ -28,6 +28,14 @@ def said(error: BaseException, url: str = URL) -> str | None:
         ('could not translate host name "db.example" to address', "no machine named db.example is known: mend"),
         ("failed: Connection refused", "no PostgreSQL listens on db.example port 6543: start it there"),
         ("received invalid response to SSL negotiation: H", "what listens on db.example port 6543 is no PostgreSQL"),
+        (
+            "SSL error: certificate verify failed",
+            "its certificate has expired, or sslrootcert does not trust it: renew",
+        ),
+        (
+            'server certificate for "shop" (and 1 other name) does not match host name "db.example"',
+            "its certificate is for another name: mend the host",
+        ),
         ("timeout expired", "db.example port 6543 does not answer: mend host and port"),
         ("failed: No such file or directory\n\tIs the server running", "start it, or mend the host"),
         (f'{FATAL}password authentication failed for user "me"', "or ALTER ROLE me PASSWORD"),
