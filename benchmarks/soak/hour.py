@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
 import psutil
 import psycopg2
@@ -134,8 +133,8 @@ def soak(seconds: float, rate: float, folder: Path, say: Callable[[str], None]) 
 def _site(
     mode: str, rate: float, seed: int, postgresql: Any, processes: Ledger, password: Path, stop: ExitStack
 ) -> Site:
-    with patch.dict(os.environ, POOL_MODE=mode):
-        scene = Scene(postgresql, stacks.get("pooldemo"), None, processes, stop, password)
+    stack = {"request": "pooldemo", "transaction": "pooldemo-transaction"}[mode]
+    scene = Scene(postgresql, stacks.get(stack), None, processes, stop, password)
     while len(workers := scene.master.children()) < 2:
         time.sleep(0.1)
     elder = next(each for each in workers if each.pid != youngest(scene).pid)

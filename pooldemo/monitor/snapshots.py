@@ -210,11 +210,12 @@ def application_name() -> str:
 def stack() -> str:
     """The stack on which this project is, by a sweep's name for it; empty when its ENGINE keeps no pool that a sweep
     can size. A project that chooses its stack by itself has POOL_STACK among its settings."""
-    if hasattr(settings, "POOL_STACK"):
-        return str(settings.POOL_STACK)
     config = connections.settings[DEFAULT_DB_ALIAS]
+    ours = "pooldemo-transaction" if config["OPTIONS"].get("POOL_MODE") == "transaction" else "pooldemo"
+    if its := getattr(settings, "POOL_STACK", ""):
+        return ours if its == "pooldemo" else str(its)
     if hasattr(type(connections[DEFAULT_DB_ALIAS]), "pool_options"):
-        return "" if config["OPTIONS"].get("pool") is False else "pooldemo"
+        return "" if config["OPTIONS"].get("pool") is False else ours
     if config["ENGINE"].startswith("django_db_geventpool."):
         return "geventpool"
     return "psycopg-pool" if config["OPTIONS"].get("pool") else ""

@@ -229,6 +229,7 @@ def test_its_pools_count_in_bounds_that_contain_opentelemetrys() -> None:
         ("pooldemo.postgresql", {"pool": False}, ""),
         ("django.db.backends.postgresql", {}, ""),
         ("django.db.backends.postgresql", {"pool": True}, "psycopg-pool"),
+        ("pooldemo.postgresql", {"POOL_MODE": "transaction"}, "pooldemo-transaction"),
         ("django_db_geventpool.backends.postgresql_psycopg2", {}, "geventpool"),
     ],
 )

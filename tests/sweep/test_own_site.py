@@ -64,6 +64,9 @@ GEVENTPOOL = f"django_db_geventpool.backends.postgresql_{'psycopg3' if find_spec
         ),
         ("django.contrib.gis.db.backends.postgis", {}, "pooldemo", (f"{OURS}.postgis", {"MAX_CONNS": 3})),
         (OURS, {"MAX_CONNS": 9, "POOL_TIMEOUT": 5}, "geventpool", (GEVENTPOOL, {"MAX_CONNS": 3})),
+        (OURS, {"POOL_MODE": "transaction"}, "", (OURS, {"POOL_MODE": "transaction", "MAX_CONNS": 3})),
+        (OURS, {"POOL_MODE": "transaction"}, "pooldemo", (OURS, {"MAX_CONNS": 3})),
+        (OURS, {}, "pooldemo-transaction", (OURS, {"POOL_MODE": "transaction", "MAX_CONNS": 3})),
     ],
 )
 def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
@@ -94,7 +97,9 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, "not the trial's"
     assert (settings.SECURE_SSL_REDIRECT, settings.ALLOWED_HOSTS) == (False, ["shop.example", "127.0.0.1"])
     assert (settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["OPTIONS"]) == becomes
-    assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (0 if stack else 60), "another pool asks for 0"
+    assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (60 if not stack or engine == becomes[0] else 0), (
+        "another pool asks for 0"
+    )
     assert (tmp_path / "read").exists()
 
 
@@ -167,6 +172,9 @@ def test_it_takes_the_settings_of_a_class(tmp_path: Path) -> None:
         (["--locustfile", "manage.py", "--login", "alice"], "a --locustfile logs in by itself"),
         (["--url", "/", "--login", "nobody"], "--login nobody: there is no user whose username is that"),
         (["--url", "/", "--header", "Bearer"], "--header 'Bearer' is no header: give one as"),
+        (["--url", "/", "--header", "A b: c"], "--header 'A b: c' is no header: give one as"),
+        (["--url", "/", "--header", "X: 5 €"], "--header 'X: 5 €': a header has characters of Latin-1 alone"),
+        (["--url", "/", "--expect-workers", "0"], "--expect-workers 0 is out of range: 1 to 64"),
     ],
 )
 def test_it_refuses_a_load_of_ones_own_that_makes_no_sense(arguments: list[str], sentence: str) -> None:

@@ -27,7 +27,7 @@ URL = "postgres://me:secret@127.0.0.1:5432/site?MAX_CONNS=20&REUSE_CONNS=20&POOL
 FAKE = """
 import http.server, json, os, signal, sys
 log = open(os.environ["FAKE_LOG"], "a", buffering=1)
-names = ("MAX_CONNS", "WEB_CONCURRENCY", "POOL_STACK", "DATABASE_URL", "DEBUG")
+names = ("MAX_CONNS", "WEB_CONCURRENCY", "POOL_STACK", "DATABASE_URL", "DEBUG", "POOL_MODE")
 log.write(" ".join(f"{name}={os.environ.get(name)}" for name in names) + "\\n")
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -81,11 +81,12 @@ def test_it_starts_the_server_with_its_size_and_without_what_belongs_to_another(
     stack: Stack, ledger: Ledger, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEBUG", "1")
+    monkeypatch.setenv("POOL_MODE", "transaction")
     with start(stack, ledger) as server:
         server.wait_ready()
     url = "postgresql://me:secret@127.0.0.1:5432/site?POOL_TIMEOUT=2&sslmode=disable"
     assert log.read_text().splitlines() == [
-        f"MAX_CONNS=8 WEB_CONCURRENCY=2 POOL_STACK=pooldemo DATABASE_URL={url} DEBUG=None",
+        f"MAX_CONNS=8 WEB_CONCURRENCY=2 POOL_STACK=pooldemo DATABASE_URL={url} DEBUG=None POOL_MODE=None",
         "told to end",
     ]
 
@@ -239,6 +240,7 @@ def test_it_tells_locust_the_whole_load() -> None:
 def test_it_gives_libpq_no_option_of_ours() -> None:
     assert libpq_url(URL) == "postgresql://me:secret@127.0.0.1:5432/site?sslmode=disable"
     assert "MAX_CONNS" not in server_url(URL)
+    assert "POOL_MODE" not in server_url(f"{URL}&POOL_MODE=transaction"), "the stack is named for its mode"
 
 
 def test_it_names_a_socket_in_a_folder_with_a_space_as_libpq_reads_it() -> None:

@@ -38,9 +38,9 @@ def libpq_url(database_url: str) -> str:
 
 
 def server_url(database_url: str, options: Mapping[str, str] | None = None) -> str:
-    """A DATABASE_URL for a server whose size a trial sets: without what is bound to another size, and with `options` of
-    the pool."""
-    replaced = {"MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", *(options or ())}
+    """A DATABASE_URL for a server whose size a trial sets, and whose mode its stack: without what is bound to another,
+    and with `options` of the pool."""
+    replaced = {"MAX_CONNS", "REUSE_CONNS", "MIN_CONNS", "POOL_MODE", *(options or ())}
     return _with_query(database_url, lambda name: name not in replaced, options or {})
 
 

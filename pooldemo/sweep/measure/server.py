@@ -97,7 +97,8 @@ class Server:
                 env["PYTHONPATH"] = os.pathsep.join(search_path(sys.path, stack.root))
             else:
                 env["DATABASE_URL"] = database.server_url(database_url, stack.options)
-                env.pop("DEBUG", None)
+                for name in ("DEBUG", "POOL_MODE"):  # the stack is named for the one, and wants none of the other
+                    env.pop(name, None)
             env |= spread(workers)
             env |= {name: value.format(**fields) for name, value in stack.env.items()}
             command = [part.format(**fields) for part in stack.command]

@@ -56,15 +56,13 @@ def apart(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default() -> dict[str, Any]:
-    config = _theirs.DATABASES["default"]
-    config = {
-        **config,
-        "OPTIONS": {**config.get("OPTIONS", {}), **json.loads(os.environ.get("POOLDEMO_OPTIONS", "{}"))},
-    }
-    if not (stack := os.environ["POOL_STACK"]):
-        return resized(config, int(os.environ["MAX_CONNS"]), os.environ["POOLDEMO_OWN_STACK"] == "psycopg-pool")
-    options = {name: value for name, value in config.get("OPTIONS", {}).items() if name != "pool"}
-    return stacks.database(stack, resized({**config, "OPTIONS": options}, int(os.environ["MAX_CONNS"])))
+    config, size, stack = _theirs.DATABASES["default"], int(os.environ["MAX_CONNS"]), os.environ["POOL_STACK"]
+    own = ("pool", "POOL_MODE") if stack else ()  # which a stack brings: it is named for them
+    options = {name: value for name, value in config.get("OPTIONS", {}).items() if name not in own}
+    config = {**config, "OPTIONS": {**options, **json.loads(os.environ.get("POOLDEMO_OPTIONS", "{}"))}}
+    if not stack:
+        return resized(config, size, os.environ["POOLDEMO_OWN_STACK"] == "psycopg-pool")
+    return stacks.database(stack, resized(config, size))
 
 
 # django-configurations makes settings of a class, theirs just now; it wants one of that name here, too.
