@@ -143,7 +143,7 @@ def pool_of(snapshot: Mapping[str, Any]) -> Pool:
         active=max(0, added("pool_size") - idle),
         idle=idle,
         pending=added("requests_waiting"),
-        max=added("pool_max"),
+        max=added("pool_max") + int(snapshot.get("unopened", 0)),  # a worker of an older version does not tell
         timeouts=added("requests_timeouts"),
         errors=added("requests_errors"),
         age_s=snapshot["age_s"],

@@ -37,11 +37,12 @@ _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "application_name", "stack", "size", "pools": {alias: {"stats",
-    "is_counted", "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "at_s" (epoch), "application_name", "stack", "size", "unopened", "pools": {alias:
+    {"stats", "is_counted", "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
 
     `stack` is the one on which it is (empty: it has no pool that could have a size). `size` is MAX_CONNS of the default
-    database, also where its pool is not open yet (None: it has another ENGINE).
+    database, also where its pool is not open yet (None: it has no pool of ours). `unopened` are the slots of the pools
+    that no query has opened yet.
     `stats` has psycopg_pool's keys; `is_counted` says that it leads to the default database, of which PostgreSQL is
     asked; `holding_s` are the seconds that slots have been held which are held still;
     `holders` are `{"name", "held_s", "statement"}`, longest first; `views` are by name `{"holds", "held_s", "idle_s",
@@ -54,7 +55,8 @@ def take() -> Snapshot:
         "at_s": time.time(),
         "application_name": application_name(),
         "stack": stack(),
-        "size": _size(),
+        "size": _size(DEFAULT_DB_ALIAS),
+        "unopened": sum(_size(alias) or 0 for alias in set(connections) - {pool.name for pool in pools()}),
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
@@ -227,15 +229,16 @@ def _place(alias: str) -> tuple[Any, ...]:
     return (*(config.get(name) for name in ("NAME", "HOST", "PORT")), options.get("service"))  # which may be all
 
 
-def _size() -> int | None:
+def _size(alias: str) -> int | None:
     for pool in pools():
-        if pool.name == DEFAULT_DB_ALIAS:
+        if pool.name == alias:
             return int(pool.get_stats()["pool_max"])
     try:
-        options = getattr(connections[DEFAULT_DB_ALIAS], "pool_options", None)
+        options = getattr(connections[alias], "pool_options", None)
     except ImproperlyConfigured:  # the first query says so
         return None
-    return None if options is None else int(options.max_conns)
+    is_off = connections.settings[alias]["OPTIONS"].get("pool") is False
+    return None if options is None or is_off else int(options.max_conns)
 
 
 def _wanted(folder: Path) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.utils import ConnectionHandler
 from prometheus_client.parser import text_string_to_metric_families
 from served import until
 
@@ -20,6 +21,7 @@ from pooldemo.monitor import conventions, metrics, snapshots
 from pooldemo.monitor.history import Diary
 from pooldemo.monitor.last_minute import Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE
+from pooldemo.monitor.overview import pool_of
 from pooldemo.postgresql import pools
 from pooldemo.postgresql.base import DatabaseWrapper
 
@@ -245,3 +247,21 @@ def test_it_names_the_stack_on_which_the_process_is(
 
     monkeypatch.setattr(snapshots, "connections", Connections(default=wrapper))
     assert snapshots.stack() == stack
+
+
+def test_it_counts_the_slots_of_pools_that_no_query_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that had served nobody yet had none, and all of them together too few."""
+    databases = {name: {"ENGINE": "pooldemo.postgresql", "OPTIONS": {}} for name in ("default", "archive", "plain")}
+    databases["default"]["OPTIONS"] = {"MAX_CONNS": 8}
+    databases["archive"]["OPTIONS"] = {"MAX_CONNS": 3}
+    databases["plain"]["OPTIONS"] = {"MAX_CONNS": 5, "pool": False}
+    databases["else"] = {"ENGINE": "django.db.backends.sqlite3"}
+    monkeypatch.setattr(snapshots, "connections", ConnectionHandler(databases))
+    opened: list[Any] = []
+    monkeypatch.setattr(snapshots, "pools", lambda: opened)
+    assert (snapshots.take()["size"], snapshots.take()["unopened"]) == (8, 11)
+    assert pool_of({**snapshots.take(), "age_s": 0.0}).max == 11
+    databases["default"]["OPTIONS"]["pool"] = False
+    assert snapshots.take()["size"] is None, "it has none that could have a size"
+    opened.append(SimpleNamespace(name="default", get_stats=lambda: {"pool_max": 6}))
+    assert snapshots._size("default") == 6, "somebody resized it"
