@@ -8,6 +8,8 @@ from django.conf import settings
 from django.http.request import validate_host
 from django.urls import get_script_prefix
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 
 def is_address(url: str, *schemes: str) -> bool:
     """Whether a site can be asked there: a scheme of these, a host, perhaps a port, and what http.client takes."""
@@ -24,7 +26,7 @@ def below_its_prefix(path: str) -> str:
     return f"/{path.removeprefix(get_script_prefix())}"
 
 
-def as_its_proxy(*urls: str, typed: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+def as_its_proxy(*urls: str, typed: Mapping[str, str] = NO_HEADERS) -> dict[str, str]:
     """The headers with which this project's site answers there as it does behind its proxy: a name of ALLOWED_HOSTS
     where that of the address is none, and the word that the visitor came by https where it wants that. Not by https:
     what has the certificate of that name is asked by it, and may know no other. Headers that were `typed` go before."""

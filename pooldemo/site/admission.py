@@ -1,5 +1,6 @@
 """How a sweep comes in where views want a login: a session that ends with it, and headers as typed."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +14,8 @@ from django.core.cache.backends.locmem import LocMemCache
 
 from pooldemo.site.address import as_its_proxy
 from pooldemo.site.errors import Unfit
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 @contextmanager
@@ -73,7 +76,9 @@ def headers_of(given: Sequence[str]) -> dict[str, str]:
     headers = {}
     for text in given:
         name, colon, value = text.partition(":")
-        if not colon or not name.strip() or not text.isprintable():
+        if not colon or not TOKEN.fullmatch(name.strip()) or not text.isprintable():
             raise Unfit(f"--header {text!r} is no header: give one as 'Authorization: Bearer abc'")
+        if not all(each <= "\xff" for each in value):
+            raise Unfit(f"--header {text!r}: a header has characters of Latin-1 alone")
         headers[name.strip()] = value.strip()
     return headers

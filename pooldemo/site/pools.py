@@ -4,6 +4,7 @@ compared first: at the usual address it may be another project's."""
 import http.client
 import json
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -12,22 +13,22 @@ from django.conf import settings
 from pooldemo.monitor import server_connections, views
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.server_connections import Look
-from pooldemo.site.address import as_its_proxy, below_its_prefix
+from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix
 from pooldemo.site.errors import Unreachable
 
 PATIENCE_S = 5.0
 
 
-def settled(url: str, comparer: server_connections.Comparer) -> Look:
+def settled(url: str, comparer: server_connections.Comparer, headers: Mapping[str, str] = NO_HEADERS) -> Look:
     """Look until the two numbers agree or differ; after PATIENCE_S as they are. Raises Unreachable."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while (seen := look(url, comparer))[1].moves and time.monotonic() < deadline_s:
+    while (seen := look(url, comparer, headers))[1].moves and time.monotonic() < deadline_s:
         time.sleep(0.2)
     return seen
 
 
-def look(url: str, comparer: server_connections.Comparer) -> Look:
-    """One look. Raises Unreachable; blocks for 7 s at most."""
+def look(url: str, comparer: server_connections.Comparer, headers: Mapping[str, str] = NO_HEADERS) -> Look:
+    """One look, by a request with those `headers`. Raises Unreachable; blocks for 7 s at most."""
     url = url.rstrip("/")
     parts = urlsplit(url)
     if (address := views.pool_address()) is None:
@@ -39,7 +40,7 @@ def look(url: str, comparer: server_connections.Comparer) -> Look:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=PATIENCE_S)
     try:
         with closing(connection):
-            connection.request("GET", parts.path + address, headers=views.Pass(as_its_proxy(url)))
+            connection.request("GET", parts.path + address, headers=views.Pass(as_its_proxy(url, typed=headers)))
             response = connection.getresponse()
             text = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -51,6 +52,10 @@ def look(url: str, comparer: server_connections.Comparer) -> Look:
         answer = json.loads(text)
         pools, mark = overview(answer), answer.get("site")
     except (ValueError, KeyError, TypeError) as error:
+        if response.status == 401:
+            raise Unreachable(
+                f"{url}{address} answers 401: send what it asks for, with --header 'Authorization: Basic ...'"
+            ) from error
         raise Unreachable(
             f"{url}{address} answers {response.status}, but not like this site: give this site's --url"
             + (f", by a name of its ALLOWED_HOSTS ({', '.join(settings.ALLOWED_HOSTS)})" * (response.status == 400))

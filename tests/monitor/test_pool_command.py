@@ -141,6 +141,9 @@ def test_it_asks_a_site_as_its_proxy_does(settings: Any) -> None:
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.headers["Authorization"] != "Basic YWxpY2U6c2VjcmV0":
+                self.send_error(401)
+                return
             headers = {"host": self.headers["Host"], "x-forwarded-proto": self.headers.get("X-Forwarded-Proto", "")}
             answer = Client().get(self.path, headers=headers)
             self.send_response(answer.status_code)
@@ -153,7 +156,10 @@ def test_it_asks_a_site_as_its_proxy_does(settings: Any) -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            assert "PostgreSQL counts" in run("--url", f"http://127.0.0.1:{server.server_port}")
+            url = f"http://127.0.0.1:{server.server_port}"
+            with pytest.raises(CommandError, match="answers 401: send what it asks for, with --header"):
+                run("--url", url)
+            assert "PostgreSQL counts" in run("--url", url, "--header", "Authorization: Basic YWxpY2U6c2VjcmV0")
         finally:
             server.shutdown()
             thread.join()

@@ -11,6 +11,7 @@ from pooldemo.management.extras import metrics as needed  # noqa: F401  before w
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
@@ -20,11 +21,13 @@ from rich.live import Live
 from rich.text import Text
 
 from pooldemo.monitor import server_connections, server_holders
+from pooldemo.monitor.server_connections import Look
 from pooldemo.monitor.terminal import line, picture, whole_server
 from pooldemo.postgresql.unavailable import unavailable
 from pooldemo.postgresql.unpooled import is_postgresql
 from pooldemo.site.address import is_address
-from pooldemo.site.errors import Unreachable
+from pooldemo.site.admission import headers_of
+from pooldemo.site.errors import Unfit, Unreachable
 from pooldemo.site.pools import look, settled
 
 URL = "http://127.0.0.1:8000"
@@ -46,6 +49,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=URL, help=f"address of the running site (default {URL})")
         parser.add_argument(
+            "--header", action="append", metavar="'NAME: VALUE'", help="a header to send to it; repeat it for more"
+        )
+        parser.add_argument(
             "--server",
             action="store_true",
             help="ask PostgreSQL instead who holds its connections, for every site that uses it",
@@ -53,7 +59,9 @@ class Command(BaseCommand):
         parser.add_argument("--watch", action="store_true", help="look again every --interval, until Ctrl-C")
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
 
-    def handle(self, *, url: str, server: bool, watch: bool, interval: float, **_: Any) -> None:
+    def handle(
+        self, *, url: str, header: list[str] | None, server: bool, watch: bool, interval: float, **_: Any
+    ) -> None:
         if not is_address(url, "http"):
             raise CommandError(f"--url {url} is no address: give one as {URL}", returncode=2)
         if not 0.1 <= interval <= 3600:
@@ -64,15 +72,16 @@ class Command(BaseCommand):
             soft_wrap=not sys.stdout.isatty(),
         )  # fmt: skip
         try:
+            headers = headers_of(header or ())
             if server:
                 self._server(console, watch, interval)
             elif not watch:
-                console.print(picture(settled(url, comparer)))
+                console.print(picture(settled(url, comparer, headers)))
             elif console.is_terminal:
-                self._watch(console, url, interval, comparer)
+                self._watch(console, interval, lambda: look(url, comparer, headers))
             else:
-                self._log(console, url, interval, comparer)
-        except Unreachable as error:
+                self._log(console, interval, lambda: look(url, comparer, headers))
+        except (Unfit, Unreachable) as error:
             raise CommandError(str(error), returncode=NOT_RUNNING) from error
         except (KeyboardInterrupt, BrokenPipeError):
             return
@@ -94,18 +103,18 @@ class Command(BaseCommand):
             time.sleep(interval_s)
             console.print()
 
-    def _watch(self, console: Console, url: str, interval_s: float, comparer: server_connections.Comparer) -> None:
+    def _watch(self, console: Console, interval_s: float, look_at: Callable[[], Look]) -> None:
         """The picture in place; a site that goes away meanwhile is waited for."""
-        with Live(picture(look(url, comparer)), console=console, auto_refresh=False, screen=False) as live:
+        with Live(picture(look_at()), console=console, auto_refresh=False, screen=False) as live:
             while True:
                 time.sleep(interval_s)
                 try:
-                    live.update(picture(look(url, comparer)), refresh=True)
+                    live.update(picture(look_at()), refresh=True)
                 except Unreachable as error:
                     live.update(Text(str(error), style="red"), refresh=True)
 
-    def _log(self, console: Console, url: str, interval_s: float, comparer: server_connections.Comparer) -> None:
+    def _log(self, console: Console, interval_s: float, look_at: Callable[[], Look]) -> None:
         """A line for each look, for files and pipes."""
         while True:
-            console.print(line(look(url, comparer)))
+            console.print(line(look_at()))
             time.sleep(interval_s)
