@@ -26,6 +26,12 @@ OPTIONS = {
 SQLALCHEMY = {"TIMEOUT": "POOL_TIMEOUT", "RECYCLE": "MAX_LIFETIME"}  # django-db-connection-pool's; -1 is none
 PSYCOGREEN = re.compile(r"\bpatch_psycopg\s*\(|\bpsycogreen\b")
 PRELOAD = re.compile(r"^\s*preload_app\s*=\s*True\b")
+# Of an expression: what ends soon, and reaches nothing. A power may have more digits than there are atoms.
+PLAIN = (
+    ast.Constant, ast.Name, ast.Call, ast.keyword, ast.Subscript, ast.expr_context, ast.IfExp, ast.Compare, ast.cmpop,
+    ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv,
+)  # fmt: skip
+ASKED = ("environ", "get", "getenv")
 PRELOAD_ARGUMENT = re.compile(r"(^|\s)--preload(\s|$)")
 
 
@@ -92,12 +98,12 @@ class Workers(NamedTuple):
 def workers_in_gunicorn_conf(path: Path, environ: Mapping[str, str]) -> Workers | None:
     """How many it sets in that environment; None: it leaves that to WEB_CONCURRENCY.
 
-    Nothing of it is run but what stands behind `workers =`, and that may ask the environment alone: the processors of
-    the machine that checks are not those of the one that serves.
+    Nothing of it is run but what stands behind `workers =`, and that only if it reckons with numbers and asks the
+    environment alone: the processors of the machine that checks are not those of the one that serves.
     """
     try:
-        tree = ast.parse(path.read_text(errors="replace"), str(path))
-    except (OSError, SyntaxError, ValueError):
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # gunicorn does not start with it either
         return None
     inside = {each for hook in ast.walk(tree) if isinstance(hook, ast.FunctionDef) for each in ast.walk(hook)}
     places: list[Any] = [each for each in ast.walk(tree) if _name(each) in ("workers", "*") and each not in inside]
@@ -110,7 +116,8 @@ def workers_in_gunicorn_conf(path: Path, environ: Mapping[str, str]) -> Workers 
     names = {"os": SimpleNamespace(environ=environ, getenv=environ.get), "environ": environ, "getenv": environ.get}
     names |= {"__builtins__": {}, "int": int, "max": max, "min": min}
     try:
-        number = int(eval(ast.unparse(value), names))  # noqa: S307  a line of the project that is checked
+        is_plain = all(isinstance(each, PLAIN) or getattr(each, "attr", "") in ASKED for each in ast.walk(value))
+        number = int(eval(ast.unparse(value), names)) if is_plain else 0  # noqa: S307  nothing else can be reached
     except Exception:
         number = 0
     return Workers(last.lineno, number if number > 0 else None)

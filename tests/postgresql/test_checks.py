@@ -169,8 +169,15 @@ def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monke
         "workers = 2\nfrom settings import *",
         'workers = int(os.environ["NOT_SET"])',
         "workers = 0",
+        "workers = 9**9**9",
+        "workers = (lambda: 20)()",
+        "workers = ().__class__.__base__.__subclasses__() and 20",
+        "workers = os.environ.get.__globals__ and 20",
     ):
         assert [each for each, _ in found(unknown)] == ["pooldemo.I004"], unknown
+    assert found(f"workers = {'-' * 5000}90") == [], "which gunicorn cannot read either"
+    Path("gunicorn.conf.py").write_text("workers = 20", encoding="utf-8-sig")
+    assert ids(checks.check_budget(databases=["default"])) == ["pooldemo.W002"], "as Windows may write it"
     monkeypatch.setenv("WEB_CONCURRENCY", "6")
     assert [each for each, _ in found("workers = cpu_count() * 2 + 1")] == ["pooldemo.W002"]
     assert [each for each, _ in found(f"workers = {many[0]}")] == ["pooldemo.W002"]
