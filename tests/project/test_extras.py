@@ -4,19 +4,29 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib import import_module
+from importlib import import_module, reload
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from served import ROOT
 
+from pooldemo import management
 from pooldemo.management import extras
 
 NAMES = {"psycopg2-binary": "psycopg2", "prometheus-client": "prometheus_client"}  # of a package -> of its module
 
 
 PAGES = {"prometheus_client"}  # what a page alone needs, which says so by itself
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_command_writes_to_nowhere_where_a_stream_is_closed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has None for it: `sweep >&-` ended in a traceback."""
+    monkeypatch.setattr(sys, name, None)
+    reload(management)
+    with getattr(sys, name) as stream:
+        assert stream.write("a verdict") == 9
 
 
 @pytest.mark.parametrize("name", extras.MODULES)
