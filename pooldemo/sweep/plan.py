@@ -121,13 +121,14 @@ def pairs(stacks: Collection[str]) -> dict[str, str]:
     return {stack: base(stack) for stack in stacks if label(stack) and base(stack) in stacks}
 
 
-def check(plan: Plan) -> None:
-    """Raises PlanError, which names the option, when a number of `plan` is out of its range."""
+def check(plan: Plan, processes: str = "processes") -> None:
+    """Raises PlanError, which names the option, when a number of `plan` is out of its range. `processes` is the option
+    by which those of the load were counted."""
     ranges: Mapping[str, tuple[float, float, float, str]] = {
         "users": (plan.users, 1, MAX_USERS, ""),
         "workers": (max(plan.worker_counts), 1, 64, ""),
         "repeats": (repeats_of(plan), 1, MAX_REPEATS, ""),
-        "processes": (plan.processes, 1, 64, ""),
+        processes: (plan.processes, 1, 64, ""),
         "duration": (plan.duration_s, 1, MAX_DURATION_S, " seconds"),
         "warmup": (plan.warmup_s, 0, MAX_WARMUP_S, " seconds"),
         "sizes": (max(plan.sizes), 1, MAX_SIZE, ""),
@@ -145,7 +146,7 @@ def check(plan: Plan) -> None:
     if plan.search and not plan.slo:
         raise PlanError("--arrivals max searches for the highest rate that meets an SLO: give one, as in --slo p95=300")
     if plan.users < plan.processes:
-        raise PlanError(f"--processes {plan.processes} is more than --users {plan.users}: each needs a user at least")
+        raise PlanError(f"--{processes} {plan.processes} is more than --users {plan.users}: each needs a user at least")
 
 
 def parse_arrivals(text: str, spacing: str | None) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Command(BaseCommand):
         try:
             row = records.get(options["resume"]) if options["resume"] is not None else None
             plan, done = sweep_options.planned(row, options)
-            planning.check(plan)
+            planning.check(plan, "processes" if options["expect_workers"] is None else "expect-workers")
             meeting = sweep_options.meeting(options)
             reports = open_reports(options, REPORTS)
             if options["until_sure"] is not None and not 0 < options["until_sure"] <= 24 * 60:
