@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
@@ -19,7 +18,7 @@ from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor import snapshots
 from pooldemo.monitor.views import Pass, pool_address
-from pooldemo.site.address import as_its_proxy, below_its_prefix, is_address
+from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
@@ -34,7 +33,6 @@ LIBPQ = (
 )  # fmt: skip
 
 Headers = Mapping[str, str]
-NO_HEADERS: Headers = MappingProxyType({})
 
 
 def planned(
@@ -121,12 +119,13 @@ def _look(plan: Plan, behind: Sequence[str], headers: Headers) -> running.Seen:
 def _its(url: str, seen: running.Seen) -> str:
     """The stack of the site that runs: as it tells, or, where it is silent, as these settings say. Raises Unfit."""
     if len(seen.stacks) > 1:
-        raise Unfit(f"the workers at {url} are on several stacks ({', '.join(seen.stacks)}): run all on one")
+        told = ", ".join(each or "none" for each in seen.stacks)
+        raise Unfit(f"the workers at {url} are on several stacks ({told}): run all on one")
     its = seen.stacks[0] if seen.stacks else snapshots.stack()
     if not its:
         raise Unfit(
-            f"{url} keeps no pool that could be sized: leave out --host, and see what one would do for this project, "
-            "with --stack pooldemo"
+            f"{url} keeps no pool that a sweep can size: leave out --host, and see what ours would do for this "
+            "project, with --stack pooldemo"
         )
     return its
 
@@ -256,7 +255,7 @@ def its_stack() -> str:
     if connections["default"].vendor != "postgresql":
         raise Unfit(f"DATABASES['default'] is no PostgreSQL, so no pool of ours would fit: ENGINE is {engine!r}")
     raise Unfit(
-        f"ENGINE {engine!r} keeps no pool that could be sized: see what one would do for this project, with "
+        f"ENGINE {engine!r} keeps no pool that a sweep can size: see what ours would do for this project, with "
         "--stack pooldemo; its settings stay as they are"
     )
 

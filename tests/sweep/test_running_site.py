@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
 from pages import Pages, served
@@ -147,8 +148,11 @@ def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest
         Telling.stacks = ("geventpool", "pooldemo")
         with pytest.raises(Unfit, match=r"on several stacks \(geventpool, pooldemo\)"):
             on(url)
+        Telling.stacks = ("", "pooldemo")
+        with pytest.raises(Unfit, match=r"on several stacks \(none, pooldemo\)"):
+            on(url)
         Telling.stacks = ("",)
-        with pytest.raises(Unfit, match="keeps no pool that could be sized: leave out --host"):
+        with pytest.raises(Unfit, match="keeps no pool that a sweep can size: leave out --host"):
             on(url, "pooldemo")
     with served(Pages) as silent:
         assert on(silent) == ("psycopg-pool",)
@@ -221,6 +225,9 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
     [
         (200, "{}", "/pool/ answers 200 OK: that is no page of ours"),
         (200, "<html>", "/pool/ answers 200 OK: that is no page of ours"),
+        (200, '{"workers": ["anna", "bob"]}', "/pool/ answers 200 OK: that is no page of ours"),
+        (200, '{"workers": [{"size": "large", "stack": []}]}', "/pool/ answers 200 OK: that is no page of ours"),
+        (200, "[" * 100_000, "/pool/ answers 200 OK: that is no page of ours"),
         (301, "", "/pool/ answers 301 Moved Permanently: leads to https://shop.example/"),
         (400, "", "/pool/ answers 400 Bad Request: are this address's name and https what it expects?"),
         (401, "", "/pool/ answers 401 Unauthorized: send what it asks for, with --header 'Authorization: Basic ...'"),
@@ -262,6 +269,25 @@ def test_it_asks_a_running_site_behind_a_login_of_its_server_with_the_headers_th
         plan = as_it_runs(monkeypatch, url, headers)
         assert plan.sizes == (8,)
         project.same(plan, (), headers)
+
+
+@pytest.mark.django_db
+def test_the_command_gives_the_headers_that_were_typed_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Mapping[str, str]] = []
+
+    def planned(plan: Plan, *rest: Any) -> Plan:
+        given.append(rest[-1])
+        return plan
+
+    def site(*rest: Any) -> None:
+        given.append(rest[-1])
+        raise Unfit("seen enough")
+
+    monkeypatch.setattr(project, "planned", planned)
+    monkeypatch.setattr(project, "site", site)
+    with pytest.raises(CommandError, match="seen enough"):
+        call_command("sweep", "--url", "/", "--host", "http://127.0.0.1:9", "--header", "Authorization: Basic abc")
+    assert given == [{"Authorization": "Basic abc"}] * 2
 
 
 def test_it_keeps_no_password_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

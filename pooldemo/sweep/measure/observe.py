@@ -197,9 +197,16 @@ def workers(host: str, page: Page) -> list[dict[str, Any]]:
     """What the workers of one host tell; none where it has no such page, or lets nobody in. Blocks for a request."""
     response, body = ask(host, page.path, timeout_s=10, headers=page.headers)
     try:
-        return list(json.loads(body)["workers"]) if response.status == 200 else []
-    except (ValueError, KeyError, TypeError):  # a page of another kind
+        told = list(json.loads(body)["workers"]) if response.status == 200 else []
+    except (ValueError, KeyError, TypeError, RecursionError):  # a page of another kind
         return []
+    return told if all(map(_is_workers, told)) else []
+
+
+def _is_workers(told: Any) -> bool:
+    """Whether a worker of ours tells that, of whatever version; a stranger's page may be JSON as well."""
+    kinds = {"application_name": str, "size": int | None, "stack": str, "pools": dict}
+    return isinstance(told, dict) and all(isinstance(told[name], kinds[name]) for name in kinds.keys() & told.keys())
 
 
 def get(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:
