@@ -251,7 +251,9 @@ def test_it_names_the_stack_on_which_the_process_is(
 
 def test_it_counts_the_slots_of_pools_that_no_query_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that had served nobody yet had none, and all of them together too few."""
-    databases = {name: {"ENGINE": "pooldemo.postgresql", "OPTIONS": {}} for name in ("default", "archive", "plain")}
+    databases: dict[str, Any] = {
+        name: {"ENGINE": "pooldemo.postgresql", "OPTIONS": {}} for name in ("default", "archive", "plain")
+    }
     databases["default"]["OPTIONS"] = {"MAX_CONNS": 8}
     databases["archive"]["OPTIONS"] = {"MAX_CONNS": 3}
     databases["plain"]["OPTIONS"] = {"MAX_CONNS": 5, "pool": False}

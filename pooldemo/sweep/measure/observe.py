@@ -205,7 +205,7 @@ def workers(host: str, page: Page) -> list[dict[str, Any]]:
 
 def _is_workers(told: Any) -> bool:
     """Whether a worker of ours tells that, of whatever version; a stranger's page may be JSON as well."""
-    kinds = {"application_name": str, "size": int | None, "stack": str, "pools": dict}
+    kinds = {"application_name": str | None, "size": int | None, "stack": str, "pools": dict}
     return isinstance(told, dict) and all(isinstance(told[name], kinds[name]) for name in kinds.keys() & told.keys())
 
 
