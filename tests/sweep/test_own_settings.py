@@ -140,7 +140,3 @@ def test_it_puts_a_project_on_geventpool_over_the_driver_that_django_takes(
     monkeypatch.setattr(geventpool, "find_spec", lambda _: found)
     config = database("geventpool", {"ENGINE": DJANGOS, "NAME": "shop"})
     assert config["ENGINE"] == f"django_db_geventpool.backends.postgresql_{driver}"
-
-
-class Permissions:
-    """A backend as django-guardian's or rules': it knows what somebody may, and not who that is."""

@@ -1,5 +1,4 @@
-"""A project of somebody else's under a sweep: its refusals, a login. The whole way is in
-tests/package."""
+"""A project of somebody else's under a sweep: its refusals, a login. The whole way is in tests/package."""
 
 import contextlib
 import runpy
@@ -72,6 +71,10 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
 def test_it_asks_for_a_page_as_a_browser_would() -> None:
     plan = project.planned(Plan(urls=("/sück/?q=ä%25",)), {"urls", "stacks"}, remote=False)
     assert plan.urls == ("/s%C3%BCck/?q=%C3%A4%25",)
+
+
+class Permissions:
+    """A backend as django-guardian's or rules': it knows what somebody may, and not who that is."""
 
 
 @pytest.mark.django_db
