@@ -36,6 +36,7 @@ _AWAY = re.compile(
     r"Connection refused|No such file or directory|server closed the connection unexpectedly|took longer than"
     r"|terminating connection|Connection reset|timeout expired|could not receive data|timed out"
     r"|Network is unreachable|No route to host|Temporary failure in name resolution"
+    r"|session is read-only|server is in hot standby mode"  # target_session_attrs: a standby that may be promoted
 )
 
 

@@ -191,6 +191,21 @@ def test_a_server_that_was_reached_before_is_waited_for(site: Site) -> None:
 
 
 @patched
+def test_a_standby_that_is_to_be_promoted_is_waited_for(site: Site) -> None:
+    """With target_session_attrs, as where primary and standby change roles: for a moment both take no writes."""
+    server = site.own_server()
+    admin = site.database(address(server.place.url("postgres")), pool=False)
+    site.finally_do(lambda: admin.ask("ALTER ROLE pooldemo RESET default_transaction_read_only"))
+    db = site.database(address(server.url), MAX_CONNS=1, target_session_attrs="read-write").reach()
+    admin.ask("ALTER ROLE pooldemo SET default_transaction_read_only = on")
+    admin.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'pooldemo'")
+    waiting = gevent.spawn(db.ask, "SELECT 1")
+    site.wait_until(lambda: waiting.ready() or db.pool.get_stats()["connections_errors"] > 1)
+    admin.ask("ALTER ROLE pooldemo RESET default_transaction_read_only")
+    assert waiting.get() == 1
+
+
+@patched
 def test_pool_timeout_holds_over_a_connect_that_hangs(site: Site) -> None:
     """And the slot is free again after `connect_timeout`."""
     gate = site.gate()
