@@ -13,6 +13,7 @@ from django.utils.crypto import constant_time_compare
 from pooldemo import records
 from pooldemo.admin.measured import address, posted, readable
 from pooldemo.models import Sweep
+from pooldemo.postgresql.aside import aside
 from pooldemo.sweep.report.html_report import to_html
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }
-    return HttpResponse(to_html(records.result(row)), headers=headers)
+    return HttpResponse(aside(to_html, records.result(row)), headers=headers)
 
 
 def link_of(request: HttpRequest, row: Sweep) -> str:

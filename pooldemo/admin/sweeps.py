@@ -1,12 +1,10 @@
 """Sweeps and trials in the admin: lists that can be worked with, a page for each sweep, and the way to the live pool.
 
 A trial is a measurement: nobody adds or changes one. Of a sweep the notes alone are a person's. What the pages show is
-made in `sweep/report/sweep_page.py` and `live.py`; here is who may see it, and where.
+made in `said.py` and `live.py`; here is who may see it, and where.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -19,27 +17,22 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from pooldemo import records
 from pooldemo.admin import live, run_form, runs
 from pooldemo.admin.drawing import drawn
 from pooldemo.admin.measured import Measured, address, is_demo, readable
 from pooldemo.admin.run_pages import RunPages, about_progress, can_stop, may_run
+from pooldemo.admin.said import blocks_of, compared, said_of, svg_of
 from pooldemo.admin.sharing import Sharing, link_of
 from pooldemo.models import Sweep, Trial
-from pooldemo.sweep import plan as planning
-from pooldemo.sweep.analyse.compare import NotComparable, compare_sweeps
-from pooldemo.sweep.analyse.comparison import Comparison
-from pooldemo.sweep.analyse.sizes import carried
-from pooldemo.sweep.analyse.slo import typed
-from pooldemo.sweep.analyse.warnings import brief
-from pooldemo.sweep.facts import SHAPES, SweepResult, Verdict
-from pooldemo.sweep.report import answer, comparison, formats, rerun, sweep_page, tables
-from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sparkline
-from pooldemo.sweep.report.legend import marker_alone
+from pooldemo.postgresql.aside import aside
+from pooldemo.sweep.facts import SHAPES
+from pooldemo.sweep.report import formats, tables
+from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
-from pooldemo.sweep.report.overlay import MOST, overlay, that_fit
+from pooldemo.sweep.report.overlay import MOST
 from pooldemo.sweep.report.trend import trend
 
 # What the small curves of a list need; the rest of a trial is ten times as large.
@@ -140,19 +133,10 @@ class SweepAdmin(Measured):
     def found(self, sweep: Sweep) -> SafeString:
         """A block for each stack: its size, its number, its curve."""
         try:
-            facts = records.curve(sweep, getattr(sweep, "curve_trials", ()))
+            blocks = aside(blocks_of, sweep, getattr(sweep, "curve_trials", ()))
         except records.Unreadable as error:
             return format_html("{}", error)
-        verdicts = {verdict.stack: verdict for verdict in facts.verdicts}
-        blocks = (self._block(facts, stack, verdicts.get(stack)) for stack in facts.plan.stacks)
         return format_html_join("", FOUND, blocks)
-
-    def _block(self, facts: SweepResult, stack: str, verdict: Verdict | None) -> tuple[Any, ...]:
-        tone = _tone(facts, verdict)
-        said = answer.short(verdict, facts.plan) if verdict else "no answer" if tone else "no answer yet"
-        rps = f"{carried(verdict)}/s" if verdict and verdict.rps is not None else ""
-        curve = mark_safe(sweep_sparkline(facts, stack))  # noqa: S308  ours, escaped
-        return tone, said, rps, curve, mark_safe(marker_alone(look_of(stack))), stack  # noqa: S308
 
     @admin.display(description="started", ordering="started_at")
     def started(self, sweep: Sweep) -> str:
@@ -240,16 +224,11 @@ class SweepAdmin(Measured):
     def _shown(self, request: HttpRequest, row: Sweep) -> dict[str, Any]:
         """What its page shows above the form."""
         asked = {name: request.GET.get(name, "").strip() for name in ("margin", "slo")}
-        sweep, refusal = sweep_page.judged_by(records.result(row), **asked)
+        sweep = records.result(row)
         may_share, runs_on = self.has_change_permission(request, row), may_run(request)
         return {
-            "title": f"Sweep {sweep.id}: {load_of(sweep)}",
-            "sweep": sweep,
+            **aside(said_of, sweep, **asked),
             "started_at": moment(records.begun_at(row)),
-            "headline": answer.unbroken(comparison.of_sweep(sweep)),
-            **_sides(sweep),
-            "done": len(sweep.trials),
-            "planned": len(planning.order(sweep.plan)),
             "may_run": runs_on,
             "is_demo": is_demo(),
             "may_repeat": runs_on and run_form.is_for_page(sweep.plan),
@@ -259,19 +238,8 @@ class SweepAdmin(Measured):
             "said": _last_word(request, row),
             "can_stop": can_stop(request, row),
             **about_progress(row),
-            "cards": sweep_page.cards(sweep),
-            "figures": drawn(figures_of(sweep)),
             "trend": _trend(row),
-            "play": sweep_page.bound_to_play(sweep),
-            "tables": sweep_page.tables_of(sweep),
-            "failed": [(why, brief(why), trials) for why, trials in tables.reasons_of_failure(sweep)],
-            "again": rerun.again(sweep),
-            "conditions": list(tables.conditions_of(sweep)),
             "reports": formats.FORMATS,
-            "anew": any(asked.values()) and not refusal,
-            "refusal": refusal,
-            "margin": asked["margin"] or f"{sweep.plan.margin:g}",
-            "slo": asked["slo"] or typed(sweep.plan.slo),
         }
 
     def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
@@ -284,7 +252,7 @@ class SweepAdmin(Measured):
         found = formats.FORMATS[kind]
         name = f'attachment; filename="sweep-{number}.{found.file_suffix}"'
         return HttpResponse(
-            found.write(records.result(row)),
+            aside(found.write, records.result(row)),
             content_type=f"{found.media_type}; charset=utf-8",
             headers={"Content-Disposition": name},
         )
@@ -294,11 +262,11 @@ class SweepAdmin(Measured):
         row = self.get_object(request, str(number))
         if row is not None and not self.has_view_permission(request, row):
             raise PermissionDenied
-        figure = figures_of(records.result(row)).get(name) if row is not None else None
-        if figure is None:
+        svg = aside(svg_of, records.result(row), name) if row is not None else None
+        if svg is None:
             raise Http404(f"There is no figure {name} of a sweep {number}")
         return HttpResponse(
-            figure.svg,
+            svg,
             content_type="image/svg+xml; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="sweep-{number}-{name}.svg"'},
         )
@@ -316,67 +284,9 @@ class SweepAdmin(Measured):
             raise Http404("Name two to six sweeps that there are, as in ?sweeps=1,2")
         about = {"media": self.media, "is_nav_sidebar_enabled": False, "opts": self.opts}
         about |= {"title": f"Sweeps {', '.join(str(sweep.id) for sweep in sweeps)} compared"}
-        about |= _compared(sweeps, request.GET.getlist("stack"))
+        about |= aside(compared, sweeps, request.GET.getlist("stack"))
         context = {**self.admin_site.each_context(request), **about}
         return TemplateResponse(request, "admin/pooldemo/sweep/compare.html", context)
-
-
-def _tone(sweep: SweepResult, verdict: Verdict | None) -> str:
-    """How what a stack's verdict says is coloured; where it has none, whether the sweep failed."""
-    return answer.tone(verdict) if verdict else "invalid" if sweep.status == Sweep.Status.FAILED else ""
-
-
-def _sides(sweep: SweepResult) -> dict[str, Any]:
-    """How its first sentence is coloured; of a sweep that measured two sides, what changed from A to B."""
-    found = comparison.sides_of(sweep)
-    if found is None:
-        known = sweep.verdicts and sweep.status != Sweep.Status.RUNNING
-        return {"tone": _tone(sweep, sweep.verdicts[0] if known else None)}
-    tone = "invalid" if found.is_worse else "knee" if found.is_known else ""
-    return {"tone": tone, "sides": comparison.lines_of(found)[-1], "changes": _changes(found)}
-
-
-def _changes(found: Comparison | None) -> list[tuple[Any, ...]]:
-    """As the table of what changed has them."""
-    changes = found.changes if found else ()
-    return [
-        (each, *comparison.values_of(each), "" if each.kind == "lost" else f"{each.ratio:+.1%}") for each in changes
-    ]
-
-
-def _compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
-    """What the page says of them: the headline, what forbids it, the lines of the `chosen` stacks (none: of as many as
-    can be told apart)."""
-    change, differ = None, ""
-    if len(sweeps) == 2:
-        try:
-            change = compare_sweeps(sweeps[0], sweeps[1])
-        except NotComparable as error:
-            differ = str(error)
-    stacks = list(dict.fromkeys(stack for sweep in sweeps for stack in sweep.plan.stacks))
-    chosen = [stack for stack in stacks if stack in chosen] or that_fit(sweeps, stacks)
-    lines = sum(stack in chosen for sweep in sweeps for stack in sweep.plan.stacks)
-    figure = overlay(sweeps, chosen)
-    looks = {line.name: line.look for line in figure.series}
-    return {
-        "headline": answer.unbroken(comparison.headline(change, *sweeps) if change else comparison.of_many(sweeps)),
-        "differ": differ,
-        "asked": ",".join(str(sweep.id) for sweep in sweeps),
-        "swapped": ",".join(str(sweep.id) for sweep in reversed(sweeps)),
-        "stacks": [(stack, stack in chosen) for stack in stacks],
-        "too_many": lines if lines > MOST else 0,
-        "most": MOST,
-        "sweeps": [(sweep, load_of(sweep), _cards(sweep, looks)) for sweep in sweeps],
-        "figures": drawn({"overlay": figure}),
-        "change": change,
-        "changes": _changes(change),
-    }
-
-
-def _cards(sweep: SweepResult, looks: Mapping[str, int | None]) -> list[sweep_page.Card]:
-    """Its verdicts, with the markers of their lines on the chart; none where theirs is not drawn."""
-    marks = {name: marker_alone(look) for name, look in looks.items() if look is not None}
-    return [replace(card, mark=marks.get(f"{sweep.id} {card.verdict.stack}", "")) for card in sweep_page.cards(sweep)]
 
 
 def _last_word(request: HttpRequest, row: Sweep) -> str:

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from pooldemo import models
+from pooldemo.postgresql.aside import aside
 from pooldemo.records.turn import settle
 from pooldemo.sweep.analyse.compare import SAME
 from pooldemo.sweep.analyse.shape import BadDocument, check_rows
@@ -128,7 +129,7 @@ def begun_at(sweep: models.Sweep) -> datetime:
 
 def result(sweep: models.Sweep) -> SweepResult:
     """A row and its trials as facts, in the order in which they ran. Raises Unreadable."""
-    return _facts(sweep, sweep.conditions, list(sweep.trials.values(*TRIAL)))
+    return aside(_facts, sweep, sweep.conditions, list(sweep.trials.values(*TRIAL)))
 
 
 def alone(trial: models.Trial) -> SweepResult:
