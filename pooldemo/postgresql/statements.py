@@ -62,6 +62,7 @@ def look(text: str) -> int:
         ";" in lowered  # several statements, of which the driver tells the last one's tag; or a literal with one in it
         or any(word in lowered for word in _SUSPECTS)
         or ("temp" in lowered and ("create" in lowered or "into" in lowered) and _TEMPORARY.search(lowered))
+        or (found == LOCAL and "pg_temp" in lowered)  # in a search_path: then any new table is temporary
         or ("hold" in lowered and "declare" in lowered)
         or ("pg_settings" in lowered and "update" in lowered)
     ):

@@ -36,6 +36,16 @@ def test_no_way_to_write_a_change_hides_it(site: Site) -> None:
 
 
 @patched
+def test_a_table_is_noticed_that_is_temporary_by_a_path_of_its_transaction(site: Site) -> None:
+    """The path has gone with the transaction, and the next request would read the table by its name alone."""
+    db = site.database(MAX_CONNS=1)
+    with db.request() as cursor, transaction.atomic(using=db.alias):
+        cursor.execute("SET LOCAL search_path = pg_temp, public")
+        cursor.execute("CREATE TABLE secret AS SELECT 42 AS it")
+    assert db.ask("SELECT to_regclass('secret')::text") is None
+
+
+@patched
 def test_what_the_server_reports_is_noticed_though_a_function_did_it(site: Site) -> None:
     """Out of sight of any text or tag."""
     name = site.name("out_of_sight")
