@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core import signing
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from pooldemo.monitor import snapshots
@@ -100,6 +100,16 @@ def pool_address() -> str | None:
         with contextlib.suppress(NoReverseMatch):
             return reverse(name)
     return None
+
+
+def is_hidden() -> bool:
+    """Whether another pattern of the project takes that address first, as one that takes every address does."""
+    if (address := pool_address()) is None:
+        return False
+    try:
+        return resolve(f"/{address.removeprefix(get_script_prefix())}").url_name != "pool"
+    except Resolver404:  # it leads nowhere at all, for a reason of the project's own
+        return False
 
 
 def metrics(_request: HttpRequest) -> HttpResponse:

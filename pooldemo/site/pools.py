@@ -56,6 +56,11 @@ def look(url: str, comparer: server_connections.Comparer, headers: Mapping[str, 
             raise Unreachable(
                 f"{url}{address} answers 401: send what it asks for, with --header 'Authorization: Basic ...'"
             ) from error
+        if views.is_hidden():
+            raise Unreachable(
+                f"{settings.ROOT_URLCONF} has pooldemo.urls below a pattern that takes {address} too: include it "
+                "above that"
+            ) from error
         raise Unreachable(
             f"{url}{address} answers {response.status}, but not like this site: give this site's --url"
             + (f", by a name of its ALLOWED_HOSTS ({', '.join(settings.ALLOWED_HOSTS)})" * (response.status == 400))

@@ -17,7 +17,7 @@ from django.db import connections
 from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor import snapshots
-from pooldemo.monitor.views import Pass, pool_address
+from pooldemo.monitor.views import Pass, is_hidden, pool_address
 from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
@@ -191,7 +191,13 @@ def is_own() -> bool:
 def doubts(plan: Plan) -> list[str]:
     """What of this project's settings a measurement should not have."""
     on = settings.DEBUG and not is_own() and not plan.host
-    return ["DEBUG is on: Django keeps every statement of a request, and that is measured as well"] * on
+    found = ["DEBUG is on: Django keeps every statement of a request, and that is measured as well"] * on
+    if is_hidden():
+        found.append(
+            "pooldemo.urls stands below a pattern that takes its addresses too, so nobody sees the pool: include "
+            "it above that"
+        )
+    return found
 
 
 def how_to_start_postgresql() -> str:

@@ -16,10 +16,14 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
+from django.http import HttpResponse
 from django.test import Client
+from django.urls import include, path, re_path
 from served import PATIENCE_S, ROOT, Site, free_port, until
 
 from pooldemo.monitor import server_holders
+from pooldemo.site import project
+from pooldemo.sweep.facts import Plan
 
 
 def run(*arguments: str) -> str:
@@ -65,12 +69,16 @@ def test_it_shows_who_holds_a_connection_and_the_statement_while_the_pool_is_exh
 
 @pytest.mark.django_db
 def test_it_shows_who_holds_the_servers_connections_of_whatever_site(site: Site) -> None:
-    with site.holding(), closing(psycopg2.connect(site.database_url, application_name="a stranger")):
-        text = run("--server", "--url", "http://127.0.0.1:9")  # it does not ask the site
-    rows = {line.split("  ")[0]: line.split() for line in text.splitlines()}
-    assert rows["a stranger"][-4:] == ["0", "1", "0", "1"]
     (own,) = {each["application_name"] for each in site.get("/pool/").json["workers"]}
-    assert int(rows[own][-2]) + int(rows[own][-4]) >= 1, "in its transaction, waiting for the lock"
+
+    def waits_for_the_lock() -> tuple[str, dict[str, list[str]]] | None:  # its slot may have no connection yet
+        text = run("--server", "--url", "http://127.0.0.1:9")  # it does not ask the site
+        rows = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+        return (text, rows) if own in rows and int(rows[own][-2]) + int(rows[own][-4]) >= 1 else None
+
+    with site.holding(), closing(psycopg2.connect(site.database_url, application_name="a stranger")):
+        text, rows = until(waits_for_the_lock)
+    assert rows["a stranger"][-4:] == ["0", "1", "0", "1"]
     assert re.search(r"\d+ of max_connections - reserved = \d+ - \d+: \d+ are left", text)
 
 
@@ -170,6 +178,20 @@ def test_it_says_what_a_project_lacks_that_does_not_tell_of_its_pools(settings: 
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     with pytest.raises(CommandError, match=r"add path\('', include\('pooldemo.urls'\)\) .* django.contrib.auth.urls"):
         run("--url", f"http://127.0.0.1:{free_port()}")
+
+
+def test_it_says_that_another_pattern_takes_the_address(
+    site: Site, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Wagtail's and django CMS's last one does where ours stands below it: the site answers 404."""
+    every = [re_path(".*", lambda request: HttpResponse()), path("", include("pooldemo.urls"))]
+    monkeypatch.setitem(sys.modules, "hiding", SimpleNamespace(urlpatterns=every))
+    assert project.doubts(Plan()) == []
+    del settings.POOL_STACK
+    settings.ROOT_URLCONF = "hiding"
+    with pytest.raises(CommandError, match=r"hiding has pooldemo.urls below a pattern that takes /pool/ too"):
+        run("--url", f"{site.url}/elsewhere")
+    assert "so nobody sees the pool: include it above that" in project.doubts(Plan(urls=("/",)))[-1]
 
 
 def test_it_names_what_gunicorn_serves_of_this_project(settings: Any) -> None:

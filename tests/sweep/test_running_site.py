@@ -232,7 +232,11 @@ def test_it_asks_a_running_site_as_its_proxy_does(monkeypatch: pytest.MonkeyPatc
         (400, "", "/pool/ answers 400 Bad Request: are this address's name and https what it expects?"),
         (401, "", "/pool/ answers 401 Unauthorized: send what it asks for, with --header 'Authorization: Basic ...'"),
         (403, "", "/pool/ answers 403 Forbidden: is its SECRET_KEY another?"),
-        (404, "", "/pool/ answers 404 Not Found: does it include pooldemo.urls? Has it a prefix"),
+        (
+            404,
+            "",
+            "/pool/ answers 404 Not Found: does it include pooldemo.urls, above what takes every address?",
+        ),
         (500, "", "/pool/ answers 500 Internal Server Error: its log says why"),
     ],
 )

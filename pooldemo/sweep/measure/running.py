@@ -102,7 +102,7 @@ def why_silent(url: str, pool: Page) -> str:
         400: "are this address's name and https what it expects?",
         401: "send what it asks for, with --header 'Authorization: Basic ...'",
         403: "is its SECRET_KEY another?",
-        404: "does it include pooldemo.urls? Has it a prefix, as in http://127.0.0.1:8000/shop?",
+        404: "does it include pooldemo.urls, above what takes every address? Has it a prefix, as in http://127.0.0.1:8000/shop?",
     }
     where = answer.headers.get("Location")
     said = f"leads to {where}" if where else means.get(answer.status, "its log says why")
