@@ -67,6 +67,26 @@ def test_it_has_nothing_that_axe_finds_in_either_scheme(
     assert [f"{name}: {each}" for name, all_of_it in found.items() for each in all_of_it] == []
 
 
+CONTRAST = """(name) => {
+    const field = document.querySelector('#run input[name=users]'), own = getComputedStyle(field);
+    const grey = (colour) => Number(colour.match(/[0-9]+/)[0]);
+    const text = getComputedStyle(field, '::placeholder'), behind = grey(own.backgroundColor);
+    const seen = behind + (grey(text.color) - behind) * text.opacity;
+    const light = (value) => (((value / 255) + 0.055) / 1.055) ** 2.4 + 0.05;
+    const [low, high] = [name === 'default' ? seen : grey(own.borderTopColor), behind].map(light).sort((a, b) => a - b);
+    return high / low;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_defaults_in_the_form_can_be_read_and_its_fields_be_seen(visit: Visit, scheme: str) -> None:
+    """axe looks at no placeholder; the fields' lines are asked for by those who want more contrast."""
+    visit.page.emulate_media(color_scheme=scheme, contrast="more")
+    visit.go(f"{SWEEPS}run/")
+    assert visit.page.evaluate(CONTRAST, "default") >= 4.5
+    assert visit.page.evaluate(CONTRAST, "line") >= 3
+
+
 def test_it_can_be_zoomed_to_400_percent(browser: Any, site: Site, cookies: Any, stored: list[int]) -> None:
     """A window of half or a quarter of the width, or a phone's with letters twice as large: nothing is cut off, and
     nothing but tables is scrolled sideways."""
