@@ -209,11 +209,12 @@ class Upkeep:
 
     def _tell_of_full_server(self, error: Exception) -> None:
         """Log, once a second at most, that a server takes no more connections; those that there are go on serving."""
-        server, now = self.slots.server, self.clock()
+        slots, server, now = self.slots, self.slots.server, self.clock()
         if now - server.told_at >= 1:
             server.told_at = now
-            text = f"goes on with the connections that it has: the server takes no more ({str(error).strip()})"
-            report.log(f"{self.slots!r} {text}")
+            some = slots.opened > slots.filling
+            does = "goes on with the connections that it has" if some else "has no connection, and waits"
+            report.log(f"{slots!r} {does}: the server takes no more ({str(error).strip()})")
 
     def look_for_the_gone(self) -> bool:
         """See which closed connections their server has let go of; whether it did of any. Switches in log handlers."""

@@ -31,7 +31,7 @@ def test_it_serves_with_what_comes_back_while_the_server_is_full(caplog):
     assert_whole(pool, connector)
 
 
-def test_it_tells_the_reason_when_the_server_is_full_and_nothing_can_come_back():
+def test_it_tells_the_reason_when_the_server_is_full_and_nothing_can_come_back(caplog):
     clock = Clock()
     pool, connector = make(MAX_CONNS=2, MAX_LIFETIME=0, MAX_IDLE=0, clock=clock)
 
@@ -44,6 +44,7 @@ def test_it_tells_the_reason_when_the_server_is_full_and_nothing_can_come_back()
     clock.now += 9
     with pytest.raises(PoolTimeout, match=r"too many clients\) for 9.0 s now"):
         waiter.has_it()
+    assert "has no connection, and waits: the server takes no more (too many clients)" in caplog.text
     assert_whole(pool, connector)
 
 
