@@ -243,6 +243,12 @@ def test_it_refuses_settings_that_would_compare_nothing(text: str, said: str) ->
     assert said in str(refused.value)
 
 
+def test_a_stack_that_is_named_for_a_setting_is_measured_with_no_other() -> None:
+    assert stacks.get("pooldemo@POOL_MODE=transaction").options == {"POOL_MODE": "transaction"}
+    with pytest.raises(ValueError, match="pooldemo-transaction is named for its POOL_MODE; give --stack pooldemo"):
+        stacks.get("pooldemo-transaction@POOL_MODE=request")
+
+
 def test_a_commit_stands_in_a_folder_of_its_own_while_it_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,8 @@ def made(stack: Stack, name: str) -> Stack:
     if not is_settings(label(name)):
         return replace(stack, name=name, about=f"{stack.about} At the commit {label(name)}.", root=checkout(name))
     settings = settings_of(label(name))
+    if "POOL_MODE" in settings and stack.name == "pooldemo-transaction":
+        raise ValueError(f"--against {label(name)}: {stack.name} is named for its POOL_MODE; give --stack pooldemo")
     options = {each: value for each, value in settings.items() if each in OPTIONS}
     as_typed = {each: value.replace("{", "{{").replace("}", "}}") for each, value in settings.items()}
     return replace(
