@@ -11,7 +11,7 @@ import pytest
 from benchmarks.fleet.services import Fleet
 
 SECOND = {"DATABASE_BY": "pgbouncer", "WEB_CONCURRENCY": "1"}
-DRAIN_S = "3"  # the balancer asks once a second, and a busy machine answers late
+DRAIN_S = "600"  # a test says itself when the balancer has looked elsewhere: on a busy machine that is late
 
 
 @pytest.fixture
