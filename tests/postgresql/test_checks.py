@@ -175,7 +175,8 @@ def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monke
         "workers = os.environ.get.__globals__ and 20",
     ):
         assert [each for each, _ in found(unknown)] == ["pooldemo.I004"], unknown
-    assert found(f"workers = {'-' * 5000}90") == [], "which gunicorn cannot read either"
+    # How deep an expression may be is Python's own: one that it cannot read, gunicorn cannot read either.
+    assert {each for each, _ in found(f"workers = {'-' * 5000}90")} <= {"pooldemo.I004"}
     Path("gunicorn.conf.py").write_text("workers = 20", encoding="utf-8-sig")
     assert ids(checks.check_budget(databases=["default"])) == ["pooldemo.W002"], "as Windows may write it"
     monkeypatch.setenv("WEB_CONCURRENCY", "6")
