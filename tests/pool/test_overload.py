@@ -199,14 +199,20 @@ def test_it_tells_low_priority_that_the_pool_was_closed():
             low.has_it()
 
 
+def standing(pool, clock):
+    """Three that have waited for 0.6, 0.4 and 0.2 s."""
+    line = []
+    for _ in range(3):
+        line += queue(pool, 1)
+        clock.now += 0.2
+    return line
+
+
 def test_it_serves_the_newest_of_a_line_that_stands_and_refuses_the_hopeless():
     clock = Clock()
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
     with taken(pool) as (holder,):
-        line = []
-        for _ in range(3):
-            line += queue(pool, 1)
-            clock.now += 0.2
+        line = standing(pool, clock)
         holder.give_back()
         line[2].has_it()
         assert [each.slot for each in line[:2]] == [None, None]
@@ -255,10 +261,7 @@ def test_it_counts_as_shed_who_heard_of_it():
     clock = Clock()
     pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=600, OVERLOAD="shed", clock=clock)
     with taken(pool) as (holder,):
-        line = []
-        for _ in range(3):
-            line += queue(pool, 1)
-            clock.now += 0.2
+        line = standing(pool, clock)
         wait_ended, pool.slots.wait_ended = pool.slots.wait_ended, stop
         holder.give_back()
         with pytest.raises(Stopped):
