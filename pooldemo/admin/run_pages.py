@@ -103,9 +103,7 @@ class RunPages:
         if running := self._running():
             return self._refuse(request, f"sweep {running.pk}", running)
         resumed = self._named(request.POST.get("resume", ""))
-        if (
-            resumed is None and "resume" in request.POST
-        ):  # deleted since; without it the form asks for a sweep of its own
+        if resumed is None and "resume" in request.POST:  # deleted since: it would begin another
             raise Http404("There is no such sweep")
         options = [f"--resume={resumed.pk}"] if resumed else run_form.options(request.POST)
         fits, said = _asked(options)
