@@ -56,10 +56,11 @@ def store(folder: Path) -> None:
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
     sweep, (verdict,) = document["sweep"], document["verdicts"]
     by_size = {size: [trial for trial in document["trials"] if trial["size"] == size] for size in SIZES}
+    carried = {each["size"]: each for each in document["sizes"]}  # as the verdict counts it: outliers are left out
     return {
         **{name: sweep[name] for name in ("workload", "ms", "think_ms", "seed", "warmup_s", "duration_s", "repeats")},
         "commit": sweep["conditions"]["commit"],
-        "rps": [_mean(trials, "rps") for trials in by_size.values()],
+        **{name: [carried[size][name] for size in SIZES] for name in ("rps", "rps_low", "rps_high")},
         "hold_ms": [_mean(trials, "hold_mean_ms") for trials in by_size.values()],
         "disturbed": sum(any(w["code"] == "other-load" for w in trial["warnings"]) for trial in document["trials"]),
         **{name: verdict[name] for name in ("shape", "max_conns", "because")},
@@ -96,10 +97,15 @@ def about_table() -> str:
 
 def verdicts_table(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> str:
     body = [
-        [f"`{one['workload']}`", *map(digits, one["rps"]), told(one), told(other)]
+        [f"`{one['workload']}`", *_carried(one), told(one), told(other)]
         for one, other in zip(first, again, strict=True)
     ]
     return markdown.table(("requests/s at size", *map(str, SIZES), "verdict", "the same again"), body)
+
+
+def _carried(sweep: Mapping[str, Any]) -> list[str]:
+    rows = zip(sweep["rps"], sweep["rps_low"], sweep["rps_high"], strict=True)
+    return [digits(rps, high - low) for rps, low, high in rows]
 
 
 def words(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> str:
