@@ -64,7 +64,7 @@ def of_sqlalchemy(where: str, settings: Mapping[str, Any]) -> Iterator[checks.Ch
 def in_gunicorn_conf(path: Path) -> Iterator[checks.CheckMessage]:
     """What its lines do that is not needed, or must not be."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = _source(path).decode(errors="replace").splitlines()
     except OSError:
         return
     for number, line in enumerate(lines, start=1):
@@ -86,6 +86,13 @@ def _preload(what: str, hint: str) -> checks.CheckMessage:
         hint=hint,
         id="pooldemo.W004",
     )
+def _source(path: Path) -> bytes:
+    """What stands in the file. Raises OSError, also where it is none: nobody may ever write into a pipe."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path.read_bytes()
+
+
 
 
 class Workers(NamedTuple):
@@ -102,7 +109,7 @@ def workers_in_gunicorn_conf(path: Path, environ: Mapping[str, str]) -> Workers 
     environment alone: the processors of the machine that checks are not those of the one that serves.
     """
     try:
-        tree = ast.parse(path.read_bytes(), str(path))
+        tree = ast.parse(_source(path), str(path))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # gunicorn does not start with it either
         return None
     inside = {each for hook in ast.walk(tree) if isinstance(hook, ast.FunctionDef) for each in ast.walk(hook)}

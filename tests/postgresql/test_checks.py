@@ -127,6 +127,21 @@ def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
 
 
 def test_it_leaves_the_lines_of_gunicorn_conf_that_another_pool_needs(
+@pytest.mark.parametrize("check", [leftovers.check_gunicorn, checks.check_budget])
+def test_it_does_not_wait_for_a_gunicorn_conf_that_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., list[CheckMessage]]
+) -> None:
+    """A pipe's reader waits until somebody writes; here somebody has, so that who reads it is found out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checks, "read_budget", lambda workers, alias: Budget(workers, 10, 60, 3))
+    reader, writer = os.pipe()
+    os.write(writer, b"workers = 90\npreload_app = True\n")
+    os.close(writer)
+    Path("gunicorn.conf.py").symlink_to(f"/dev/fd/{reader}")
+    assert check(databases=["default"]) == []
+    os.close(reader)
+
+
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without psycogreen django-db-geventpool blocks all greenlets: who only tries the sweep must not lose it."""
