@@ -50,8 +50,7 @@ def of_sqlalchemy(where: str, settings: Mapping[str, Any]) -> Iterator[checks.Ch
     """What to write in place of django-db-connection-pool's `"POOL_OPTIONS": {...}`, which stands beside OPTIONS."""
     if not isinstance(pool := settings.get("POOL_OPTIONS"), Mapping):
         return
-    # its defaults; overflow -1 has no limit
-    kept, overflow = int(pool.get("POOL_SIZE", 10)), int(pool.get("MAX_OVERFLOW", 10))
+    kept, overflow = (_whole(pool.get(name)) for name in ("POOL_SIZE", "MAX_OVERFLOW"))  # overflow -1 has no limit
     options = {"MAX_CONNS": kept + max(0, overflow)}
     options |= {ours: pool[its] for its, ours in SQLALCHEMY.items() if pool.get(its, -1) != -1}
     yield checks.Warning(
@@ -59,6 +58,14 @@ def of_sqlalchemy(where: str, settings: Mapping[str, Any]) -> Iterator[checks.Ch
         hint=f"del {where}['POOL_OPTIONS']; {where}['OPTIONS'] |= {options!r}",
         id="pooldemo.W005",
     )
+
+
+def _whole(given: Any) -> int:
+    """Its default where nothing is given, or no number."""
+    try:
+        return int(given)
+    except (TypeError, ValueError):
+        return 10
 
 
 def in_gunicorn_conf(path: Path) -> Iterator[checks.CheckMessage]:

@@ -98,6 +98,7 @@ def test_it_turns_the_options_of_django_db_connection_pool_into_ours(settings_of
         ),
         ({"MAX_OVERFLOW": -1, "RECYCLE": -1}, "'MAX_CONNS': 10"),
         ({"POOL_SIZE": "8", "MAX_OVERFLOW": "2"}, "'MAX_CONNS': 10"),  # from the environment
+        ({"POOL_SIZE": None, "MAX_OVERFLOW": "few"}, "'MAX_CONNS': 20"),
         ({}, "'MAX_CONNS': 20"),
     ):
         settings_of_default(POOL_OPTIONS=given)
