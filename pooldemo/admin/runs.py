@@ -16,13 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import connections
 
+from pooldemo.postgresql.place import place
 from pooldemo.sweep.stacks.stack import RUN_FOLDER, make_folder
 
 FOLDER = RUN_FOLDER
@@ -121,8 +122,7 @@ def _environment() -> dict[str, str]:
 
 def _database() -> list[str]:
     """Where the sweeps of this site are kept: two sites in one folder may number theirs alike."""
-    config: Mapping[str, object] = connections.settings["default"]
-    return [str(config.get(name)) for name in ("HOST", "PORT", "NAME")]
+    return [str(each) for each in place(connections.settings["default"])]
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pooldemo.monitor.last_minute import Counts, Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE, lives
 from pooldemo.pool import OptionError, Pool
 from pooldemo.postgresql import pools
+from pooldemo.postgresql.place import place
 
 SIZE = "max_conns"  # the file in it that says how many slots the pools are to have, where somebody resized them
 INTERVAL_S = 1.0
@@ -224,9 +225,7 @@ def stack() -> str:
 
 
 def _place(alias: str) -> tuple[Any, ...]:
-    config = connections.settings.get(alias, {})
-    options = config.get("OPTIONS") or {}
-    return (*(config.get(name) for name in ("NAME", "HOST", "PORT")), options.get("service"))  # which may be all
+    return place(connections.settings.get(alias, {}))
 
 
 def _size(alias: str) -> int | None:

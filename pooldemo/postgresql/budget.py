@@ -3,10 +3,11 @@
 import os
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
+from .place import parameter, server
 from .unpooled import plain_connection
 
 HOSTS = "WEB_HOSTS"  # machines that serve this site, with as many workers each
@@ -120,15 +121,11 @@ def beside(alias: str) -> Beside:
         theirs = other.settings_dict
         if other.alias == alias or not hasattr(type(other), "pool_options") or theirs["OPTIONS"].get("pool") is False:
             continue
-        if _server(theirs) == _server(own):
+        if server(theirs) == server(own):
             slots: int = other.pool_options.max_conns  # type: ignore[attr-defined]
-            same = (True, theirs["USER"] == own["USER"], theirs["NAME"] == own["NAME"])
+            same = (True, *(parameter(theirs, name) == parameter(own, name) for name in ("user", "dbname")))
             sums = [so_far + is_same * slots for so_far, is_same in zip(sums, same, strict=True)]
     return Beside(*sums)
-
-
-def _server(config: dict[str, Any]) -> tuple[Any, ...]:
-    return config["HOST"], config["PORT"], config["OPTIONS"].get("service")
 
 
 def read_budget(workers: int, alias: str = DEFAULT_DB_ALIAS) -> Budget:

@@ -86,13 +86,6 @@ def in_gunicorn_conf(path: Path) -> Iterator[checks.CheckMessage]:
             )
 
 
-def _preload(what: str, hint: str) -> checks.CheckMessage:
-    return checks.Warning(
-        f"{what} imports Django before gevent's monkey patch, and one connection would then serve all greenlets of a "
-        "worker: with `gunicorn -k gevent` the first query is refused.",
-        hint=hint,
-        id="pooldemo.W004",
-    )
 def _source(path: Path) -> bytes:
     """What stands in the file. Raises OSError, also where it is none: nobody may ever write into a pipe."""
     if not path.is_file():
@@ -100,6 +93,13 @@ def _source(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _preload(what: str, hint: str) -> checks.CheckMessage:
+    return checks.Warning(
+        f"{what} imports Django before gevent's monkey patch, and one connection would then serve all greenlets of a "
+        "worker: with `gunicorn -k gevent` the first query is refused.",
+        hint=hint,
+        id="pooldemo.W004",
+    )
 
 
 class Workers(NamedTuple):

@@ -20,6 +20,7 @@ from . import errors, green
 from .connector import PostgresConnector, Wrapper
 from .lanes import is_low
 from .limits import current, set_alarm
+from .place import place
 from .session import Session
 from .usage import Usage, listeners
 
@@ -195,13 +196,7 @@ if hasattr(os, "register_at_fork"):
 def key_of(alias: str, settings: dict[str, Any]) -> tuple[Any, ...]:
     """What makes a pool the right one: its alias, where it connects to and as whom, and every option."""
     others = (settings.get(name) for name in ("USER", "TIME_ZONE"))
-    return (alias, _place(settings), *others, repr(sorted(settings["OPTIONS"].items())))
-
-
-def _place(settings: dict[str, Any]) -> tuple[Any, ...]:
-    """Which database it is, as it is written there: a service of libpq's may be all that is."""
-    options = settings.get("OPTIONS") or {}
-    return (*(settings.get(name) for name in ("NAME", "HOST", "PORT")), options.get("service"))
+    return (alias, place(settings), *others, repr(sorted(settings["OPTIONS"].items())))
 
 
 def pool_for(wrapper: Database) -> ConnectionPool:
@@ -242,7 +237,7 @@ def pool_for(wrapper: Database) -> ConnectionPool:
 
 def _configured_pool(alias: str, settings: dict[str, Any]) -> ConnectionPool | None:
     """The pool that the project's settings of this alias led to before they changed, if it is for the same database."""
-    of_it = (pool for key, pool in _pools.items() if key[0] == alias and key[1] == _place(settings))
+    of_it = (pool for key, pool in _pools.items() if key[0] == alias and key[1] == place(settings))
     return next((pool for pool in of_it if pool.configured and not pool.closed), None)
 
 
@@ -268,7 +263,7 @@ def close_pools(settings: dict[str, Any]) -> None:
     Of whatever alias and options: PostgreSQL drops and copies no database that has a connection, be it an idle one.
     """
     with _lock:
-        doomed = {key: pool for key, pool in _pools.items() if key[1] == _place(settings)}
+        doomed = {key: pool for key, pool in _pools.items() if key[1] == place(settings)}
         for key in doomed:
             del _pools[key]
     for pool in doomed.values():

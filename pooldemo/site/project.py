@@ -19,6 +19,7 @@ from django.utils.encoding import iri_to_uri
 from pooldemo.monitor import snapshots
 from pooldemo.monitor.views import Pass, is_hidden, pool_address
 from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
+from pooldemo.postgresql.place import parameter
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Plan
@@ -28,8 +29,9 @@ from pooldemo.sweep.measure.target import Page, Site
 
 # Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
 LIBPQ = (
-    "channel_binding", "gssencmode", "hostaddr", "krbsrvname", "passfile", "require_auth", "service", "sslcert",
-    "sslcrl", "sslkey", "sslmode", "sslpassword", "sslrootcert", "target_session_attrs",
+    "channel_binding", "gssencmode", "host", "hostaddr", "krbsrvname", "passfile", "password", "port", "require_auth",
+    "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert",
+    "target_session_attrs", "user",
 )  # fmt: skip
 
 Headers = Mapping[str, str]
@@ -246,11 +248,11 @@ def database_url(alias: str = "default") -> str:
     config = connections.settings[alias]
     if connections[alias].vendor != "postgresql":
         raise Unfit(f"DATABASES[{alias!r}] is no PostgreSQL: ENGINE is {config['ENGINE']!r}")
-    password = config["PASSWORD"]() if callable(config["PASSWORD"]) else config["PASSWORD"]
-    given = {"user": config["USER"], "password": password, "host": config["HOST"], "port": config["PORT"]}
-    given |= {name: value for name, value in config["OPTIONS"].items() if name in LIBPQ}
+    given = {name: parameter(config, name) for name in LIBPQ}
+    if callable(given["password"]):
+        given["password"] = given["password"]()
     query = urlencode({name: value for name, value in given.items() if value}, quote_via=quote)
-    return f"postgresql://@/{quote(config['NAME'] or '')}?{query}"
+    return f"postgresql://@/{quote(parameter(config, 'dbname') or '')}?{query}"
 
 
 def its_stack() -> str:

@@ -127,7 +127,6 @@ def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
     assert (warning.id, warning.hint) == ("pooldemo.W004", "leave out --preload")
 
 
-def test_it_leaves_the_lines_of_gunicorn_conf_that_another_pool_needs(
 @pytest.mark.parametrize("check", [leftovers.check_gunicorn, checks.check_budget])
 def test_it_does_not_wait_for_a_gunicorn_conf_that_is_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., list[CheckMessage]]
@@ -143,6 +142,7 @@ def test_it_does_not_wait_for_a_gunicorn_conf_that_is_no_file(
     os.close(reader)
 
 
+def test_it_leaves_the_lines_of_gunicorn_conf_that_another_pool_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without psycogreen django-db-geventpool blocks all greenlets: who only tries the sweep must not lose it."""
@@ -275,6 +275,13 @@ def test_it_counts_the_pools_of_other_databases_on_the_same_server(monkeypatch: 
     others.append(alias(OPTIONS={"pool": False}))
     monkeypatch.setattr(connections, "all", lambda: [connections["default"], *others])
     assert budget.beside("default") == Beside(server=21, role=14, database=14)
+    own = connections["default"].settings_dict
+    of_url = {"host": own["HOST"], "user": own["USER"], "MAX_CONNS": 7}  # as the query of an address leaves it
+    others[:] = [
+        alias(HOST="", USER="", OPTIONS=of_url),
+        alias(HOST="", OPTIONS=of_url | {"host": "/cloudsql/replica"}),
+    ]
+    assert budget.beside("default") == Beside(server=7, role=7, database=7)
 
 
 def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:

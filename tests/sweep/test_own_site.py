@@ -124,6 +124,12 @@ def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
     with pytest.raises(Unfit, match=r"--wsgi 'django.core.wsgi:get_wsgi_application\(\)'"):
         project.application_of(None)
 
+    of_url = {"host": "/cloudsql/shop", "user": "me", "port": 6432}  # of `?host=/cloudsql/shop&...`
+    monkeypatch.setitem(
+        connections.settings, "default", config | {"HOST": "", "PORT": "", "USER": "", "OPTIONS": of_url}
+    )
+    seen = parse_dsn(project.database_url())
+    assert (seen["host"], seen["port"], seen["user"]) == ("/cloudsql/shop", "6432", "me")
 
 class Fake:
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
