@@ -45,6 +45,8 @@ def planned(
     Raises Unfit."""
     if plan.urls and plan.locustfile:
         raise Unfit("--url and --locustfile both say what users ask for: give one of them")
+    if empty := [name for name in ("host", "locustfile", "wsgi") if name in given and not getattr(plan, name)]:
+        raise Unfit(f"--{empty[0]} is empty: leave it out, or see what it was to be, as a variable that is not set")
     if (plan.urls or plan.locustfile) and "workload" in given:
         raise Unfit("--workload is for our own pages: leave it out beside --url or --locustfile")
     if plan.locustfile and (plan.rate is not None or plan.search):
@@ -55,7 +57,7 @@ def planned(
         if "#" in url:
             raise Unfit(f"--url {url}: no browser sends what stands behind a #: leave it out (a # itself is %23)")
     module = plan.wsgi.partition(":")[0]
-    if plan.wsgi and ("/" in module or not all(module.split("."))):
+    if plan.wsgi and (set("/\\") & set(module) or module.startswith("-") or not all(module.split("."))):
         raise Unfit(f"--wsgi {plan.wsgi} is no module: give one as Python imports it, as in --wsgi mysite.wsgi")
     plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:

@@ -152,6 +152,31 @@ def test_it_says_in_a_sentence_that_gunicorn_finds_no_such_application(
         server.wait_ready()
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def application(): ...", r"application\(\) takes 0 positional arguments but 2 were given"),  # a factory
+        ("def application(settings, debug): return print", "'builtin_function_or_method' object is not iterable"),
+        (
+            "async def application(scope, receive, send): ...",
+            r"application\(\) missing 1 required positional argument: 'send'",
+        ),
+    ],
+)
+def test_it_says_in_a_sentence_that_what_gunicorn_found_is_no_wsgi_application(
+    stack: Stack, ledger: Ledger, text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    site = replace(site_on(URL), application="shop:application")
+    said = rf"^shop:application is no WSGI application \({reason}\): name one with --wsgi, [^\n]*\(\)'$"
+    with (
+        Server(replace(stack, command=GUNICORN), 8, 1, 64, site, ledger) as server,
+        pytest.raises(TrialError, match=said),
+    ):
+        server.wait_ready()
+
+
 def test_it_blames_no_application_for_a_module_that_it_misses_itself() -> None:
     said = "  File wsgi.py\nModuleNotFoundError: No module named 'celery'\nNo module named 'celery'\n[1] [ERROR] Worker"
     assert no_application("shop.wsgi:application", 3, said) == ""

@@ -35,6 +35,8 @@ NO_APPLICATION = 4  # gunicorn's exit code
 # What gunicorn says then, among lines of its log, and of warnings where PYTHONWARNINGS or PYTHONDEVMODE asks for them.
 NO_OBJECT = re.compile(r"^((?:Failed to|Function reference|Application object|TypeError:) .*?)\.?$", re.MULTILINE)
 NO_MODULE = re.compile(r"^ModuleNotFoundError: (No module named '([^']*)'.*)", re.MULTILINE)
+# What cannot be called as an application, or answers nothing that could be sent: no frame stands below gunicorn's own.
+NO_WSGI = re.compile(r'^  File ".*/gunicorn/workers/.*\n    .*\n(?:[ ^~]+\n)?TypeError: (.*)', re.MULTILINE)
 
 
 class Server:
@@ -153,6 +155,11 @@ class Server:
             self.check()
             try:
                 status, body = observe.get(self.url, path or "/", timeout_s=2 if path else timeout_s)
+                if status == 500 and (reasons := NO_WSGI.findall(self._child.tail(100))):
+                    raise TrialError(
+                        f"{self._site.application} is no WSGI application ({reasons[-1]}): name one with --wsgi, and "
+                        "where a function makes it, call that: --wsgi 'django.core.wsgi:get_wsgi_application()'"
+                    )
                 if status == 200 or not path:
                     break
                 said = f"{status} {body[:200].decode(errors='replace')}"
