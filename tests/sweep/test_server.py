@@ -262,6 +262,23 @@ def test_it_tells_locust_the_whole_load() -> None:
     assert dict(itertools.pairwise(line))["--spacing"] == "random"
 
 
+def test_it_says_what_to_type_on_hosts_that_make_the_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In somebody's project the locustfile stands in site-packages, and a file of theirs is only watched by it."""
+    meeting = load.Meeting("10.0.0.5", 5557)
+    said = meeting.invitation(Plan(processes=2))
+    assert "for 2 load generators" in said
+    assert "do locust -f locustfile.py --worker --master-host 10.0.0.5 --master-port 5557; done" in said
+    monkeypatch.setattr(load, "ROOT", tmp_path)
+    monkeypatch.setattr(load, "LOCUSTFILE", Path("/a b/site-packages/pooldemo/sweep/measure/locustfile.py"))
+    assert "do locust -f '/a b/site-packages/pooldemo/sweep/measure/locustfile.py' --worker" in meeting.invitation(
+        Plan()
+    )
+    said = meeting.invitation(Plan(locustfile=str(tmp_path / "theirs.py")))
+    assert (
+        "do POOLDEMO_THEIR_LOAD=1 locust -f '/a b/site-packages/pooldemo/sweep/measure/locustfile.py,theirs.py'" in said
+    )
+
+
 def test_it_gives_libpq_no_option_of_ours() -> None:
     assert libpq_url(URL) == "postgresql://me:secret@127.0.0.1:5432/site?sslmode=disable"
     assert "MAX_CONNS" not in server_url(URL)

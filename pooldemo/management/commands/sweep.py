@@ -151,7 +151,7 @@ class Command(BaseCommand):
             ):
                 bench = Bench(site, ledger, headers, meeting)
                 if meeting:
-                    terminal.say(meeting.invitation(plan.processes))
+                    terminal.say(meeting.invitation(plan))
                 with restored(plan.host, site.pool) if plan.host else nullcontext():
                     if (site.settings or plan.host or planning.pairs(plan.stacks)) and not done.trials:
                         terminal.say("trying what the users will ask for")

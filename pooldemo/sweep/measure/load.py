@@ -7,6 +7,7 @@ The one file that knows Locust's command line. It never imports locust: that wou
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import free_port
 from pooldemo.sweep.measure.target import TrialError
+from pooldemo.sweep.stacks.stack import ROOT
 from pooldemo.sweep.workloads import MIX, has_length
 
 READY_S = 30.0
@@ -37,12 +39,19 @@ class Meeting:
     host: str
     port: int
 
-    def invitation(self, count: int) -> str:
+    def invitation(self, plan: Plan) -> str:
         """What to type on those hosts. A worker ends with its trial, so it comes again for the next one."""
+        files = ",".join(map(_as_typed, (LOCUSTFILE, *([Path(plan.locustfile)] if plan.locustfile else ()))))
         return (
-            f"waiting for {count} load generators. On their hosts, in this folder, so many times in all: while :; do "
-            f"locust -f {LOCUSTFILE.name} --worker --master-host {self.host} --master-port {self.port}; done"
+            f"waiting for {plan.processes} load generators. On their hosts, in this folder, so many times in all: "
+            f"while :; do {f'{THEIRS}=1 ' * bool(plan.locustfile)}locust -f {shlex.quote(files)} --worker "
+            f"--master-host {self.host} --master-port {self.port}; done"
         )
+
+
+def _as_typed(file: Path) -> str:
+    """From the project's folder, where it lies in that: on another host it may be another one."""
+    return str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
 
 
 def command(
