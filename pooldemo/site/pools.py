@@ -45,8 +45,8 @@ def look(url: str, comparer: server_connections.Comparer, headers: Mapping[str, 
             text = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(
-            f"The site does not answer at {url} ({error}){_stopped()}. Start it with "
-            f"`gunicorn -k gevent {_wsgi()}`, or name another address with --url."
+            f"The site does not answer at {url} ({error}){_stopped()}. Start it{_how()}, or name another address with "
+            "--url."
         ) from error
     try:
         answer = json.loads(text)
@@ -73,9 +73,10 @@ def look(url: str, comparer: server_connections.Comparer, headers: Mapping[str, 
     return pools, comparer.compare(server_connections.take(pools.application_name), pools)
 
 
-def _wsgi() -> str:
-    """What gunicorn serves of this project."""
-    return str(settings.WSGI_APPLICATION or "project.wsgi.application").rpartition(".")[0]
+def _how() -> str:
+    """With what; empty where the settings do not say what gunicorn would serve, as those of a project for ASGI."""
+    served = str(settings.WSGI_APPLICATION or "").rpartition(".")[0]
+    return f" with `gunicorn -k gevent {served}`" if served else ""
 
 
 def _stopped() -> str:

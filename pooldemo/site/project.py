@@ -222,11 +222,17 @@ def site(plan: Plan, behind: Sequence[str] = (), headers: Headers = NO_HEADERS) 
             "this project has none of our workloads: say what its users ask for, with --url /orders/ (once for each "
             "page) or --locustfile FILE"
         )
-    module = os.environ["DJANGO_SETTINGS_MODULE"]
+    module = os.environ.get("DJANGO_SETTINGS_MODULE")
+    if not module and not plan.host:
+        raise Unfit(
+            "the settings of this project stand in no module, as after settings.configure(), so its servers cannot be "
+            "given another size: name a module of settings in DJANGO_SETTINGS_MODULE, or sweep the site as it runs, "
+            "with --host"
+        )
     return Site(
         application,
         database_url(),
-        module,
+        module or "settings.configure()",
         snapshots.stack(),
         pool_page(plan.host, behind, headers),
         ready_path=None,

@@ -198,6 +198,9 @@ def test_it_names_what_gunicorn_serves_of_this_project(settings: Any) -> None:
     settings.WSGI_APPLICATION = "shop.wsgi.application"
     with pytest.raises(CommandError, match="gunicorn -k gevent shop.wsgi`"):
         run("--url", f"http://127.0.0.1:{free_port()}")
+    settings.WSGI_APPLICATION = None
+    with pytest.raises(CommandError, match="Start it, or name another address"):
+        run("--url", f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.mark.parametrize("arguments", [("--url", "ftp://x"), ("--url", "127.0.0.1"), ("--interval", "0")])

@@ -123,12 +123,6 @@ def test_it_looks_on_at_the_server_that_the_site_uses(monkeypatch: pytest.Monkey
     seen = parse_dsn(project.database_url())
     assert (seen["host"], seen["port"]) == ("one,two", "5432,5433")
     assert (seen["hostaddr"], seen["target_session_attrs"]) == ("127.0.0.1,127.0.0.2", "read-write")
-
-
-def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
-    with pytest.raises(Unfit, match=r"--wsgi 'django.core.wsgi:get_wsgi_application\(\)'"):
-        project.application_of(None)
-
     of_url = {"host": "/cloudsql/shop", "user": "me", "port": 6432}  # of `?host=/cloudsql/shop&...`
     monkeypatch.setitem(
         connections.settings, "default", config | {"HOST": "", "PORT": "", "USER": "", "OPTIONS": of_url}
@@ -137,6 +131,36 @@ def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
     assert (seen["host"], seen["port"], seen["user"]) == ("/cloudsql/shop", "6432", "me")
 
 class Fake:
+
+def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
+    with pytest.raises(Unfit, match=r"--wsgi 'django.core.wsgi:get_wsgi_application\(\)'"):
+        project.application_of(None)
+
+
+def test_it_says_that_settings_stand_in_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project of one file calls settings.configure(); it was a KeyError."""
+    monkeypatch.setattr(project, "is_own", lambda: False)
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
+    with pytest.raises(Unfit, match=r"settings.configure\(\), .* or sweep the site as it runs, with --host"):
+        project.site(Plan(urls=("/",), wsgi="shop:application"))
+    assert project.site(Plan(urls=("/",), host="http://127.0.0.1:8000")).settings
+
+
+def test_it_says_what_it_does_not_size(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """A verdict of "not your bottleneck" is about the default database's pool, whatever a router does."""
+    own = connections["default"]
+    others = [
+        own.copy(alias="replica"),
+        SimpleNamespace(alias="archive", settings_dict={"OPTIONS": {"pool": {"max_size": 2}}}),
+        SimpleNamespace(alias="plain", settings_dict={"OPTIONS": {}}),
+    ]
+    monkeypatch.setattr(type(connections), "all", lambda *_, **__: [own, *others])
+    replica, archive = project.doubts(Plan())
+    assert replica.startswith("DATABASES['replica'] has a pool of its own")
+    assert replica.endswith("a trial sets that of 'default' alone")
+    assert "'archive'" in archive
+
+
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
 
     names, probe_path = (), None
