@@ -96,6 +96,11 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
         raise Unfit(f"--stack {','.join(plan.stacks)}: {url} runs already, on {its}: leave out --stack")
     plan = replace(plan, host=url, stacks=(its,))
     if sizes:
+    if plan.wsgi:
+        raise Unfit(f"--wsgi {plan.wsgi}: {url} runs already, and nothing is started: leave out --wsgi")
+    if "workers" in given and (plan.splits or (sizes and plan.workers != len(sizes))):
+        typed, has = ",".join(map(str, plan.worker_counts)), len(sizes) or "as many as it has"
+        raise Unfit(f"--workers {typed}: {url} runs already, with {has}: leave out --workers")
         return replace(plan, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
     if behind:
         raise Unfit(

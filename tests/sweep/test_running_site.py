@@ -105,14 +105,17 @@ def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pyte
             project.planned(given, names, remote=False, behind=["http://10.0.0.7:8000"])
 
 
-def as_it_runs(monkeypatch: pytest.MonkeyPatch, host: str, headers: Mapping[str, str] | None = None) -> Plan:
-    """The plan for another project's site at `host`, whose pool's page is where `include("pooldemo.urls")` has it."""
+def as_it_runs(
+    monkeypatch: pytest.MonkeyPatch, host: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> Plan:
+    """The plan for another project's site at `host`, whose pool's page is where `include("pooldemo.urls")` has it, with
+    `more` that was typed."""
     monkeypatch.setattr(project, "is_own", lambda: False)
     monkeypatch.setattr(project, "pool_address", lambda: f"{get_script_prefix()}pool/")
     monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
-    given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",))
-    return project.planned(given, {"urls", "host", "stacks"}, remote=False, headers=headers or {})
+    given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",), **more)
+    return project.planned(given, {"urls", "host", "stacks", *more}, remote=False, headers=headers or {})
 
 
 def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +164,22 @@ def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest
 
 
 def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_refuses_what_a_running_site_has_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was measured again under each number of workers that was typed."""
+    monkeypatch.setattr(Workers, "size", 8)
+    with served(Workers) as url, served(Pages) as silent:
+        assert as_it_runs(monkeypatch, url, workers=3).workers == 3
+        with pytest.raises(Unfit, match="--workers 4: .* runs already, with 3: leave out --workers"):
+            as_it_runs(monkeypatch, url, workers=4)
+        with pytest.raises(Unfit, match="--workers 1,3: .* runs already, with 3: leave out --workers"):
+            as_it_runs(monkeypatch, url, workers=3, splits=(1, 3))
+        assert as_it_runs(monkeypatch, silent, workers=3, sizes=(7,)).workers == 3, "who knows it says it"
+        with pytest.raises(Unfit, match="--workers 1,3: .* runs already, with as many as it has"):
+            as_it_runs(monkeypatch, silent, workers=3, splits=(1, 3), sizes=(7,))
+        with pytest.raises(Unfit, match="--wsgi shop.wsgi: .* nothing is started: leave out --wsgi"):
+            as_it_runs(monkeypatch, url, wsgi="shop.wsgi")
+
+
     """FORCE_SCRIPT_NAME is the prefix of the address, and not a part of each page's."""
 
     class Below(Workers):
