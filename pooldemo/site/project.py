@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor import snapshots
@@ -200,7 +201,16 @@ def is_own() -> bool:
 def doubts(plan: Plan) -> list[str]:
     """What of this project's settings a measurement should not have."""
     on = settings.DEBUG and not is_own() and not plan.host
-    found = ["DEBUG is on: Django keeps every statement of a request, and that is measured as well"] * on
+    found = [
+        "DEBUG is on: Django keeps every statement of a request, and that is measured as well: sweep with the settings "
+        "of your servers, as with --settings mysite.production"
+    ] * on
+    others = [each.alias for each in connections.all() if each.alias != DEFAULT_DB_ALIAS and _has_pool(each)]
+    found += [
+        f"DATABASES[{each!r}] has a pool of its own, of the size in your settings: a trial sets that of "
+        f"{DEFAULT_DB_ALIAS!r} alone"
+        for each in others
+    ]
     if is_hidden():
         found.append(
             "pooldemo.urls stands below a pattern that takes its addresses too, so nobody sees the pool: include "
@@ -230,6 +240,11 @@ def site(plan: Plan, behind: Sequence[str] = (), headers: Headers = NO_HEADERS) 
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
     if not module and not plan.host:
         raise Unfit(
+def _has_pool(wrapper: BaseDatabaseWrapper) -> bool:
+    given = wrapper.settings_dict["OPTIONS"].get("pool")
+    return given is not False if hasattr(type(wrapper), "pool_options") else bool(given)
+
+
             "the settings of this project stand in no module, as after settings.configure(), so its servers cannot be "
             "given another size: name a module of settings in DJANGO_SETTINGS_MODULE, or sweep the site as it runs, "
             "with --host"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,6 +161,7 @@ def test_it_says_what_it_does_not_size(monkeypatch: pytest.MonkeyPatch, settings
     assert replica.endswith("a trial sets that of 'default' alone")
     assert "'archive'" in archive
 
+class Fake:
 
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
 
