@@ -19,16 +19,17 @@ from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor import snapshots
 from pooldemo.monitor.views import Pass, is_hidden, pool_address
-from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
 from pooldemo.postgresql.place import parameter
+from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
-from pooldemo.sweep.facts import OWN, Plan
+from pooldemo.sweep.facts import OWN, Conditions, Plan
 from pooldemo.sweep.measure import running
 from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page, Site
 
-# Of a database's OPTIONS what libpq reads as well, and a connection that looks on needs.
+# Of a database's settings what libpq reads as well, and a connection that looks on needs.
 LIBPQ = (
     "channel_binding", "gssencmode", "host", "hostaddr", "krbsrvname", "passfile", "password", "port", "require_auth",
     "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert",
@@ -44,10 +45,10 @@ def planned(
     """The plan with what the project says of it: its own load, its own stack, a site that runs, with those hosts
     `behind` its balancer, and asked with those `headers`. `given` are the names of the fields that were asked for.
     Raises Unfit."""
-    if plan.urls and plan.locustfile:
-        raise Unfit("--url and --locustfile both say what users ask for: give one of them")
     if empty := [name for name in ("host", "locustfile", "wsgi") if name in given and not getattr(plan, name)]:
         raise Unfit(f"--{empty[0]} is empty: leave it out, or see what it was to be, as a variable that is not set")
+    if plan.urls and plan.locustfile:
+        raise Unfit("--url and --locustfile both say what users ask for: give one of them")
     if (plan.urls or plan.locustfile) and "workload" in given:
         raise Unfit("--workload is for our own pages: leave it out beside --url or --locustfile")
     if plan.locustfile and (plan.rate is not None or plan.search):
@@ -95,13 +96,13 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
     its, sizes = _its(url, seen), seen.sizes
     if "stacks" in given and plan.stacks != (its,):
         raise Unfit(f"--stack {','.join(plan.stacks)}: {url} runs already, on {its}: leave out --stack")
-    plan = replace(plan, host=url, stacks=(its,))
-    if sizes:
     if plan.wsgi:
         raise Unfit(f"--wsgi {plan.wsgi}: {url} runs already, and nothing is started: leave out --wsgi")
     if "workers" in given and (plan.splits or (sizes and plan.workers != len(sizes))):
         typed, has = ",".join(map(str, plan.worker_counts)), len(sizes) or "as many as it has"
         raise Unfit(f"--workers {typed}: {url} runs already, with {has}: leave out --workers")
+    plan = replace(plan, host=url, stacks=(its,))
+    if sizes:
         return replace(plan, workers=len(sizes), sizes=plan.sizes if "sizes" in given else (sizes[0],))
     if behind:
         raise Unfit(
@@ -152,6 +153,26 @@ def same(plan: Plan, behind: Sequence[str], headers: Headers = NO_HEADERS) -> No
         )
     if (its := _its(plan.host, seen)) not in plan.stacks:
         raise Unfit(f"{plan.host} was on {plan.stacks[0]} in that sweep, and is on {its}: begin a new one")
+
+
+def same_settings(plan: Plan, before: Conditions, now: Conditions) -> None:
+    """A sweep goes on with the settings, and in the mode, in which it began. Raises Unfit.
+
+    Until sweeps noted their settings, a project in transaction mode was measured in that under the name of `pooldemo`.
+    """
+    if plan.host:
+        return
+    if before.settings_module not in ("", now.settings_module):
+        raise Unfit(
+            f"that sweep was of {before.settings_module}, and these settings are {now.settings_module}: go on with "
+            f"--settings {before.settings_module}"
+        )
+    is_other = snapshots.stack() == "pooldemo-transaction" and "pooldemo" in map(planning.base, plan.stacks)
+    if is_other and not before.settings_module:
+        raise Unfit(
+            "this project is in transaction mode, and an earlier release measured that under the name of pooldemo, as "
+            "which request mode is measured now: begin a new sweep"
+        )
 
 
 def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan, list[str]]:
@@ -219,6 +240,11 @@ def doubts(plan: Plan) -> list[str]:
     return found
 
 
+def _has_pool(wrapper: BaseDatabaseWrapper) -> bool:
+    given = wrapper.settings_dict["OPTIONS"].get("pool")
+    return given is not False if hasattr(type(wrapper), "pool_options") else bool(given)
+
+
 def how_to_start_postgresql() -> str:
     """What to do where it does not answer."""
     if is_own():
@@ -240,11 +266,6 @@ def site(plan: Plan, behind: Sequence[str] = (), headers: Headers = NO_HEADERS) 
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
     if not module and not plan.host:
         raise Unfit(
-def _has_pool(wrapper: BaseDatabaseWrapper) -> bool:
-    given = wrapper.settings_dict["OPTIONS"].get("pool")
-    return given is not False if hasattr(type(wrapper), "pool_options") else bool(given)
-
-
             "the settings of this project stand in no module, as after settings.configure(), so its servers cannot be "
             "given another size: name a module of settings in DJANGO_SETTINGS_MODULE, or sweep the site as it runs, "
             "with --host"

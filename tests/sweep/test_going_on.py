@@ -3,13 +3,15 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from pooldemo import records
+from pooldemo import models, records
+from pooldemo.monitor import snapshots
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.facts import Conditions, Limit, Plan, SweepResult, TrialPlan, TrialResult
@@ -219,3 +221,28 @@ def test_it_refuses_what_cannot_go_on_with_a_sweep(number: str, arguments: list[
         call_command("sweep", "--resume", number, *arguments, "--dry-run")
     assert said in str(refusal.value)
     assert refusal.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("noted", "stacks", "refusal"),
+    [
+        ("project.settings", ["pooldemo"], ""),
+        (
+            "shop.production",
+            ["pooldemo"],
+            "that sweep was of shop.production, .*: go on with --settings shop.production",
+        ),
+        ("", ["pooldemo"], "in transaction mode, and an earlier release measured that under the name of pooldemo"),
+        ("", ["persistent", "pooldemo@RESET=always"], "in transaction mode, and an earlier release"),
+        ("", ["pooldemo-transaction"], ""),
+    ],
+)
+def test_it_goes_on_as_a_sweep_began(
+    number: str, monkeypatch: pytest.MonkeyPatch, noted: str, stacks: list[str], refusal: str
+) -> None:
+    """With the same settings; and a project in transaction mode was once measured in that as `pooldemo`."""
+    monkeypatch.setattr(snapshots, "stack", lambda: "pooldemo-transaction")
+    conditions = asdict(Conditions(settings_module=noted))
+    models.Sweep.objects.filter(pk=number).update(conditions=conditions, stacks=stacks)
+    with pytest.raises(CommandError, match=refusal) if refusal else nullcontext():
+        call_command("sweep", "--resume", number, "--repeats", "4", "--dry-run")

@@ -43,12 +43,12 @@ from pooldemo.sweep.stacks.stack import Stack
         (["--locustfile", "nowhere.py"], "--locustfile nowhere.py is no file"),
         (["--url", "/", "--wsgi", "./shop/wsgi.py"], "--wsgi ./shop/wsgi.py is no module: give one as"),
         (["--url", "/", "--wsgi", ":application"], "--wsgi :application is no module"),
-        (["--locustfile", "manage.py", "--login", "alice"], "a --locustfile logs in by itself"),
         (["--url", "/", "--wsgi", r"shop\wsgi"], r"--wsgi shop\\wsgi is no module"),
         (["--url", "/", "--wsgi=-c"], "--wsgi -c is no module"),
         (["--url", "/", "--wsgi", ""], "--wsgi is empty: leave it out"),
         (["--url", "/", "--host", ""], "--host is empty: leave it out"),
         (["--locustfile", ""], "--locustfile is empty: leave it out"),
+        (["--locustfile", "manage.py", "--login", "alice"], "a --locustfile logs in by itself"),
         (["--url", "/", "--login", "nobody"], "--login nobody: there is no user whose username is that"),
         (["--url", "/", "--header", "Bearer"], "--header 'Bearer' is no header: give one as"),
         (["--url", "/", "--header", "A b: c"], "--header 'A b: c' is no header: give one as"),
@@ -131,7 +131,6 @@ def test_it_looks_on_at_the_server_that_the_site_uses(monkeypatch: pytest.Monkey
     seen = parse_dsn(project.database_url())
     assert (seen["host"], seen["port"], seen["user"]) == ("/cloudsql/shop", "6432", "me")
 
-class Fake:
 
 def test_it_says_how_a_project_without_a_wsgi_module_is_served() -> None:
     with pytest.raises(Unfit, match=r"--wsgi 'django.core.wsgi:get_wsgi_application\(\)'"):
@@ -161,8 +160,8 @@ def test_it_says_what_it_does_not_size(monkeypatch: pytest.MonkeyPatch, settings
     assert replica.endswith("a trial sets that of 'default' alone")
     assert "'archive'" in archive
 
-class Fake:
 
+class Fake:
     """A target that answers /ok/ with 200, /secret/ with the way to a login, and says that its pool has 7 slots."""
 
     names, probe_path = (), None

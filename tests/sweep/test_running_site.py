@@ -14,12 +14,13 @@ from django.db import connections
 from django.urls import clear_script_prefix, get_script_prefix, set_script_prefix
 from pages import Pages, served
 
+from pooldemo import records
 from pooldemo.monitor import snapshots
 from pooldemo.site import project
 from pooldemo.site.address import as_its_proxy
 from pooldemo.site.admission import admitted, headers_of
 from pooldemo.site.errors import Unfit
-from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.facts import Conditions, Plan
 from pooldemo.sweep.measure import running
 from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page
@@ -163,7 +164,6 @@ def test_it_names_a_running_site_by_the_stack_on_which_it_is(monkeypatch: pytest
             on(silent, "pooldemo")
 
 
-def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_refuses_what_a_running_site_has_already(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was measured again under each number of workers that was typed."""
     monkeypatch.setattr(Workers, "size", 8)
@@ -180,6 +180,7 @@ def test_it_refuses_what_a_running_site_has_already(monkeypatch: pytest.MonkeyPa
             as_it_runs(monkeypatch, url, wsgi="shop.wsgi")
 
 
+def test_it_takes_a_site_below_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     """FORCE_SCRIPT_NAME is the prefix of the address, and not a part of each page's."""
 
     class Below(Workers):
@@ -291,7 +292,10 @@ def test_it_asks_a_running_site_behind_a_login_of_its_server_with_the_headers_th
             as_it_runs(monkeypatch, url)
         plan = as_it_runs(monkeypatch, url, headers)
         assert plan.sizes == (8,)
+        plan = replace(plan, sizes=(4, 8))  # which can be measured only where the pools are seen
         project.same(plan, (), headers)
+        with pytest.raises(Unfit, match="had 3 workers in that sweep, and tells of 0"):
+            project.same(plan, ())
 
 
 @pytest.mark.django_db
@@ -308,9 +312,15 @@ def test_the_command_gives_the_headers_that_were_typed_to_whoever_asks(monkeypat
 
     monkeypatch.setattr(project, "planned", planned)
     monkeypatch.setattr(project, "site", site)
+    host = "http://127.0.0.1:9"
     with pytest.raises(CommandError, match="seen enough"):
-        call_command("sweep", "--url", "/", "--host", "http://127.0.0.1:9", "--header", "Authorization: Basic abc")
+        call_command("sweep", "--url", "/", "--host", host, "--header", "Authorization: Basic abc")
     assert given == [{"Authorization": "Basic abc"}] * 2
+    monkeypatch.setattr(project, "same", site)
+    row = records.begin(Plan(urls=("/",), host=host), Conditions())
+    with pytest.raises(CommandError, match="seen enough"):
+        call_command("sweep", "--resume", str(row.pk), "--header", "Authorization: Basic def")
+    assert given[2:] == [{"Authorization": "Basic def"}]
 
 
 def test_it_keeps_no_password_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

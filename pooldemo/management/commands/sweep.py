@@ -129,6 +129,8 @@ class Command(BaseCommand):
                 terminal.say(text, "yellow")
             server = " ".join([*(f"{name}={value}" for name, value in spread(plan.workers).items()), *GUNICORN])
             now = database.conditions(site.database_url, ROOT, server)
+            if row is not None:
+                project.same_settings(plan, done.conditions, now)
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)
         except (ValueError, records.NoSuchSweep) as error:
             raise CommandError(str(error), returncode=REFUSED) from error

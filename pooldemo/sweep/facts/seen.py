@@ -32,9 +32,10 @@ class Step:
 class Conditions:
     """Under what a sweep was measured. A number without these is worth little.
 
-    `versions` by name (python, django, gunicorn, gevent, locust, psycopg2, postgresql); `settings` are PostgreSQL's
-    that bear on the result; `cpu_quota` the cores that a container allows (None: no limit); `gunicorn` the server's
-    command line with `{size}` and `{port}` left open. Connections that the applications may open together:
+    `versions` by name (python, pooldemo where it is installed, django, gunicorn, gevent, locust, psycopg2,
+    postgresql); `settings` are PostgreSQL's that bear on the result, `settings_module` the project's (empty: not
+    noted); `cpu_quota` the cores that a container allows (None: no limit); `gunicorn` the server's command line with
+    `{size}` and `{port}` left open. Connections that the applications may open together:
     `max_connections - reserved_connections`.
     """
 
@@ -49,6 +50,7 @@ class Conditions:
     settings: Mapping[str, str] = field(default_factory=dict)
     gunicorn: str = ""
     postgresql_is_local: bool = True
+    settings_module: str = ""
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:

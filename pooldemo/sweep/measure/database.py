@@ -20,7 +20,8 @@ from pooldemo.sweep.measure import machine
 
 OBSERVER = "sweep-observer"
 PACKAGES = (
-    "django", "gunicorn", "gunicorn-h1c", "gevent", "locust", "psycopg2-binary", "psycogreen", "django-db-geventpool",
+    "pooldemo", "django", "gunicorn", "gunicorn-h1c", "gevent", "locust", "psycopg2-binary", "psycogreen",
+    "django-db-geventpool",
 )  # fmt: skip
 SETTINGS = (
     "max_connections", "superuser_reserved_connections", "reserved_connections", "shared_buffers", "work_mem", "fsync",
@@ -97,6 +98,7 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
         settings=settings,
         gunicorn=server_command,
         postgresql_is_local=local,
+        settings_module=os.environ.get("DJANGO_SETTINGS_MODULE", ""),
     )
 
 

@@ -125,6 +125,8 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
                 ]
             ),
         )
+    if conditions.settings_module:
+        yield "settings", conditions.settings_module
     if conditions.commit:
         yield "commit", conditions.commit
 
