@@ -18,6 +18,7 @@ from pooldemo import records
 from pooldemo.admin import run_form, runs
 from pooldemo.admin.measured import address, posted, readable
 from pooldemo.models import Sweep
+from pooldemo.sweep.analyse.ending import BY_WHOM
 from pooldemo.sweep.report.progress import progress_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class RunPages:
         run = runs.last()
         if run.lives and run.number is not None:
             return HttpResponseRedirect(address(request, SWEEP, run.number))
-        return self._page(request, "started", "Starting a sweep" if run.lives else "The sweep has ended", run=run)
+        title = "Starting a sweep" if run.lives else "The sweep has ended"
+        return self._page(request, "started", title, run=run, by_whom=BY_WHOM)
 
     def state(self, request: HttpRequest) -> HttpResponse:
         """The same for its script."""

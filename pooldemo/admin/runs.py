@@ -24,6 +24,7 @@ from pathlib import Path
 from django.db import connections
 
 from pooldemo.postgresql.place import place
+from pooldemo.sweep.analyse.ending import ending
 from pooldemo.sweep.stacks.stack import RUN_FOLDER, make_folder
 
 FOLDER = RUN_FOLDER
@@ -59,7 +60,7 @@ def check(options: Sequence[str]) -> tuple[bool, str]:
     except (OSError, ValueError) as error:  # longer than a command may be, or with a zero in it
         return False, f"this cannot be given to the command: {error}"
     lines = (done.stdout if done.returncode == 0 else done.stderr or done.stdout).strip().splitlines()
-    said = lines[-1] if lines else f"it ended with {done.returncode} and said nothing"
+    said = lines[-1] if lines and done.returncode >= 0 else f"the command {ending(done.returncode)}"
     return done.returncode == 0, said.removeprefix("CommandError: ").removesuffix("; nothing was started")
 
 
@@ -85,6 +86,7 @@ def start(options: Sequence[str]) -> bool:
 
 def last() -> Run:
     """What became of the last one that was started from a page."""
+    lives = _lives()  # first: of one that has ended all is read that it said
     try:
         note = json.loads((FOLDER / "page.json").read_text())
         with Path(note["log"]).open("rb") as log:
@@ -92,9 +94,9 @@ def last() -> Run:
             log.seek(max(0, os.fstat(log.fileno()).st_size - SAID))
             said = log.read(SAID).decode(errors="replace")
     except (OSError, ValueError, KeyError, TypeError):
-        return Run(_lives(), None, "")
+        return Run(lives, None, "")
     found = NUMBER.search(begun) if note.get("database") == _database() else None
-    return Run(_lives(), int(found[1]) if found else None, said.strip())
+    return Run(lives, int(found[1]) if found else None, said.strip())
 
 
 def stop(number: int | None = None) -> bool:

@@ -21,6 +21,7 @@ from served import until
 from pooldemo import models, records
 from pooldemo.admin import run_form, runs
 from pooldemo.management.sweep_options import planned
+from pooldemo.sweep.analyse.ending import BY_WHOM
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
 
 RUN, START, CHECK, STOP = (reverse(f"admin:pooldemo_run{name}") for name in ("", "_start", "_check", "_stop"))
@@ -30,6 +31,8 @@ import signal, sys, time
 told = []
 signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 words = sys.argv[1:]
+if "--sizes=killed" in words:
+    signal.raise_signal(signal.SIGKILL)
 if "--sizes=x" in words:
     sys.exit("CommandError: --sizes x: 'x' is no pool size")
 if "--dry-run" in words:
@@ -96,6 +99,16 @@ def test_it_passes_each_value_as_one_word_and_no_option_that_the_form_has_not() 
     given = {"sizes": "1 --host=http://192.0.2.7", "users": " 4 ", "ms": "", "host": "http://192.0.2.7", "wsgi": "x"}
     assert run_form.options(given) == ["--users=4", "--sizes=1 --host=http://192.0.2.7"]
     assert run_form.options({"url": "/a/ /b/?q=1", "adaptive": "on"}) == ["--url=/a/", "--url=/b/?q=1", "--adaptive"]
+
+
+def test_it_says_in_words_that_the_command_was_killed(runner: Client) -> None:
+    """As where the machine has no memory left: "it ended with -9 and said nothing"."""
+    said = runner.post(CHECK, {"sizes": "killed"}).json()["said"]
+    assert said == f"the command was killed by signal 9 (Killed), {BY_WHOM}"
+    runs.start(["--sizes=killed"])
+    until(lambda: not runs.last().lives)
+    html = runner.get(reverse("admin:pooldemo_run_started")).content.decode()
+    assert f"It said nothing, as one that was killed: {BY_WHOM}." in html
 
 
 @pytest.mark.parametrize("value", ["1\x00", "1" * 3_000_000])

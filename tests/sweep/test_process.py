@@ -15,6 +15,8 @@ import psutil
 import pytest
 from served import ROOT, until
 
+from pooldemo.sweep.analyse.ending import BY_WHOM
+from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.measure.process import MARK, Child, Ledger, clean_up
 from pooldemo.sweep.stacks.stack import make_folder
 
@@ -98,13 +100,14 @@ def test_it_keeps_what_its_child_said_last(ledger: Ledger, tmp_path: Path) -> No
 
 
 def test_it_says_that_its_child_was_killed(ledger: Ledger, tmp_path: Path) -> None:
-    """As by the kernel where the machine has no memory left: it "ended with -9"."""
+    """It "ended with -9"."""
     with shell("echo begun; exec sleep 60", ledger, tmp_path) as child:
         assert child.ending == ""
         until(child.tail)
         os.kill(child.pid, signal.SIGKILL)
         assert child.wait(240)
-        assert child.ending == "was killed by signal 9 (Killed): begun"
+        assert child.ending == f"was killed by signal 9 (Killed), {BY_WHOM}: begun"
+        assert "the kernel because memory ran out" in brief(f"the server {child.ending}")
 
 
 def test_it_counts_the_cpu_of_the_whole_session(ledger: Ledger, tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_it_stops_what_a_killed_sweep_left_running_and_names_it(tmp_path: Path) 
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stray:
         write_ledger(tmp_path, stray.pid, psutil.Process(stray.pid).create_time())
         assert clean_up(tmp_path) == [f"a stray (process {stray.pid})"]
-        assert stray.wait(10) == -signal.SIGKILL
+        assert stray.wait(240) == -signal.SIGKILL
     assert clean_up(tmp_path) == []
 
 

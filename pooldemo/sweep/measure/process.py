@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import psutil
 
+from pooldemo.sweep.analyse.ending import ending
 from pooldemo.sweep.stacks.stack import make_folder
 
 MARK = "POOLDEMO_SWEEP"
@@ -184,8 +185,7 @@ class Child:
         """How it ended, and the last lines of its output; empty while it runs."""
         if (code := self.exit_code) is None:
             return ""
-        how = f"ended with {code}" if code >= 0 else f"was killed by signal {-code} ({signal.strsignal(-code)})"
-        return f"{how}: {self.tail() or 'it said nothing'}"
+        return f"{ending(code)}: {self.tail() or 'it said nothing'}"
 
     def cpu_s(self) -> dict[int, float]:
         """CPU seconds used so far by it and by each process of its session, by process id."""
