@@ -33,6 +33,7 @@ NOT_INHERITED = ("POOLDEMO_SNAPSHOTS", "PGAPPNAME", "GUNICORN_FD", "LISTEN_FDS",
 SAID = 4000  # characters of its last words
 BEGUN = 20_000  # characters, in which it has said its number
 CHECK_S = 60.0
+PATIENCE_S = 5.0  # for one whose row says that it has ended, and whose process is just about to
 NUMBER = re.compile(r"^sweep (\d+): .* with \d+ users, sizes ", re.MULTILINE)
 """Of the line with which the command begins; it may say of other sweeps before what became of them."""
 
@@ -69,7 +70,7 @@ def start(options: Sequence[str]) -> bool:
     worker ends it. False: another one lives, which may have been started at this moment."""
     make_folder(FOLDER)
     with _lock() as lock:
-        if not _take(lock, fcntl.LOCK_EX):
+        if not _take(lock, fcntl.LOCK_EX, PATIENCE_S):
             return False
         log = FOLDER / "page.log"
         with log.open("wb") as output:
@@ -136,7 +137,7 @@ def _lock() -> Iterator[int]:
         os.close(descriptor)
 
 
-def _take(lock: int, how: int, patience_s: float = 0.5) -> bool:
+def _take(lock: int, how: int, patience_s: float) -> bool:
     """Whether the lock could be had: others have it to look for a moment, a sweep has it while it lives."""
     deadline_s = time.monotonic() + patience_s
     while True:
@@ -154,4 +155,4 @@ def _lives() -> bool:
     if not FOLDER.is_dir():
         return False
     with _lock() as lock:
-        return not _take(lock, fcntl.LOCK_SH, patience_s=0)
+        return not _take(lock, fcntl.LOCK_SH, 0)

@@ -4,11 +4,13 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.management import get_commands, load_command_class
 from django.test import Client
 from django.urls import reverse
-from served import until
+from served import PATIENCE_S, until
 
 from pooldemo import models, records
 from pooldemo.admin import run_form, runs
@@ -52,6 +54,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     file = tmp_path / "sweep.py"
     file.write_text(COMMAND)
     monkeypatch.setattr(runs, "FOLDER", tmp_path)
+    monkeypatch.setattr(runs, "PATIENCE_S", 0.5)
     monkeypatch.setattr(runs, "_command", lambda options: [sys.executable, "-S", str(file), *options])
     yield
     while runs.stop():
@@ -140,6 +143,25 @@ def test_it_starts_one_of_many_that_are_asked_for_at_once() -> None:
     assert sorted(begun) == [False] * 7 + [True]
     until(lambda: runs.last().number == 4711)
     assert runs.last().said.endswith(f"--users={begun.index(True)}"), "what it says is its own"
+
+
+def test_it_goes_on_with_one_whose_process_is_just_about_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says before that it has ended, and who pressed "Go on with it" at once read that another one runs."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        time.sleep(seconds)
+
+    assert runs.start([])
+    until(lambda: runs.last().number == 4711)
+    monkeypatch.setattr(runs, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(runs.start, ["--resume=4711"])
+        until(lambda: sum(slept) > 1 or again.done())
+        runs.stop()
+        assert again.result()
 
 
 def test_it_knows_that_one_was_killed_whatever_the_clock_and_the_numbers_of_processes_say() -> None:
