@@ -41,6 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else nothing is ended that was started
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist that was killed has left the server to us."""
+    server = settings.EMBEDDED
+    if server is not None and not hasattr(config, "workerinput") and settings.LOCAL_DIR.exists():
+        server.stop(unless_asked=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,16 @@ from typing import NamedTuple, Self
 
 from served import PATIENCE_S, ROOT
 
+from pooldemo.sweep.measure.process import dying_with_us
+
 FORKS = """
-import json, os, signal, sys
+import ctypes, json, os, signal, sys
 BEFORE
 
 def become(code, arguments, folder, environment, said):
     signal.alarm(LIMIT_S)
+    if sys.platform == "linux":  # it ends with whoever waits for it: PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
     os.chdir(folder)
     os.environ |= environment
     for number, path in enumerate((os.devnull, *said)):
@@ -65,7 +70,7 @@ class Forks:
     ) -> None:
         self._folder, self._number, self._environment = folder, 0, environment
         code = FORKS.replace("BEFORE", before).replace("LIMIT_S", f"{limit_s:.0f}")
-        self._command = [sys.executable, *options, "-c", code]
+        self._command = dying_with_us([sys.executable, *options, "-c", code], signal.SIGKILL)
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE

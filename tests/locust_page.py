@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 from served import PATIENCE_S, ROOT, free_port, until
 
+from pooldemo.sweep.measure.process import dying_with_us
+
 # A master gives a worker up that is silent for three seconds: on a loaded machine it only waits for its turn. And the
 # page shows figures that are two seconds old, for which these tests would wait while the load goes on. No page shows
 # what the timeline has so far: a run that must last until something was noted asks an address of the tests' own.
@@ -46,7 +48,7 @@ class Page:
     def __enter__(self) -> Self:
         self._log = Path(self._folder.name) / "log"
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(dying_with_us(self.command), cwd=ROOT, stdout=log, stderr=log)
         try:
             until(self._answers)
         except BaseException:

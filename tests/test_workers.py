@@ -34,14 +34,47 @@ def test_it_names_only_what_exists() -> None:
         assert list(ROOT.glob(f"{start}*")), f"{start} moved: it has no place of its own any more"
 
 
+def killed(code: str) -> str:
+    """What a process printed that runs the code and is killed after it."""
+    code += "\nimport os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+    assert process.returncode == -signal.SIGKILL, said
+    return said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
 def test_a_site_ends_with_the_worker_that_started_it(database_url: str, log: Path) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path; from served import Site\n"
+    pid = killed(
+        "from pathlib import Path; from served import Site\n"
         f"site = Site({database_url!r}, Path({str(log)!r})).__enter__()\n"
-        "print(site.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "print(site.process.pid, flush=True)"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    until(lambda: not psutil.pid_exists(int(done.stdout)))
+    until(lambda: not psutil.pid_exists(int(pid)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_what_a_worker_has_forked_ends_with_it(tmp_path: Path) -> None:
+    """It went on with all tests of its module, and kept the embedded PostgreSQL for them."""
+    task = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    pid = killed(
+        "import threading; from pathlib import Path; from forks import Forks, Run; from served import until\n"
+        f"folder = Path({str(tmp_path)!r}); forks = Forks(folder, '', limit_s=3600).__enter__()\n"
+        f"threading.Thread(target=forks.run, args=[Run({task!r}, ['task'])], daemon=True).start()\n"
+        "print(until(lambda: (folder / '1.stdout').exists() and (folder / '1.stdout').read_text()), flush=True)"
+    )
+    until(lambda: not psutil.pid_exists(int(pid)))
+
+
+def test_a_postgresql_of_its_own_ends_with_the_worker_that_started_it() -> None:
+    """Nobody else knew of it."""
+    pid, folder = killed(
+        "from own_folders import folder_of_servers; from pooldemo.embedded import EmbeddedPostgres\n"
+        "opened = folder_of_servers('pooldemo-test-'); folder = opened.__enter__()\n"
+        "server = EmbeddedPostgres(folder / '.local', tell=lambda text: None); server.ensure()\n"
+        "print(server.status().pid, folder, flush=True)"
+    ).split()
+    until(lambda: not psutil.pid_exists(int(pid)) and not Path(folder).exists())

@@ -1,11 +1,11 @@
 """The quickest faults of `make chaos`: real PostgreSQL, gunicorn and Locust, and what must hold afterwards."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_folders import folder_of_servers
 
 from benchmarks.chaos import outcome, scene
 from benchmarks.chaos.faults import FAULTS, TERMINATE_SQL, hang_up, stop_logins, terminate
@@ -17,17 +17,12 @@ from pooldemo.sweep.measure.process import Ledger
 
 @pytest.fixture(scope="module")
 def own_postgresql() -> Iterator[Any]:
-    """A server that may be harmed, with the ledger in it. Not below pytest's own folder: each session that begins
-    closes it to others."""
-    with tempfile.TemporaryDirectory(prefix="pooldemo chäos ") as folder:
-        Path(folder).chmod(0o755)  # root's stand-in must come in
-        server = EmbeddedPostgres(Path(folder) / ".local", tell=lambda sentence: None)
-        try:
-            server.ensure()
-            scene.prepare(server)
-            yield server
-        finally:
-            server.reset(force=True)
+    """A server that may be harmed, with the ledger in it."""
+    with folder_of_servers("pooldemo chäos ") as folder:
+        server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
+        server.ensure()
+        scene.prepare(server)
+        yield server
 
 
 def ended_and_hung_up(scene: Scene) -> None:

@@ -7,9 +7,10 @@ import shlex
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Self
+
+from own_folders import folder_of_servers
 
 from pooldemo.embedded.account import server_account
 from pooldemo.embedded.binaries import Binaries, choose, find
@@ -107,9 +108,7 @@ class Server:
 
 def own_folder(site: Site) -> Path:
     """A new folder of the server's account, gone when the process ends."""
-    outer = Path(site._lasting.enter_context(tempfile.TemporaryDirectory(prefix="pd ö ", ignore_cleanup_errors=True)))
-    outer.chmod(0o755)
-    inner = outer / "pg"
+    inner = site._lasting.enter_context(folder_of_servers("pd ö ")) / "pg"
     inner.mkdir(mode=0o700)
     account = server_account()
     if not account.is_ours:
@@ -123,9 +122,7 @@ def own_server(site: Site, programs: Binaries | None = None, hba: str = "trust")
     """A new one, stopped when the process ends."""
     if programs is None:
         programs = versions(site)[0]
-    server = Server.make(own_folder(site), programs, hba)
-    site._lasting.callback(server.stop)
-    return server
+    return Server.make(own_folder(site), programs, hba)
 
 
 def versions(site: Site) -> list[Binaries]:

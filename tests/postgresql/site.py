@@ -6,16 +6,15 @@ Configures Django by itself. Without gevent's patch the same names work on threa
 import contextlib
 import itertools
 import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from own_folders import folder_of_servers
 
 from pooldemo.embedded import EmbeddedPostgres
 from project.environment import database as parsed
@@ -42,6 +41,8 @@ def outcome_of(body: Callable[["Site"], None], site: "Site", limit_s: float) -> 
     try:
         with time_limit(limit_s, TimeLimit):
             body(site)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         return "".join(traceback.TracebackException.from_exception(error, capture_locals=True, limit=40).format())
     finally:
@@ -178,10 +179,8 @@ class Site:
     def own_server(self) -> EmbeddedPostgres:
         """A PostgreSQL for this process alone, which a test may stop and change; made by the first who asks."""
         if self._own_server is None:
-            folder = Path(self._lasting.enter_context(tempfile.TemporaryDirectory(prefix="pooldemo-test-")))
-            folder.chmod(0o755)  # root's stand-in must come in
+            folder = self._lasting.enter_context(folder_of_servers("pooldemo-test-"))
             self._own_server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
-            self._lasting.callback(self._own_server.reset, force=True)
         self._own_server.ensure()
         return self._own_server
 

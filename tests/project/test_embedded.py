@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from django.core.management import CommandError
+from own_folders import folder_of_servers
 
 from pooldemo.embedded import EmbeddedError, EmbeddedPostgres
 from pooldemo.embedded.account import Account
@@ -66,9 +66,7 @@ def server_in(folder: Path) -> EmbeddedPostgres:
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
     """A folder that every account may pass, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="pooldemo-test-") as name:
-        folder = Path(name).resolve()
-        folder.chmod(0o755)
+    with folder_of_servers("pooldemo-test-") as folder:
         yield folder
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -17,6 +16,7 @@ import psycopg2
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.db.models import QuerySet
+from own_folders import folder_of_servers
 from served import ROOT, until
 
 from pooldemo import models, records
@@ -24,7 +24,7 @@ from pooldemo.embedded import EmbeddedPostgres
 from pooldemo.records import unsaved
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import database
-from pooldemo.sweep.measure.process import clean_up
+from pooldemo.sweep.measure.process import clean_up, dying_with_us
 
 PLAN = ["--ms", "20", "--users", "2", "--duration", "1", "--warmup", "0", "--repeats", "1"]
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -34,22 +34,19 @@ TRIAL = TrialResult("pooldemo", 4, 1, rps=79.5, latencies=((50.0, 3),))
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that may be stopped. Not below pytest's own folder: each session that begins closes it to others."""
-    with tempfile.TemporaryDirectory(prefix="pooldemo oütage ") as folder:
-        Path(folder).chmod(0o755)  # root's stand-in must come in
-        server = EmbeddedPostgres(Path(folder) / ".local", tell=lambda sentence: None)
-        try:
-            server.ensure()
-            with manage(server.url, "migrate", "-v", "0") as migrate:
-                assert migrate.wait(PATIENCE_S) == 0
-            yield server
-        finally:
-            server.reset(force=True)
+    """A PostgreSQL that may be stopped."""
+    with folder_of_servers("pooldemo oütage ") as folder:
+        server = EmbeddedPostgres(folder / ".local", tell=lambda sentence: None)
+        server.ensure()
+        with manage(server.url, "migrate", "-v", "0") as migrate:
+            assert migrate.wait(PATIENCE_S) == 0
+        yield server
 
 
 def manage(url: str, *arguments: str, **streams: Any) -> "subprocess.Popen[bytes]":
     env = os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "project.settings", "COLUMNS": "200"}
-    return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, **streams)
+    command = dying_with_us([sys.executable, "manage.py", *arguments])
+    return subprocess.Popen(command, cwd=ROOT, env=env, **streams)
 
 
 def children(sweep: "subprocess.Popen[bytes]") -> list[int]:

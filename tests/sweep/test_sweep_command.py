@@ -20,6 +20,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult
 from pooldemo.sweep.measure import database
+from pooldemo.sweep.measure.process import dying_with_us
 from pooldemo.sweep.stacks.variant import checkout
 
 RUN_FOLDER = ROOT / ".local" / "run"
@@ -31,7 +32,7 @@ class Typed:
 
     def __init__(self, database_url: str, folder: Path, *arguments: str) -> None:
         self.output = folder / f"output-{len(list(folder.iterdir()))}"
-        command = [sys.executable, "manage.py", "sweep", *arguments]
+        command = dying_with_us([sys.executable, "manage.py", "sweep", *arguments])
         env = os.environ | {
             "DATABASE_URL": database_url,
             "DJANGO_SETTINGS_MODULE": "project.settings",
