@@ -27,6 +27,7 @@ from .postmaster import Postmaster
 
 MAX_CONNECTIONS = 300
 START_S = 60  # a recovery after a crash in the middle of a load takes some seconds; a start, half of one
+LEAVING_S = 5  # as long as PostgreSQL itself waits for such connections before it drops a database
 LOG_LINES = 15
 SHELLS = frozenset('$`"\\\n')  # initdb and pg_ctl give names in double quotes to a shell
 USERS_SQL = (
@@ -136,13 +137,11 @@ class EmbeddedPostgres:
             if (process := self._postmaster.process()) is None:
                 self._asked.unlink(missing_ok=True)
                 return False
-            users = self._users()
-            if unless_asked and (self._asked.exists() or users or not alone):
+            if unless_asked and (self._asked.exists() or not alone):
                 return False
-            if not force and (users or not alone):
-                who = (
-                    f"connected: {', '.join(users)}" if users else "another process of this site (gunicorn, manage.py)"
-                )
+            if not force and (who := self._who_uses_it(alone)):
+                if unless_asked:
+                    return False
                 raise EmbeddedError(f"PostgreSQL is in use, {who}. End that first, or use --force")
             self._stop(process)
             self._asked.unlink(missing_ok=True)
@@ -246,6 +245,16 @@ class EmbeddedPostgres:
         )
 
     # -- what is there -------------------------------------------------------------------------------------------
+
+    def _who_uses_it(self, alone: bool) -> str:
+        """Besides this process, in words; empty: nobody. PostgreSQL shows a connection that was closed until that one's
+        process had its turn to notice: who is `alone` blocks for LEAVING_S at most, until none is shown."""
+        deadline_s = time.monotonic() + LEAVING_S * alone
+        while (users := self._users()) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        if users:
+            return f"connected: {', '.join(users)}"
+        return "" if alone else "another process of this site (gunicorn, manage.py)"
 
     def _users(self) -> list[str]:
         programs = self.programs()

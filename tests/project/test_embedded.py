@@ -167,12 +167,35 @@ def test_it_recovers_when_it_was_killed_and_a_backend_goes_on_computing(server: 
     assert ask(server, "SELECT n FROM kept") == [(42,)]
 
 
-def test_it_is_not_stopped_while_a_connection_is_open(server: EmbeddedPostgres) -> None:
+def test_it_is_not_stopped_while_a_connection_is_open(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pooldemo.embedded.server.LEAVING_S", 0)
     with closing(psycopg2.connect(server.url, application_name="report")):
         with pytest.raises(EmbeddedError, match=r"in use, connected: report \(1\)\. .* --force"):
             server.stop()
         assert not server.stop(unless_asked=True)
     assert server.status().running
+
+
+def test_it_is_stopped_though_a_connection_that_was_closed_is_not_gone_yet(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process had no turn on a busy machine, and the server was left running for nobody."""
+    with closing(psycopg2.connect(server.url)) as connection:
+        backend = psutil.Process(connection.info.backend_pid)
+        backend.suspend()
+    look, seen = server._users, []
+
+    def users() -> list[str]:
+        seen.append(look())
+        if len(seen) == 1:
+            backend.resume()
+        return seen[-1]
+
+    monkeypatch.setattr(server, "_users", users)
+    assert server.stop(unless_asked=True)
+    assert seen[0] == ["unnamed (1)"]
 
 
 def test_it_is_not_stopped_while_a_process_uses_it_between_two_connections(server: EmbeddedPostgres) -> None:
