@@ -7,15 +7,21 @@
 
   const NOT_NOW = { 403: "you may not see it any more", 404: "it was deleted", 503: "the database does not answer now" };
 
-  /* The whole answer, or why there is none. */
-  async function get(address, options = { signal: AbortSignal.timeout(PATIENCE_MS) }) {
+  /* The whole answer as `read` makes it, or why there is none. */
+  async function get(address, read, options = { signal: AbortSignal.timeout(PATIENCE_MS) }) {
+    let text = "";
     try {
       const answer = await fetch(address, options);
       if (answer.redirected) return { why: "you are logged out" };
       if (!answer.ok) return { why: NOT_NOW[answer.status] || `the site answers ${answer.status}` };
-      return { text: await answer.text() };
+      text = await answer.text();
     } catch {
       return { why: "the site does not answer" };
+    }
+    try {
+      return { now: read(text) };
+    } catch {
+      return { why: "another program answers in its place" };
     }
   }
 
@@ -52,8 +58,8 @@
       asked = true;
       changed = false;
       said.textContent = "asking the command…";
-      const { text, why } = await get(form.dataset.check, { method: "POST", body: new FormData(form) });
-      const found = why ? { fits: false, said: why } : JSON.parse(text);
+      const { now, why } = await get(form.dataset.check, JSON.parse, { method: "POST", body: new FormData(form) });
+      const found = now || { fits: false, said: why };
       said.textContent = found.said;
       said.className = found.fits ? "met" : "missed";
       asked = false;
@@ -71,10 +77,9 @@
 
   const started = document.querySelector("[data-started]");
   async function wait() {
-    const { text, why } = await get(started.dataset.started);
+    const { now, why } = await get(started.dataset.started, JSON.parse);
     doubt(why);
-    if (!why) {
-      const now = JSON.parse(text);
+    if (now) {
       document.getElementById("said").textContent = now.said;
       if (now.page) return window.location.replace(now.page);
       if (!now.lives) return window.location.reload();
@@ -89,18 +94,20 @@
   const told = document.getElementById("told");
   const stop = document.getElementById("stop");
   const notes = document.getElementById("id_notes");
+  function step(text) {
+    const found = document.createElement("template");
+    found.innerHTML = text;
+    return { content: found.content, ...found.content.querySelector("[data-status]").dataset };
+  }
   async function look() {
     if (document.hidden) return setTimeout(look, PAUSE_MS);
-    const { text, why } = await get(part.dataset.address);
+    const { now, why } = await get(part.dataset.address, step);
     doubt(why);
     if (stop) stop.hidden = Boolean(why); // nobody would hear it
     if (why === NOT_NOW[404]) return undefined; // for ever: each question was a line in the site's log
-    if (!why) {
-      const found = document.createElement("template");
-      found.innerHTML = text;
-      const now = found.content.querySelector("[data-status]").dataset;
+    if (now) {
       const ended = now.status !== "running";
-      part.replaceChildren(found.content);
+      part.replaceChildren(now.content);
       const words = now.told || "It has ended.";
       if (told.textContent !== words) told.textContent = words; // each change is read aloud
       if (ended) stop?.remove();
