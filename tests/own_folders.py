@@ -1,4 +1,4 @@
-"""Folders for PostgreSQL servers of a test's own, which it may harm. However its process ends, nothing of them stays."""
+"""Folders for PostgreSQL servers of a test's own, which it may harm. Nothing of them outlives its process."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Such a server is nobody's child, so no signal of the kernel ends it with us; the end of a pipe is seen by whoever reads.
+# Such a server is nobody's child, so no signal of the kernel ends it with us; who reads a pipe sees its end.
 ENDS = """
 import contextlib, shutil, signal, sys
 import psutil

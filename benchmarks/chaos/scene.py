@@ -33,6 +33,7 @@ from pooldemo.sweep.stacks.stack import Stack
 WORKERS, SIZE, USERS, MS = 2, 5, 40, 100.0
 POOL_TIMEOUT_S = 12
 UNDER_FAULT = "benchmarks.chaos.site:application"
+READY_S = 240.0  # the machine may do ten other things meanwhile
 SETTLE_S = 1.0  # until every user has been served
 BEFORE_S, AFTER_S = 2.0, 3.0  # what is watched before the fault, and when all slots work again
 RUNNING_S = 2.0  # by then no query may run any more that nobody waits for
@@ -115,7 +116,7 @@ class Scene:
             )
         self._stop.enter_context(self.server)
         self._port = self.server.port
-        self.server.wait_ready()
+        self.server.wait_ready(READY_S)
 
     @property
     def master(self) -> psutil.Process:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.core.management import call_command
-from served import free_port
+from served import PATIENCE_S, free_port
 
 from pooldemo.demo.burst import Arrival, Wave, fire, waves
 
@@ -15,13 +15,13 @@ SLOTS = 4
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as many at once as there are slots, when `enough` of them are asked for."""
+    """Answers as many at once as there are slots, the first ones when all slots are asked for."""
 
     daemon_threads = True
     request_queue_size = 64
     slots = threading.Semaphore(SLOTS)
     most, now = 0, 0
-    turn = threading.Lock()
+    turn = threading.Condition()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -32,8 +32,8 @@ class Handler(BaseHTTPRequestHandler):
             with self.server.turn:
                 self.server.now += 1
                 self.server.most = max(self.server.most, self.server.now)
-            threading.Event().wait(0.1)
-            with self.server.turn:
+                self.server.turn.notify_all()
+                self.server.turn.wait_for(lambda: self.server.most >= SLOTS, PATIENCE_S)
                 self.server.now -= 1
         self.send_response(200 if self.path == "/slow/?ms=100" else 404)
         self.end_headers()

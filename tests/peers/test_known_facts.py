@@ -1,7 +1,6 @@
 """What the systems in peers/ are known for (docs/stacks.md): each fact is seen on its own system and on ours."""
 
 import json
-import statistics
 import subprocess
 
 import pytest
@@ -33,7 +32,8 @@ def statuses(answers: list[Answer]) -> list[int]:
 
 
 def wait_ms(running: Running, times: int = 15) -> float:
-    return statistics.median(json.loads(running.get("/fast/").text)["wait_ms"] for _ in range(times))
+    """The least: nothing but luck makes it less."""
+    return min(json.loads(running.get("/fast/").text)["wait_ms"] for _ in range(times))
 
 
 class TestAsyncFlask:

@@ -194,7 +194,7 @@ def test_it_loses_no_slot_whenever_a_greenlet_is_stopped(scenario, kill, again):
             where = f"stopped at switch {nth}, {delay} turns later: {run.pool!r}"
             assert_whole(run.pool, run.connector)
             assert run.connector.peak <= CAP, where
-            slots = [run.pool.checkout(timeout=5) for _ in range(CAP)]
+            slots = [run.pool.checkout(timeout=PATIENCE_S) for _ in range(CAP)]
             for slot in slots:
                 run.pool.checkin(slot)
             if run.seen is None:

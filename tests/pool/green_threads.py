@@ -11,7 +11,7 @@ from gevent.threadpool import ThreadPool
 from pooldemo.pool import PoolTimeout
 from pooldemo.postgresql.green import current_task, starter
 
-from .world import assert_whole, eventually, make, waiting
+from .world import PATIENCE_S, assert_whole, eventually, make, waiting
 
 
 @pytest.fixture
@@ -28,35 +28,35 @@ def request(pool):
 
 
 def test_it_serves_a_native_thread_first(threads):
-    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=5, start=starter())
-    assert threads.spawn(request, pool).get(timeout=10) == 1
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=PATIENCE_S, start=starter())
+    assert threads.spawn(request, pool).get(timeout=PATIENCE_S) == 1
     assert request(pool) == 1
     assert_whole(pool, connector)
 
 
 def test_it_hands_over_between_greenlets_and_native_threads(threads):
-    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=5, start=starter())
+    pool, connector = make(MAX_CONNS=1, POOL_TIMEOUT=PATIENCE_S, start=starter())
     slot = pool.checkout()
     native = threads.spawn(request, pool)
     waiting(pool, 1)
     pool.checkin(slot)
-    assert native.get(timeout=10) == 1
+    assert native.get(timeout=PATIENCE_S) == 1
 
     taken, end = threading.Event(), threading.Event()
 
     def hold():
         slot = pool.checkout()
         taken.set()
-        end.wait(10)
+        end.wait(PATIENCE_S)
         pool.checkin(slot)
 
     holder = threads.spawn(hold)
-    assert taken.wait(10)
+    assert taken.wait(PATIENCE_S)
     greenlet = gevent.spawn(request, pool)
     waiting(pool, 1)
     end.set()
-    assert greenlet.get(timeout=10) == 1
-    holder.get(timeout=10)
+    assert greenlet.get(timeout=PATIENCE_S) == 1
+    holder.get(timeout=PATIENCE_S)
     assert_whole(pool, connector)
 
 
@@ -76,7 +76,7 @@ def test_it_waits_for_a_native_thread_without_a_limit_where_nothing_else_goes_on
 
 
 def test_it_keeps_the_cap_with_both_at_once(threads):
-    pool, connector = make(MAX_CONNS=2, POOL_TIMEOUT=20, start=starter())
+    pool, connector = make(MAX_CONNS=2, POOL_TIMEOUT=PATIENCE_S, start=starter())
 
     def requests():
         for _ in range(30):
@@ -85,7 +85,7 @@ def test_it_keeps_the_cap_with_both_at_once(threads):
 
     crowd = [*(threads.spawn(requests) for _ in range(4)), *(gevent.spawn(requests) for _ in range(6))]
     for each in crowd:
-        each.get(timeout=30)
+        each.get(timeout=PATIENCE_S)
     assert connector.peak <= 2
     assert_whole(pool, connector)
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from pooldemo.pool import PoolClosed, PoolFull, PoolTimeout
 from pooldemo.pool.slot import Holder
 
-from .world import GREEN, Holding, Refused, assert_whole, busy, make, until_quiet
+from .world import GREEN, PATIENCE_S, Holding, Refused, assert_whole, busy, make, until_quiet
 
 
 class Killed(Exception):
@@ -146,7 +146,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert_whole(self.pool, self.connector)
         if not self.pool.closed:
             self.pool.resize(3)
-            slots = [self.pool.checkout(timeout=5) for _ in range(3)]
+            slots = [self.pool.checkout(timeout=PATIENCE_S) for _ in range(3)]
             for slot in slots:
                 self.pool.checkin(slot)
             assert_whole(self.pool, self.connector)

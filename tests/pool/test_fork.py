@@ -130,14 +130,14 @@ def make():
 threads = [threading.Thread(target=work) for work in (ask, ask, ask, make)]
 for thread in threads: thread.start()
 def look():
-    signal.alarm(20)
+    signal.alarm(200)
     new = Pool(Connector(), Options.read(MAX_CONNS=1))
-    for each in (pool, new): each.checkin(each.checkout(10))
+    for each in (pool, new): each.checkin(each.checkout(100))
     log[:] = ["works"]
 for _ in range(10): in_child(look)
 busy = False
 for thread in threads: thread.join()
-print(pool.checkin(pool.checkout(10)))
+print(pool.checkin(pool.checkout(100)))
 """
     if GREEN:
         body = body.replace("while busy: ", "while busy: __import__('time').sleep(0); ")

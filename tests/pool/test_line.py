@@ -8,7 +8,20 @@ import pytest
 from pooldemo.pool import ROWS, PoolFull, PoolTimeout
 from pooldemo.pool.options import CONNECT_LIMIT_S
 
-from .world import Clock, Gate, Holding, Refused, Worker, assert_whole, eventually, make, queue, taken, waiting
+from .world import (
+    PATIENCE_S,
+    Clock,
+    Gate,
+    Holding,
+    Refused,
+    Worker,
+    assert_whole,
+    eventually,
+    make,
+    queue,
+    taken,
+    waiting,
+)
 
 
 def test_it_serves_in_the_order_of_asking():
@@ -230,7 +243,7 @@ def test_it_tells_a_waiter_for_whom_no_slot_is_left_after_a_resize_that_it_would
     def both():
         slot = pool.checkout()
         try:
-            pool.checkout(timeout=5)
+            pool.checkout(timeout=PATIENCE_S)
         finally:
             pool.checkin(slot)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pooldemo.pool.upkeep import Later
 
-from .world import GREEN, Gate, Worker, assert_whole, eventually, make, queue, taken
+from .world import GREEN, PATIENCE_S, Gate, Worker, assert_whole, eventually, make, queue, taken
 
 
 def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
@@ -22,7 +22,7 @@ def test_it_takes_back_what_an_ended_holder_kept_and_says_whose_it_was():
     def forgotten():
         Worker(forget, name="forgetful").result()
         eventually(lambda: gc.collect() is None or connector.closed == [1], "the orphan's connection is closed")
-        slot = pool.checkout(timeout=5)
+        slot = pool.checkout(timeout=PATIENCE_S)
         eventually(lambda: len(told) > 0)  # the slot comes back first, the warning after
         return slot
 
@@ -115,7 +115,7 @@ def test_it_stops_nobody_with_the_warning_of_anothers_leak(monkeypatch):
     eventually(lambda: gc.collect() is None or pool.upkeep.later.works)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pool.checkin(pool.checkout(timeout=1))
+        pool.checkin(pool.checkout(timeout=PATIENCE_S))
     assert "forgetful ended" in str(told)
     assert_whole(pool, connector)
 
@@ -157,7 +157,7 @@ def test_it_loses_no_slot_whatever_happens_in_a_log_handler(monkeypatch, emit, b
     def ask():
         for _ in range(3):  # the first ones may be stopped by what hit the handler; no more than there are orphans
             try:
-                return pool.checkout(timeout=5)
+                return pool.checkout(timeout=PATIENCE_S)
             except BaseException as error:
                 if type(error).__name__ != "Timeout":
                     raise

@@ -131,23 +131,26 @@ def test_what_is_no_statement_ends_with_its_deadline_too(site: Site) -> None:
     def scrolls() -> None:
         with transaction.atomic(using=db.alias), db.connection.cursor():
             cursor = db.connection.connection.cursor("scrolls", scrollable=True)
-            cursor.execute("SELECT pg_sleep(n) FROM generate_series(0, 4) AS n")
-            cursor.scroll(4)
+            cursor.execute("SELECT pg_sleep(n) FROM generate_series(0, 40) AS n")
+            cursor.scroll(40)
 
     def writes() -> None:
         with transaction.atomic(using=db.alias), db.connection.cursor():
             large = db.connection.connection.lobject(0, "wb")
-            for _ in range(200):
+            for _ in range(10_000):
                 large.write(b"x")
                 time.sleep(0.01)
 
     def listens() -> None:
         with db.connection.cursor():
-            for _ in db.connection.connection.notifies(timeout=10):
+            for _ in db.connection.connection.notifies(timeout=600):
                 pass
 
-    for work in (scrolls, listens if is_psycopg3 else writes):
-        with pytest.raises(DeadlineExceeded, match="pg_sleep|lobject|notifies"), deadline(0.5):
-            work()
-        db.end_request()
+    for work, step in ((scrolls, "pg_sleep"), (listens, "notifies") if is_psycopg3 else (writes, "lobject")):
+        said, seconds = "", 0.25
+        while step not in said:  # a busy machine may need more time to get there
+            with pytest.raises(DeadlineExceeded) as caught, deadline(seconds):
+                work()
+            db.end_request()
+            said, seconds = str(caught.value), 2 * seconds
         assert db.ask("SELECT 7") == 7

@@ -103,7 +103,7 @@ def test_a_server_that_is_told_to_notice_late_notices_soon(site: Site) -> None:
 
 @patched
 def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
-    """Whoever connects in another slot waits for nobody to leave."""
+    """Whoever connects in another slot waits for nobody to leave. And then its slot comes back."""
     db = site.database(MAX_CONNS=3, options="-c client_connection_check_interval=0")
     staying = db.ask()
     site.finally_do(lambda: site.terminate(staying))
@@ -113,6 +113,8 @@ def test_one_abandoned_query_delays_no_other_slot(site: Site) -> None:
     victim.kill()
     assert staying not in db.fill(2)
     assert site.observe(active, staying)
+    site.terminate(staying)
+    assert len(db.fill(3)) == 3
 
 
 @threaded

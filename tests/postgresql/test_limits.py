@@ -101,9 +101,8 @@ def test_who_waits_for_no_slot_waits_for_no_connection_beyond_the_deadline(site:
     gate = site.gate()
     gate.stalled = True
     db = site.behind(gate, MAX_CONNS=1, POOL_TIMEOUT=0)
-    with pytest.raises(DeadlineExceeded, match="while waiting"), deadline(0.05):
-        db.ask()
-    assert db.pool.get_stats()["deadlines_exceeded"] == 1
+    exceeded("waiting", db.ask)
+    assert db.pool.get_stats()["deadlines_exceeded"] >= 1
 
 
 @patched

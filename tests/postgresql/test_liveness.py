@@ -5,6 +5,7 @@ told at once.
 """
 
 import contextlib
+import select
 
 import gevent
 import psycopg2
@@ -75,12 +76,13 @@ def test_a_health_check_is_a_look_unless_there_is_doubt(site: Site) -> None:
     cost = {}
     for mode in ("auto", "always", "never"):
         db = site.behind(gate, MAX_CONNS=1, HEALTH_CHECK=mode)
-        db.ask()
+        with db.request():
+            own = db.connection.connection.fileno()
         before = gate.queries
         db.ask()
         cost[mode] = gate.queries - before
         site.terminate(*db.pids())
-        gevent.sleep(0.05)  # for the goodbye to come through the gate
+        site.wait_until(lambda: select.select([own], [], [], 0)[0])  # noqa: B023  called at once: the goodbye has come
         if mode == "never":
             with pytest.raises(OperationalError):
                 db.ask()
@@ -106,7 +108,7 @@ def test_it_is_waited_out_no_longer_than_the_deadline(site: Site) -> None:
     gate.refuse_all = CROWDED
     db = site.behind(gate, MAX_CONNS=2, POOL_TIMEOUT=0.3)
     with pytest.raises(
-        PoolTimeout, match=r"(?s)no connection within 0.\d s; connecting failed .*too many clients"
+        PoolTimeout, match=r"(?s)no connection within \d+\.\d s; connecting failed .*too many clients"
     ) as told:
         db.ask()
     assert "too many clients" in str(told.value.__cause__)

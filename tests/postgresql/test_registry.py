@@ -244,7 +244,7 @@ def test_a_child_forked_while_another_thread_makes_a_pool_works(site: Site) -> N
     with registry._lock:
         child = os.fork()
         if not child:
-            signal.alarm(20)
+            signal.alarm(100)
             change(db, OPTIONS={"MAX_CONNS": 2})
             os._exit(0 if db.ask("SELECT 1") == 1 else 1)
         assert os.waitpid(child, 0)[1] == 0

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -167,9 +168,7 @@ def test_it_recovers_when_it_was_killed_and_a_backend_goes_on_computing(server: 
     assert ask(server, "SELECT n FROM kept") == [(42,)]
 
 
-def test_it_is_not_stopped_while_a_connection_is_open(
-    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_not_stopped_while_a_connection_is_open(server: EmbeddedPostgres, monkeypatch: Any) -> None:
     monkeypatch.setattr("pooldemo.embedded.server.LEAVING_S", 0)
     with closing(psycopg2.connect(server.url, application_name="report")):
         with pytest.raises(EmbeddedError, match=r"in use, connected: report \(1\)\. .* --force"):
@@ -178,9 +177,7 @@ def test_it_is_not_stopped_while_a_connection_is_open(
     assert server.status().running
 
 
-def test_it_is_stopped_though_a_connection_that_was_closed_is_not_gone_yet(
-    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_stopped_though_a_closed_connection_is_not_gone_yet(server: EmbeddedPostgres, monkeypatch: Any) -> None:
     """Its process had no turn on a busy machine, and the server was left running for nobody."""
     with closing(psycopg2.connect(server.url)) as connection:
         backend = psutil.Process(connection.info.backend_pid)
