@@ -96,6 +96,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def pool_options(self) -> Options:
         """The pool's options among OPTIONS: the names in capitals. Raises ImproperlyConfigured."""
         options = self.settings_dict["OPTIONS"]
+        if not isinstance(options, dict) or not all(isinstance(each, str) for each in options):
+            where = f"DATABASES[{self.alias!r}]['OPTIONS']"
+            raise ImproperlyConfigured(f"{where}={options!r} is not accepted: give a dictionary of names and values.")
         if options.get("pool") not in (None, True, False):
             raise ImproperlyConfigured(
                 f"'pool': {options['pool']!r} is not accepted with ENGINE {__package__!r}: leave it out, and give the "

@@ -119,10 +119,10 @@ def beside(alias: str) -> Beside:
     own, sums = connections[alias].settings_dict, [0, 0, 0]
     for other in connections.all():
         theirs = other.settings_dict
-        if other.alias == alias or not hasattr(type(other), "pool_options") or theirs["OPTIONS"].get("pool") is False:
+        if other.alias == alias or not hasattr(type(other), "pool_options"):
             continue
-        if server(theirs) == server(own):
-            slots: int = other.pool_options.max_conns  # type: ignore[attr-defined]
+        slots: int = other.pool_options.max_conns  # type: ignore[attr-defined]
+        if server(theirs) == server(own) and theirs["OPTIONS"].get("pool") is not False:
             same = (True, *(parameter(theirs, name) == parameter(own, name) for name in ("user", "dbname")))
             sums = [so_far + is_same * slots for so_far, is_same in zip(sums, same, strict=True)]
     return Beside(*sums)

@@ -31,11 +31,12 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
     for wrapper in ours():
         settings, where = wrapper.settings_dict, f"DATABASES[{wrapper.alias!r}]"
-        if is_djangos := isinstance(pool := settings["OPTIONS"].get("pool"), dict):
+        options = settings["OPTIONS"] if isinstance(settings["OPTIONS"], dict) else {}
+        if is_djangos := isinstance(pool := options.get("pool"), dict):
             found.append(leftovers.pool_of_django(where, pool))
         try:  # reading them is the check; the rest of them, where Django's own pool's are named already
             (wrapper.without_pool() if is_djangos else wrapper).pool_options  # noqa: B018
-            if settings["OPTIONS"].get("pool") is False and (given := sorted(filter(str.isupper, settings["OPTIONS"]))):
+            if options.get("pool") is False and (given := sorted(filter(str.isupper, options))):
                 found.append(
                     checks.Warning(
                         f"{where}: 'pool': False means no pool here: {', '.join(given)} have no effect, and each "

@@ -64,7 +64,7 @@ def _whole(given: Any) -> int:
     """Its default where nothing is given, or no number."""
     try:
         return int(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 10
 
 

@@ -68,6 +68,17 @@ def test_it_finds_what_a_pool_cannot_live_with(
     assert next(iter(changes.get("OPTIONS", changes))) in message.msg
 
 
+@pytest.mark.parametrize("options", [None, "MAX_CONNS=4", ["MAX_CONNS", 4], {None: 4}])
+def test_it_says_that_options_are_no_dictionary(monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
+    """As of a variable that is not set, or not parsed; it was a traceback."""
+    settings = connections["default"].settings_dict | {"OPTIONS": options}
+    monkeypatch.setattr(connections["default"], "settings_dict", settings)
+    [message] = checks.check_pools()
+    assert message.id == "pooldemo.E001"
+    assert f"['OPTIONS']={options!r} is not accepted: give a dictionary" in message.msg
+    assert checks.check_budget(databases=["default"]) == []
+
+
 def test_it_names_all_that_another_pool_has_left_at_once(settings_of_default: Callable[..., None]) -> None:
     options = {"pool": {"max_size": 8}, "MAX_CONNS": "abc", "MIN_CONN": 1, "MAX_AGE": 2}
     settings_of_default(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True, ATOMIC_REQUESTS=True, OPTIONS=options)
@@ -98,7 +109,7 @@ def test_it_turns_the_options_of_django_db_connection_pool_into_ours(settings_of
         ),
         ({"MAX_OVERFLOW": -1, "RECYCLE": -1}, "'MAX_CONNS': 10"),
         ({"POOL_SIZE": "8", "MAX_OVERFLOW": "2"}, "'MAX_CONNS': 10"),  # from the environment
-        ({"POOL_SIZE": None, "MAX_OVERFLOW": "few"}, "'MAX_CONNS': 20"),
+        ({"POOL_SIZE": float("inf"), "MAX_OVERFLOW": "few"}, "'MAX_CONNS': 20"),
         ({}, "'MAX_CONNS': 20"),
     ):
         settings_of_default(POOL_OPTIONS=given)
