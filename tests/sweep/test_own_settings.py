@@ -13,6 +13,7 @@ from served import ROOT
 from pooldemo.sweep.stacks import database, geventpool
 
 OURS, DJANGOS = "pooldemo.postgresql", "django.db.backends.postgresql"
+OVER_OURS = "django_tenants.postgresql_backend"
 OVER_DJANGOS = "django_prometheus.db.backends.postgresql"  # or any other that is made from it
 GEVENTPOOL = f"django_db_geventpool.backends.postgresql_{'psycopg3' if find_spec('psycopg') else 'psycopg2'}"
 
@@ -42,6 +43,8 @@ GEVENTPOOL = f"django_db_geventpool.backends.postgresql_{'psycopg3' if find_spec
         (OURS, {"POOL_MODE": "transaction"}, "", (OURS, {"POOL_MODE": "transaction", "MAX_CONNS": 3})),
         (OURS, {"POOL_MODE": "transaction"}, "pooldemo", (OURS, {"MAX_CONNS": 3})),
         (OURS, {}, "pooldemo-transaction", (OURS, {"POOL_MODE": "transaction", "MAX_CONNS": 3})),
+        (OVER_OURS, {}, "pooldemo-transaction", (OVER_OURS, {"POOL_MODE": "transaction", "MAX_CONNS": 3})),
+        (OVER_OURS, {}, "geventpool", (GEVENTPOOL, {"MAX_CONNS": 3})),
     ],
 )
 def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
@@ -58,7 +61,8 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     (tmp_path / "shop_settings.py").write_text(f"{theirs}DATABASES = {databases!r}\n")
     given = {"POOLDEMO_SETTINGS": "shop_settings", "POOLDEMO_SETTINGS_READ": str(tmp_path / "read")}
     given["DJANGO_SETTINGS_MODULE"] = "pooldemo.sweep.stacks.settings"
-    given["POOLDEMO_OWN_STACK"] = "" if stack else "psycopg-pool" if "pool" in options else "pooldemo"
+    is_on_ours = engine in (OURS, OVER_OURS) or not stack
+    given["POOLDEMO_OWN_STACK"] = "psycopg-pool" if "pool" in options else "pooldemo" if is_on_ours else ""
     for name, value in (given | {"MAX_CONNS": "3", "POOL_STACK": stack}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -72,7 +76,7 @@ def test_it_resizes_the_pool_that_a_project_has_or_puts_another_in_its_place(
     assert settings.DATABASES["archive"]["OPTIONS"] == {"application_name": "sweep-other"}, "not the trial's"
     assert (settings.SECURE_SSL_REDIRECT, settings.ALLOWED_HOSTS) == (False, ["shop.example", "127.0.0.1"])
     assert (settings.DATABASES["default"]["ENGINE"], settings.DATABASES["default"]["OPTIONS"]) == becomes
-    assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (60 if not stack or engine == becomes[0] else 0), (
+    assert settings.DATABASES["default"]["CONN_MAX_AGE"] == (60 if not stack or engine == becomes[0] == OURS else 0), (
         "another pool asks for 0"
     )
     assert (tmp_path / "read").exists()

@@ -94,7 +94,7 @@ class Server:
                 env |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "POOLDEMO_SETTINGS": site.settings}
                 env["POOLDEMO_SETTINGS_READ"] = str(self._settings_read)
                 env |= {"POOLDEMO_LOG_ERRORS": "1"} if told else {}
-                env |= {"POOL_STACK": "", "POOLDEMO_OWN_STACK": own} if own == site.stack else {}
+                env |= {"POOLDEMO_OWN_STACK": site.stack} | ({"POOL_STACK": ""} if own == site.stack else {})
                 env["POOLDEMO_OPTIONS"] = json.dumps(dict(stack.options))
                 env["PYTHONPATH"] = os.pathsep.join(search_path(sys.path, stack.root))
             else:

@@ -2,7 +2,7 @@
 
 A server of a sweep finds this module by DJANGO_SETTINGS_MODULE, the project's own by POOLDEMO_SETTINGS. So a project is
 measured on any stack without a line of its settings being changed. POOL_STACK empty: the pool that it has, resized;
-POOLDEMO_OWN_STACK is then what that is.
+POOLDEMO_OWN_STACK is what that is.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pooldemo.sweep import stacks
+from pooldemo.sweep.stacks import pooldemo as ours
 
 _ours = os.environ["DJANGO_SETTINGS_MODULE"]
 os.environ["DJANGO_SETTINGS_MODULE"] = os.environ["POOLDEMO_SETTINGS"]  # by which they, and who imports them, go
@@ -62,7 +63,10 @@ def _default() -> dict[str, Any]:
     config = {**config, "OPTIONS": {**options, **json.loads(os.environ.get("POOLDEMO_OPTIONS", "{}"))}}
     if not stack:
         return resized(config, size, os.environ["POOLDEMO_OWN_STACK"] == "psycopg-pool")
-    return stacks.database(stack, resized(config, size))
+    made = stacks.database(stack, resized(config, size))
+    # A backend that is made from ours, as django-tenants' may be, is on ours already, and its project needs it.
+    stays = made["ENGINE"].startswith(ours.ENGINE) and os.environ["POOLDEMO_OWN_STACK"].startswith(ours.STACK.name)
+    return {**made, "ENGINE": config["ENGINE"]} if stays else made
 
 
 # django-configurations makes settings of a class, theirs just now; it wants one of that name here, too.
