@@ -291,9 +291,10 @@ def test_it_names_a_socket_in_a_folder_with_a_space_as_libpq_reads_it() -> None:
         assert parse_dsn(passed_on)["host"] == "/home/me/übers Jahr"
 
 
-def test_it_lists_the_known_stacks_when_one_is_unknown() -> None:
-    with pytest.raises(ValueError, match=r"unknown stack 'nope': known are pooldemo, .*per-request"):
-        stacks.get("nope")
+@pytest.mark.parametrize("name", ["nope", "pooldemo@", "@main"])
+def test_it_lists_the_known_stacks_when_one_is_unknown(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown stack '{name}': known are pooldemo, .*per-request"):
+        stacks.get(name)
 
 
 def test_it_says_what_a_stack_lacks_and_how_to_have_it(stack: Stack) -> None:

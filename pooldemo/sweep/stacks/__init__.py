@@ -7,7 +7,7 @@ the applications of peers/; `settings.py` puts any Django project on a stack, `v
 import importlib
 import pkgutil
 
-from pooldemo.sweep.plan import base
+from pooldemo.sweep.plan import VARIANT, base
 from pooldemo.sweep.stacks.stack import DatabaseConfig, Stack
 from pooldemo.sweep.stacks.variant import made
 
@@ -27,7 +27,7 @@ def get(name: str) -> Stack:
 
     Raises ValueError that lists the known ones.
     """
-    if base(name) not in names():
+    if base(name) not in names() or name == f"{base(name)}{VARIANT}":
         raise ValueError(f"unknown stack {name!r}: known are {', '.join(names())}")
     stack: Stack = importlib.import_module(f"{__name__}.{base(name).replace('-', '_')}").STACK
     return stack if name == base(name) else made(stack, name)
