@@ -130,6 +130,14 @@ def test_it_judges_what_another_program_wrote_as_far_as_it_goes():
     assert (verdict["shape"], verdict["max_conns"]) == ("knee", 16)
 
 
+def test_it_takes_a_plan_of_nothing_for_what_was_measured():
+    """It had no verdict where `stacks` was empty, and ended with a traceback where `sizes` was."""
+    made = document_of(judged(SweepResult(PLAN, CONDITIONS, trials_of(hinge(16), noise=0.2))))
+    same = judge(made | {"sweep": made["sweep"] | {"stacks": [], "sizes": []}})
+    assert same["verdicts"] == made["verdicts"]
+    assert same["verdicts"][0]["needs"].startswith("--repeats ")
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

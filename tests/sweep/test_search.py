@@ -1,15 +1,19 @@
 """The search for the highest rate that meets the SLO: it closes in on it, ends, and says what ended it."""
 
+from dataclasses import replace
+
 import pytest
 from synthetic import CONDITIONS
 
 from pooldemo.management.showing import SLO_MISSED, exit_code
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.document import asked_anew, judged
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import Plan, TrialResult, Verdict
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult, Verdict
 from pooldemo.sweep.measure.search import Search, missed_by
 from pooldemo.sweep.report import rerun
+from pooldemo.sweep.report.sweep_page import judged_by
 
 SLO = parse_slo("p95=300,errors=1%")
 PLAN = Plan(users=1000, slo=SLO, search=True, poisson=True, sizes=(1, 2, 4, 8, 16, 32))
@@ -89,6 +93,18 @@ def test_its_verdict_is_of_the_rates_that_meet_the_slo() -> None:
     assert (seen.shape, seen.max_conns, seen.slo and seen.slo.state) == ("knee", 8, "met")
     assert "the highest rate, at random, at which p95 <= 300 ms and errors <= 1% is met" in seen.because
     assert "in a closed loop 8 carries 320" in seen.because
+
+
+def test_it_is_judged_by_no_other_slo() -> None:
+    """By p95=1 every size met that: its rates met the SLO of the search."""
+    trials = tuple(replace(found(40.0 * size), size=size, repeat=n) for n in (1, 2, 3) for size in (1, 2, 4))
+    sweep = judged(SweepResult(PLAN, CONDITIONS, trials))
+    for slo in ("p95=1", ""):
+        with pytest.raises(ValueError, match="the highest that meet p95=300,errors=1%; for another one"):
+            asked_anew(sweep, None, slo)
+    same, refusal = judged_by(sweep, "", "p95=1")
+    assert (same, refusal.partition(":")[0]) == (sweep, "slo")
+    assert judged(asked_anew(sweep, 3.0, "errors=1%,p95=300")).verdicts[0].max_conns == sweep.verdicts[0].max_conns
 
 
 def test_its_verdict_is_that_no_size_meets_the_slo() -> None:

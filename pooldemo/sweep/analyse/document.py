@@ -12,7 +12,7 @@ from typing import Any
 from pooldemo.sweep.analyse import judge as judging
 from pooldemo.sweep.analyse.shape import BadDocument, check_rows, verdict_told
 from pooldemo.sweep.analyse.sizes import sizes_of
-from pooldemo.sweep.analyse.slo import parse_slo
+from pooldemo.sweep.analyse.slo import parse_slo, typed
 from pooldemo.sweep.facts import FORMAT, MARGIN, Plan, SweepResult
 from pooldemo.sweep.plan import check_margin
 
@@ -29,12 +29,21 @@ def judge(document: Mapping[str, Any], *, margin: float | None = MARGIN, slo: st
 
 
 def asked_anew(sweep: SweepResult, margin: float | None, slo: str | None) -> SweepResult:
-    """The sweep with another margin or SLO in its plan, where one is given. Raises ValueError."""
+    """The sweep with another margin or SLO in its plan, where one is given. Raises ValueError, also for another SLO of
+    a search: the rates that meet it were not measured."""
     plan = sweep.plan
     if margin is not None:
         check_margin(margin)
         plan = replace(plan, margin=float(margin))
-    return replace(sweep, plan=plan if slo is None else replace(plan, slo=parse_slo(slo)))
+    if slo is None:
+        return replace(sweep, plan=plan)
+    limits = parse_slo(slo)
+    if plan.search and set(limits) != set(plan.slo):
+        raise ValueError(
+            f"--slo: {slo!r} is not what this sweep searched by: its rates are the highest that meet "
+            f"{typed(plan.slo) or 'none'}; for another one sweep again, with --arrivals max"
+        )
+    return replace(sweep, plan=replace(plan, slo=limits))
 
 
 def judged(sweep: SweepResult) -> SweepResult:
@@ -74,6 +83,7 @@ def read_document(document: Any) -> SweepResult:
         "repeats": max((trial["repeat"] for trial in trials), default=Plan.repeats),
     }
     own = _told(sweep)
+    found |= {name: own[name] for name in found if own.get(name)}  # a plan of nothing is what was measured
     try:
         check_margin(own.get("margin", MARGIN))
         if isinstance(own.get("slo"), str):
@@ -83,7 +93,7 @@ def read_document(document: Any) -> SweepResult:
     try:
         return SweepResult.from_dict(
             {
-                "sweep": found | own | {"conditions": _told(own.get("conditions") or {})},
+                "sweep": own | found | {"conditions": _told(own.get("conditions") or {})},
                 "trials": list(map(_told, trials)),
                 "verdicts": list(map(verdict_told, verdicts)),
             }

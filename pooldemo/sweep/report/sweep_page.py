@@ -2,15 +2,15 @@
 
 import itertools
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from statistics import fmean
 from typing import Any
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.analyse.document import judged
+from pooldemo.sweep.analyse.document import asked_anew, judged
 from pooldemo.sweep.analyse.saturation import hold_of
-from pooldemo.sweep.analyse.slo import describe_check, describe_limit, parse_slo
+from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.facts import SweepResult, Verdict
 from pooldemo.sweep.report import answer, tables
 from pooldemo.sweep.report.figures import look_of
@@ -54,14 +54,10 @@ def judged_by(sweep: SweepResult, margin: str, slo: str) -> tuple[SweepResult, s
     if not margin and not slo:
         return sweep, ""
     try:
-        plan = replace(
-            sweep.plan,
-            margin=planning.parse_margin(margin) if margin else sweep.plan.margin,
-            slo=parse_slo(slo) if slo else sweep.plan.slo,
-        )
+        anew = asked_anew(sweep, planning.parse_margin(margin) if margin else None, slo or None)
     except ValueError as error:
         return sweep, str(error).replace("--", "")
-    return judged(replace(sweep, plan=plan)), ""
+    return judged(anew), ""
 
 
 def cards(sweep: SweepResult) -> list[Card]:
