@@ -16,6 +16,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.facts import Conditions, Limit, Plan, SweepResult, TrialPlan, TrialResult
 from pooldemo.sweep.measure.run import Run
+from pooldemo.sweep.report import rerun, tables
 
 PLAN = Plan(sizes=(1, 2, 4, 8, 16), repeats=3, users=1000, duration_s=1, warmup_s=0)
 Made = Callable[[TrialPlan, int], float]
@@ -68,6 +69,13 @@ def test_it_adds_sizes_in_repeats_of_their_own_with_their_neighbours() -> None:
     again = planning.with_repeats(more, 4)
     assert sizes_by_repeat(planning.order(again, planning.order(more))) == {7: [1, 2, 4, 5, 6, 8, 16]}
     assert planning.total_s(more) == planning.total_s(PLAN, 15 + 12)
+
+
+def test_it_counts_the_repeats_of_sizes_and_not_how_often_it_went_on() -> None:
+    """Three repeats, and three of the sizes that were added, were 6 repeats of all of them, and measured so again."""
+    more = planning.with_sizes(PLAN, "+5,6")
+    assert [tables.repeats(plan) for plan in (PLAN, more)] == ["3 repeats", "3 to 6 repeats"]
+    assert "--repeats" not in rerun.command(more)
 
 
 @pytest.mark.parametrize(

@@ -68,10 +68,8 @@ def compare_sides(sweep: SweepResult) -> Comparison | None:
     before, after = map(_flat, sides)
     pairs = [Sides(stack, before.trials, after.trials) for stack in before.plan.stacks]
     changes = (*changes_of(pairs, NEGLIGIBLE), *_of_sizes(before, after))
-    finds = would_find(pairs, NEGLIGIBLE)
-    return Comparison(
-        changes, tuple(_moved(before, after, pairs)), (), finds, sweep.plan.margin / 100, sweep.plan.repeats
-    )
+    finds, repeats = would_find(pairs, NEGLIGIBLE), planning.repeats_of(sweep.plan)
+    return Comparison(changes, tuple(_moved(before, after, pairs)), (), finds, sweep.plan.margin / 100, repeats)
 
 
 def plan_sides(sweep: SweepResult) -> tuple[SweepResult, SweepResult] | None:

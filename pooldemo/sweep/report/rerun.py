@@ -54,6 +54,8 @@ def _values(plan: Plan, name: str) -> tuple[str, ...]:
         value = tuple(stack for stack in value if not planning.label(stack))
     elif name == "urls":
         return tuple(value)
+    elif name == "repeats":
+        value = planning.repeats_of(plan)
     elif name == "slo":
         value = slo.typed(value)
     elif name == "rate" and plan.search:

@@ -88,6 +88,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def repeats(plan: Plan) -> str:
+    """`3 repeats`, or `3 to 6 repeats` where sizes were added later: their neighbours are measured again with them."""
+    counts = [sum(size in repeated for repeated in plan.repeated) for size in plan.sizes]
+    least, most = min(counts), max(counts)
+    return counted(most, "repeat") if least == most else f"{least} to {most} repeats"
+
+
 def named(stack: str, view: SweepResult, sweep: SweepResult) -> str:
     """What a table is of: the stack, and at how many workers where there are several."""
     return f"{stack} x {counted(view.plan.workers, 'worker')}" if sweep.plan.splits else stack
@@ -102,8 +109,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     )
     yield (
         "trials",
-        f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {counted(plan.repeats, 'repeat')}, "
-        f"seed {plan.seed}",
+        f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {repeats(plan)}, seed {plan.seed}",
     )
     workers = f"{' or '.join(map(str, plan.splits))} workers" if plan.splits else counted(plan.workers, "worker")
     yield "server", workers + (f", {conditions.gunicorn}" if conditions.gunicorn else "")

@@ -23,7 +23,7 @@ from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
-from pooldemo.sweep.report.tables import counted
+from pooldemo.sweep.report.tables import counted, repeats
 from pooldemo.sweep.workloads import has_length
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
@@ -82,7 +82,7 @@ class Terminal:
         name = f"sweep {number}" if number else "this sweep"
         self.say(
             f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
-            f"{counted(plan.repeats, 'repeat')}, {_workers(plan)}"
+            f"{repeats(plan)}, {_workers(plan)}"
             + (f": {counted(left, 'trial')}, about {duration(planning.total_s(plan, left))}" if left else "")
         )
 
