@@ -19,6 +19,8 @@ def test_it_reads_latencies_and_errors():
         ("p95", "'p95' is no clause"),
         ("p95=fast", "no number of 0 or more"),
         ("p95=-1", "no number of 0 or more"),
+        ("p95=1e300", "is longer than any answer takes"),
+        ("max=1e7s", "is longer than any answer takes"),
         ("p95=nan", "no number of 0 or more"),
         ("errors=0.001", "needs a percent sign, as in errors=0.1%"),
         ("errors=101%", "more than all requests"),

@@ -12,6 +12,9 @@ from pooldemo.sweep.facts import Check, Limit, TrialResult
 METRICS = ("p50", "p95", "p99", "max", "errors")
 """What can be limited: latencies in milliseconds, `errors` as a share of the requests."""
 
+LONGEST_MS = 1e9
+"""Days: a document does not take any number."""
+
 TICKS = {"met": "✓", "missed": "✗", "undecided": "?"}
 """How a clause's state looks."""
 
@@ -83,8 +86,12 @@ def _share(clause: str, value: str) -> float:
 
 def _milliseconds(clause: str, value: str) -> float:
     if value.endswith("ms"):
-        return _number(clause, value.removesuffix("ms"))
-    return 1000 * _number(clause, value.removesuffix("s")) if value.endswith("s") else _number(clause, value)
+        found = _number(clause, value.removesuffix("ms"))
+    else:
+        found = 1000 * _number(clause, value.removesuffix("s")) if value.endswith("s") else _number(clause, value)
+    if found > LONGEST_MS:
+        raise ValueError(f"--slo: {clause!r} is longer than any answer takes; {ACCEPTED}")
+    return found
 
 
 def _number(clause: str, value: str) -> float:
