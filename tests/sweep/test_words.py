@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 from synthetic import CONDITIONS, trials_of, verdict_of
 
-from benchmarks.verdicts.truth import CURVES, NOISES, POWERS, flat, hinge, sweep
+from benchmarks.verdicts.truth import CURVES, NOISES, POWERS, flat, hinge, power, sweep
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge, weigh
 from pooldemo.sweep.analyse.objective import Objective
 from pooldemo.sweep.analyse.slo import parse_slo
-from pooldemo.sweep.facts import Plan, TrialResult
+from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
+from pooldemo.sweep.report import answer
 
 PLAN = Plan(users=1000)
 WITHIN = re.compile(r"From (\d+) to (\d+) slots throughput stays within ([\d.]+)% of ([\d.,]+) ")
@@ -159,6 +160,26 @@ def test_it_advises_more_users_where_the_slowest_request_was_sent_late() -> None
     ]
     seen = Objective(Plan(users=10, rate=50.0, poisson=True, slo=parse_slo("max=300")), slow)
     assert (seen.state(8), seen.needs(8)) == ("undecided", "--users 20")
+
+
+def test_it_says_that_none_is_answered_where_none_failed() -> None:
+    trials = [
+        replace(each, rps=0.0, requests=0) if each.size == 8 else each for each in trials_of(hinge(16), noise=0.01)
+    ]
+    (verdict,) = judge(PLAN, trials, CONDITIONS)
+    assert ": at 8 none is answered, and 32 gives no more" in verdict.because
+    assert "Left out: size 8 (no answer)." in verdict.because
+    beyond = [each if each.size < 16 else replace(each, rps=0.0, requests=0) for each in trials_of(power(0.9))]
+    (rising,) = judge(PLAN, beyond, CONDITIONS)
+    assert "at 16 none is answered" in rising.because
+    assert "at larger ones none is answered" in answer.of_stack(SweepResult(PLAN, CONDITIONS, tuple(beyond)), rising)
+
+
+def test_it_calls_one_user_the_only_one() -> None:
+    """Of `--users 1` it said "each of the 1 users", and "all 1 of them"."""
+    alone = verdict_of(power(0.9), sizes=(1, 2), plan=Plan(users=1), noise=0.01)
+    assert alone.because.startswith("Throughput rises until the only user has a slot: 2 slots carry ")
+    assert alone.saturated == "the users: the only one has a slot"
 
 
 def test_it_advises_no_size_that_postgresql_has_no_connections_for() -> None:

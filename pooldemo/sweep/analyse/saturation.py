@@ -77,7 +77,8 @@ def find_saturation(
     if machine := _machine(inside, conditions):
         return machine
     if is_users(size, plan):
-        return Saturation("users", f"the users: all {plan.users} of them have a slot at the same time")
+        have = f"all {plan.users} of them have a slot at the same time" if plan.users > 1 else "the only one has a slot"
+        return Saturation("users", f"the users: {have}")
     if waiting := _waiting(inside):
         return waiting
     return _held_longer(inside, is_hidden(plan, conditions)) if _hold_grows(trials, inside) else NOTHING

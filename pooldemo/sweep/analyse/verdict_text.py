@@ -136,7 +136,8 @@ def _rising(judgement: Judgement) -> str:
     carries = f"{_slots(size)} carry {_rps(judgement, size)}, {_smaller(judgement)}"
     if is_users(size, plan):
         rises = "Throughput rises" if knee.level_from is None else "Nobody can tell yet whether throughput rises"
-        text = f"{rises} until each of the {plan.users} users has a slot: {carries}."
+        each = f"each of the {plan.users} users" if plan.users > 1 else "the only user"
+        text = f"{rises} until {each} has a slot: {carries}."
         if judgement.saturation.code not in ("users", ""):
             return f"{text} The bottleneck there is {judgement.saturation.text}."
         more = f"--users {2 * size * plan.workers}"
@@ -182,13 +183,16 @@ def _failing(judgement: Judgement) -> str:
 
 def _fails(judgement: Judgement, size: int) -> str:
     """What is wrong at a size that was left out."""
-    if any(trial.error for trial in judgement.trials if trial.size == size):
+    own = [trial for trial in judgement.trials if trial.size == size]
+    if any(trial.error for trial in own):
         return f"at {size} trials fail"
-    return f"{size} misses the SLO" if judgement.plan.search else f"at {size} requests fail"
+    if judgement.plan.search:
+        return f"{size} misses the SLO"
+    return f"at {size} requests fail" if any(trial.failures for trial in own) else f"at {size} none is answered"
 
 
 def _slo(judgement: Judgement) -> str:
-    if judgement.plan.search:
+    if judgement.plan.search and judgement.plan.slo:
         return f"Each carries the highest rate, at random, at which {_limits(judgement)} is met{_closed(judgement)}."
     if judgement.slo == "met":
         return ""

@@ -96,7 +96,9 @@ def _end(sweep: SweepResult, verdict: Verdict) -> str:
     if larger := [each for each in own if each.size > size]:
         if any(each.error for each in larger):
             return "at larger ones trials fail"
-        return "larger ones miss the SLO" if sweep.plan.search else "at larger ones requests fail"
+        if sweep.plan.search:
+            return "larger ones miss the SLO"
+        return f"at larger ones {'requests fail' if any(each.failures for each in larger) else 'none is answered'}"
     return is_full if 0 < room <= size else ""
 
 
