@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from synthetic import CONDITIONS, trials_of, verdict_of, verdicts_of
 
 from benchmarks.verdicts.truth import DENSE, EVEN, POWERS, droop, flat, hinge, power, steps
-from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.knee import find_knee
+from pooldemo.sweep.analyse.observations import observed
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Conditions, Limit, Plan, TrialResult
 
@@ -331,7 +331,7 @@ def test_it_says_when_no_size_meets_the_slo():
     )
     assert (verdict.max_conns, verdict.slo.state) == (16, "missed")
     assert [each.met for each in verdict.checks] == [False, True]
-    assert "No measured size meets the SLO p95 <= 300 ms (measured 400 ms, 398 ms to 402 ms)" in verdict.because
+    assert "No measured size meets the SLO p95 <= 300 ms (measured 400 ms, 397 ms to 403 ms)" in verdict.because
 
 
 def test_it_says_too_few_repeats_and_not_too_noisy_when_most_repeats_are_missing():

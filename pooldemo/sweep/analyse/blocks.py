@@ -9,16 +9,14 @@ multiplies it, and "5% less" is the same distance everywhere. Two-way analysis o
 squares (Montgomery, Design and Analysis of Experiments, chapters 4 and 15).
 """
 
-import itertools
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from statistics import NormalDist, fmean, median
+from statistics import NormalDist, fmean
 from typing import NamedTuple
 
 from pooldemo.sweep.analyse.least_squares import Design, design
+from pooldemo.sweep.analyse.observations import Observation, observed
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, Interval, Noise, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
 
@@ -35,21 +33,6 @@ RESTLESS_DOUBT, LEAST_OTHERS = 0.2, 2
 """A size is restless that scatters so much more than the others that chance makes one so in 20% of the sweeps; and the
 degrees of freedom of these others. A calm size that is taken for restless costs an answer now and then, a restless one
 that is taken for calm gives a wrong one."""
-
-
-PAUSE, LEAST_PAUSE_S = 10.0, 60.0
-"""A repeat has two parts where the next trial began so many times later than trials do, and so many seconds."""
-
-
-class Observation(NamedTuple):
-    """One trial: its size, the repeat it belongs to, its place in the order of that repeat, what was measured, and how
-    often that repeat had been interrupted by then: a machine that was left for lunch is another one."""
-
-    size: int
-    block: int
-    place: float
-    value: float
-    part: int = 0
 
 
 class Contrast(NamedTuple):
@@ -75,9 +58,12 @@ class Fit:
         observations: Sequence[Observation],
         made: Design,
         restless: Collection[frozenset[int]] = (),
+        *,
+        grows: bool = True,
+        doubted: bool = False,
     ) -> None:
         self.observations = observations
-        self._design = made
+        self._design, self._restless, self._grows, self._doubted = made, restless, grows, doubted
         logs = [math.log(each.value) for each in observations]
         found = made.effects(logs)
         self.residuals = [y - f for y, f in zip(logs, made.fitted(found), strict=True)]
@@ -87,7 +73,7 @@ class Fit:
         self.slope = found.slope
         places = [each.place for each in observations]
         self.trend = self.slope * (max(places) - min(places))
-        self.growth = _growth(self.residuals, observations) if self.freedom >= ENOUGH_FREEDOM else 0.0
+        self.growth = _growth(self.residuals, observations) if grows and self.freedom >= ENOUGH_FREEDOM else 0.0
         middle = fmean(map(math.log, self.effects))
         # The noise at a size, relative to that at the middle of the sizes.
         self._shares = {size: math.exp(self.growth * (math.log(size) - middle)) for size in self.effects}
@@ -114,6 +100,15 @@ class Fit:
         """The relative standard deviation of one trial at `size`."""
         return self.restless.get(size, self._calm).relative * self._shares[size]
 
+    def doubting(self, size: int) -> "Fit":
+        """The same, but that the noise of this size is known by its own repeats alone, and not better than by these."""
+        restless = {*self._restless, frozenset({size})}
+        return Fit(self.observations, self._design, restless, grows=self._grows, doubted=True)
+
+    def half_of(self, found: Contrast, probability: float) -> float:
+        """How far a contrast lies at most from its true value, to one side of it, with this probability."""
+        return student_t(probability, found.freedom if self._doubted else self.freedom) * found.error
+
     def contrast(self, weights: Mapping[int, float]) -> Contrast:
         """The sum of `weights` x effects, and its error: that of a sum of independent trials, each with its noise."""
         value = sum(weight * self.effects[size] for size, weight in weights.items())
@@ -129,25 +124,34 @@ class Fit:
             return Contrast(value, error, max(1, self.freedom))
         return Contrast(value, error, satterthwaite((each, noise.freedom) for noise, each in variances.items()))
 
-    def wildest(self, alike: Callable[[int], Collection[int]]) -> frozenset[int] | None:
-        """The sizes, of those that are `alike`, that scatter far more than the others (F of two variances, by its cube
-        root: Paulson 1942; Bonferroni). None: none do, or there is too little to tell."""
+    def wildest(self, alike: Callable[[int], Collection[int]]) -> Collection[frozenset[int]]:
+        """The sizes, of those that are `alike`, that scatter far more than the others; or two such at once, of which
+        each hides the other (F of two variances, by its cube root: Paulson 1942; Bonferroni). Empty: none do, or there
+        is too little to tell."""
         calm = self.effects.keys() - self.restless
         groups = sorted({frozenset(calm & set(alike(size))) for size in calm}, key=min)
-        wildest, least = None, RESTLESS_DOUBT / max(1, len(groups))
+        wildest: Collection[frozenset[int]] = ()
+        least = RESTLESS_DOUBT / max(1, len(groups))
         for sizes in groups:
-            freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
-            others = round(self._calm.freedom - freedom, 9)  # a sum: 2 may be 1.999...
-            if not freedom or others < LEAST_OTHERS:
-                continue
-            # By the blocks they are in the others' residuals as well, and that is theirs.
-            own = self._noise_of(sizes).relative ** 2
-            rest = max((self._calm.relative**2 * self._calm.freedom - own * freedom) / others, LEAST_NOISE**2)
-            root, above, below = (own / rest) ** (1 / 3), 2 / 9 / freedom, 2 / 9 / others
-            chance = NormalDist().cdf(((1 - above) - (1 - below) * root) / math.sqrt(above + below * root**2))
-            if chance < least * (1 - 1e-9):  # of equals the first, in any unit
-                wildest, least = sizes, chance
-        return wildest
+            if (chance := self._chance(sizes)) < least * (1 - 1e-9):  # of equals the first, in any unit
+                wildest, least = (sizes,), chance
+        if wildest or len(groups) < 4:
+            return wildest
+        both = sorted(groups, key=lambda sizes: self._noise_of(sizes).relative)[-2:]
+        is_odd = self._chance(frozenset().union(*both)) < RESTLESS_DOUBT / math.comb(len(groups), 2)
+        return tuple(both) if is_odd else ()
+
+    def _chance(self, sizes: Collection[int]) -> float:
+        """How likely chance alone makes these sizes scatter so much more than the other calm ones; 1: nobody knows."""
+        freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
+        others = round(self._calm.freedom - freedom, 9)  # a sum: 2 may be 1.999...
+        if not freedom or others < LEAST_OTHERS:
+            return 1.0
+        # By the blocks they are in the others' residuals as well, and that is theirs.
+        own = self._noise_of(sizes).relative ** 2
+        rest = max((self._calm.relative**2 * self._calm.freedom - own * freedom) / others, LEAST_NOISE**2)
+        root, above, below = (own / rest) ** (1 / 3), 2 / 9 / freedom, 2 / 9 / others
+        return NormalDist().cdf(((1 - above) - (1 - below) * root) / math.sqrt(above + below * root**2))
 
     @property
     def drift(self) -> float:
@@ -188,12 +192,15 @@ class Fit:
 
     def error(self, weights: Mapping[int, float]) -> tuple[float, float]:
         """The standard error of a size's value as such, or of a mean with `weights` that sum to 1, and its degrees of
-        freedom.
+        freedom."""
+        found = self.contrast(weights)
+        return self._on_any_day(found.error**2, found.freedom)
+
+    def _on_any_day(self, own: float, known: float) -> tuple[float, float]:
+        """The error of a value whose variance, of the trials alone, is `own`, with the freedom that is known with.
 
         Another day is another block: how far blocks differ counts here, though it does not when sizes are compared.
         """
-        found = self.contrast(weights)
-        own, known = found.error**2, found.freedom
         repeats, sizes = len(self.block_levels), len(self.effects)
         if not self.freedom:
             return math.inf, 1.0
@@ -207,10 +214,28 @@ class Fit:
         least = LEAST_NOISE**2 / len(self.observations)
         return math.sqrt(max(within + among, least)), freedom
 
+    def repeats(self, size: int) -> int:
+        """How often a size was measured."""
+        return sum(each.size == size for each in self.observations)
+
     def half_width(self, size: int, probability: float) -> float:
         """How far a size's value on any such day lies at most from its effect, as a logarithm, to one side of it, with
         this probability."""
         error, freedom = self.error({size: 1.0})
+        return student_t(probability, freedom) * error
+
+    def alone(self, sizes: Collection[int]) -> Noise:
+        """The noise of one trial by the trials of these sizes, which scatter alike, whatever the others show."""
+        found = self._noise_of(sizes)
+        freedom = sum(each.size in sizes for each in self.observations) - len(sizes)
+        return Noise(found.relative * max(self._shares[size] for size in sizes), freedom)
+
+    def half_width_alone(self, size: int, probability: float) -> float:
+        """The same by the scatter of its own repeats; infinite of one."""
+        noise = self.alone({size})
+        if not noise.freedom or not self.freedom:
+            return math.inf
+        error, freedom = self._on_any_day(noise.relative**2 / self.repeats(size), noise.freedom)
         return student_t(probability, freedom) * error
 
     def interval(self, size: int) -> Interval:
@@ -280,7 +305,8 @@ def fit_every(observations: Sequence[Observation], alike: Callable[[int], Collec
     which sizes that are `alike` share, and tells little of the blocks (weighted least squares). None of nothing.
 
     Nobody looks here for the smallest size that is good enough. So no trial need be called an accident, which of three
-    leaves two that may agree by luck.
+    leaves two that may agree by luck. Nor does the noise grow with the size: two large sizes that are restless would
+    hide in that, and a small one, held against less than its own noise, would be restless for them.
     """
     return _fit_every(tuple(observations), alike)
 
@@ -288,10 +314,10 @@ def fit_every(observations: Sequence[Observation], alike: Callable[[int], Collec
 @lru_cache(maxsize=8)
 def _fit_every(observations: tuple[Observation, ...], alike: Callable[[int], Collection[int]]) -> Fit | None:
     restless = set[frozenset[int]]()
-    fit = fit_all(observations)
+    fit = fit_all(observations, grows=False)
     while fit is not None and (odd := fit.wildest(alike)):
-        restless.add(odd)
-        fit = fit_all(observations, restless, frozenset[int]().union(*restless))
+        restless.update(odd)
+        fit = fit_all(observations, restless, frozenset[int]().union(*restless), grows=False)
     return fit
 
 
@@ -300,6 +326,7 @@ def fit_all(
     restless: Collection[frozenset[int]] = (),
     light: frozenset[int] = frozenset(),
     designs: "Designs | None" = None,
+    grows: bool = True,
 ) -> Fit | None:
     """The fit of all of them, outliers included. With a trend where one is shown; with whole repeats where their parts,
     and without blocks where repeats, have no sizes in common, or there is one size alone; None of nothing."""
@@ -312,11 +339,11 @@ def fit_all(
         made = designs.made(whole=whole, trend=trend)
         if made is None or len(observations) - made.columns < least_freedom or len(made.sizes) == 1:
             continue
-        fit = Fit(observations, made, restless)
+        fit = Fit(observations, made, restless, grows=grows)
         if not trend or fit.slope_is_shown():
             return fit
     made = design(tuple((each.size, (0, 0), 0.0) for each in observations), trend=False)
-    return Fit(observations, made, restless) if made else None
+    return Fit(observations, made, restless, grows=grows) if made else None
 
 
 class Designs:
@@ -342,54 +369,6 @@ class Designs:
             if (less := made and made.without(place)) is not None:
                 others._made[which] = less
         return others
-
-
-def observed(trials: Sequence[TrialResult], metric: str = "rps") -> list[Observation]:
-    """What the trials of one stack say; failed ones, and those without an answer, are left out."""
-    ran = sorted(
-        (each for each in trials if not each.error and getattr(each, metric)), key=lambda each: (each.size, each.repeat)
-    )
-    starts: dict[int, list[tuple[int, str]]] = {}
-    for each in ran:
-        starts.setdefault(each.repeat, []).append((each.order, each.started_at))
-    for begun in starts.values():
-        begun.sort()
-
-    def place(trial: TrialResult) -> float:
-        return bisect_left(starts[trial.repeat], (trial.order, trial.started_at))
-
-    pauses = _pauses(trials)
-
-    def part(trial: TrialResult) -> int:
-        return sum(pause <= trial.started_at for pause in pauses.get(trial.repeat, ()))
-
-    return [Observation(each.size, each.repeat, place(each), getattr(each, metric), part(each)) for each in ran]
-
-
-def _pauses(trials: Iterable[TrialResult]) -> dict[int, list[str]]:
-    """When each repeat went on after a pause, of those that had one: how `started_at` says it, of one clock."""
-    begun: dict[int, list[str]] = {}
-    for each in trials:
-        begun.setdefault(each.repeat, []).append(each.started_at)
-    steps = []
-    for repeat, moments in begun.items():
-        for before, after in itertools.pairwise(sorted(moments)):
-            if before and before != after:
-                steps.append((_seconds(before, after), repeat, after))
-    usual_s = median(step for step, _, _ in steps) if steps else 0.0
-    found: dict[int, list[str]] = {}
-    for step, repeat, after in steps:
-        if step > max(PAUSE * usual_s, LEAST_PAUSE_S):
-            found.setdefault(repeat, []).append(after)
-    return found
-
-
-def _seconds(before: str, after: str) -> float:
-    """From one moment to the next; 0 where that is not to be read."""
-    try:
-        return (datetime.fromisoformat(after) - datetime.fromisoformat(before)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def levels(trials: Sequence[TrialResult]) -> dict[int, Interval]:

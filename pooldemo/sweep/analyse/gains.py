@@ -11,8 +11,9 @@ from dataclasses import replace
 from statistics import fmean, variance
 from typing import NamedTuple
 
-from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_all, fit_blocks, fit_every, observed
+from pooldemo.sweep.analyse.blocks import Fit, fit_all, fit_blocks, fit_every
 from pooldemo.sweep.analyse.comparison import Change
+from pooldemo.sweep.analyse.observations import Observation, observed
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, satterthwaite, student_t
 from pooldemo.sweep.facts import TrialResult
 
@@ -21,6 +22,9 @@ METRICS = {"rps": 1, "p95_ms": -1}
 
 SIDES = 1000
 """A size apart, by which cells of two sides are numbered: their order and their noise are those of the sizes."""
+
+ALONE = 0.99
+"""How sure a change at one size must be by the repeats of that size alone, beside all together."""
 
 LEAST_ERROR = 0.001
 """Nobody knows a difference better than this, however often it was measured."""
@@ -73,6 +77,10 @@ class Pair:
         parts = [(error**2, freedom) for error, freedom in (fit.error(weights) for fit in (old, new))]
         return _Gain(values[0], values[1], math.sqrt(sum(each for each, _ in parts)), satterthwaite(parts))
 
+    def half_width_alone(self, metric: str, size: int) -> float:
+        """How far the gain at a size may be off at least, by its own repeats, whatever the others show."""
+        return 0.0
+
     @property
     def is_noisier(self) -> bool:
         """B's trials, outliers included, lie farther from what their sizes and repeats say than A's, beyond chance:
@@ -107,6 +115,15 @@ class Sides(Pair):
         change = fit.contrast(new | {cell: -weight for cell, weight in old.items()})
         error = max(change.error, LEAST_ERROR) if fit.freedom else math.inf
         return _Gain(fit.contrast(old).value, fit.contrast(new).value, error, change.freedom)
+
+    def half_width_alone(self, metric: str, size: int) -> float:
+        """Repeats of a restless size may agree by luck, or not be told from those of another one."""
+        fit, cells = self._both[metric], _alike(_cell(size, 0))
+        noise = fit.alone(cells) if fit else None
+        if fit is None or noise is None or not noise.freedom:
+            return 0.0
+        error = noise.relative * math.sqrt(sum(1 / fit.repeats(cell) for cell in cells))
+        return student_t(ALONE, noise.freedom) * error
 
     def error(self) -> tuple[float, float]:
         """Of what all sizes gained, each counted alike, and its degrees of freedom. By the weights of the mean that is
@@ -154,6 +171,7 @@ def _change(
     found = pair.gain(metric, weights)
     gain = max(-600.0, min(600.0, found.after - found.before))  # beyond it arithmetic overflows
     half = student_t(probability, found.freedom) * found.error if math.isfinite(found.error) else math.inf
+    half = max(half, pair.half_width_alone(metric, size)) if size is not None else half
     shown = "same" if abs(gain) - half <= margin else "better" if gain * METRICS[metric] > 0 else "worse"
     kind = shown if math.isfinite(half) else "unknown"
     low, high = (math.expm1(gain + way * half) if half < WIDEST else None for way in (-1, 1))

@@ -16,15 +16,17 @@ The question is the smallest size that is not worse than the best by more than a
    close each is taken with its neighbours, as far as these are surer.
 5. A slow rise. Where each doubling gains 5%, neighbours never differ significantly. So a knee must be seen to bend:
    beyond it, a doubling gains less than half of what it gained before, with 99% confidence. A power law, however flat,
-   never bends. Or what is beyond is seen to be level, or to fall.
+   never bends. Or what is beyond is seen to be level, or to fall. A size of which a trial was left out must show it by
+   those that are left: two that are fast may be the accident.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from pooldemo.sweep.analyse.blocks import Fit, Observation, fit_blocks
+from pooldemo.sweep.analyse.blocks import Fit, fit_blocks
+from pooldemo.sweep.analyse.observations import Observation
 from pooldemo.sweep.analyse.statistics import CONFIDENCE, Interval, Noise, student_t
 from pooldemo.sweep.facts import MARGIN
 from pooldemo.sweep.plan import MAX_REPEATS
@@ -89,7 +91,8 @@ def find_knee(observations: Sequence[Observation], margin: float = MARGIN) -> Kn
     fit, left_out = fit_blocks(observations)
     if fit is None:
         return Knee("invalid", None, (), 0.0, Noise(0.0, 0), {}, "sizes")
-    return replace(_judge(fit, -math.log1p(-margin / 100)), left_out=left_out)
+    doubted = {each.size for each in left_out}
+    return replace(_judge(fit, -math.log1p(-margin / 100), doubted), left_out=left_out)
 
 
 def first_as_good(
@@ -110,8 +113,8 @@ def first_as_good(
     return _smallest_as_good(fit, near, distance, close=1.0), intervals, 0  # numbers are no sizes
 
 
-def _judge(fit: Fit, margin: float) -> Knee:
-    """`margin` is a distance of logarithms from here on."""
+def _judge(fit: Fit, margin: float, doubted: Collection[int]) -> Knee:
+    """`margin` is a distance of logarithms from here on. Of `doubted` sizes a trial was left out."""
     sizes = sorted(fit.effects)
     if len(sizes) < 2:
         return _invalid(fit, "sizes")
@@ -127,9 +130,10 @@ def _judge(fit: Fit, margin: float) -> Knee:
     smallest, largest = sizes[0], sizes[-1]
     if size == smallest:
         return _knee(fit, "flat", size, plateau)
-    if size < largest and (largest not in near or _bends(fit, size, plateau)):
-        return _knee(fit, "knee", size, plateau)
-    if size < largest and (needed := _repeats_to_show(fit, size, plateau)):
+    if size < largest and _has_ended(fit, size):
+        if size not in doubted or _has_ended(fit.doubting(size), size):
+            return _knee(fit, "knee", size, plateau)
+    elif size < largest and (needed := _repeats_to_show(fit, size, plateau)):
         return replace(_invalid(fit, "level", needed), plateau=plateau)
     return replace(_knee(fit, "rising", largest, (largest,)), level_from=size if size < largest else None)
 
@@ -145,11 +149,11 @@ def settled(knee: Knee) -> Knee:
 def _near_the_best(fit: Fit) -> tuple[int, ...]:
     """The sizes that nobody can tell from the best: that they are below is not shown, for any of them (Bonferroni)."""
     best = max(fit.effects, key=lambda size: fit.effects[size])
-    limit = student_t(1 - (1 - CONFIDENCE) / (len(fit.effects) - 1), fit.freedom)
+    sure = 1 - (1 - CONFIDENCE) / (len(fit.effects) - 1)
 
     def is_near(size: int) -> bool:
         below = fit.contrast({best: 1.0, size: -1.0})
-        return below.value <= limit * below.error
+        return below.value <= fit.half_of(below, sure)
 
     return tuple(sorted(size for size in fit.effects if size == best or is_near(size)))
 
@@ -206,18 +210,23 @@ def _gain_beyond(fit: Fit, size: int, plateau: Sequence[int]) -> dict[int, float
     return _slope(plateau if len(plateau) > 1 else [each for each in fit.effects if each >= size])
 
 
+def _has_ended(fit: Fit, size: int) -> bool:
+    """Whether it is shown that throughput rises no more beyond `size`."""
+    near = _near_the_best(fit)
+    return max(fit.effects) not in near or _bends(fit, size, [each for each in near if each >= size])
+
+
 def _bends(fit: Fit, size: int, plateau: Sequence[int]) -> bool:
     """Is a doubling beyond `size` worth less than half of what it was worth before, or nothing, with 99% confidence?"""
-    sure = student_t(BEND_CONFIDENCE, fit.freedom)
     after = _gain_beyond(fit, size, plateau)
     bend = {each: -weight for each, weight in after.items()}
     for each, weight in _slope([min(fit.effects), size]).items():
         bend[each] = bend.get(each, 0.0) + weight / 2
     found = fit.contrast(bend)
-    if found.value > sure * found.error:
+    if found.value > fit.half_of(found, BEND_CONFIDENCE):
         return True
     gained = fit.contrast(after)
-    return gained.value + sure * gained.error < LEVEL
+    return gained.value + fit.half_of(gained, BEND_CONFIDENCE) < LEVEL
 
 
 def _repeats_to_show(fit: Fit, size: int, plateau: Sequence[int]) -> int:

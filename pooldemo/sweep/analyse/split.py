@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
-from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import first_as_good
+from pooldemo.sweep.analyse.observations import observed
 from pooldemo.sweep.analyse.statistics import Interval, digits
 from pooldemo.sweep.facts import TrialResult, Verdict
 from pooldemo.sweep.plan import MAX_REPEATS

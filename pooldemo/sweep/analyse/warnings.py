@@ -9,8 +9,9 @@ options it would not.
 import re
 from collections.abc import Iterator, Sequence
 
-from pooldemo.sweep.analyse.blocks import fit_blocks, observed
+from pooldemo.sweep.analyse.blocks import fit_blocks
 from pooldemo.sweep.analyse.doubt import number, ranged, sentence
+from pooldemo.sweep.analyse.observations import observed
 from pooldemo.sweep.analyse.rules import RULES
 from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
