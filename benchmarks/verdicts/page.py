@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.markdown import table
-from benchmarks.verdicts.score import LOSS, Beside, Said
-from benchmarks.verdicts.truth import CURVES, NOISES, POWERS
+from benchmarks.verdicts.score import LOSS, OFF, Beside, Held, Said
+from benchmarks.verdicts.truth import CURVES, NOISES, ODD, POWERS, UNEVEN
 from pooldemo.sweep.stacks.stack import ROOT
 
 PAGE = ROOT / "docs" / "verdicts.md"
@@ -13,8 +13,11 @@ CLEAR = {"hinge at 16": ("knee", 16), "hinge at 8": ("knee", 8), "flat": ("flat"
 """Curves that leave no room for another answer, on the powers of two."""
 
 
-def tables(said: Sequence[Said], beside: Sequence[Beside]) -> dict[str, str]:
-    return {"noises": of_noises(said), "curves": of_curves(said), "beside": of_beside(beside)}
+def tables(said: Sequence[Said], odd: Sequence[Said], held: Sequence[Held], beside: Sequence[Beside]) -> dict[str, str]:
+    return {
+        "noises": of_noises(said), "odd": of_odd(odd), "curves": of_curves(said), "objectives": of_objectives(held),
+        "beside": of_beside(beside),
+    }  # fmt: skip
 
 
 def of_noises(said: Sequence[Said]) -> str:
@@ -35,6 +38,19 @@ def of_noises(said: Sequence[Said]) -> str:
     return table(head, rows)
 
 
+def of_odd(said: Sequence[Said]) -> str:
+    rows = []
+    for noise, (curve, _) in ODD.items():
+        own = [each for each in said if each.noise == noise]
+        rows.append([f"{curve}, {noise}", answers_of(own), costly(own)[0]])
+    return table(("curve, and what is odd", "said", "costs more than 5%"), rows)
+
+
+def answers_of(said: Sequence[Said]) -> str:
+    answers = Counter(f"{each.shape} {each.size or ''}".strip() for each in said)
+    return ", ".join(f"{answer} {share(count / len(said))}" for answer, count in answers.most_common(4))
+
+
 def of_curves(said: Sequence[Said]) -> str:
     rows = []
     for curve, carries in CURVES.items():
@@ -42,11 +58,7 @@ def of_curves(said: Sequence[Said]) -> str:
         on_powers = [each for each in own if each.grid == "powers of two"]
         best = max(map(carries, POWERS))
         enough = min(size for size in POWERS if carries(size) >= 0.95 * best)
-        answers = Counter(f"{each.shape} {each.size or ''}".strip() for each in on_powers)
-        told = ", ".join(f"{answer} {share(count / len(on_powers))}" for answer, count in answers.most_common(4))
-        rows.append([
-            curve, str(enough), told, *costly(own),
-        ])  # fmt: skip
+        rows.append([curve, str(enough), answers_of(on_powers), *costly(own)])
     head = (
         "curve",
         "smallest size within 5%, on the powers of two",
@@ -55,6 +67,18 @@ def of_curves(said: Sequence[Said]) -> str:
         "more than 10%",
     )
     return table(head, rows)
+
+
+def of_objectives(held: Sequence[Held]) -> str:
+    rows = []
+    for noise, (made, _) in UNEVEN.items():
+        for repeats in (2, 3):
+            row = [f"{noise}: {made.about}", str(repeats)]
+            for off in OFF:
+                own = [each.met for each in held if (each.noise, each.repeats, each.off) == (noise, repeats, off)]
+                row.append(share(sum(own) / len(own)))
+            rows.append(row)
+    return table(("noise", "repeats", "2% above the limit, called met", "5% below it, called met", "10% below"), rows)
 
 
 def of_beside(beside: Sequence[Beside]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pooldemo.sweep.analyse.blocks import Observation
+from pooldemo.sweep.analyse.observations import Observation
 
 Curve = Callable[[int], float]
 Scatter = Callable[[random.Random, int, float], float]  # chance, size, the one before -> a logarithm
@@ -56,6 +56,11 @@ NOISES: Mapping[str, Noise] = {
 }
 
 
+def restless(*sizes: int, by: float = 0.10) -> Scatter:
+    """1%, but of these sizes more."""
+    return lambda chance, size, _before: chance.gauss(0, by if size in sizes else 0.01)
+
+
 def hinge(knee: float) -> Curve:
     return lambda size: 10 * min(size, knee)
 
@@ -101,6 +106,31 @@ CURVES: Mapping[str, Curve] = {
     "droop (16, 0.05)": droop(16, 0.05), "droop (16, 0.3)": droop(16, 0.3),
     "steps": steps, "dip": dip, "thrash": thrash, "flat": flat,
 }  # fmt: skip
+
+FIVE = (1, 2, 4, 8, 16)
+"""The default sizes."""
+
+UNEVEN: Mapping[str, tuple[Noise, tuple[int, ...]]] = {
+    "even, 1%": (Noise("each trial 1% off", normal(0.01)), FIVE),
+    "even, 2%": (Noise("each trial 2% off", normal(0.02)), FIVE),
+    "even, 5%": (Noise("each trial 5% off", normal(0.05)), FIVE),
+    "blocks": (Noise("whole repeats 5% apart, each trial 1%", normal(0.01), blocks=0.05), FIVE),
+    "one size, 5%": (Noise("at 8, the others 1%", restless(8, by=0.05)), (8,)),
+    "one size, 10%": (Noise("at 8, the others 1%", restless(8)), (8,)),
+    "two sizes, 10%": (Noise("at 8 and 16, the others 1%", restless(8, 16)), (8, 16)),
+    "growing": (Noise("from 1% at 1 to 8% at 16", lambda chance, size, _: chance.gauss(0, 0.01 * size**0.75)), FIVE),
+}
+"""What an SLO is asked under, and the sizes of which that is asked: one may scatter more than the others."""
+
+
+ODD: Mapping[str, tuple[str, Noise]] = {
+    "10% at 8, the knee": ("hinge at 8", Noise("", restless(8))),
+    "10% at 16, above the knee": ("hinge at 8", Noise("", restless(16))),
+    "10% at 32": ("soft knee (16, 2)", Noise("", restless(32))),
+    "10% at 16": ("power 0.1", Noise("", restless(16))),
+    "one trial 10% too slow": ("hinge at 16", Noise("", normal(0.01), outlier=-0.10)),
+}
+"""What happens at one size or in one trial, the others 1%; and the curve of which it does, on the powers of two."""
 
 POWERS = (1, 2, 4, 8, 16, 32, 64)
 DENSE = (4, 8, 12, 16, 20, 24, 32, 48, 64)

@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from synthetic import CONDITIONS, trials_of, verdict_of
@@ -160,6 +161,30 @@ def test_it_advises_more_users_where_the_slowest_request_was_sent_late() -> None
     ]
     seen = Objective(Plan(users=10, rate=50.0, poisson=True, slo=parse_slo("max=300")), slow)
     assert (seen.state(8), seen.needs(8)) == ("undecided", "--users 20")
+
+
+def test_it_says_why_an_slo_is_undecided_whose_interval_keeps_the_limit() -> None:
+    """Of 300 ms it said "measured 101 ms, 98.0 ms to 104 ms, undecided", and not a word why."""
+
+    def said(plan: Plan, repeats: int = 3, **fields: Any) -> str:
+        trials = [
+            replace(each, **{"p95_ms": 100.0 + each.repeat, "p50_ms": 60.0} | fields)
+            for each in trials_of(hinge(8), sizes=(4, 8, 16), repeats=repeats, noise=0.002)
+        ]
+        (verdict,) = judge(replace(plan, sizes=(4, 8, 16)), trials, CONDITIONS)
+        return verdict.because.partition(" is undecided, since ")[2]
+
+    plan = replace(PLAN, slo=parse_slo("p95=300"))
+    assert said(plan, requests=15).startswith("45 requests are too few to tell: --duration ")
+    assert said(plan, mean_ms=100.0).startswith("the window began before each user had been served: --warmup ")
+    assert said(replace(plan, rate=200.0), window_s=5.0, late_p95_ms=1.0) == (
+        "requests were sent late, or answered more slowly than they came: --users 2000."
+    )
+    assert said(plan) == "", "the interval says it"
+    (once,) = judge(plan, trials_of(hinge(8), sizes=(8,), repeats=1, p95_ms=100.0), CONDITIONS)
+    assert once.because.endswith(" (measured 100 ms) is undecided, since it was not repeated: --repeats 3.")
+    (unknown,) = judge(plan, trials_of(hinge(8), sizes=(8,)), CONDITIONS)
+    assert unknown.because.endswith(" (measured -) is undecided."), "no percentile: no repeat would tell it"
 
 
 def test_it_says_that_none_is_answered_where_none_failed() -> None:

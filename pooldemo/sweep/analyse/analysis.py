@@ -16,9 +16,9 @@ class Judgement:
     ran out, `failing` the sizes that were left out because their requests or trials failed, each with how and why,
     `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size`, or the only
     one that was measured, meets each clause and the whole SLO, `knee_slo` whether the knee's size does, `slo_needs` the
-    options that would decide it, `unasked` that no request took a connection, `left_out` in how many repeats of a size
-    that is judged requests failed, and why: it is judged by the others. `hidden`: a CPU that may be full is not seen
-    from here.
+    options that would decide it, `slo_why` what keeps it undecided beside its interval, `unasked` that no request took
+    a connection, `left_out` in how many repeats of a size that is judged requests failed, and why: it is judged by the
+    others. `hidden`: a CPU that may be full is not seen from here.
     """
 
     plan: Plan
@@ -33,6 +33,7 @@ class Judgement:
     trials: tuple[TrialResult, ...]
     unasked: bool = False
     slo_needs: str = ""
+    slo_why: str = ""
     knee_slo: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
     hidden: bool = False

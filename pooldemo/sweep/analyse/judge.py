@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from pooldemo.sweep.analyse import split, theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
-from pooldemo.sweep.analyse.blocks import observed
 from pooldemo.sweep.analyse.knee import find_knee, settled
 from pooldemo.sweep.analyse.objective import Objective, state_of
+from pooldemo.sweep.analyse.observations import observed
 from pooldemo.sweep.analyse.rules import peak_above_size
 from pooldemo.sweep.analyse.saturation import NOTHING, Saturation, find_saturation, is_hidden, is_users
 from pooldemo.sweep.analyse.slo import failed_share, typed
@@ -150,7 +150,7 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         checks = objective.checks(size)
         judgement = replace(
             judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size),
-            knee_slo=objective.state(knee.size),
+            slo_why=objective.why(size), knee_slo=objective.state(knee.size),
         )  # fmt: skip
     if shape == "rising" and saturation.code != "rate" and not is_users(knee.size, plan):
         saturation = NOTHING
@@ -204,7 +204,9 @@ def _at_one_size(judgement: Judgement, objective: Objective) -> Judgement:
         return judgement
     (size,) = judgement.knee.intervals
     checks = objective.checks(size)
-    return replace(judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size))
+    return replace(
+        judgement, checks=checks, slo=state_of(checks), slo_needs=objective.needs(size), slo_why=objective.why(size)
+    )
 
 
 def _invalid(judgement: Judgement, reason: str) -> Judgement:

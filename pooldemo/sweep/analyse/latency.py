@@ -10,12 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from pooldemo.sweep.analyse.blocks import fit_every, observed
-from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, percentile
+from pooldemo.sweep.analyse.blocks import fit_every
+from pooldemo.sweep.analyse.observations import observed
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, WIDEST, percentile, student_t
 from pooldemo.sweep.facts import TrialResult
+from pooldemo.sweep.plan import MAX_REPEATS
 
 SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
 """The percentiles that a trial has, as shares of its requests."""
+
+FEW = 3
+"""Repeats to ask for where there are fewer: two tell little more than one."""
 
 
 def quantile_ms(trials: Sequence[TrialResult], metric: str, *, failures_count: bool = False) -> float | None:
@@ -48,14 +53,33 @@ class Spread:
         self._fit = fit_every(observed(trials, metric))
 
     def half_width(self, size: int, probability: float) -> float:
-        """To one side, as a logarithm, with this probability; infinite where nothing was repeated."""
+        """To one side, as a logarithm, with this probability; infinite where it was not repeated.
+
+        No narrower than its own repeats alone make it with 95% confidence: two of a restless size agree by luck in one
+        sweep of four, and look like those of the others.
+        """
         if self._fit is None or size not in self._fit.effects:
             return math.inf
-        return self._fit.half_width(size, probability)
+        return max(self._fit.half_width(size, probability), self._fit.half_width_alone(size, CONFIDENCE))
 
-    def interval(self, size: int, value: float | None) -> tuple[float | None, float | None]:
-        """Where `value` at `size` lies on any such day with 95% confidence; (None, None) where that is not known."""
-        half = self.half_width(size, (1 + CONFIDENCE) / 2)
+    def repeats_for(self, size: int, probability: float, half: float) -> int:
+        """How many repeats of a size that was repeated would make it so narrow, if they scatter as those there are."""
+        if self._fit is None or size not in self._fit.effects:
+            return FEW
+        error, freedom = self._fit.error({size: 1.0})
+        done = self._fit.repeats(size)
+        for repeats in range(max(FEW, done + 1), MAX_REPEATS):
+            sure = student_t(probability, max(1.0, freedom * (repeats - 1) / max(1, done - 1)))
+            if sure * error * math.sqrt(done / repeats) <= half:
+                return repeats
+        return MAX_REPEATS
+
+    def interval(
+        self, size: int, value: float | None, probability: float = (1 + CONFIDENCE) / 2
+    ) -> tuple[float | None, float | None]:
+        """Where `value` at `size` lies on any such day, each end with this probability; (None, None) where that is not
+        known."""
+        half = self.half_width(size, probability)
         if value is None or not half < WIDEST or not math.isfinite(value):
             return None, None
         return value * math.exp(-half), value * math.exp(half)

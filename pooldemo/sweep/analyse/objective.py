@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from statistics import NormalDist, fmean
 
-from pooldemo.sweep.analyse.latency import SHARES, Spread, quantile_ms
+from pooldemo.sweep.analyse.latency import FEW, SHARES, Spread, quantile_ms
 from pooldemo.sweep.analyse.rules import falls_behind, served_once_s
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
@@ -52,10 +52,14 @@ class Objective:
 
     def needs(self, size: int) -> str:
         """The options with which the first clause that is undecided at `size` would be decided; empty: none is."""
-        for check in self.checks(size):
-            if check.state == "undecided":
-                return self._needs(size, check)
-        return ""
+        return self._needs(size, check)[0] if (check := self._open(size)) else ""
+
+    def why(self, size: int) -> str:
+        """Why that clause is undecided, where its interval does not show it; empty: it does."""
+        return self._needs(size, check)[1] if (check := self._open(size)) else ""
+
+    def _open(self, size: int) -> Check | None:
+        return next((check for check in self.checks(size) if check.state == "undecided"), None)
 
     def _checks(self, size: int, doubt: float) -> tuple[Check, ...]:
         trials = self._trials.get(size, [])
@@ -76,13 +80,11 @@ class Objective:
         if metric == "max_ms":
             state = "missed" if seen > at_most else "met"
             return Check(check.limit, seen, self._unless_late(state, trials))
-        spread, above = self._spreads[metric], _ratio(seen, at_most)
-        if above > spread.half_width(size, 1 - DOUBT):
-            state = "missed"
-        else:
-            sure = -above >= spread.half_width(size, 1 - doubt) and _few_above(trials, metric, at_most, doubt)
-            state = "met" if sure else "undecided"
-        return Check(check.limit, seen, self._unless_late(state, trials), *spread.interval(size, seen))
+        spread, above, sure = self._spreads[metric], _ratio(seen, at_most), _sure(doubt)
+        half = spread.half_width(size, sure)
+        few = -above >= half and _few_above(trials, metric, at_most, doubt)
+        state = "missed" if above > half else "met" if few else "undecided"
+        return Check(check.limit, seen, self._unless_late(state, trials), *spread.interval(size, seen, sure))
 
     def _unless_late(self, state: str, trials: Sequence[TrialResult]) -> str:
         """Where less was carried than came, the line grows, and so would each latency. Older sweeps fed a rate by a
@@ -103,35 +105,34 @@ class Objective:
         """How long it takes to serve each user once, where a window began before; 0: none did."""
         return max((served_once_s(each, self._plan) or 0.0 for each in trials), default=0.0)
 
-    def _needs(self, size: int, check: Check) -> str:
+    def _needs(self, size: int, check: Check) -> tuple[str, str]:
+        """The options that would decide it, and why it is undecided where its interval does not show that."""
         plan, trials, metric = self._plan, self._trials.get(size, []), f"{check.limit.metric}_ms"
         requests = sum(each.requests for each in trials)
-        repeats = len(trials)
-        if not requests:
-            return ""
+        repeats, doubt = len(trials), DOUBT / self._among
+        if check.seen is None:
+            return "", ""
         if check.limit.metric == "errors":
             at_most = check.limit.at_most
-            least = math.log(DOUBT / self._among) / math.log1p(-at_most) if 0 < at_most < 1 else requests
-            return self._more(least / requests, repeats) if least > requests else self._repeats(2 * repeats)
+            least = math.log(doubt) / math.log1p(-at_most) if 0 < at_most < 1 else requests
+            return self._more(least / requests, repeats) if least > requests else self._repeats(2 * repeats), ""
         if cycle_s := self._served_once_s(trials):
             needed = math.ceil(1.2 * cycle_s)
-            return f"--warmup {needed}" if needed <= MAX_WARMUP_S else f"--users {max(1, plan.users // 2)}"
+            option = f"--warmup {needed}" if needed <= MAX_WARMUP_S else f"--users {max(1, plan.users // 2)}"
+            return option, "the window began before each user had been served"
+        few = f"{requests:,} requests are too few to tell"
         if metric != "max_ms" and requests < least_requests(metric):
-            return self._more(least_requests(metric) / requests, repeats)
-        half = self._spreads[metric].half_width(size, 1 - DOUBT / self._among) if metric in self._spreads else 0.0
+            return self._more(least_requests(metric) / requests, repeats), few
+        half = self._spreads[metric].half_width(size, _sure(doubt)) if metric in self._spreads else 0.0
         if math.isinf(half):
-            return self._repeats(max(3, repeats + 1))
+            return self._repeats(max(FEW, repeats + 1)), "it was not repeated"
         gap = abs(_ratio(check.seen, check.limit.at_most)) if check.seen else 0.0
-        if (
-            metric != "max_ms"
-            and half <= gap
-            and not _few_above(trials, metric, check.limit.at_most, DOUBT / self._among)
-        ):
-            return self._more(2.0, repeats)
-        if half <= gap:  # it is undecided because requests came late
-            return f"--users {2 * plan.users}" if 2 * plan.users <= MAX_USERS else ""
-        times = min(MAX_REPEATS, (half / gap) ** 2) if gap else MAX_REPEATS
-        return self._repeats(max(min(MAX_REPEATS, math.ceil(repeats * times)), repeats + 1))
+        if metric != "max_ms" and half <= gap and not _few_above(trials, metric, check.limit.at_most, doubt):
+            return self._more(2.0, repeats), few
+        if half <= gap:
+            option = f"--users {2 * plan.users}" if 2 * plan.users <= MAX_USERS else ""
+            return option, "requests were sent late, or answered more slowly than they came"
+        return self._repeats(max(self._spreads[metric].repeats_for(size, _sure(doubt), gap), repeats + 1)), ""
 
     def _more(self, times: float, repeats: int) -> str:
         """So many times the requests, by longer trials, or by more of them where none may last so long; empty: by no
@@ -164,10 +165,15 @@ def _few_above(trials: Sequence[TrialResult], metric: str, at_most: float, doubt
     requests = sum(each.requests for each in trials)
     if requests < least_requests(metric):
         return False
-    if not all(each.latencies for each in trials):
+    if not all(each.latencies for each in trials if each.requests > each.failures):
         return True  # another program's, which tells no more
     over = [(each.failures + sum(n for ms, n in each.latencies if ms > at_most), each.requests) for each in trials]
     return share_bounds(over, 1 - doubt, burst=1.0)[1] <= 1 - SHARES[metric] + 1e-9
+
+
+def _sure(doubt: float) -> float:
+    """How sure each end of an interval is, that both together leave 5% of doubt and each of them no more than this."""
+    return 1 - min(doubt, DOUBT / 2)
 
 
 def _ratio(seen: float, at_most: float) -> float:
@@ -179,14 +185,12 @@ def _errors(at_most: float, check: Check, trials: Sequence[TrialResult], doubt: 
     seen = failed_share(trials)
     if seen is None:
         return check
-    counts = [(each.failures, each.requests) for each in trials]
     if at_most in (0, 1):
-        state = "met" if seen <= at_most else "missed"
-    elif share_bounds(counts, 1 - DOUBT)[0] > at_most:
-        state = "missed"
-    else:
-        state = "met" if share_bounds(counts, 1 - doubt)[1] <= at_most else "undecided"
-    return Check(check.limit, seen, state, *share_bounds(counts, (1 + CONFIDENCE) / 2))
+        return Check(check.limit, seen, "met" if seen <= at_most else "missed")
+    counts = [(each.failures, each.requests) for each in trials]
+    low, high = share_bounds(counts, _sure(doubt) if seen else 1 - doubt)  # of none the lower end is no guess
+    state = "missed" if low > at_most else "met" if high <= at_most else "undecided"
+    return Check(check.limit, seen, state, low, high)
 
 
 def bursts(counts: Sequence[tuple[int, int]]) -> tuple[float, int]:

@@ -205,8 +205,9 @@ def _slo(judgement: Judgement) -> str:
     if not clauses:
         return ""
     more = f": {judgement.slo_needs}" if judgement.slo_needs else ""
+    why = f", since {judgement.slo_why}" if judgement.slo_why else ""
     size = judgement.size or min(judgement.knee.intervals)
-    return f"Whether MAX_CONNS={size} meets the SLO {seen} is undecided{more}."
+    return f"Whether MAX_CONNS={size} meets the SLO {seen} is undecided{why}{more}."
 
 
 def _limits(judgement: Judgement) -> str:
