@@ -200,7 +200,8 @@ def test_a_standby_that_is_to_be_promoted_is_waited_for(site: Site) -> None:
     site.finally_do(lambda: admin.ask("ALTER ROLE pooldemo RESET default_transaction_read_only"))
     db = site.database(address(server.url), MAX_CONNS=1, target_session_attrs="read-write").reach()
     admin.ask("ALTER ROLE pooldemo SET default_transaction_read_only = on")
-    admin.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'pooldemo'")
+    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'pooldemo'"
+    site.wait_until(lambda: admin.ask(ended) == 0)
     waiting = gevent.spawn(db.ask, "SELECT 1")
     site.wait_until(lambda: waiting.ready() or db.pool.get_stats()["connections_errors"] > 1)
     admin.ask("ALTER ROLE pooldemo RESET default_transaction_read_only")

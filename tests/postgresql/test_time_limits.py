@@ -4,6 +4,7 @@ beginning; in greenlets and in threads. While the server is down the others are 
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -130,12 +131,12 @@ def no_wait(site: Site) -> BaseException | None:
 @patched
 def test_a_checkout_that_does_not_wait_ends_too(site: Site) -> None:
     """POOL_TIMEOUT=0 with a server that never answers: connect_timeout is its limit."""
-    assert "took longer than" in str(no_wait(site))
+    assert re.search("took longer than|timeout expired", str(no_wait(site)))
 
 
 @threaded
 def test_a_checkout_that_does_not_wait_ends_too_under_threads(site: Site) -> None:
-    assert "took longer than" in str(no_wait(site))
+    assert re.search("took longer than|timeout expired", str(no_wait(site)))
 
 
 # ---- an outage ----
