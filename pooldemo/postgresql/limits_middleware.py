@@ -73,9 +73,9 @@ class DeadlineMiddleware:
         except ValueError as error:
             return HttpResponseBadRequest(f"{error}\n", content_type="text/plain")
         limit = Limit(self.default_s if asked_s is None else asked_s)
-        request.limit, request.asked_s = limit, asked_s  # type: ignore[attr-defined]
         client = request.META.get("gunicorn.socket")  # other servers do not give it
-        descriptor = request.descriptor = -1 if client is None else client.fileno()  # type: ignore[attr-defined]
+        descriptor = -1 if client is None else client.fileno()
+        request._pooldemo_limit = limit, asked_s, descriptor  # type: ignore[attr-defined]
         token = set_current(limit)
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
@@ -93,12 +93,11 @@ class DeadlineMiddleware:
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:
         """What Django asks when it knows the view."""
         note_view(request)
-        limit: Limit = request.limit  # type: ignore[attr-defined]
+        limit, asked_s, descriptor = request._pooldemo_limit  # type: ignore[attr-defined]
         if hasattr(view, "deadline_s"):
-            own_s, asked_s = view.deadline_s, request.asked_s  # type: ignore[attr-defined]
+            own_s = view.deadline_s
             limit.set(min(math.inf if own_s is None else own_s, math.inf if asked_s is None else asked_s))
         if (ends := getattr(view, "ends_with_client", None)) is not None:
-            descriptor: int = request.descriptor  # type: ignore[attr-defined]
             if not ends:
                 clients.watch.remove(descriptor)
             elif descriptor >= 0:

@@ -25,7 +25,7 @@ class UnavailableMiddleware(MiddlewareMixin):
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised. Deadlines are answered by DeadlineMiddleware, where it is outside."""
         reason = unavailable(exception)
-        if hasattr(request, "limit") and reason is not None and reason.kind in ENDED:
+        if hasattr(request, "_pooldemo_limit") and reason is not None and reason.kind in ENDED:
             return None
         if reason is None or reason.kind == "NotMigrated":  # that passes only if somebody works on it
             return None

@@ -11,7 +11,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 
-from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout
+from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout, view_deadline
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
 DEADLINE = "pooldemo.postgresql.DeadlineMiddleware"
@@ -30,7 +30,12 @@ def failing(request: HttpRequest, name: str) -> HttpResponse:
     raise ERRORS.get(name) or ValueError("a bug")
 
 
-urlpatterns = [path("<name>/", failing)]
+@view_deadline(60)
+def limited(request: Any) -> HttpResponse:
+    return HttpResponse(request.limit)
+
+
+urlpatterns = [path("limited/", limited), path("<name>/", failing)]
 
 
 @pytest.fixture
@@ -59,6 +64,25 @@ def test_beside_deadlines_the_503_says_what_was_being_done_whichever_is_outer(
         answer = Client(raise_request_exception=False).get(f"/{name}/")
     assert (answer.status_code, answer.text) == (503, f"the deadline of 1 s has passed, while {said}\n")
     assert str(LATE) in caplog.messages
+
+
+class WithLimit:
+    """A project's own middleware, which has another use for a word of ours."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        request.limit = 50
+        return self.get_response(request)
+
+
+@pytest.mark.parametrize("order", [(NAME,), (DEADLINE,), (DEADLINE, NAME)])
+@pytest.mark.parametrize("name", ["late", "limited"])
+def test_a_projects_own_attribute_of_the_request_is_not_ours(order: Any, name: str) -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(*order, f"{__name__}.WithLimit")):
+        answer = Client(raise_request_exception=False).get(f"/{name}/")
+    assert (answer.status_code, answer.text == "50") == ((503, False) if name == "late" else (200, True))
 
 
 def test_it_leaves_bugs_alone(client: Client) -> None:
