@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from . import clients
+from .answers import begun, in_place_of
 from .limits import Limit, is_seconds, reset_current, set_current
 from .unavailable import ENDED, unavailable
 from .usage import note_view
@@ -80,14 +82,12 @@ class DeadlineMiddleware:
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
         try:
-            response = self.get_response(request)
+            response = begun(self.get_response(request), partial(self.process_exception, request))
         finally:
             reset_current(token)
             clients.watch.remove(descriptor)
         if limit.is_over() and response.status_code != 503:
-            late = refusal(str(limit.refusal("the view was working")), request)
-            late._resource_closers += response._resource_closers  # type: ignore[attr-defined]  # files to be streamed
-            return late
+            return in_place_of(response, refusal(str(limit.refusal("the view was working")), request))
         return response
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> None:

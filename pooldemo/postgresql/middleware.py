@@ -1,5 +1,6 @@
 """`pooldemo.postgresql.UnavailableMiddleware`: 503 instead of 500 for requests that only came at a bad time."""
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -7,6 +8,7 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
+from .answers import begun
 from .unavailable import ENDED, Unavailable, unavailable
 from .usage import note_view
 
@@ -14,8 +16,9 @@ from .usage import note_view
 class UnavailableMiddleware(MiddlewareMixin):
     """Answers 503 with Retry-After if a view got no connection in time, or PostgreSQL could not be reached.
 
-    The page is the project's template `503.html`, if there is one; its context has `retry_after_s`. The page does not
-    say why, or who holds the connections: the pool writes that to the log, once a second at most.
+    The same for the first query of a stream. The page is the project's template `503.html`, if there is one; its
+    context has `retry_after_s`. It does not say why, or who holds the connections: the pool writes that to the log,
+    once a second at most.
     """
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
@@ -32,6 +35,10 @@ class UnavailableMiddleware(MiddlewareMixin):
         response = HttpResponse(_page(request, reason), status=503, headers={"Retry-After": str(reason.retry_after_s)})
         response._has_been_logged = True  # type: ignore[attr-defined]  # or Django tells the admins of each
         return response
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        """What Django asks with each answer: a stream may yet be refused."""
+        return begun(response, partial(self.process_exception, request))
 
 
 def _page(request: HttpRequest, reason: Unavailable) -> str:

@@ -2,9 +2,11 @@
 
 import io
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.signals import request_finished
 from django.db import OperationalError
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, override_settings
@@ -30,12 +32,24 @@ def failing(request: HttpRequest, name: str) -> HttpResponse:
     raise ERRORS.get(name) or ValueError("a bug")
 
 
+def streaming(request: HttpRequest, name: str) -> StreamingHttpResponse:
+    """Fails where its first query would be; `whole` and `empty` do not."""
+
+    def parts() -> Iterator[str]:
+        if name == "whole":
+            yield from ("one ", "two ", "three")
+        elif name != "empty":
+            failing(request, name)
+
+    return StreamingHttpResponse(parts())
+
+
 @view_deadline(60)
 def limited(request: Any) -> HttpResponse:
     return HttpResponse(request.limit)
 
 
-urlpatterns = [path("limited/", limited), path("<name>/", failing)]
+urlpatterns = [path("limited/", limited), path("stream/<name>/", streaming), path("<name>/", failing)]
 
 
 @pytest.fixture
@@ -64,6 +78,23 @@ def test_beside_deadlines_the_503_says_what_was_being_done_whichever_is_outer(
         answer = Client(raise_request_exception=False).get(f"/{name}/")
     assert (answer.status_code, answer.text) == (503, f"the deadline of 1 s has passed, while {said}\n")
     assert str(LATE) in caplog.messages
+
+
+@pytest.mark.parametrize("order", [(NAME, DEADLINE), (DEADLINE, NAME)])
+def test_a_stream_whose_first_query_is_refused_is_a_503(order: Any) -> None:
+    """gunicorn would answer a bare 500: it sends nothing before the first part."""
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order):
+        client = Client(raise_request_exception=False)
+        for name in ("slot", "full", "down", "late"):
+            answer: Any = client.get(f"/stream/{name}/")
+            assert (answer.status_code, answer.streaming) == (503, False)
+            assert answer.headers["Retry-After"].isdecimal()
+            assert ("executing a statement" if name == "late" else "try again") in answer.text
+        for name, sent in (("whole", b"one two three"), ("empty", b"")):
+            answer = client.get(f"/stream/{name}/")
+            assert (answer.status_code, b"".join(answer.streaming_content)) == (200, sent)
+        with pytest.raises(ValueError, match="a bug"):  # where the server asks for it, as without a middleware
+            list(client.get("/stream/bug/").streaming_content)  # type: ignore[attr-defined]
 
 
 class WithLimit:
@@ -100,18 +131,52 @@ def test_its_name_is_the_packages() -> None:
     assert import_string(NAME).__name__ == "UnavailableMiddleware"
 
 
-@pytest.mark.parametrize("make", [StreamingHttpResponse, FileResponse])
+class Stream(StreamingHttpResponse):
+    own_closed = 0
+
+    def close(self) -> None:
+        self.own_closed += 1
+        super().close()
+
+
+class File(Stream, FileResponse):
+    pass
+
+
+@pytest.mark.parametrize("make", [Stream, File])
 def test_no_stream_and_no_file_comes_after_the_deadline(make: Any) -> None:
-    """Nothing of it has been sent yet. It is closed with the answer."""
-    file = io.BytesIO(b"too late")
+    """Nothing of it has been sent yet. It is closed with the answer, as its class does, and the request ends once."""
+    file, made, ended = io.BytesIO(b"too late"), [], []
 
     def late(request: HttpRequest) -> Any:
         time.sleep(0.02)
-        return make(file)
+        made.append(make(file))
+        return made[0]
+
+    def finished(sender: Any, **_: Any) -> None:
+        ended.append(sender)
 
     request = HttpRequest()
     request.method, request.META = "GET", {"HTTP_X_REQUEST_TIMEOUT": "0.01"}
     response = DeadlineMiddleware(late)(request)
     assert (response.status_code, response.streaming) == (503, False)
-    response.close()
-    assert file.closed
+    response._handler_class = Client  # type: ignore[attr-defined]  # as Django's handlers set theirs
+    request_finished.connect(finished)
+    try:
+        response.close()
+    finally:
+        request_finished.disconnect(finished)
+    assert (file.closed, made[0].own_closed, ended) == (True, 1, [Client])
+
+
+def test_a_stream_that_begins_after_the_deadline_does_not_begin() -> None:
+    """Its view was in time, and its first part is not."""
+
+    def parts() -> Iterator[str]:
+        time.sleep(0.02)
+        yield "too late"
+
+    request = HttpRequest()
+    request.method, request.META = "GET", {"HTTP_X_REQUEST_TIMEOUT": "0.01"}
+    response = DeadlineMiddleware(lambda request: StreamingHttpResponse(parts()))(request)  # type: ignore[arg-type, return-value]
+    assert (response.status_code, response.streaming) == (503, False)
