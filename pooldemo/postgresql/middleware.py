@@ -1,14 +1,16 @@
 """`pooldemo.postgresql.UnavailableMiddleware`: 503 instead of 500 for requests that only came at a bad time."""
 
+import sys
 from functools import partial
 from typing import Any
 
+from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
-from .answers import begun
+from .answers import begun, in_place_of
 from .unavailable import ENDED, Unavailable, unavailable
 from .usage import note_view
 
@@ -16,9 +18,9 @@ from .usage import note_view
 class UnavailableMiddleware(MiddlewareMixin):
     """Answers 503 with Retry-After if a view got no connection in time, or PostgreSQL could not be reached.
 
-    The same for the first query of a stream. The page is the project's template `503.html`, if there is one; its
-    context has `retry_after_s`. It does not say why, or who holds the connections: the pool writes that to the log,
-    once a second at most.
+    The same for the first query of a stream, and for the middlewares that stand after this one. The page is the
+    project's template `503.html`, if there is one; its context has `retry_after_s`. It does not say why, or who holds
+    the connections: the pool writes that to the log, once a second at most.
     """
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
@@ -37,8 +39,21 @@ class UnavailableMiddleware(MiddlewareMixin):
         return response
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
-        """What Django asks with each answer: a stream may yet be refused."""
+        """What Django asks with each answer: a stream may yet be refused, and a middleware may have been."""
+        error = request.__dict__.pop("_pooldemo_error", None)
+        if response.status_code == 500 and error is not None:
+            answer = self.process_exception(request, error)
+            return response if answer is None else in_place_of(response, answer)
         return begun(response, partial(self.process_exception, request))
+
+
+def _note(request: Any = None, **_: Any) -> None:
+    """An error that Django is about to answer with 500: also a middleware's, which it tells no `process_exception`."""
+    if request is not None:
+        request._pooldemo_error = sys.exc_info()[1]
+
+
+got_request_exception.connect(_note, dispatch_uid="pooldemo.postgresql.middleware")
 
 
 def _page(request: HttpRequest, reason: Unavailable) -> str:

@@ -27,6 +27,8 @@ ERRORS = {
 
 
 def failing(request: HttpRequest, name: str) -> HttpResponse:
+    if name == "fine":
+        return HttpResponse("done")
     if name == "wrapped":
         raise OperationalError("a report failed") from LATE
     raise ERRORS.get(name) or ValueError("a bug")
@@ -95,6 +97,39 @@ def test_a_stream_whose_first_query_is_refused_is_a_503(order: Any) -> None:
             assert (answer.status_code, b"".join(answer.streaming_content)) == (200, sent)
         with pytest.raises(ValueError, match="a bug"):  # where the server asks for it, as without a middleware
             list(client.get("/stream/bug/").streaming_content)  # type: ignore[attr-defined]
+
+
+class Asking:
+    """A middleware that asks the database before the view, as Django's LoginRequiredMiddleware does, or after it."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "before" in request.GET:
+            failing(request, request.GET["before"])
+        response: HttpResponse = self.get_response(request)
+        if "after" in request.GET:
+            failing(request, request.GET["after"])
+        return response
+
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        if "view" in request.GET:
+            failing(request, request.GET["view"])
+
+
+@pytest.mark.parametrize("order", [(NAME,), (NAME, DEADLINE), (DEADLINE, NAME)])
+@pytest.mark.parametrize("when", ["before", "view", "after"])
+def test_a_middleware_whose_query_is_refused_is_a_503(order: Any, when: str) -> None:
+    """Django asks no `process_exception` about it. A bug stays one."""
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(*order, f"{__name__}.Asking")):
+        client = Client(raise_request_exception=False)
+        for name in ("slot", "full", "down"):
+            answer = client.get(f"/fine/?{when}={name}")
+            assert (answer.status_code, answer.headers["Retry-After"].isdecimal()) == (503, True)
+            assert "try again" in answer.text
+        assert client.get(f"/fine/?{when}=bug").status_code == 500
+        assert client.get("/fine/").status_code == 200
 
 
 class WithLimit:
