@@ -200,6 +200,15 @@ def test_it_says_that_none_is_answered_where_none_failed() -> None:
     assert "at larger ones none is answered" in answer.of_stack(SweepResult(PLAN, CONDITIONS, tuple(beyond)), rising)
 
 
+def test_it_blames_no_machine_for_users_who_come_at_random() -> None:
+    """Of 60/s for 2 s, 120 come, or 110, or 130: on a quieter machine as well."""
+    trials = trials_of(lambda _: 60.0, sizes=(4, 8), noise=0.09, seed=3)
+    plan = replace(PLAN, sizes=(4, 8), rate=60.0, poisson=True, duration_s=2.0)
+    said = [judge(each, trials, CONDITIONS)[0].because for each in (plan, replace(plan, poisson=False))]
+    assert said[0].endswith(", or a longer --duration: in 2 s the arrivals at random differ by 9.1% themselves.")
+    assert said[1].endswith(", on a quieter machine.")
+
+
 def test_it_calls_one_user_the_only_one() -> None:
     """Of `--users 1` it said "each of the 1 users", and "all 1 of them"."""
     alone = verdict_of(power(0.9), sizes=(1, 2), plan=Plan(users=1), noise=0.01)

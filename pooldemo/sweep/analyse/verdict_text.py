@@ -299,8 +299,18 @@ def _invalid(judgement: Judgement) -> str:
         return f"Repeats of {told} (standard deviation), {others}: nobody can tell what it carries. {more}."
     return (
         f"Repeats of one size differ by {two_digits(100 * knee.noise.relative)}% (standard deviation): too much to "
-        f"tell {judgement.plan.margin:g}% apart. {more}, {'on' if advised else 'or'} a quieter machine."
+        f"tell {judgement.plan.margin:g}% apart. {more}, {_calmer(judgement, 'on' if advised else 'or')}."
     )
+
+
+def _calmer(judgement: Judgement, joined: str) -> str:
+    """What would make repeats differ less: where users come at random, the machine is the smaller part of it."""
+    plan = judgement.plan
+    by_chance = 1 / math.sqrt(plan.rate * plan.duration_s) if plan.rate and plan.poisson else 0.0
+    if 2 * by_chance < judgement.knee.noise.relative:
+        return f"{joined} a quieter machine"
+    percent = two_digits(100 * by_chance)
+    return f"or a longer --duration: in {plan.duration_s:g} s the arrivals at random differ by {percent}% themselves"
 
 
 def _compare(judgement: Judgement) -> str:
