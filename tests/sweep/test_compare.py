@@ -18,6 +18,7 @@ from pooldemo.sweep.analyse.document import document_of
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult
+from pooldemo.sweep.plan import with_sizes
 
 PLAN = Plan(users=1000)
 
@@ -183,6 +184,15 @@ def test_it_calls_an_slo_that_was_met_and_is_missed_worse():
     before, after = (_sweep(hinge(16), plan=plan, noise=0.01, max_ms=ms) for ms in (100.0, 110.0))
     assert compare_sweeps(before, after).is_worse
     assert not compare_sweeps(after, before).is_worse
+
+
+def test_it_counts_the_repeats_of_sizes_in_what_differs():
+    """Three repeats, and three with sizes that were added, were "repeats: 3 -> 6"; a closed loop had a rate of None."""
+    before = _sweep(hinge(16), noise=0.01)
+    after = replace(before, plan=with_sizes(replace(PLAN, sizes=(8, 16)), "+32"))
+    assert compare_sweeps(before, after).differences == ()
+    with pytest.raises(NotComparable, match="rate is none in the first and 60.0 in the second"):
+        compare_sweeps(before, replace(before, plan=replace(PLAN, rate=60.0)))
 
 
 def test_it_holds_no_slo_against_another():

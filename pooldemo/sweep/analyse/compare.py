@@ -189,4 +189,7 @@ def _of_plans(old: Plan, new: Plan) -> Iterator[str]:
 
 def _asked(plan: Plan, name: str) -> Any:
     """A field of the plan as people read it."""
-    return (typed(plan.slo) or "none") if name == "slo" else getattr(plan, name)
+    if name == "slo":
+        return typed(plan.slo) or "none"
+    value = planning.repeats_of(plan) if name == "repeats" else getattr(plan, name)
+    return "none" if value is None else value
