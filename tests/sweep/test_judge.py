@@ -168,6 +168,10 @@ def test_it_takes_a_plan_of_nothing_for_what_was_measured():
         ({"sweep": {"started_at": "now"}, "trials": []}, "the sweep has started_at 'now': one as 2026-01-31T12:00"),
         ({"sweep": {}, "trials": [TRIAL | {"stack": "\ud800"}]}, "trial 1 has stack '\\ud800': a text is accepted"),
         ({"sweep": {}, "trials": [TRIAL | {"size": 10**400}]}, "trial 1 has size 1000"),
+        (
+            {"sweep": {}, "trials": [TRIAL | {"repeat": 10**9}]},
+            "trial 1 has repeat 1000000000: up to 10000 are accepted",
+        ),
         ({"sweep": {}, "trials": [TRIAL | {"failures": 3, "requests": 2}]}, "trial 1 has more failures than requests"),
         ({"sweep": {}, "trials": [TRIAL | {"latencies": [["a", 1]]}]}, "trial 1 has latencies [['a', 1]]: a list as"),
         ({"sweep": {}, "trials": [TRIAL | {"window_s": -5}]}, "trial 1 has window_s -5: 0 or more is accepted"),

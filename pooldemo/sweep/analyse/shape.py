@@ -64,6 +64,8 @@ def _check_trial(where: str, trial: Any, shape: Mapping[str, Any]) -> None:
         if trial.get(name) is None:
             raise BadDocument(f"{where} has no {name}")
     _check(where, trial, shape)
+    if trial["repeat"] > MOST_REPEATS:
+        raise BadDocument(f"{where} has repeat {trial['repeat']}: up to {MOST_REPEATS} are accepted")
     if (trial.get("failures") or 0) > (trial.get("requests") or 0):
         raise BadDocument(f"{where} has more failures than requests")
 
