@@ -1,8 +1,8 @@
 """Whether a size meets the SLO: each clause a test with three ends, met, missed or undecided. Pure.
 
 What was measured lies beside its limit by luck as well: a size whose p95 is 2% too long looks short enough in every
-third sweep. So a clause is met when it is 95% sure that the limit is kept, missed when it is 95% sure that it is not,
-and else undecided. Of several sizes that are tried the luckiest is found, so they share the 5% of doubt (Bonferroni).
+third sweep. So a clause is met when the whole of its 95% interval keeps the limit, missed when none of it does, and
+else undecided. Of several sizes that are tried the luckiest is found, so they share the 5% of doubt (Bonferroni).
 
 A percentile needs requests: with fewer than log(0.05) / log(share) not even the slowest is surely above it (Wilks
 1941): 5 for p50, 59 for p95, 299 for p99. Failed requests count as answers that never came. `max`, and `errors=0%`,
