@@ -30,7 +30,10 @@ _SUSPECTS = (
     "crosstab",
     'u&"',  # an identifier whose letters are escaped can be any of these
 )  # fmt: skip
-_LASTING = ("dblink", "origin_session")
+_LASTING = (
+    "dblink", "origin_session", "physical_replication_slot", "logical_replication_slot", "pg_backup_start",
+    "pg_start_backup",  # before PostgreSQL 15
+)  # fmt: skip
 # What may stand before the verb, as where a tracer puts a comment there. Each character can be read in one way alone,
 # so that none is read often. A comment within another, which PostgreSQL has, ends it: then no verb is seen.
 _BEFORE = re.compile(r"(?:[; \t\r\n\f\v(]+|--[^\r\n]*|/\*[^*/]*(?:(?:\*(?!/)|/(?!\*))[^*/]*)*\*/)*")

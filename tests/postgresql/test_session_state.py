@@ -8,7 +8,7 @@ from django.db import DatabaseError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from .elsewhere import patched
-from .site import Site
+from .site import Site, address
 
 CHANGES = {
     "SET/**/statement_timeout = 12345": "SHOW statement_timeout",
@@ -193,6 +193,22 @@ def test_what_discard_all_does_not_undo_is_undone(site: Site) -> None:
 
 
 @patched
+def test_what_would_go_on_at_the_server_ends_with_its_request(site: Site) -> None:
+    """A backup keeps the server from what it saves else, and a slot its log, which grows until the disk is full."""
+    db = site.database(address(site.own_server().place.url("postgres")), MAX_CONNS=1)
+    for begin in (
+        "SELECT pg_create_physical_replication_slot('a', true, true)",
+        "SELECT pg_create_logical_replication_slot('b', 'pgoutput', true)",
+        "SELECT pg_backup_start('c')",
+    ):
+        pid = db.ask()
+        with contextlib.suppress(DatabaseError):  # of a server before 15, or whose wal_level is none for it
+            db.ask(begin)
+        assert db.ask() != pid, begin
+    assert db.ask("SELECT count(*) FROM pg_replication_slots") == 0
+
+
+@patched
 def test_a_write_that_the_server_refuses_as_read_only_ends_the_connection(site: Site) -> None:
     """As after a failover: the next request connects to whoever is the primary then."""
     db = site.database(MAX_CONNS=1)
@@ -208,7 +224,8 @@ def test_a_write_that_the_server_refuses_as_read_only_ends_the_connection(site: 
 
 @patched
 def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -> None:
-    """The documented limits: a function that does it out of sight, what sequences remember, SQL past `cursor()`."""
+    """The documented limits: a function that does it out of sight, what sequences remember, SQL past `cursor()`, and a
+    path that is not spelled out."""
     schema = site.name("limits")
     creator = site.database(pool=False)
     creator.ask(
@@ -220,6 +237,7 @@ def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -
     limits: dict[str, tuple[Callable[[Any], object], str]] = {
         "a function": (lambda cursor: cursor.execute(f"SELECT {schema}.hides()"), "SHOW statement_timeout"),
         "a sequence": (lambda cursor: cursor.execute(f"INSERT INTO {schema}.kept DEFAULT VALUES"), "SELECT lastval()"),
+        "a path": (makes_a_table_on_a_path, "SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()"),
     }
     if not is_psycopg3:
         from psycopg2.extensions import AsIs
@@ -239,3 +257,18 @@ def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -
                 assert (str(db.ask(probe)) != "0") is is_left, (name, reset)
                 continue
             assert not is_left, (name, reset)
+
+
+def makes_a_table_on_a_path(cursor: Any) -> None:
+    with transaction.atomic(using=cursor.db.alias):
+        cursor.execute(r"SET LOCAL search_path = E'pg\137temp'")
+        cursor.execute("CREATE TABLE hidden ()")
+
+
+@patched
+def test_a_setting_of_ones_own_prefix_is_empty_afterwards_and_not_absent(site: Site) -> None:
+    for reset in ("dirty", "always"):
+        db = site.database(MAX_CONNS=1, RESET=reset)
+        for left in (None, ""):
+            assert db.ask("SELECT current_setting('tests.name', true)") == left
+            db.ask("SET tests.name = 'someone'")

@@ -125,6 +125,8 @@ def test_a_tag_says_what_a_command_leaves(text: str, tag: str | None, left: int)
 
 def test_what_discard_all_does_not_undo_ends_the_connection() -> None:
     assert look("SELECT dblink_connect(%s)") & ENDS
+    assert look("SELECT pg_start_backup('nightly', false, false)") & ENDS
+    assert look("SELECT slot_name FROM pg_replication_slots") == PLAIN
     assert look("SELECT dblink_connect(%s)" + " " * 1_000_000) & ENDS
     assert look("SET LOCAL work_mem = 1") == LOCAL
 
