@@ -1,20 +1,51 @@
-"""Where a server is: its name is looked up so that other greenlets run meanwhile.
-
-libpq does that by itself and stops the whole worker, its health check too, for as long as the name server takes.
-psycopg 3 looks it up as this does.
+"""Where a server is, under gevent: its name is looked up so that other greenlets run meanwhile, and where one address
+does not answer the next is tried. libpq does both by itself only where it stops the whole worker, its health check too.
 """
 
+import contextlib
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from . import green
 
-_ALREADY = ("hostaddr", "service", "dsn")  # the first says the address, the others may
+_ELSEWHERE = ("service", "dsn")  # may say the address
+_ALREADY = ("hostaddr", *_ELSEWHERE)
+
+
+def in_turn(params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same parameters of libpq, then those without the first of its addresses, without the first two, and so on."""
+    if any(_given(params, name) for name in _ELSEWHERE):
+        return [{**params}]
+    lists = {name: _given(params, name).split(",") for name in ("host", "hostaddr", "port")}
+    number = max(len(lists["host"]), len(lists["hostaddr"]))
+    several = {name: each for name, each in lists.items() if len(each) > 1}
+    return [{**params, **{name: ",".join(each[n:]) for name, each in several.items()}} for n in range(number)]
+
+
+def first_that_answers(
+    turns: Sequence[dict[str, Any]], limit_s: float, connect: Callable[[dict[str, Any]], Any]
+) -> Any:
+    """What `connect` returns for the first of `in_turn`, or for the next where it takes longer than `limit_s`; the last
+    one may. Under plain threads libpq and psycopg do that by themselves, by connect_timeout. Raises what it raises."""
+    if not green.is_patched():
+        return connect(turns[0])
+    for each in turns[:-1]:
+        with contextlib.suppress(_NoAnswer), green.time_limit(limit_s, _NoAnswer):
+            return connect(each)
+    return connect(turns[-1])
+
+
+class _NoAnswer(Exception):
+    """An address has not answered in its time."""
+
+
+def _given(params: Mapping[str, Any], name: str) -> str:
+    return str(params.get(name) or os.environ.get(f"PG{name.upper()}") or "")
 
 
 def looked_up(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,9 +53,8 @@ def looked_up(params: Mapping[str, Any]) -> dict[str, Any]:
 
     Blocks this greenlet alone. Raises the driver's OperationalError where no name of `host` is known.
     """
-    hosts = str(params.get("host") or os.environ.get("PGHOST") or "").split(",")
-    ports = str(params.get("port") or os.environ.get("PGPORT") or "").split(",")
-    given = any(params.get(name) or os.environ.get(f"PG{name.upper()}") for name in _ALREADY)
+    hosts, ports = _given(params, "host").split(","), _given(params, "port").split(",")
+    given = any(_given(params, name) for name in _ALREADY)
     if not green.is_patched() or given or len(ports) not in (1, len(hosts)):
         return {**params}
     found: list[tuple[str, str, str]] = []

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from pooldemo.pool import Options
 
 from . import driver, green
-from .addresses import looked_up
+from .addresses import in_turn, looked_up
 from .driver import PostgresSession as Session
 from .limits import unlimited
 from .unavailable import FULL, REFUSED
@@ -84,21 +84,20 @@ class PostgresConnector:
         return driver.PostgresSession()
 
     def open(self, session: Session, timeout: float) -> None:
-        """Connect and configure, within `timeout` and `connect_timeout` seconds. Blocks. Raises the driver's error.
+        """Connect and configure, within `timeout` and `connect_timeout` seconds for each address of the server. Blocks.
+        Raises the driver's error.
 
         psycopg2 under plain threads cannot be stopped: there only `connect_timeout` limits it.
         """
         began, wrapper = time.monotonic(), self.wrapper.without_pool()
         given = wrapper.settings_dict["OPTIONS"].get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 0
-        limit = min(_connect_timeout(given), timeout)
+        each = limit = min(_connect_timeout(given), timeout)
         try:
+            with green.time_limit(each), unlimited():  # a PASSWORD that is a callable may hang, or a name server
+                params = looked_up(wrapper.get_connection_params() | ({"connect_timeout": given} if given else {}))
+            limit = each * len(in_turn(params))
             with green.time_limit(limit), unlimited():
-                params = wrapper.get_connection_params()  # a PASSWORD that is a callable may hang
-                if driver.is_psycopg3:
-                    params["connect_timeout"] = max(2, math.ceil(limit))  # for each host; in seconds, from two
-                elif given:
-                    params["connect_timeout"] = given
-                self._connect(wrapper, session, params if driver.is_psycopg3 else looked_up(params))
+                self._connect(wrapper, session, params, each)
                 session.raw.autocommit = True
                 self._configure(wrapper, session)
                 session.opened()
@@ -108,8 +107,8 @@ class PostgresConnector:
         except green.TimeLimit:
             raise driver.OperationalError(f"connecting took longer than {limit:.3g} s") from None
 
-    def _connect(self, wrapper: Wrapper, session: Session, params: dict[str, Any]) -> None:
-        wrapper.Database = driver.connecting(session)
+    def _connect(self, wrapper: Wrapper, session: Session, params: dict[str, Any], limit_s: float) -> None:
+        wrapper.Database = driver.connecting(session, limit_s)
         try:
             wrapper.get_new_connection(params)
         except BaseException as error:

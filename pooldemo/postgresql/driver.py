@@ -18,6 +18,6 @@ Error: type[Exception] = MODULE.Error
 OperationalError: type[Exception] = MODULE.OperationalError
 
 
-def connecting(session: PostgresSession) -> Any:
+def connecting(session: PostgresSession, limit_s: float) -> Any:
     """The driver's module as Django's wrapper knows it, whose `connect` opens this session."""
-    return SimpleNamespace(**{**vars(MODULE), "connect": lambda **params: session.connect(params)})
+    return SimpleNamespace(**{**vars(MODULE), "connect": lambda **params: session.connect(params, limit_s)})

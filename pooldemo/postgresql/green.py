@@ -132,14 +132,14 @@ class TimeLimit(Exception):
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TimeLimit in the body after `seconds`. Plain threads cannot: there the driver's own limits hold."""
+def time_limit(seconds: float | None, error: type[Exception] = TimeLimit) -> Iterator[None]:
+    """Raise `error` in the body after `seconds`. Plain threads cannot: there the driver's own limits hold."""
     if seconds is None or not is_patched():
         yield
         return
     import gevent
 
-    with gevent.Timeout(seconds, TimeLimit):
+    with gevent.Timeout(seconds, error):
         yield
 
 

@@ -232,7 +232,8 @@ class PostgresSession(Session):
     driver_error = psycopg2.InterfaceError
     errors = (psycopg2.Error,)
 
-    def connect(self, params: dict[str, Any]) -> Any:
+    def connect_to(self, params: dict[str, Any], limit_s: float) -> Any:
+        self.raw = None  # of an address that did not answer
         self.shown = self._connect(params)  # where a tracer has replaced psycopg2.connect, its proxy
         self.lend()
         return self.raw

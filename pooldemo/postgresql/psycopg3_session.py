@@ -216,7 +216,8 @@ class PostgresSession(Session):
     driver_error = psycopg.InterfaceError
     errors = (psycopg.Error,)
 
-    def connect(self, params: dict[str, Any]) -> Any:
+    def connect_to(self, params: dict[str, Any], limit_s: float) -> Any:
+        params["connect_timeout"] = max(2, math.ceil(limit_s))  # in seconds, from two
         self.lend()
         _connecting.session = self
         try:

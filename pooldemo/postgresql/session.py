@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import green
+from .addresses import first_that_answers, in_turn
 from .leaving import Leaving
 from .limits import current
 from .statements import ENDS, LOCAL, PLAIN, REMEMBERED, SUSPECT, first_words, leaves, look, recall
@@ -76,7 +77,7 @@ class Session:
 
     # ---- asked of each driver ----
 
-    def connect(self, params: dict[str, Any]) -> Any:
+    def connect_to(self, params: dict[str, Any], limit_s: float) -> Any:
         """Open the driver's connection. Blocks. Raises the driver's errors."""
         raise NotImplementedError
 
@@ -136,6 +137,11 @@ class Session:
         raise NotImplementedError
 
     # ---- its life ----
+
+    def connect(self, params: dict[str, Any], limit_s: float) -> Any:
+        """Open the driver's connection, at the first address that answers within `limit_s`. Blocks. Raises the driver's
+        errors."""
+        return first_that_answers(in_turn(params), limit_s, lambda each: self.connect_to(each, limit_s))
 
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""

@@ -23,11 +23,12 @@ def plain_connection(alias: str = "default", timeout_s: int = 2) -> BaseDatabase
         return connections.create_connection(alias)
     from django.db.backends.postgresql.base import DatabaseWrapper  # which needs a driver
 
-    from .addresses import looked_up
+    from .addresses import first_that_answers, in_turn, looked_up
 
     class Plain(DatabaseWrapper):
         def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-            return super().get_new_connection(looked_up(conn_params))
+            turns = in_turn(looked_up(conn_params))
+            return first_that_answers(turns, timeout_s / len(turns), super().get_new_connection)
 
     settings = connections.settings[alias]
     # Every pool's options are in capitals but for "pool"; what remains is libpq's and Django's.

@@ -1,5 +1,6 @@
 """The name of a server is looked up where only the greenlet that asks has to wait for it."""
 
+import contextlib
 import socket
 import threading
 from typing import Any
@@ -61,6 +62,23 @@ def test_it_tries_every_address_of_every_name_that_is_known(site: Site) -> None:
 
 
 @patched
+def test_it_goes_on_to_the_next_address_where_one_does_not_answer(site: Site) -> None:
+    """After `connect_timeout`, as libpq does by itself where nothing else runs meanwhile. One of two is off."""
+    answers, port = threading.Event(), site.gate().port
+    answers.set()
+    for host in ("127.0.0.2", "127.0.0.3"):
+        silent = socket.create_server((host, port))  # takes connections, and never says a word
+        site.finally_do(silent.close)
+    with pytest.MonkeyPatch.context() as patch:
+        name_server(patch, answers)
+        for host in ("127.0.0.2,127.0.0.1", "127.0.0.3,two.test"):
+            db = site.database({"HOST": host, "PORT": str(port)}, connect_timeout=2, POOL_TIMEOUT=60, MAX_CONNS=1)
+            assert gevent.spawn(db.ask, "SELECT 1").get(timeout=30) == 1, host
+            with contextlib.closing(plain_connection(db.alias)) as probe:
+                gevent.spawn(probe.ensure_connection).get(timeout=30)
+
+
+@patched
 def test_it_leaves_no_name_to_libpq_that_is_not_known(site: Site) -> None:
     """Not where only addresses stand beside it either: libpq would ask the name server again, and stop everybody."""
     from pooldemo.postgresql.addresses import looked_up
@@ -90,3 +108,20 @@ def test_it_takes_an_address_a_socket_and_what_says_more_as_they_are(site: Site)
         {"host": "a..b"},
     ):
         assert looked_up(params) == params
+
+
+@patched
+def test_each_address_has_its_turn_with_its_name_and_its_port(site: Site) -> None:
+    from pooldemo.postgresql.addresses import in_turn
+
+    for params, turns in (
+        ({"host": "a,b", "port": "1,2"}, [{"host": "a,b", "port": "1,2"}, {"host": "b", "port": "2"}]),
+        (
+            {"host": "a,a", "hostaddr": "::1,::2", "port": 1},
+            [{"host": "a,a", "hostaddr": "::1,::2"}, {"host": "a", "hostaddr": "::2"}],
+        ),
+        ({"host": "a"}, [{"host": "a"}]),
+        ({}, [{}]),
+        ({"host": "a,b", "service": "shop"}, [{"host": "a,b", "service": "shop"}]),
+    ):
+        assert in_turn(params) == [params | each for each in turns], params
