@@ -285,18 +285,19 @@ class Slots:
                 return True
             if surplus or now >= slot.expires_at or (full and waiter is None):
                 return False
-            self.filling -= filled
             if waiter is None:
+                self.filling -= filled
                 slot.idle_since = now
                 slot.holder = None
                 self.idle.append(slot)
             else:
-                self.hand_over(slot, waiter, now, fresh)
+                self.hand_over(slot, waiter, now, fresh, filled)
             line.admit_low(self.to_spare)
             return True
 
-    def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool) -> None:
+    def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool, filled: bool = False) -> None:
         """Make a waiter of the line the holder of a slot. Under the lock."""
+        self.filling -= filled
         if not fresh:
             self.server.since = now  # a used connection came back whole: the server is rather full than down
         if slot.holder is not None:

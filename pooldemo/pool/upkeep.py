@@ -161,8 +161,17 @@ class Upkeep:
                 self.discard(filler.slot)  # stopped in the midst of asking, say: who knows what state it is in
             raise
         finally:
-            slots.dismiss(filler)
+            self._end(filler)
+
+    def _end(self, filler: Claim) -> None:
+        """Nothing is left in the hands of a filler."""
+        try:
+            self.slots.dismiss(filler)
             self.put(filler, filled=True)
+        except BaseException:  # a signal, say; both can be repeated
+            self.slots.dismiss(filler)
+            self.put(filler, filled=True)
+            raise
 
     def _connect(self, filler: Claim) -> bool:
         generation = self.slots.generation  # read first: what the connector of before opens is old

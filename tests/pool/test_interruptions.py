@@ -13,34 +13,40 @@ import pytest
 from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo.pool
-from pooldemo.pool import Holder, Pool, PoolClosed, PoolFull, Slot, ThreadTask
+from pooldemo.pool import Holder, Pool, PoolClosed, PoolFull, Slot, ThreadTask, start_thread
 from pooldemo.pool.slot import Claim
 from pooldemo.pool.upkeep import Later
 
-from .world import GREEN, FakeConnector, Gate, Holding, Worker, assert_whole, eventually, make, taken
+from .world import GREEN, Clock, FakeConnector, Gate, Holding, Worker, assert_whole, eventually, make, queue, taken
 
 REFUSED = (PoolClosed, PoolFull)  # of a pool that was closed meanwhile, or made smaller
 HERE = str(Path(pooldemo.pool.__file__).parent)
 
 
 class Scene:
-    """A pool of three slots, a slot that the caller holds, one more that a finaliser gives back, and those who wait."""
+    """A pool of three slots, a slot that the caller holds, one more that a finaliser gives back, and those who wait,
+    the last of them with low priority.
+    """
 
-    def __init__(self, waiters: int = 0, **options: Any) -> None:
+    def __init__(self, waiters: int = 0, low: int = 0, **options: Any) -> None:
         self.pool: Pool
         self.connector: FakeConnector
-        self.pool, self.connector = make(MAX_CONNS=3, MAX_IDLE=0, MAX_LIFETIME=0, **options)
+        self.clock = Clock()
+        self.pool, self.connector = make(MAX_CONNS=3, MAX_IDLE=0, MAX_LIFETIME=0, clock=self.clock, **options)
         self.slot: Slot | None = self.pool.checkout()
         self.other: Slot | None = self.pool.checkout()
         self.got: list[Slot] = []
         self.lifeline = self.pool.lifeline()
         self.refused: tuple[type[Exception], ...] = ()  # what others may be told after the interrupt
-        self.another: Worker | None = None
         self.holder = Holding(self.pool).has_it()
         if not waiters:
             self.holder.give_back()
-        self.line = [Holding(self.pool) for _ in range(waiters)]
-        eventually(lambda: len(self.pool.slots.line.normal) == waiters)
+        self.line: list[Holding] = []
+        for number in range(waiters + low):
+            self.line += queue(self.pool, 1, low=number >= waiters)
+            self.clock.now += 0.2
+        line = self.pool.slots.line
+        eventually(lambda: (len(line.normal), len(line.low)) == (waiters, low))
         for each in self.line:
             each.gate.open()  # gives back as soon as it is served
 
@@ -62,6 +68,30 @@ class Scene:
     def checkout_cold(self) -> None:
         self.pool.drain()
         self.checkout()
+
+    def checkout_low(self) -> None:
+        self.give_back_other()
+        self.got.append(self.pool.checkout(low=True))
+
+    def give_back_other(self) -> None:
+        other, self.other = self.other, None
+        if other is not None:
+            self.pool.checkin(other)
+
+    def checkout_alone(self) -> None:
+        """Where no thread can be started: it has to connect by itself."""
+        self.pool.upkeep.start = self.pool.upkeep.later._start = no_thread
+        self.checkout_cold()
+
+    def checkout_dead_alone(self) -> None:
+        """And has to ask the server for a connection that does not answer."""
+        self.pool.upkeep.start = self.pool.upkeep.later._start = no_thread
+        self.checkout_dead()
+
+    def shed(self) -> None:
+        """One who waits is refused, and the newest is served."""
+        self.refused = REFUSED
+        self.checkin()
 
     def wait(self) -> None:
         """For what another gives back."""
@@ -101,10 +131,8 @@ class Scene:
 
     def finalise(self) -> None:
         """What a finaliser of a forgotten connection does, in the midst of whatever runs."""
-        other, self.other = self.other, None
         self.connector.on_recycle = self.blocks
-        if other is not None:
-            self.pool.checkin(other)
+        self.give_back_other()
 
     def close(self) -> None:
         """What a signal's handler does that ends the process in order."""
@@ -117,25 +145,26 @@ class Scene:
         self.pool.resize(1)
 
     def take(self) -> None:
-        """What another thread does without the lock, in the midst of whatever runs: take a slot. It soon gives back."""
+        """What another thread does without the lock, in the midst of whatever runs: take a slot. It soon gives back; no
+        greenlet would do so now."""
         slot = self.pool.slots.take(Holder(ThreadTask()), object(), self.pool.clock())
         if slot is not None:
             self.pool.slots.stats.wait.counts[0] += 1
-            self.another = Worker(lambda: self.pool.checkin(slot))
+            start_thread(functools.partial(self.pool.checkin, slot))
 
     def blocks(self, _: int) -> None:
         assert not self.pool.slots.busy_here(), "something is undone in the midst of a decision"
 
     def end(self) -> None:
         mine = self.pool._local.holder
+        self.pool.upkeep.start = self.pool.upkeep.later._start = start_thread
+        self.pool.upkeep.later.catch_up()
         if self.other is None:
             assert not self.lifeline.holder.held, "it was given back, and bound to another all the same"
         for slot in list(self.pool.slots.all):
             if slot.holder in (mine, self.lifeline.holder):
                 self.pool.checkin(slot)
         self.holder.gate.open()
-        if self.another is not None:
-            self.another.result()
         for each in [self.holder, *self.line]:
             with contextlib.suppress(PoolClosed, *self.refused):
                 each.worker.result()
@@ -146,20 +175,33 @@ class Scene:
         assert self.connector.peak <= 4
 
 
+def no_thread(work: Callable[[], None]) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
     "a checkout of an idle connection": (Scene.checkout, {}),
     "a checkout of a dead connection": (Scene.checkout_dead, {}),
     "a checkout that has to connect": (Scene.checkout_cold, {}),
+    "a checkout that connects by itself": (Scene.checkout_alone, {}),
+    "a checkout that asks by itself": (Scene.checkout_dead_alone, {}),
+    "a checkout of low priority": (Scene.checkout_low, {}),
     "a checkout that waits": (Scene.wait, {"waiters": 1}),
     "a checkin": (Scene.checkin, {}),
     "a checkin while others wait": (Scene.checkin, {"waiters": 2}),
     "a checkin of a broken connection": (Scene.checkin_dead, {}),
     "a checkin of a broken connection while others wait": (Scene.checkin_dead, {"waiters": 2}),
+    "a checkin while low priority waits": (Scene.checkin, {"low": 2}),
+    "a checkin of a broken connection while low priority waits": (Scene.checkin_dead, {"low": 2}),
+    "a checkin while others and low priority wait": (Scene.checkin, {"waiters": 1, "low": 1}),
+    "a checkin while the line stands": (Scene.shed, {"waiters": 3, "OVERLOAD": "shed"}),
     "a checkin of more than are kept": (Scene.checkin, {"REUSE_CONNS": 0}),
     "a resize": (Scene.resize, {}),
     "a checkout that is bound to another": (Scene.rebind, {}),
     "a reaping of what an ended holder kept": (Scene.reap, {}),
+    "a resize while low priority waits": (Scene.resize, {"low": 2}),
     "a drain": (lambda scene: scene.pool.drain(), {}),
+    "a change of the options": (lambda scene: scene.pool.change(scene.connector, scene.pool.options), {"waiters": 1}),
 }
 
 
