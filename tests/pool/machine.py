@@ -55,9 +55,9 @@ class PoolMachine(RuleBasedStateMachine):
             self.pool, lambda: [(asker.slot is not None, asker.worker.done, asker.gate.parked) for asker in self.all]
         )
 
-    @rule(target=askers, timeout=st.sampled_from([None, None, 5, 0.002, 0]))
-    def ask(self, timeout: float | None) -> Holding:
-        asker = Holding(self.pool, timeout=timeout)
+    @rule(target=askers, timeout=st.sampled_from([None, None, 5, 0.002, 0]), low=st.booleans())
+    def ask(self, timeout: float | None, low: bool) -> Holding:
+        asker = Holding(self.pool, timeout=timeout, low=low)
         self.all.append(asker)
         self._quiet()
         return asker
@@ -106,9 +106,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.close()
         self._quiet()
 
-    @rule(target=askers)
-    def a_crowd(self):
-        crowd = [Holding(self.pool, timeout=None) for _ in range(5)]
+    @rule(target=askers, low=st.booleans())
+    def a_crowd(self, low):
+        crowd = [Holding(self.pool, timeout=None, low=low) for _ in range(5)]
         self.all += crowd
         self._quiet()
         return multiple(*crowd)
@@ -120,12 +120,13 @@ class PoolMachine(RuleBasedStateMachine):
         capacity, connector = self.pool.slots, self.connector
         with self.pool.slots.mutex:
             slots, idle, empty = list(capacity.all), list(capacity.idle), list(capacity.unready)
-            waiting = len(capacity.line.normal)
+            waiting, low, to_spare = len(capacity.line.normal), len(capacity.line.low), capacity.to_spare
             held = [slot for slot in slots if isinstance(slot.holder, Holder)]
         assert connector.connecting + len(connector.opened) <= len(slots), (connector.connecting, connector.opened)
         assert 0 <= connector.connecting + len(held) + len(idle) <= len(slots)
         assert len(slots) <= capacity.size or not idle, "idle while it shrinks"
         assert not (idle and waiting), f"{len(idle)} idle while {waiting} wait"
+        assert waiting or not low or to_spare <= 0, f"{to_spare} to spare while {low} of low priority wait"
         assert len({*map(id, idle), *map(id, empty), *map(id, held)}) == len(idle) + len(empty) + len(held)
         assert all(slot.connection in connector.opened for slot in [*idle, *held])
         assert self.pool.get_stats()["requests_num"] == len(self.all)

@@ -1,5 +1,5 @@
 """A random load over one pool, from a seed: tiny deadlines, kills, deaths, refused connects, leaks, resize and drain,
-slow logins, connects that are stopped, and a server that goes on counting what was closed.
+slow logins, connects that are stopped, low priority, and a server that goes on counting what was closed.
 
 Every connect and every request looks at the invariants; at the end the counts of both sides must agree.
 """
@@ -41,11 +41,13 @@ class Round:
             MAX_USES=dice.choice([0, 0, 3]),
             MAX_LIFETIME=dice.choice([0, 0.05]),
             MAX_IDLE=dice.choice([0, 0.02]),
+            OVERLOAD=dice.choice(["queue", "queue", "shed"]),
             name=f"seed {seed}",
         )
         self.least = max(1, self.pool.options.min_conns)
         self.patience = dice.choice([0.0, 0.02, 0.2])  # how often something goes wrong
         self.trouble = dice.choice([0.0, 0.1, 0.3])  # how often a login is slow, stopped, or counted for longer
+        self.low = dice.choice([0.0, 0.3, 0.9])  # how often somebody asks with low priority
         self.connector.on_connect = self._connect
         self.connector.on_check = self._look
         self.connector.on_ping = self._check
@@ -86,12 +88,12 @@ class Round:
         pool, connector = self.pool, self.connector
         capacity = pool.slots
         with pool.slots.mutex:
-            slots, idle, waiting = len(capacity.all), len(capacity.idle), len(capacity.line.normal)
+            slots, idle, first = len(capacity.all), len(capacity.idle), next(iter(capacity.line.normal), None)
             used = connector.counted()
         if used > slots or not 0 <= idle <= slots:
             self.broken.append(f"{used} connections, {idle} idle, in {slots} slots")
-        if idle and waiting:
-            self.broken.append(f"{idle} idle while {waiting} wait")
+        if idle and first is not None and not first.low:  # who is takes one just now of those left to the others
+            self.broken.append(f"{idle} idle while somebody waits")
 
     def _switch(self) -> None:
         if self.dice.random() < 0.7:
@@ -136,7 +138,8 @@ class Round:
         """One request; True: it ends its greenlet without a checkin."""
         self._count("requests")
         try:
-            slot = self.pool.checkout(timeout=dice.choice([None, None, None, 0, 0.0005, 0.002, 0.02]))
+            timeout = dice.choice([None, None, None, 0, 0.0005, 0.002, 0.02])
+            slot = self.pool.checkout(timeout=timeout, low=dice.random() < self.low)
         except PoolTimeout:
             self._count("timeouts")
             return False
