@@ -233,7 +233,6 @@ class PostgresSession(Session):
     errors = (psycopg2.Error,)
 
     def connect_to(self, params: dict[str, Any], limit_s: float) -> Any:
-        self.raw = None  # of an address that did not answer
         self.shown = self._connect(params)  # where a tracer has replaced psycopg2.connect, its proxy
         self.lend()
         return self.raw

@@ -141,7 +141,12 @@ class Session:
     def connect(self, params: dict[str, Any], limit_s: float) -> Any:
         """Open the driver's connection, at the first address that answers within `limit_s`. Blocks. Raises the driver's
         errors."""
-        return first_that_answers(in_turn(params), limit_s, lambda each: self.connect_to(each, limit_s))
+
+        def connect(each: dict[str, Any]) -> Any:
+            self.raw = None  # or it is that of an address which did not answer
+            return self.connect_to(each, limit_s)
+
+        return first_that_answers(in_turn(params), limit_s, connect)
 
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""
