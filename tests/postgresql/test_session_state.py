@@ -199,7 +199,7 @@ def test_what_would_go_on_at_the_server_ends_with_its_request(site: Site) -> Non
     for begin in (
         "SELECT pg_create_physical_replication_slot('a', true, true)",
         "SELECT pg_create_logical_replication_slot('b', 'pgoutput', true)",
-        "SELECT pg_backup_start('c')",
+        "SELECT pg_backup_start('c', true)",  # without a wait for the next checkpoint
     ):
         pid = db.ask()
         with contextlib.suppress(DatabaseError):  # of a server before 15, or whose wal_level is none for it
