@@ -25,7 +25,7 @@ from django.db import connections
 
 from pooldemo.postgresql.place import place
 from pooldemo.sweep.analyse.ending import ending
-from pooldemo.sweep.stacks.stack import RUN_FOLDER, make_folder
+from pooldemo.sweep.stacks.stack import FROM_PAGE, RUN_FOLDER, make_folder
 
 FOLDER = RUN_FOLDER
 NOT_INHERITED = ("POOLDEMO_SNAPSHOTS", "PGAPPNAME", "GUNICORN_FD", "LISTEN_FDS", "GUNICORN_CMD_ARGS")
@@ -120,7 +120,8 @@ def _command(options: Sequence[str]) -> list[str]:
 
 def _environment() -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    return own | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    told = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", FROM_PAGE: "1"}
+    return own | told | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _database() -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.core.management import get_commands, load_command_class
+from django.core.management import call_command, get_commands, load_command_class
 from django.test import Client
 from django.urls import reverse
 from served import PATIENCE_S, until
@@ -25,6 +25,7 @@ from pooldemo.admin import run_form, runs
 from pooldemo.management.sweep_options import planned
 from pooldemo.sweep.analyse.ending import BY_WHOM
 from pooldemo.sweep.facts import Limit, Plan, SweepResult
+from pooldemo.sweep.stacks.stack import FROM_PAGE
 
 RUN, START, CHECK, STOP = (reverse(f"admin:pooldemo_run{name}") for name in ("", "_start", "_check", "_stop"))
 # In place of `manage.py sweep`: says what it was asked, counts signals, and ends when it is told twice.
@@ -218,6 +219,19 @@ def test_it_goes_on_with_an_interrupted_sweep(runner: Client, measured: SweepRes
     assert f'name="resume" value="{row.pk}"' in runner.get(page).content.decode()
     runner.post(START, {"resume": row.pk})
     until(lambda: f"--resume={row.pk}" in runs.last().said)
+
+
+@pytest.mark.parametrize("from_page", [True, False])
+def test_one_from_a_page_leaves_no_postgresql_behind(
+    db: None, monkeypatch: pytest.MonkeyPatch, from_page: bool
+) -> None:
+    """It outlives the site, which finds the server in use as it ends: nobody stopped it when the sweep had ended."""
+    left: list[str] = []
+    monkeypatch.setattr("pooldemo.management.commands.sweep.leave_nothing_running", lambda: left.append("nothing"))
+    for name in runs._environment().keys() & {FROM_PAGE} if from_page else ():
+        monkeypatch.setenv(name, "1")
+    call_command("sweep", "--list")
+    assert left == ["nothing"] * from_page
 
 
 def test_it_starts_nothing_in_place_of_a_sweep_that_was_deleted(runner: Client) -> None:

@@ -18,7 +18,6 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
 from django.urls import reverse
 from rich.console import Console
 from rich.panel import Panel
@@ -26,7 +25,7 @@ from rich.text import Text
 
 from pooldemo import models, records
 from pooldemo.management.interruption import deaf
-from pooldemo.postgresql import pools
+from pooldemo.management.leaving import leave_nothing_running
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
 from pooldemo.sweep.measure.database import cpus
 from pooldemo.sweep.report.tables import counted
@@ -139,11 +138,7 @@ class Command(BaseCommand):
         return f"{USER}  password {password}"
 
     def leave_nothing_running(self) -> None:
-        connections.close_all()
-        for pool in pools():
-            pool.close()
-        if embedded := getattr(settings, "EMBEDDED", None):
-            embedded.stop(unless_asked=True)
+        leave_nothing_running()
 
 
 def needs_repeats(before: models.Sweep | None) -> models.Sweep | None:

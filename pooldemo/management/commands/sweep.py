@@ -10,6 +10,7 @@ from pooldemo.management.extras import sweep as needed  # noqa: F401  before wha
 
 # isort: split
 
+import os
 import sys
 import tempfile
 import time
@@ -22,7 +23,8 @@ from django.db import DatabaseError, ProgrammingError
 
 from pooldemo import models, records
 from pooldemo.management import checkout, sweep_options
-from pooldemo.management.interruption import interruption
+from pooldemo.management.interruption import deaf, interruption
+from pooldemo.management.leaving import leave_nothing_running
 from pooldemo.management.showing import INTERRUPTED, REFUSED, REPORTS, add_reports, show
 from pooldemo.records import unsaved
 from pooldemo.site import project
@@ -40,7 +42,7 @@ from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
-from pooldemo.sweep.stacks.stack import GUNICORN, ROOT, RUN_FOLDER, make_folder, spread
+from pooldemo.sweep.stacks.stack import FROM_PAGE, GUNICORN, ROOT, RUN_FOLDER, make_folder, spread
 
 MEASURING = (
     *("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "behind"),
@@ -61,6 +63,15 @@ class Command(BaseCommand):
         out.add_argument(
             "--dry-run", action="store_true", help="say what would run, and for how long, and start nothing"
         )
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Django's own. The site whose page has started this may have ended since, and found the database in use."""
+        try:
+            return super().execute(*args, **options)
+        finally:
+            if FROM_PAGE in os.environ:
+                with deaf():
+                    leave_nothing_running()
 
     def handle(self, **options: Any) -> None:
         to_stdout = any(options[name] == "-" for name in REPORTS)

@@ -20,6 +20,8 @@ ROOT = Path(sys.argv[0]).resolve().parent if Path(sys.argv[0]).name == "manage.p
 
 RUN_FOLDER = ROOT / ".local" / "run"
 """Where a sweep writes while it runs."""
+FROM_PAGE = "POOLDEMO_FROM_PAGE"
+"""In the environment of a sweep that a page has started."""
 
 
 def make_folder(folder: Path) -> None:
