@@ -91,6 +91,17 @@ def test_a_health_check_is_a_look_unless_there_is_doubt(site: Site) -> None:
 
 
 @patched
+def test_a_health_check_that_asks_always_asks_all_that_are_idle(site: Site) -> None:
+    """The first that answers is taken."""
+    gate = site.gate()
+    db = site.behind(gate, MAX_CONNS=3, HEALTH_CHECK="always")
+    pids = db.fill(3)
+    before = gate.queries
+    assert db.ask() in pids
+    site.wait_until(lambda: gate.queries - before == 3 + 1)
+
+
+@patched
 def test_what_passes_by_itself_is_waited_out(site: Site) -> None:
     """A server that starts up and one that is full, also for the first request of all."""
     gate = site.gate()
