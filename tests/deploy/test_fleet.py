@@ -2,14 +2,18 @@
 
 import contextlib
 import http.client
+import http.server
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +22,7 @@ import psycopg2
 import pytest
 import yaml
 from psycopg2.extras import wait_select
-from served import PATIENCE_S, ROOT, until
+from served import PATIENCE_S, ROOT, free_port, until
 
 from benchmarks.fleet.faults import FAULTS
 from benchmarks.fleet.scene import Fault, left_behind
@@ -72,6 +76,49 @@ def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> No
     for path in ("/metrics", "/pool/", "/readyz", "/healthz", "/%6Detrics", "/%70ool/", "/read%79z?waiting=9"):
         assert fleet_of_hosts.get(fleet_of_hosts.port["WEB1"], path)
         assert not fleet_of_hosts.get(fleet_of_hosts.port["BALANCER"], path)
+
+
+def test_its_balancer_tells_a_host_of_a_visitor_who_has_gone(tmp_path: Path) -> None:
+    """HAProxy by itself waits on for the answer, and the host sees that its client, the balancer, is there."""
+    asked, gone = threading.Event(), threading.Event()
+
+    class Host(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/slow/":
+                asked.set()
+                with contextlib.suppress(ConnectionResetError):
+                    self.connection.recv(1)
+                gone.set()
+            else:
+                self.send_response(200)
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    ports = {name: str(free_port()) for name in ("BALANCER_PORT", "BALANCER_STATS_PORT")}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        given = {"LISTEN": "127.0.0.1", "STATE_DIR": str(tmp_path), "WEB_SERVERS": f"127.0.0.1:{host.server_port}"}
+        with subprocess.Popen(
+            [ROOT / "deploy/services/balancer"], cwd=ROOT, env={**os.environ, **ports, **given}
+        ) as ours:
+            try:
+                until(lambda: answers(int(ports["BALANCER_PORT"])))
+                with socket.create_connection(("127.0.0.1", int(ports["BALANCER_PORT"]))) as visitor:
+                    visitor.sendall(b"GET /slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    until(asked.is_set)
+                until(gone.is_set, patience_s=50)  # sooner than its own `timeout server`
+            finally:
+                ours.terminate()
+        host.shutdown()
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def test_it_is_loaded_by_locusts_master_and_worker(fleet_of_hosts: Fleet) -> None:
