@@ -1,5 +1,6 @@
 """`with priority("low")`: who never takes the last slots, and until when it is said."""
 
+import asyncio
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -40,6 +41,34 @@ def test_low_priority_leaves_the_last_slot_to_others(site: Site) -> None:
 def test_a_priority_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="give 'low' or 'normal'"), priority("high"):
         pass
+
+
+@pytest.mark.parametrize("says", [deadline, priority])
+def test_a_generator_and_an_async_def_need_it_inside(says: Any) -> None:
+    """As the docs say: as decorators both are over when the function returns, which begins its work after that."""
+    what = 9 if says is deadline else "low"
+
+    def is_said() -> bool:
+        return current() is not None or is_low()
+
+    @says(what)
+    def generator() -> Generator[bool, None, None]:
+        yield is_said()
+
+    @says(what)
+    async def coroutine() -> bool:
+        return is_said()
+
+    def inside() -> Generator[bool, None, None]:
+        with says(what):
+            yield is_said()
+
+    async def inside_too() -> bool:
+        with says(what):
+            return is_said()
+
+    assert [*generator(), asyncio.run(coroutine())] == [False, False]
+    assert [*inside(), asyncio.run(inside_too())] == [True, True]
 
 
 @pytest.mark.parametrize("says", [deadline, priority])
