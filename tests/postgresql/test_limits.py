@@ -1,10 +1,9 @@
 """Deadlines, and clients that have gone: what is over is not begun, and what runs is ended."""
 
-import contextlib
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,10 +17,8 @@ from served import until
 from pooldemo.postgresql import (
     ClientGone,
     DeadlineExceeded,
-    clients,
     deadline,
     ends_with_client,
-    green,
     limits,
     view_deadline,
 )
@@ -357,40 +354,3 @@ def test_safe_methods_end_with_their_client_and_others_where_a_view_says_so() ->
     told_never = True
     assert not is_told("POST")
     assert not is_told("GET", ends_with_client(False)(lambda: None))
-
-
-@pytest.fixture
-def watched() -> Iterator[Any]:
-    """Adds a client to a watch of its own: its socket, and the limit of its request."""
-    watch, sockets = clients._Watch(), contextlib.ExitStack()
-
-    def add() -> tuple[socket.socket, Limit]:
-        client, server = map(sockets.enter_context, socket.socketpair())
-        limit = Limit()
-        watch.add(server.fileno(), limit)
-        sockets.callback(watch.remove, server.fileno())
-        return client, limit
-
-    with sockets:
-        yield add
-
-
-def test_a_client_that_only_closes_its_sending_half_is_taken_for_gone(watched: Any) -> None:
-    client, limit = watched()
-    client.shutdown(socket.SHUT_WR)
-    until(lambda: limit.gone)
-
-
-def test_one_client_that_cannot_be_watched_or_ended_costs_no_other(watched: Any, monkeypatch: Any) -> None:
-    def none_left() -> Any:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(green, "starter", none_left)
-        first = watched()
-    second = watched()
-    with first[1].ending(none_left):
-        first[0].close()
-        until(lambda: first[1].gone)
-        second[0].close()
-        until(lambda: second[1].gone)
