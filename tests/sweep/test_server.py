@@ -131,6 +131,13 @@ def test_it_says_what_a_server_that_does_not_start_said_last(stack: Stack, ledge
         server.wait_ready()
 
 
+def test_it_says_what_a_copy_of_a_commit_lacks(stack: Stack, ledger: Ledger, tmp_path: Path) -> None:
+    broken = replace(stack, command=("sh", "-c", "echo no .env >&2; exit 3"), root=tmp_path)
+    said = "ended with 3: no .env\nIt ran in a copy of that commit, which has no file that git ignores"
+    with start(broken, ledger) as server, pytest.raises(TrialError, match=said):
+        server.wait_ready()
+
+
 @pytest.mark.parametrize(
     ("application", "reason"),
     [

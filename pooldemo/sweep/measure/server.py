@@ -185,7 +185,8 @@ class Server:
                     f"gunicorn finds no application {name} ({reason}): give --wsgi the module of one, as in "
                     "--wsgi mysite.wsgi, or --wsgi MODULE:NAME where its name is not `application`"
                 )
-            raise TrialError(f"the server of {self.stack.name} {self._child.ending}")
+            lacks = "\nIt ran in a copy of that commit, which has no file that git ignores, as a .env"
+            raise TrialError(f"the server of {self.stack.name} {self._child.ending}{lacks * (self.stack.root != ROOT)}")
 
     @property
     def said(self) -> str:
