@@ -64,7 +64,7 @@ def planned(
     plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:
         file = Path(plan.locustfile).resolve()
-        if not file.is_file() or "," in str(file):
+        if not file.is_file() or "," in file.name:
             raise Unfit(f"--locustfile {plan.locustfile} is no file: give one that `locust -f` would take")
         plan = replace(plan, locustfile=str(file), workload=OWN[1])
     elif plan.urls:

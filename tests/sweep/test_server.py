@@ -269,6 +269,22 @@ def test_it_tells_locust_the_whole_load() -> None:
     assert dict(itertools.pairwise(line))["--spacing"] == "random"
 
 
+@pytest.mark.parametrize("theirs", ["", "theirs.py"])
+def test_it_lists_files_for_locust_whatever_their_folders_are_called(tmp_path: Path, theirs: str) -> None:
+    """Locust takes the list apart at each comma."""
+    folder, ours = tmp_path / "a, b" / "shop", tmp_path / "a, b" / "env" / "locustfile.py"
+    for file in (folder / "theirs.py", ours):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    plan = Plan(locustfile=str(folder / theirs) if theirs else "")
+    typed = load.command(plan, "http://127.0.0.1:1", tmp_path / "timeline.json", ours)
+    files = typed[typed.index("-f") + 1].split(",")
+    assert [(load.home_of(plan, ours) / each).resolve() for each in files[1:]] == [
+        ours,
+        *[folder / "theirs.py"] * bool(theirs),
+    ]
+
+
 def test_it_says_what_to_type_on_hosts_that_make_the_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In somebody's project the locustfile stands in site-packages, and a file of theirs is only watched by it."""
     meeting = load.Meeting("10.0.0.5", 5557)

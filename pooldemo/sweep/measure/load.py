@@ -49,6 +49,16 @@ class Meeting:
         )
 
 
+def home_of(plan: Plan, locustfile: Path = LOCUSTFILE) -> Path:
+    """The folder that Locust runs in."""
+    return Path(plan.locustfile or locustfile).parent
+
+
+def _listed(file: Path, home: Path) -> str:
+    """As it can stand in Locust's list of files, for Locust in `home`: a comma in a folder's name would divide it."""
+    return os.path.relpath(file.resolve(), home.resolve()) if "," in str(file) else str(file)
+
+
 def _as_typed(file: Path) -> str:
     """From the project's folder, where it lies in that: on another host it may be another one."""
     return str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
@@ -58,9 +68,9 @@ def command(
     plan: Plan, url: str, timeline: Path, locustfile: Path = LOCUSTFILE, meeting: Meeting | None = None
 ) -> list[str]:
     """Locust's command line for the load of `plan` against `url`; with a `meeting`, its generators come to that."""
-    files = (gate.__file__, locustfile, *([plan.locustfile] if plan.locustfile else ()))
+    files = (Path(gate.__file__), locustfile, *([Path(plan.locustfile)] if plan.locustfile else ()))
     options: dict[str, object] = {
-        "-f": ",".join(map(str, files)),
+        "-f": ",".join(_listed(file, home_of(plan, locustfile)) for file in files),
         "--host": url,
         "--users": plan.users,
         "--spawn-rate": plan.users,
@@ -113,7 +123,7 @@ class Load:
             env["LOCUST_HEADERS"] = json.dumps(dict(headers))  # not on the command line, which everybody may read
         if plan.locustfile:
             env[THEIRS] = "1"
-        home = Path(plan.locustfile or locustfile).parent
+        home = home_of(plan, locustfile)
         self._child = Child("Locust", line, ledger, folder / "locust.log", env, home, stdin=subprocess.PIPE)
 
     @property
