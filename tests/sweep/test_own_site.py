@@ -250,6 +250,7 @@ def test_their_gunicorn_conf_keeps_no_server_from_being_measured(
 ) -> None:
     """What it says besides holds."""
     wrong = {"daemon": True, "preload_app": True, "pidfile": "run.pid", "certfile": "c.pem", "keyfile": "k.pem"}
+    wrong["max_requests"] = 1000
     lines = [f"{name} = {value!r}" for name, value in (wrong | {"errorlog": "error.log", "backlog": 7}).items()]
     elsewhere = {"chdir": "/srv/shop", "user": "www-data", "group": "www-data"}
     lines += [f"{name} = {value!r}" for name, value in elsewhere.items()]

@@ -26,6 +26,7 @@ pidfile = None  # the site's own, which may run
 certfile = keyfile = None  # it is asked on this machine, over plain HTTP ...
 proxy_protocol = False  # ... and without a proxy
 preload_app = False  # it is no way to run gevent's workers
+max_requests = 0  # whoever asks while the one worker begins anew waits for that, and not for a slot
 errorlog = "-"  # the end of it is shown where a page fails
 _given = theirs.get("raw_env") or ()  # one alone may be a string
 raw_env = [each for each in ([_given] if isinstance(_given, str) else _given) if each.partition("=")[0] not in SET]
