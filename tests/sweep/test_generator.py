@@ -1,8 +1,11 @@
 """What the load generator knows beside Locust."""
 
+from argparse import Namespace
+
 import pytest
 
-from pooldemo.sweep.generator.options import WORKLOADS, Load, deal
+from pooldemo.sweep.generator import THEIRS
+from pooldemo.sweep.generator.options import LENGTHS, WORKLOADS, Load, deal, load_of
 from pooldemo.sweep.generator.timeline import Timeline
 
 
@@ -13,6 +16,16 @@ def test_a_load_deals_a_mix_in_the_exact_shares() -> None:
     assert sorted(first) == sorted(second)
     assert first != second, "a new order each time"
     assert (first.count("read"), first.count("slow"), first.count("lock")) == (8, 2, 1)
+
+
+def test_tags_beside_a_locustfile_of_ones_own_are_that_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locust.conf in its folder may name some; they were looked for among our workloads'."""
+    options = Namespace(host="", urls="", headers="", workload="slow", tags=["checkout"], exclude_tags=["admin"])
+    vars(options).update(dict.fromkeys(LENGTHS, ""))
+    with pytest.raises(ValueError, match="is not known, give"):
+        load_of(options)
+    monkeypatch.setenv(THEIRS, "1")
+    assert load_of(options).workload == "slow"
 
 
 def test_the_timeline_names_a_generator_whose_first_second_never_ended() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pooldemo.sweep.generator import THEIRS
 from pooldemo.sweep.workloads import CHOICES, MIX
 from pooldemo.sweep.workloads import WORKLOADS as ALL
 
@@ -59,7 +61,8 @@ def load_of(options: Any) -> Load:
     if options.host and not is_host(options.host):
         raise ValueError(f"host: {options.host!r} is no address, give one like {HOST}, without a slash at its end")
     given = (str(getattr(options, name) or "").strip() for name in ("workload", *LENGTHS))
-    return _load(options.urls, options.headers, tuple(options.tags or ()), tuple(options.exclude_tags or ()), *given)
+    tags = ((), ()) if THEIRS in os.environ else (tuple(options.tags or ()), tuple(options.exclude_tags or ()))
+    return _load(options.urls, options.headers, *tags, *given)
 
 
 @lru_cache(maxsize=1)
