@@ -21,6 +21,8 @@ LASTING = {  # what makes a session more than a connection
     "function": "SELECT set_config('work_mem', '5MB', false)",
     "temporary table": "CREATE TEMPORARY TABLE carried (id int)",
     "advisory lock": "SELECT pg_advisory_lock(4711)",
+    "replication slot": "SELECT 'pg_create_physical_replication_slot'",  # by its name: few roles may make one
+    "backup": "SELECT 'pg_backup_start'",
     "listening": "LISTEN carried",
     "prepared statement": "PREPARE carried AS SELECT 1",
     "sequence": "CREATE TEMPORARY SEQUENCE carried; SELECT nextval('carried')",
