@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(service: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(service: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     needed = {
         "PATH": f"{folder / 'programs'}:/usr/bin:/bin",
         "CALLS": str(folder / "calls"),
@@ -39,7 +39,7 @@ def start(service: str, folder: Path, **environment: str) -> subprocess.Complete
         "STATE_DIR": str(folder),
         "PGDATA": str(folder / "data"),
     }
-    command = [ROOT / "deploy/services" / service]
+    command = [ROOT / "deploy/services" / service, *arguments]
     return subprocess.run(command, cwd=ROOT, env=needed | environment, capture_output=True, text=True)
 
 
@@ -47,7 +47,7 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
 
 
-@pytest.mark.parametrize("service", ["web", "migrate", "pgbouncer", "postgres-exporter", "db"])
+@pytest.mark.parametrize("service", ["web", "migrate", "manage", "pgbouncer", "postgres-exporter", "db"])
 @pytest.mark.parametrize("secret", [None, ""])
 def test_it_starts_nothing_without_its_secret(service: str, secret: str | None, folder: Path) -> None:
     """Without a word of it the site had a secret of its own, and the role no password."""
@@ -67,6 +67,21 @@ def test_it_starts_no_site_by_a_way_that_there_is_not(folder: Path) -> None:
     assert done.stderr == "DATABASE_BY=pgBouncer is not accepted: give straight or pgbouncer\n"
     assert start("web", folder, DATABASE_BY="pgbouncer").returncode == 0
     assert calls(folder) == ["python deploy/drain.py 0.0.0.0 8000 gunicorn -k gevent project.wsgi"]
+
+
+def test_it_gives_a_command_of_the_site_what_the_secrets_say(folder: Path) -> None:
+    """In the containers the environment has them not: each command looked for a PostgreSQL of its own."""
+    (folder / "programs/python").write_text(f'{CALLED}echo "$DATABASE_URL $SECRET_KEY" >>"$CALLS"\n')
+    secret, password = ((folder / "secrets" / name).read_text() for name in ("secret_key", "postgres_password"))
+    for service, way, host, typed in (
+        ("manage", "straight", "db:5432/pooldemo", "pool --server"),
+        ("manage", "pgbouncer", "pgbouncer:6432/pooldemo?DISABLE_SERVER_SIDE_CURSORS=True", "pool --server"),
+        ("migrate", "pgbouncer", "db:5432/pooldemo", "migrate --no-input"),
+    ):
+        (folder / "calls").unlink(missing_ok=True)
+        arguments = typed.split() if service == "manage" else []
+        assert start(service, folder, *arguments, DATABASE_BY=way).returncode == 0
+        assert calls(folder) == [f"python manage.py {typed}", f"postgres://pooldemo:{password}@{host} {secret}"]
 
 
 def test_it_makes_a_cluster_anew_whose_making_was_interrupted(folder: Path) -> None:
