@@ -39,7 +39,7 @@ def start(service: str, folder: Path, *arguments: str, **environment: str) -> su
         "STATE_DIR": str(folder),
         "PGDATA": str(folder / "data"),
     }
-    command = [ROOT / "deploy/services" / service, *arguments]
+    command = [str(ROOT / "deploy/services" / service), *arguments]
     return subprocess.run(command, cwd=ROOT, env=needed | environment, capture_output=True, text=True)
 
 
