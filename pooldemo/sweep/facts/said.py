@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 from pooldemo.sweep.facts.asked import Limit, Plan
@@ -88,14 +89,17 @@ class SweepResult:
     @property
     def views(self) -> tuple[Self, ...]:
         """The sweep at each number of workers; all that is said of sizes is said of one of them."""
-        if not self.plan.splits:
-            return (self,)
-        return tuple(map(self._at, self.plan.splits))
+        return self._split if self.plan.splits else (self,)
 
     @property
     def chosen(self) -> Self:
         """The view that the first verdict names."""
-        return self._at(self.verdicts[0].workers) if self.plan.splits and self.verdicts else self.views[-1]
+        named = (view for view in self.views for verdict in self.verdicts[:1] if view.plan.workers == verdict.workers)
+        return next(named, self.views[-1])
+
+    @cached_property
+    def _split(self) -> tuple[Self, ...]:
+        return tuple(map(self._at, self.plan.splits))
 
     def _at(self, workers: int) -> Self:
         trials = tuple(trial for trial in self.trials if trial.workers == workers)

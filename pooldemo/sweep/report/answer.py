@@ -6,10 +6,11 @@ The verdict says it at length, with its reasons; here it is short enough for lar
 import re
 
 from pooldemo.sweep import plan as planning
+from pooldemo.sweep.analyse.latency import quantile_ms
 from pooldemo.sweep.analyse.saturation import is_users
-from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
+from pooldemo.sweep.analyse.sizes import carried
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.facts import Plan, SizeResult, SweepResult, Verdict
+from pooldemo.sweep.facts import Plan, SweepResult, Verdict
 
 ENDED = {
     "generator": "the load generator was full",
@@ -133,18 +134,10 @@ def reason(plan: Plan, verdict: Verdict) -> str:
 def carries(sweep: SweepResult, verdict: Verdict) -> str:
     """`130 requests/s, p95 240 ms` at the size that the verdict names: the first as its sentence below says it, which
     leaves out repeats whose requests failed."""
-    found = at_size(sweep, verdict)
-    return f"{carried(verdict)} requests/s" + (f", p95 {digits(found.p95_ms)} ms" if found else "")
-
-
-def at_size(sweep: SweepResult, verdict: Verdict) -> SizeResult | None:
-    """What was measured at the size that the verdict names; None where its trials are not at hand."""
-    own = [
-        trial
-        for trial in sweep.trials
-        if (trial.stack, trial.workers) == (verdict.stack, verdict.workers) and not trial.error
-    ]
-    return next((each for each in sizes_of_stack(own) if each.size == verdict.max_conns), None)
+    named = verdict.stack, verdict.workers, verdict.max_conns
+    own = [trial for trial in sweep.trials if (trial.stack, trial.workers, trial.size) == named and not trial.error]
+    p95 = f", p95 {digits(quantile_ms(own, 'p95_ms'))} ms" if own else ""  # a list has no trials at hand
+    return f"{carried(verdict)} requests/s{p95}"
 
 
 def _slo(verdict: Verdict) -> str:

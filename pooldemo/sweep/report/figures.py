@@ -12,9 +12,7 @@ from functools import cached_property
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import theory
-from pooldemo.sweep.analyse.blocks import levels
-from pooldemo.sweep.analyse.saturation import hold_of
-from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
+from pooldemo.sweep.analyse.sizes import by_size, carried, holds_of, levels_of, sizes_of_stack, trials_of
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
@@ -125,7 +123,7 @@ def connections(sweep: SweepResult) -> Bars:
     allowed."""
     bars = []
     for size in sorted({trial.size for trial in sweep.trials if not trial.error}):
-        seen = tuple(_peak(sweep.trials, stack, size) for stack in sweep.plan.stacks)
+        seen = tuple(_peak(sweep, stack, size) for stack in sweep.plan.stacks)
         if any(value is not None for value in seen):
             bars.append(Bar(str(size), size * sweep.plan.workers, seen))
     words = "; ".join(f"at {bar.label}: {bar.allowed:g} allowed, seen {', '.join(map(str, bar.seen))}" for bar in bars)
@@ -152,7 +150,7 @@ def figures_of(sweep: SweepResult) -> dict[str, Shown]:
 def sweep_sparkline(sweep: SweepResult, stack: str) -> str:
     """The stack's throughput over its sizes, the size to use dotted."""
     sweep = sweep.chosen
-    found = levels(_of(sweep.trials, stack))
+    found = levels_of(sweep, stack)
     means = {size: each.mean for size, each in found.items()}
     verdict = _verdict(sweep, stack)
     sizes = list(means)
@@ -175,13 +173,13 @@ def load_of(sweep: SweepResult) -> str:
 def throughput_line(stack: str, sweep: SweepResult) -> Series:
     """The line of one stack in the chart of its throughput."""
     verdict = _verdict(sweep, stack)
-    points, own = [], _of(sweep.trials, stack)
-    for size, found in levels(own).items():
+    points, own = [], trials_of(sweep, stack)
+    for size, found in levels_of(sweep, stack).items():
         known = math.isfinite(found.high)
         spread = f" ({digits(found.low)} to {digits(found.high)})" if known else " (one repeat)"
         hint = f"{stack} at {size}: {found.text} requests/s{spread}"
         low, high = (found.low, found.high) if known else (None, None)
-        points.append(Point(size, found.mean, low, high, hint, _doubt(stack, size, sweep.trials), found.text))
+        points.append(Point(size, found.mean, low, high, hint, _doubt(by_size(sweep, stack)[size]), found.text))
     dots = tuple(Point(t.size, t.rps, hint=_dot(t)) for t in own) if len(own) <= MOST_DOTS else ()
     line = Series(stack, tuple(points), look_of(stack), dots=dots)
     if verdict is None or verdict.max_conns is None:
@@ -200,14 +198,9 @@ def _bound(sweep: SweepResult) -> Series | None:
     """min(U / (Z + S), N / S) with S measured at each size; of the first stack that tells its hold."""
     plan = sweep.plan
     for stack in plan.stacks:
-        own = _of(sweep.trials, stack)
-        holds = {
-            size: hold_of([trial for trial in own if trial.size == size]) for size in sorted({t.size for t in own})
-        }
         points = tuple(
             Point(size, theory.bound(size, plan.workers, plan.users, hold, rate=plan.rate).rps)
-            for size, hold in holds.items()
-            if hold
+            for size, hold in holds_of(sweep, stack).items()
         )
         if len(points) > 1:
             return Series("bound", points, None, dashed=True)
@@ -216,7 +209,7 @@ def _bound(sweep: SweepResult) -> Series | None:
 
 def _latency(stack: str, sweep: SweepResult) -> Series:
     points = []
-    for each in sizes_of_stack(_of(sweep.trials, stack)):
+    for each in sizes_of_stack(sweep, stack):
         if each.p95_ms is not None:
             words = f"p50 {digits(each.p50_ms)}, p95 {digits(each.p95_ms)}, p99 {digits(each.p99_ms)} ms"
             points.append(Point(each.size, each.p95_ms, each.p50_ms, each.p99_ms, f"{stack} at {each.size}: {words}"))
@@ -226,7 +219,7 @@ def _latency(stack: str, sweep: SweepResult) -> Series:
 
 def _tradeoff(stack: str, sweep: SweepResult) -> Series:
     points, mark, verdict = [], None, _verdict(sweep, stack)
-    for each in sizes_of_stack(_of(sweep.trials, stack)):
+    for each in sizes_of_stack(sweep, stack):
         if each.p95_ms is None:
             continue
         hint = f"{stack} at {each.size}: {carried(each)} requests/s, p95 {digits(each.p95_ms)} ms"
@@ -235,13 +228,9 @@ def _tradeoff(stack: str, sweep: SweepResult) -> Series:
     return Series(stack, tuple(points), look_of(stack), mark=mark)
 
 
-def _of(trials: Sequence[TrialResult], stack: str) -> list[TrialResult]:
-    return [trial for trial in trials if trial.stack == stack and not trial.error]
-
-
-def _peak(trials: Sequence[TrialResult], stack: str, size: int) -> int | None:
-    peaks = [t.peak_connections for t in _of(trials, stack) if t.size == size and t.peak_connections is not None]
-    return max(peaks, default=None)
+def _peak(sweep: SweepResult, stack: str, size: int) -> int | None:
+    trials = by_size(sweep, stack).get(size, ())
+    return max((each.peak_connections for each in trials if each.peak_connections is not None), default=None)
 
 
 def _verdict(sweep: SweepResult, stack: str) -> Verdict | None:
@@ -253,10 +242,9 @@ def size_axis(trials: Sequence[TrialResult]) -> Axis:
     return Axis(SIZE, tuple(sorted({float(trial.size) for trial in trials if not trial.error})))
 
 
-def _doubt(stack: str, size: int, trials: Sequence[TrialResult]) -> str:
-    """The codes of the warnings there are at this point, but for those that each sweep has."""
-    at = [trial for trial in _of(trials, stack) if trial.size == size]
-    return ", ".join(sorted({each.code for trial in at for each in trial.warnings} - set(EXPECTED)))
+def _doubt(trials: Sequence[TrialResult]) -> str:
+    """The codes of the warnings there are at a point, but for those that each sweep has."""
+    return ", ".join(sorted({each.code for trial in trials for each in trial.warnings} - set(EXPECTED)))
 
 
 def described(series: Sequence[Series], unit: str = "") -> str:

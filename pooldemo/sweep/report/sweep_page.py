@@ -9,7 +9,7 @@ from typing import Any
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.document import asked_anew, judged
-from pooldemo.sweep.analyse.saturation import hold_of
+from pooldemo.sweep.analyse.sizes import holds_of
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.facts import SweepResult, Verdict
 from pooldemo.sweep.report import answer, tables
@@ -94,14 +94,7 @@ def bound_to_play(sweep: SweepResult) -> dict[str, Any]:
     tells it."""
     sweep = sweep.chosen
     plan = sweep.plan
-    holds: dict[int, float] = {}
-    for stack in plan.stacks:
-        own = [trial for trial in sweep.trials if trial.stack == stack and not trial.error]
-        for size in sorted({trial.size for trial in own}):
-            if hold_ms := hold_of([trial for trial in own if trial.size == size]):
-                holds[size] = hold_ms
-        if holds:
-            break
+    holds = next(filter(None, (holds_of(sweep, stack) for stack in plan.stacks)), {})
     best = next((verdict.max_conns for verdict in sweep.verdicts if verdict.max_conns in holds), None)
     at_best = holds[best] if best is not None else (fmean(holds.values()) if holds else plan.ms)
     return {

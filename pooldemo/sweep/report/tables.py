@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pooldemo.sweep.analyse.saturation import mean_of
-from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
+from pooldemo.sweep.analyse.sizes import by_size, carried, sizes_of_stack
 from pooldemo.sweep.analyse.statistics import digits, two_digits
 from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult
 
@@ -66,8 +66,8 @@ HEADERS = (
 
 def rows_of(sweep: SweepResult, stack: str) -> list[Row]:
     """The table of one stack, by rising size; failed trials are left out."""
-    own = [trial for trial in sweep.trials if trial.stack == stack and not trial.error]
-    return [_row(found, [trial for trial in own if trial.size == found.size], sweep) for found in sizes_of_stack(own)]
+    own = by_size(sweep, stack)
+    return [_row(found, own[found.size], sweep) for found in sizes_of_stack(sweep, stack)]
 
 
 def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -> Row:

@@ -16,11 +16,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.analyse.sizes import carried, sizes_of_stack
+from pooldemo.sweep.analyse.sizes import by_size, carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import digits
 from pooldemo.sweep.analyse.warnings import brief
-from pooldemo.sweep.facts import Check, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
+from pooldemo.sweep.facts import Check, Conditions, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
 from pooldemo.sweep.report.tables import counted, repeats
@@ -147,10 +147,11 @@ class Terminal:
         table = Table(title=f"{of}all repeats together".capitalize(), title_justify="left", box=None, pad_edge=False)
         for heading in ("stack", "size", "requests/s", "p50 ms", "p95 ms", "p99 ms", "failures", "allowed", "opened"):
             table.add_column(heading, justify="left" if heading == "stack" else "right")
-        ran = [each for each in results if not each.error]
+        view = SweepResult(plan, Conditions(), tuple(results))
         for stack in plan.stacks:
-            for found in sizes_of_stack([each for each in ran if each.stack == stack]):
-                own = [each for each in ran if (each.stack, each.size) == (stack, found.size)]
+            trials = by_size(view, stack)
+            for found in sizes_of_stack(view, stack):
+                own = trials[found.size]
                 table.add_row(*_row(found, _allowed(own[0], plan), own), style=self._style(found.size, plan, own))
         self.console.print(table, soft_wrap=False)
 
