@@ -28,6 +28,7 @@ from pooldemo.monitor import server_connections, snapshots
 from pooldemo.monitor.overview import overview
 from pooldemo.monitor.situation import situation
 from pooldemo.monitor.views import pool_address
+from pooldemo.sweep.report import words
 
 COOKIE = SALT = "pooldemo_live"
 PASS_S = 12 * 3600
@@ -59,7 +60,7 @@ def page(admin: ModelAdmin) -> View:
             "app": address(request, "app_list", "pooldemo"),
             "state": address(request, "pooldemo_live_state"),
         }
-        about |= {"address": pool_address(), "is_demo": is_demo()}
+        about |= {"address": pool_address(), "is_demo": is_demo(), "words": words.LIVE.items()}
         return _uncached(HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look())))
 
     ask = admin.admin_site.admin_view(admitted)

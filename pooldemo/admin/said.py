@@ -17,7 +17,7 @@ from pooldemo.sweep.analyse.sizes import carried
 from pooldemo.sweep.analyse.slo import typed
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, Verdict
-from pooldemo.sweep.report import answer, comparison, rerun, sweep_page, tables
+from pooldemo.sweep.report import answer, comparison, rerun, sweep_page, tables, words
 from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sparkline
 from pooldemo.sweep.report.legend import marker_alone
 from pooldemo.sweep.report.overlay import MOST, overlay, that_fit
@@ -57,6 +57,7 @@ def said_of(sweep: SweepResult, margin: str, slo: str) -> dict[str, Any]:
         "figures": drawn(figures_of(sweep)),
         "play": sweep_page.bound_to_play(sweep),
         "tables": sweep_page.tables_of(sweep),
+        "words": list(words.of_sweep(sweep)),
         "failed": [(why, brief(why), trials) for why, trials in tables.reasons_of_failure(sweep)],
         "again": rerun.again(sweep),
         "conditions": list(tables.conditions_of(sweep)),
@@ -117,6 +118,7 @@ def compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         "figures": drawn({"overlay": figure}),
         "change": change,
         "changes": _changes(change),
+        "words": [*words.SWEEP.items(), *words.COMPARED.items()],
     }
 
 

@@ -11,7 +11,7 @@ from pooldemo.admin.drawing import drawn
 from pooldemo.admin.measured import Measured
 from pooldemo.models import Trial
 from pooldemo.sweep.analyse.statistics import digits
-from pooldemo.sweep.report import answer, tables, trial_page
+from pooldemo.sweep.report import answer, tables, trial_page, words
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
 
@@ -89,7 +89,8 @@ def _shown(row: Trial) -> dict[str, Any]:
         "load": load_of(sweep),
         "started_at": moment(trial.started_at),
         "headline": answer.unbroken(trial_page.headline(trial)),
-        "words": [] if trial.error else list(trial_page.words(trial, sweep)),
+        "told": [] if trial.error else list(trial_page.words(trial, sweep)),
+        "words": words.SWEEP.items(),
         "figures": drawn(trial_page.figures_of(trial), wide=False),
         "conditions": list(tables.conditions_of(sweep)),
     }

@@ -1,7 +1,7 @@
 """A sweep as one HTML file that opens without a network and needs no script: to keep, to send, to print. Pure."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -9,7 +9,7 @@ from string import Template
 
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
 from pooldemo.sweep.facts import SweepResult, Verdict
-from pooldemo.sweep.report import answer, comparison, rerun
+from pooldemo.sweep.report import answer, comparison, rerun, words
 from pooldemo.sweep.report.figures import figures_of
 from pooldemo.sweep.report.moment import moment
 from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
@@ -39,8 +39,13 @@ def to_html(sweep: SweepResult) -> str:
             for view, stack in itertools.product(sweep.views, sweep.plan.stacks)
         ),
         again=escape(rerun.again(sweep)),
-        conditions="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in conditions_of(sweep)),
+        conditions=_pairs(conditions_of(sweep)),
+        words=_pairs(words.of_sweep(sweep)),
     )
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
 
 
 def _verdict(verdict: Verdict) -> str:
