@@ -22,6 +22,8 @@ from pooldemo.sweep.report.figures import figures_of, load_of, look_of, sweep_sp
 from pooldemo.sweep.report.legend import marker_alone
 from pooldemo.sweep.report.overlay import MOST, overlay, that_fit
 
+MOST_REASONS = 10  # why trials failed; the report has all, and the list of trials
+
 
 def blocks_of(row: Sweep, trials: Iterable[Trial]) -> list[tuple[Any, ...]]:
     """What a row of the list says of each stack."""
@@ -46,6 +48,7 @@ def _tone(sweep: SweepResult, verdict: Verdict | None) -> str:
 def said_of(sweep: SweepResult, margin: str, slo: str) -> dict[str, Any]:
     """What its page shows of the sweep itself, judged by another margin and SLO where they are asked for."""
     sweep, refusal = sweep_page.judged_by(sweep, margin, slo)
+    failed = tables.reasons_of_failure(sweep)
     return {
         "title": f"Sweep {sweep.id}: {load_of(sweep)}",
         "sweep": sweep,
@@ -58,7 +61,8 @@ def said_of(sweep: SweepResult, margin: str, slo: str) -> dict[str, Any]:
         "play": sweep_page.bound_to_play(sweep),
         "tables": sweep_page.tables_of(sweep),
         "words": list(words.of_sweep(sweep)),
-        "failed": [(why, brief(why), trials) for why, trials in tables.reasons_of_failure(sweep)],
+        "failed": [(why, brief(why), trials) for why, trials in failed[:MOST_REASONS]],
+        "failed_besides": sum(len(trials) for _, trials in failed[MOST_REASONS:]),
         "again": rerun.again(sweep),
         "conditions": list(tables.conditions_of(sweep)),
         "anew": bool(margin or slo) and not refusal,

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import random
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -22,6 +23,7 @@ from pooldemo.admin.sweeps import SweepAdmin
 from pooldemo.management.sweep_options import planned
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Limit, SweepResult, TrialResult
+from pooldemo.sweep.plan import order
 from pooldemo.sweep.report import comparison, figures
 
 
@@ -106,6 +108,27 @@ def test_it_weighs_less_than_250_kib_and_15_requests(admin_client: Client, row: 
     files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page(admin_client, row)))
     assert 5 < len(files) < 15
     assert sum(map(weigh, [path, *files])) < 250 * 1024
+
+
+def test_it_weighs_no_more_for_thousands_of_trials_or_as_many_reasons_to_fail(
+    admin_client: Client, db: None, measured: SweepResult
+) -> None:
+    stacks, chance = ("pooldemo", "geventpool", "upool"), random.Random(1)
+    plan = replace(measured.plan, stacks=stacks, repeats=100)
+    trials = tuple(
+        replace(measured.trials[0], stack=each.stack, size=each.size, repeat=each.repeat, latencies=())
+        if place % 6
+        else TrialResult(each.stack, each.size, each.repeat, error=chance.randbytes(2000).hex())
+        for place, each in enumerate(order(plan))
+    )
+    row = records.begin(plan, measured.conditions)
+    models.Trial.objects.bulk_create(models.Trial(sweep=row, **asdict(each)) for each in trials)
+    records.end(row, "done", measured.verdicts)
+    failed = sum(bool(each.error) for each in trials)
+    html = page(admin_client, row)
+    assert len(html.encode()) < 250 * 1024, "before it is compressed"
+    assert html.count('<details class="failed"') == 10
+    assert f"{failed - 10} more failed for other reasons" in html
 
 
 def test_it_gives_the_numbers_to_play_with(admin_client: Client, row: models.Sweep) -> None:

@@ -24,7 +24,7 @@ from pooldemo.sweep.report.sparkline import sparkline
 from pooldemo.sweep.workloads import has_length
 
 SIZE = "MAX_CONNS of one worker"
-MOST_DOTS = 500  # of a line; more would be a cloud, and a page of megabytes
+MOST_DOTS = 500  # of all lines; more would be a cloud, and a page of megabytes
 KNOWN_BEST = ("pooldemo", "geventpool", "psycopg-pool", "upool", "queuepool", "persistent")
 """Stacks that stand beside each other most often: their colours differ."""
 
@@ -180,7 +180,7 @@ def throughput_line(stack: str, sweep: SweepResult) -> Series:
         hint = f"{stack} at {size}: {found.text} requests/s{spread}"
         low, high = (found.low, found.high) if known else (None, None)
         points.append(Point(size, found.mean, low, high, hint, _doubt(by_size(sweep, stack)[size]), found.text))
-    dots = tuple(Point(t.size, t.rps, hint=_dot(t)) for t in own) if len(own) <= MOST_DOTS else ()
+    dots = tuple(Point(t.size, t.rps, hint=_dot(t)) for t in own) if len(sweep.trials) <= MOST_DOTS else ()
     line = Series(stack, tuple(points), look_of(stack), dots=dots)
     if verdict is None or verdict.max_conns is None:
         return line
