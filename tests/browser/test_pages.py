@@ -150,30 +150,52 @@ def test_it_shows_no_markup_that_a_balancer_sends(visit: Visit) -> None:
     page.wait_for_selector("#live-trouble", state="hidden")
     visit.context.clear_cookies()
     page.wait_for_selector("#live-trouble:has-text('Log in to the admin')")
+    assert asked_in(page) == [], "it asked for ever"
     visit.complaints.clear()  # of 502 and 403, which were asked for
+
+
+def asked_in(page: Any) -> list[str]:
+    """What it asks for in more than twice its interval."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)
+    return asked
+
+
+def hide(page: Any, hidden: bool) -> None:
+    """As when another tab is chosen, or this one again."""
+    page.evaluate(
+        """(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange')); }""",
+        hidden,
+    )
+
+
+def test_it_asks_one_question_at_a_time_however_often_its_tab_is_hidden(visit: Visit) -> None:
+    """Each return while an answer was under way made it ask once more each second, for as long as the page was open."""
+    page = visit.go(LIVE)
+    page.evaluate(
+        """void (window.held = [], window.own = window.fetch,
+        window.fetch = (...given) => new Promise((go) => held.push(() => go(own(...given)))))"""
+    )
+    visit.until("held.length")
+    for hidden in (True, False) * 3:
+        hide(page, hidden)
+    assert page.evaluate("held.length") == 1
+    page.evaluate("void (window.fetch = own, held[0]())")
+    with page.expect_response(f"**{LIVE}state/"):  # and goes on
+        pass
 
 
 def test_it_asks_nothing_in_a_hidden_tab(visit: Visit) -> None:
     page = visit.go(LIVE)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-
-    def hide(hidden: bool) -> None:
-        page.evaluate(
-            """(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
-            document.dispatchEvent(new Event('visibilitychange')); }""",
-            hidden,
-        )
-
     with page.expect_response(f"**{LIVE}state/"):
         pass
-    hide(True)
+    hide(page, True)
     page.wait_for_timeout(500)  # for one that was under way
-    asked.clear()
-    page.wait_for_timeout(2500)  # more than twice its interval
-    assert asked == []
+    assert asked_in(page) == []
     with page.expect_response(f"**{LIVE}state/"):
-        hide(False)
+        hide(page, False)
 
 
 def test_it_is_there_while_postgresql_is_down(browser: Any, database_url: str, tmp_path: Path) -> None:
@@ -326,11 +348,16 @@ def test_it_says_why_what_it_shows_of_a_running_sweep_is_old(visit: Visit, runni
     page.route("**/progress/", answered(404))
     page.wait_for_selector("#trouble:has-text('it was deleted')")
     page.wait_for_selector("#stop", state="hidden")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(2500)  # more than twice its interval
-    assert asked == [], "it asked for ever"
+    assert asked_in(page) == [], "it asked for ever"
     visit.complaints.clear()  # of 503 and 404, which were asked for
+
+
+def test_it_asks_no_more_for_what_it_may_not_see(visit: Visit, running: str) -> None:
+    page = visit.go(running)
+    page.route("**/progress/", answered(403))
+    page.wait_for_selector("#trouble:has-text('you may not see it any more')")
+    assert asked_in(page) == [], "each was a line in the site's log"
+    visit.complaints.clear()
 
 
 @contextmanager

@@ -9,6 +9,7 @@
   const state = document.getElementById("live-state");
   const trouble = document.getElementById("live-trouble");
   let timer = 0;
+  let asks = false;
 
   /* Somebody reads inside a table with the keyboard, or has marked a text: leave it in place until that is over. */
   function isRead() {
@@ -22,12 +23,16 @@
   }
 
   async function ask() {
-    timer = 0;
+    clearTimeout(timer);
+    if (asks) return; // whose answer is under way asks again: each tab that came back then asked twice as often
+    asks = true;
     const abort = new AbortController();
     const patience = setTimeout(() => abort.abort(), PATIENCE_MS);
+    let isOver = false;
     try {
       const response = await fetch(page.dataset.state, { signal: abort.signal });
       const text = await response.text();
+      isOver = response.status === 403; // it says what to do; each question was a line in the site's log
       if (!response.ok) { // a balancer, or an error of the site, sends a page: no sentence to show
         const isSentence = (response.headers.get("Content-Type") || "").startsWith("text/plain");
         throw new Error(isSentence ? text : `The site answers ${response.status}: the numbers below are old.`);
@@ -39,13 +44,13 @@
         ? "The site does not answer: the numbers below are old." : error.message);
     } finally {
       clearTimeout(patience);
-      if (!document.hidden) timer = setTimeout(ask, INTERVAL_MS);
+      asks = false;
+      if (!isOver && !document.hidden) timer = setTimeout(ask, INTERVAL_MS);
     }
   }
 
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
-    timer = 0;
     if (!document.hidden) ask();
   });
   timer = setTimeout(ask, INTERVAL_MS);

@@ -104,7 +104,7 @@
     const { now, why } = await get(part.dataset.address, step);
     doubt(why);
     if (stop) stop.hidden = Boolean(why); // nobody would hear it
-    if (why === NOT_NOW[404]) return undefined; // for ever: each question was a line in the site's log
+    if ([NOT_NOW[403], NOT_NOW[404]].includes(why)) return undefined; // each question was a line in the site's log
     if (now) {
       const ended = now.status !== "running";
       part.replaceChildren(now.content);
