@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pooldemo.monitor.readiness import Question
+from pooldemo.postgresql.aside import aside
 from pooldemo.sweep.analyse.document import read_document
 from pooldemo.sweep.analyse.shape import BadDocument
 from pooldemo.sweep.facts import SweepResult
@@ -53,6 +54,10 @@ def last_sweep() -> LastSweep:
 
 @lru_cache(maxsize=1)
 def _told(document: str) -> LastSweep:
+    return aside(_drawn, document)
+
+
+def _drawn(document: str) -> LastSweep:
     sweep = read_document(json.loads(document))
     figure = figures.throughput(sweep.chosen)
     return LastSweep(

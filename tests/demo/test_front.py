@@ -1,5 +1,8 @@
 """The first page: useful without a script, without a slot and without a database."""
 
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ from served import Site
 
 from pooldemo.demo import front
 from pooldemo.monitor.readiness import Answer
+from pooldemo.postgresql import aside
 from pooldemo.sweep.workloads import WORKLOADS
 
 
@@ -54,6 +58,20 @@ def test_it_says_why_it_cannot_tell_the_last_sweep(client: Client, monkeypatch: 
     response = client.get("/")
     assert response.status_code == 200
     assert "The last sweep cannot be read: connection &lt;refused&gt;" in response.content.decode()
+
+
+def test_it_draws_the_last_sweep_aside_and_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 10,000 trials stopped its worker for seconds."""
+    document = (Path(__file__).parents[2] / "docs/data/cpu.json").read_text()
+    monkeypatch.setattr(front, "_question", Answered([(document,)]))
+    monkeypatch.setattr(aside, "green", SimpleNamespace(is_patched=lambda: True))
+    drawn, threads = front._drawn, list[int]()
+    monkeypatch.setattr(front, "_drawn", lambda text: (threads.append(threading.get_ident()), drawn(text))[1])
+    front._told.cache_clear()
+    for _ in range(2):
+        assert "<svg" in client.get("/").content.decode()
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_it_tells_a_stranger_nothing_of_a_sweep(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
