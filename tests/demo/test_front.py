@@ -66,7 +66,12 @@ def test_it_draws_the_last_sweep_aside_and_once(client: Client, monkeypatch: pyt
     monkeypatch.setattr(front, "_question", Answered([(document,)]))
     monkeypatch.setattr(aside, "green", SimpleNamespace(is_patched=lambda: True))
     drawn, threads = front._drawn, list[int]()
-    monkeypatch.setattr(front, "_drawn", lambda text: (threads.append(threading.get_ident()), drawn(text))[1])
+
+    def noted(text: str) -> front.LastSweep:
+        threads.append(threading.get_ident())
+        return drawn(text)
+
+    monkeypatch.setattr(front, "_drawn", noted)
     front._told.cache_clear()
     for _ in range(2):
         assert "<svg" in client.get("/").content.decode()

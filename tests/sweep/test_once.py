@@ -51,9 +51,18 @@ def show(sweep: SweepResult) -> None:
 @pytest.mark.parametrize("splits", [(), (1, 2)])
 def test_it_computes_the_sizes_of_each_split_once(monkeypatch: pytest.MonkeyPatch, splits: tuple[int, ...]) -> None:
     computed: list[Any] = []
-    for name in ("Spread", "levels"):
+
+    def note(name: str) -> None:
         work = getattr(sizes, name)
-        monkeypatch.setattr(sizes, name, lambda *given, work=work, name=name: (computed.append(name), work(*given))[1])
+
+        def noted(*given: Any) -> Any:
+            computed.append(name)
+            return work(*given)
+
+        monkeypatch.setattr(sizes, name, noted)
+
+    note("Spread")
+    note("levels")
     show(sweep_of(POWERS, splits))
     assert sorted(computed) == sorted(["Spread", "levels"] * len(splits or (1,)))
 

@@ -79,6 +79,6 @@ LIVE: Mapping[str, str] = {
 def of_sweep(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     """Those of its page, and of the doubts those that there are."""
     yield from SWEEP.items()
-    warnings = (each for some in (*sweep.trials, *sweep.verdicts) for each in some.warnings)
-    found = {each.code for each in warnings}
+    warnings = (*(each.warnings for each in sweep.trials), *(each.warnings for each in sweep.verdicts))
+    found = {each.code for some in warnings for each in some}
     yield from ((code, meaning) for code, meaning in DOUBTS.items() if code in found)
