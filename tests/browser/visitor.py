@@ -57,6 +57,14 @@ class Visit:
         assert not self.complaints, self.complaints
 
 
+def asked_in(page: Any) -> list[str]:
+    """What it asks for in more than twice its interval."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)
+    return asked
+
+
 class Cable:
     """A TCP port that leads to PostgreSQL until it is cut, and again when it is mended."""
 
