@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import HttpResponse
 
+from .limits import Limit, innermost, outlive
+
 
 def in_place_of(late: Any, answer: HttpResponse) -> HttpResponse:
     """`answer`, to be sent in place of a response that a view has made. Who closes it closes that one, as its class
@@ -29,6 +31,7 @@ def begun(response: Any, instead: Callable[[Exception], HttpResponse | None]) ->
     if not response.streaming or response.is_async or getattr(response, "file_to_stream", None) is not None:
         return response
     parts = response.streaming_content
+    response.__dict__.setdefault("_pooldemo_around", innermost())
     try:
         first = list(islice(parts, 1))
     except Exception as error:
@@ -37,6 +40,12 @@ def begun(response: Any, instead: Callable[[Exception], HttpResponse | None]) ->
         parts, first = map(_raise, [error]), []
     response.streaming_content = chain(first, parts)
     return response
+
+
+def goes_on(response: Any, over: Limit) -> None:
+    """Let the deadlines that a stream has begun in its generator hold on by themselves: the request's limit is over."""
+    if hasattr(response, "_pooldemo_around"):
+        outlive(over, response._pooldemo_around)
 
 
 def _raise(error: Exception) -> bytes:

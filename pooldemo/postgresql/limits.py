@@ -301,6 +301,7 @@ def is_seconds(value: Any) -> bool:
 _scope: Scope[Limit | None] = Scope("pooldemo_limit", None)
 current, set_current, reset_current = _scope.current, _scope.said.set, _scope.said.reset
 limited = _scope.saying  # lets a limit hold for a body
+innermost, outlive = _scope.innermost, _scope.outlive
 
 
 def unlimited() -> contextlib.AbstractContextManager[None]:
@@ -317,10 +318,10 @@ def deadline(seconds: float) -> Iterator[Limit]:
     """
     if not is_seconds(seconds):
         raise ValueError(f"deadline({seconds!r}) is not accepted: give seconds, a number above 0.")
-    outer = current()
+    outer, inner = current(), Limit(seconds)
     if outer is not None and outer.left_s() <= seconds:
-        yield outer
+        with limited(outer, inner):
+            yield outer
         return
-    inner = Limit(seconds)
     with limited(inner), contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
         yield inner

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from . import clients
-from .answers import begun, in_place_of
+from .answers import begun, goes_on, in_place_of
 from .limits import Limit, is_seconds, reset_current, set_current
 from .unavailable import ENDED, unavailable
 from .usage import note_view
@@ -86,6 +86,7 @@ class DeadlineMiddleware:
         finally:
             reset_current(token)
             clients.watch.remove(descriptor)
+        goes_on(response, limit)
         if limit.is_over() and response.status_code != 503:
             return in_place_of(response, refusal(str(limit.refusal("the view was working")), request))
         return response

@@ -13,7 +13,8 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 
-from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout, view_deadline
+from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout, deadline, view_deadline
+from pooldemo.postgresql.limits import current
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
 DEADLINE = "pooldemo.postgresql.DeadlineMiddleware"
@@ -51,7 +52,34 @@ def limited(request: Any) -> HttpResponse:
     return HttpResponse(request.limit)
 
 
-urlpatterns = [path("limited/", limited), path("stream/<name>/", streaming), path("<name>/", failing)]
+def saying(request: HttpRequest) -> StreamingHttpResponse:
+    """A stream whose generator says how long it may go on. Its parts are the deadlines that hold."""
+
+    def holds() -> str:
+        limit = current()
+        return f"{limit and limit.seconds} "
+
+    def parts() -> Iterator[str]:
+        if "later" in request.GET:
+            yield holds()
+        with deadline(60):
+            with deadline(50):
+                yield from (holds() for _ in range(2))
+                with deadline(9):
+                    yield holds()
+                yield holds()
+            yield holds()
+        yield holds()
+
+    return StreamingHttpResponse(parts())
+
+
+urlpatterns = [
+    path("limited/", limited),
+    path("saying/", saying),
+    path("stream/<name>/", streaming),
+    path("<name>/", failing),
+]
 
 
 @pytest.fixture
@@ -97,6 +125,26 @@ def test_a_stream_whose_first_query_is_refused_is_a_503(order: Any) -> None:
             assert (answer.status_code, b"".join(answer.streaming_content)) == (200, sent)
         with pytest.raises(ValueError, match="a bug"):  # where the server asks for it, as without a middleware
             list(client.get("/stream/bug/").streaming_content)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("order", [(), (NAME,), (DEADLINE,), (NAME, DEADLINE), (DEADLINE, NAME)])
+def test_a_deadline_in_a_generator_holds_beyond_the_first_part(order: Any) -> None:
+    """The request's own ends with that, whether it is the earlier one or the later, and nothing of either is left."""
+    own, ours = "50 9 50 60 None".split(), DEADLINE in order
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=order):
+        for query, asked, first in (
+            ("", "600", ["50"]),
+            ("", "55", ["50"]),
+            ("", "30", ["30.0" if ours else "50"]),
+            ("?later", "30", ["30.0" if ours else "None", "50"]),
+        ):
+            answer: Any = Client().get(f"/saying/{query}", headers={"X-Request-Timeout": asked})
+            assert b"".join(answer.streaming_content).decode().split() == [*first, *own]
+            assert current() is None
+            answer = Client().get(f"/saying/{query}", headers={"X-Request-Timeout": asked})
+            next(answer.streaming_content)
+            answer.close()  # as a server does whose client has gone
+            assert current() is None
 
 
 class Asking:
