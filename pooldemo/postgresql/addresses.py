@@ -5,6 +5,7 @@ does not answer the next is tried. libpq does both by itself only where it stops
 import contextlib
 import ipaddress
 import os
+import random
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,25 +19,40 @@ _ALREADY = ("hostaddr", *_ELSEWHERE)
 
 
 def in_turn(params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same parameters of libpq, then those without the first of its addresses, without the first two, and so on."""
+    """The same parameters of libpq, then those without the first of its addresses, without the first two, and so on.
+
+    The order is drawn here where load_balance_hosts says so: libpq would draw anew each time. Under prefer-standby they
+    all come again for whatever server there is, for one that answered may have been left out as no standby.
+    """
     if any(_given(params, name) for name in _ELSEWHERE):
         return [{**params}]
     lists = {name: _given(params, name).split(",") for name in ("host", "hostaddr", "port")}
     number = max(len(lists["host"]), len(lists["hostaddr"]))
     several = {name: each for name, each in lists.items() if len(each) > 1}
-    return [{**params, **{name: ",".join(each[n:]) for name, each in several.items()}} for n in range(number)]
+    matched = {number} == {len(each) for each in several.values()}
+    if green.is_patched() and matched and params.get("load_balance_hosts") == "random":
+        order = random.sample(range(number), number)
+        several = {name: [each[n] for n in order] for name, each in several.items()}
+        params = {**params, "load_balance_hosts": "disable"}
+    turns = [{**params, **{name: ",".join(each[n:]) for name, each in several.items()}} for n in range(number)]
+    if number > 1 and _given(params, "target_session_attrs") == "prefer-standby":
+        turns += [{**each, "target_session_attrs": "any"} for each in turns]
+    return turns
 
 
 def first_that_answers(
     turns: Sequence[dict[str, Any]], limit_s: float, connect: Callable[[dict[str, Any]], Any]
 ) -> Any:
     """What `connect` returns for the first of `in_turn`, or for the next where it takes longer than `limit_s`; the last
-    one may. Under plain threads libpq and psycopg do that by themselves, by connect_timeout. Raises what it raises."""
+    one may. Under plain threads libpq and psycopg do that by themselves, by connect_timeout. Raises what the first one
+    raises, or, once an address has not answered, the last one."""
     if not green.is_patched():
         return connect(turns[0])
+    passes: tuple[type[Exception], ...] = (_NoAnswer,)
     for each in turns[:-1]:
-        with contextlib.suppress(_NoAnswer), green.time_limit(limit_s, _NoAnswer):
+        with contextlib.suppress(*passes), green.time_limit(limit_s, _NoAnswer):
             return connect(each)
+        passes = (_NoAnswer, DatabaseWrapper.Database.OperationalError)
     return connect(turns[-1])
 
 
@@ -45,7 +61,7 @@ class _NoAnswer(Exception):
 
 
 def _given(params: Mapping[str, Any], name: str) -> str:
-    return str(params.get(name) or os.environ.get(f"PG{name.upper()}") or "")
+    return str(params.get(name) or os.environ.get(f"PG{name.upper().replace('_', '')}") or "")
 
 
 def looked_up(params: Mapping[str, Any]) -> dict[str, Any]:

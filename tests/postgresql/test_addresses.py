@@ -67,8 +67,7 @@ def test_it_goes_on_to_the_next_address_where_one_does_not_answer(site: Site) ->
     answers, port = threading.Event(), site.gate().port
     answers.set()
     for host in ("127.0.0.2", "127.0.0.3"):
-        silent = socket.create_server((host, port))  # takes connections, and never says a word
-        site.finally_do(silent.close)
+        silent_at(site, host, port)
     with pytest.MonkeyPatch.context() as patch:
         name_server(patch, answers)
         for host in ("127.0.0.2,127.0.0.1", "127.0.0.3,two.test"):
@@ -76,6 +75,41 @@ def test_it_goes_on_to_the_next_address_where_one_does_not_answer(site: Site) ->
             assert gevent.spawn(db.ask, "SELECT 1").get(timeout=30) == 1, host
             with contextlib.closing(plain_connection(db.alias)) as probe:
                 gevent.spawn(probe.ensure_connection).get(timeout=30)
+
+
+def silent_at(site: Site, host: str, port: int) -> None:
+    """A server there that takes connections, and never says a word or lets go of one."""
+    silent = socket.create_server((host, port))
+    site.finally_do(silent.close)
+
+
+@patched
+def test_it_finds_the_primary_where_a_standby_is_preferred_and_does_not_answer(site: Site) -> None:
+    """It went on to fewer and fewer addresses, and had left out the only one that served."""
+    port = site.gate().port
+    silent_at(site, "127.0.0.2", port)
+    for host in ("127.0.0.1,127.0.0.2", "127.0.0.2,127.0.0.1"):
+        options = {"connect_timeout": 2, "target_session_attrs": "prefer-standby"}
+        db = site.database({"HOST": host, "PORT": str(port)}, POOL_TIMEOUT=60, MAX_CONNS=1, **options)
+        assert gevent.spawn(db.ask, "SELECT 1").get(timeout=30) == 1, host
+
+
+@patched
+def test_it_draws_each_address_once_where_hosts_are_taken_at_random(site: Site) -> None:
+    """libpq draws anew each time, and those that were left out might be the ones that answer."""
+    from pooldemo.postgresql.addresses import in_turn
+
+    drawn = set()
+    for _ in range(50):
+        turns = in_turn({"host": "a,b,c", "port": "1,2,3", "load_balance_hosts": "random"})
+        pairs = [list(zip(each["host"].split(","), each["port"].split(","), strict=True)) for each in turns]
+        assert pairs == [pairs[0][n:] for n in range(3)]
+        assert sorted(pairs[0]) == [("a", "1"), ("b", "2"), ("c", "3")]
+        assert {each["load_balance_hosts"] for each in turns} == {"disable"}
+        drawn.add(pairs[0][0])
+    assert len(drawn) == 3
+    for left in ({"host": "a"}, {"host": "a,b", "port": "1,2,3"}):
+        assert in_turn(left | {"load_balance_hosts": "random"})[0] == left | {"load_balance_hosts": "random"}
 
 
 @patched
