@@ -143,7 +143,8 @@ class Session:
         errors."""
 
         def connect(each: dict[str, Any]) -> Any:
-            self.raw = None  # or it is that of an address which did not answer
+            self.hang_up()  # on an address which did not answer: nobody may ever let go of that
+            self.raw = None
             return self.connect_to(each, limit_s)
 
         return first_that_answers(in_turn(params), limit_s, connect)

@@ -95,6 +95,21 @@ def test_it_finds_the_primary_where_a_standby_is_preferred_and_does_not_answer(s
 
 
 @patched
+def test_a_host_that_never_lets_go_keeps_no_slot_from_the_next(site: Site) -> None:
+    """A primary whose disk hangs, beside a standby that is to be promoted: each try left a slot waiting for the one."""
+    gate = site.gate()
+    gate.refuse_all = ("57P03", "the database system is starting up")
+    silent_at(site, "127.0.0.2", gate.port)
+    config = {"HOST": "127.0.0.2,127.0.0.1", "PORT": str(gate.port)}
+    options = {"connect_timeout": 2, "POOL_TIMEOUT": 60, "MAX_CONNS": 1}
+    db = site.database(config, sslmode="disable", **options)  # the gate refuses in plain words
+    asking = gevent.spawn(db.ask, "SELECT 1")
+    site.wait_until(lambda: gate.accepted)
+    gate.refuse_all = None
+    assert asking.get(timeout=30) == 1
+
+
+@patched
 def test_it_draws_each_address_once_where_hosts_are_taken_at_random(site: Site) -> None:
     """libpq draws anew each time, and those that were left out might be the ones that answer."""
     from pooldemo.postgresql.addresses import in_turn
