@@ -69,7 +69,7 @@ def with_repeats(plan: Plan, repeats: int) -> Plan:
 def repeats_of(plan: Plan, sizes: Collection[int] = ()) -> int:
     """How often each size (of those given) is measured at least; neighbours of sizes that were added later are more
     often."""
-    return min(sum(size in repeated for repeated in plan.repeated) for size in sizes or plan.sizes)
+    return min((sum(size in repeated for repeated in plan.repeated) for size in sizes or plan.sizes), default=0)
 
 
 def with_sizes(plan: Plan, text: str) -> Plan:
