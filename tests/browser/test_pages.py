@@ -290,6 +290,19 @@ def no_trial_is_saved(cursor: Any) -> Iterator[None]:
         cursor.connection.rollback()
 
 
+def test_who_comes_back_to_the_form_sees_the_estimate_of_what_was_typed(visit: Visit) -> None:
+    page = visit.go(f"{SWEEPS}run/")
+    page.select_option("[name=workload]", "think")
+    page.fill("[name=sizes]", "1,2")
+    page.press("[name=sizes]", "Tab")
+    page.wait_for_selector("#estimate.met:has-text('6 trials, about ')")
+    visit.go(SWEEPS)
+    page.go_back()
+    assert page.input_value("[name=sizes]") == "1,2", "the browser puts back what was typed"
+    page.wait_for_selector("#estimate.met:has-text('6 trials, about ')")
+    assert page.get_attribute("[name=ms]", "placeholder") == "5"
+
+
 def test_it_starts_watches_stops_and_resumes_a_sweep(visit: Visit, cursor: Any) -> None:
     page = visit.go(f"{SWEEPS}run/")
     page.wait_for_selector("#estimate.met:has-text('15 trials, about ')")

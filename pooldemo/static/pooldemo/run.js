@@ -68,9 +68,12 @@
     /* The default of one field depends on another. */
     const suit = () => { ms.placeholder = workload.selectedOptions[0].dataset.ms || usual; };
 
-    suit();
     form.addEventListener("change", () => { suit(); check(); });
-    if (!("running" in form.dataset)) check();
+    /* Only then has the browser put back what was typed, where somebody comes back to the form. */
+    window.addEventListener("pageshow", () => {
+      suit();
+      if (!("running" in form.dataset)) check();
+    });
   }
 
   // -- a sweep without a number yet ---------------------------------------------------------------------------------
