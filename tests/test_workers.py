@@ -42,6 +42,7 @@ def killed(code: str) -> str:
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
+        process.wait()  # it may still write the end of it
     assert process.returncode == -signal.SIGKILL, said
     return said
 

@@ -127,6 +127,7 @@ def test_a_stream_whose_first_query_is_refused_is_a_503(order: Any) -> None:
             list(client.get("/stream/bug/").streaming_content)  # type: ignore[attr-defined]
 
 
+@pytest.mark.django_db  # whatever connection is there is looked at where a response is closed
 @pytest.mark.parametrize("order", [(), (NAME,), (DEADLINE,), (NAME, DEADLINE), (DEADLINE, NAME)])
 def test_a_deadline_in_a_generator_holds_beyond_the_first_part(order: Any) -> None:
     """The request's own ends with that, whether it is the earlier one or the later, and nothing of either is left."""
@@ -226,6 +227,7 @@ class File(Stream, FileResponse):
     pass
 
 
+@pytest.mark.django_db  # whatever connection is there is looked at where a response is closed
 @pytest.mark.parametrize("make", [Stream, File])
 def test_no_stream_and_no_file_comes_after_the_deadline(make: Any) -> None:
     """Nothing of it has been sent yet. It is closed with the answer, as its class does, and the request ends once."""

@@ -91,7 +91,7 @@ def counted(number: int, noun: str) -> str:
 def repeats(plan: Plan) -> str:
     """`3 repeats`, or `3 to 6 repeats` where sizes were added later: their neighbours are measured again with them."""
     counts = [sum(size in repeated for repeated in plan.repeated) for size in plan.sizes]
-    least, most = min(counts), max(counts)
+    least, most = min(counts, default=0), max(counts, default=0)
     return counted(most, "repeat") if least == most else f"{least} to {most} repeats"
 
 
