@@ -14,7 +14,7 @@ from pooldemo.pool.options import ROWS, OptionError, Options
 SCHEMES = ("postgres", "postgresql")
 URL_FORM = "postgres://user:password@host:5432/name?MAX_CONNS=20"
 SITE_MAX_CONNS = 20
-POOL_VARIABLES = ("MAX_CONNS", "REUSE_CONNS", "POOL_TIMEOUT", "MAX_WAITING", "POOL_MODE")  # a variable each
+POOL_VARIABLES = ("MAX_CONNS", "REUSE_CONNS", "POOL_TIMEOUT", "MAX_WAITING", "OVERLOAD", "POOL_MODE")  # one each
 CONNECTION_KEYS = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
 KNOWN = {row.name for row in ROWS}
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")

@@ -74,9 +74,12 @@ def test_it_reads_pool_options_and_libpqs_from_the_query() -> None:
 
 @pytest.mark.parametrize(
     ("name", "given", "value"),
-    [("MAX_CONNS", "9", 9), ("REUSE_CONNS", "3", 3), ("POOL_TIMEOUT", "2.5", 2.5), ("MAX_WAITING", "11", 11)],
-)
-def test_it_lets_a_variable_beat_the_query(name: str, given: str, value: float) -> None:
+    [
+        ("MAX_CONNS", "9", 9), ("REUSE_CONNS", "3", 3), ("POOL_TIMEOUT", "2.5", 2.5), ("MAX_WAITING", "11", 11),
+        ("OVERLOAD", "shed", "shed"), ("POOL_MODE", "transaction", "transaction"),
+    ],
+)  # fmt: skip
+def test_it_lets_a_variable_beat_the_query(name: str, given: str, value: Any) -> None:
     assert database(f"{URL}?{name}=1", {name: given})["OPTIONS"][name] == value
 
 
