@@ -1,12 +1,15 @@
 """Answers of which nothing was sent yet: another may still come in their place."""
 
+import sys
 from collections.abc import Callable
 from itertools import chain, islice
 from typing import Any
 
-from django.http import HttpResponse
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponse
 
 from .limits import Limit, innermost, outlive
+from .unavailable import unavailable
 
 
 def in_place_of(late: Any, answer: HttpResponse) -> HttpResponse:
@@ -22,12 +25,15 @@ def in_place_of(late: Any, answer: HttpResponse) -> HttpResponse:
     return answer
 
 
-def begun(response: Any, instead: Callable[[Exception], HttpResponse | None]) -> Any:
+def begun(request: HttpRequest, response: Any, instead: Callable[[Exception], HttpResponse | None]) -> Any:
     """A response whose stream has come to its first part: a server sends nothing before that, not even the status.
 
-    If that part raises, the answer is what `instead` makes of the error; if that is None, the server is told of the
-    error, as ever. Blocks for as long as the first part does.
+    If that part raises, or a middleware has, the answer is what `instead` makes of the error; if that is None, the
+    server is told of the error, as ever. Blocks for as long as the first part does.
     """
+    if response.status_code == 500 and (raised := getattr(request, "_pooldemo_raised", None)) is not None:
+        answer = instead(raised)
+        return response if answer is None else in_place_of(response, answer)
     if not response.streaming or response.is_async or getattr(response, "file_to_stream", None) is not None:
         return response
     parts = response.streaming_content
@@ -50,3 +56,13 @@ def goes_on(response: Any, over: Limit) -> None:
 
 def _raise(error: Exception) -> bytes:
     raise error
+
+
+def _note(request: Any = None, **_: Any) -> None:
+    """An error that Django is about to answer with 500: also a middleware's, which it tells no `process_exception`."""
+    error = sys.exc_info()[1]
+    if request is not None and isinstance(error, Exception) and unavailable(error) is not None:
+        request._pooldemo_raised = error
+
+
+got_request_exception.connect(_note, dispatch_uid="pooldemo.postgresql.answers")

@@ -82,7 +82,7 @@ class DeadlineMiddleware:
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
         try:
-            response = begun(self.get_response(request), partial(self.process_exception, request))
+            response = begun(request, self.get_response(request), partial(self.process_exception, request))
         finally:
             reset_current(token)
             clients.watch.remove(descriptor)

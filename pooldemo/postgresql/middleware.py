@@ -1,16 +1,14 @@
 """`pooldemo.postgresql.UnavailableMiddleware`: 503 instead of 500 for requests that only came at a bad time."""
 
-import sys
 from functools import partial
 from typing import Any
 
-from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
-from .answers import begun, in_place_of
+from .answers import begun
 from .unavailable import ENDED, Unavailable, unavailable
 from .usage import note_view
 
@@ -40,20 +38,7 @@ class UnavailableMiddleware(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """What Django asks with each answer: a stream may yet be refused, and a middleware may have been."""
-        error = request.__dict__.pop("_pooldemo_error", None)
-        if response.status_code == 500 and error is not None:
-            answer = self.process_exception(request, error)
-            return response if answer is None else in_place_of(response, answer)
-        return begun(response, partial(self.process_exception, request))
-
-
-def _note(request: Any = None, **_: Any) -> None:
-    """An error that Django is about to answer with 500: also a middleware's, which it tells no `process_exception`."""
-    if request is not None:
-        request._pooldemo_error = sys.exc_info()[1]
-
-
-got_request_exception.connect(_note, dispatch_uid="pooldemo.postgresql.middleware")
+        return begun(request, response, partial(self.process_exception, request))
 
 
 def _page(request: HttpRequest, reason: Unavailable) -> str:

@@ -177,6 +177,7 @@ def test_a_middleware_whose_query_is_refused_is_a_503(order: Any, when: str) -> 
             answer = client.get(f"/fine/?{when}={name}")
             assert (answer.status_code, answer.headers["Retry-After"].isdecimal()) == (503, True)
             assert "try again" in answer.text
+        assert client.get(f"/fine/?{when}=late").status_code == 503
         assert client.get(f"/fine/?{when}=bug").status_code == 500
         assert client.get("/fine/").status_code == 200
 
