@@ -137,8 +137,9 @@ def test_a_worker_has_the_size_that_was_asked_for_before_its_first_request(
     try:
         until(lambda: [pool.get_stats()["pool_max"] for pool in pools() if pool.name == "default"] == [3], 20)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        thread.join(240)
+        while thread.is_alive():  # it may write into the folder while that is being removed
+            shutil.rmtree(folder, ignore_errors=True)
+            thread.join(0.1)
         wrapper.close_pool()
 
 

@@ -54,7 +54,7 @@ def test_a_size_that_was_put_off_counts_though_min_conns_has_risen():
         pool.resize(1)
     pool.change(connector, Options.read(MAX_CONNS=4, MIN_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0))
     assert Holding(pool).has_it().give_back() in (1, 2)  # the keeper may have opened one ahead, before it shrank
-    assert pool.get_stats()["pool_max"] == 1
+    eventually(lambda: pool.get_stats()["pool_max"] == 1)  # by the keeper, which may be about to
     assert_whole(pool, connector)
 
 
