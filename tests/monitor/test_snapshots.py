@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,13 @@ def snapshot(pid: int, **stats: float) -> snapshots.Snapshot:
             }
         },
     }
+
+
+def end(thread: threading.Thread, folder: Path) -> None:
+    """End a publisher, which may write into its folder while that is being removed."""
+    while thread.is_alive():
+        shutil.rmtree(folder, ignore_errors=True)
+        thread.join(0.1)
 
 
 def test_it_adds_up_the_pools_of_all_workers() -> None:
@@ -111,8 +119,7 @@ def test_it_goes_on_publishing_after_a_full_disk(tmp_path: Path, monkeypatch: py
     thread = snapshots.start_publishing(folder)
     until(lambda: not thread.is_alive() or list(folder.glob("*.json")))
     assert thread.is_alive()
-    shutil.rmtree(folder, ignore_errors=True)
-    thread.join(240)
+    end(thread, folder)
 
 
 def test_it_tells_databases_apart_that_are_known_by_a_service_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +144,7 @@ def test_a_worker_has_the_size_that_was_asked_for_before_its_first_request(
     try:
         until(lambda: [pool.get_stats()["pool_max"] for pool in pools() if pool.name == "default"] == [3], 20)
     finally:
-        while thread.is_alive():  # it may write into the folder while that is being removed
-            shutil.rmtree(folder, ignore_errors=True)
-            thread.join(0.1)
+        end(thread, folder)
         wrapper.close_pool()
 
 
