@@ -5,9 +5,9 @@ import itertools
 import json
 import os
 import shutil
-import threading
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
