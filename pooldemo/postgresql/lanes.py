@@ -1,7 +1,6 @@
 """`with priority("low"):` for what can wait: admin pages, exports, batch work. It never takes a pool's last slots."""
 
 import contextlib
-from collections.abc import Iterator
 
 from .scope import Scope
 
@@ -10,8 +9,7 @@ is_low = _scope.current
 _ACCEPTED = ("low", "normal")
 
 
-@contextlib.contextmanager
-def priority(level: str) -> Iterator[None]:
+def priority(level: str) -> "contextlib._GeneratorContextManager[None]":
     """Give the checkouts in the body this priority, "low" or "normal". Also a decorator, not of async functions.
 
     Checkouts of low priority are served only while no other waits. They leave a quarter of the slots to the others, at
@@ -19,5 +17,4 @@ def priority(level: str) -> Iterator[None]:
     """
     if level not in _ACCEPTED:
         raise ValueError(f"priority({level!r}) is not accepted: give {' or '.join(map(repr, _ACCEPTED))}.")
-    with _scope.saying(level == "low"):
-        yield
+    return _scope.saying(level == "low")

@@ -309,8 +309,7 @@ def unlimited() -> contextlib.AbstractContextManager[None]:
     return limited(None)
 
 
-@contextlib.contextmanager
-def deadline(seconds: float) -> Iterator[Limit]:
+def deadline(seconds: float) -> "contextlib._GeneratorContextManager[Limit]":
     """Limit the time in which the body may use databases: `seconds` from now, or an outer deadline that is earlier.
 
     After that, waits for a slot, connects and queries raise DeadlineExceeded, which is an OperationalError. It is also
@@ -318,6 +317,11 @@ def deadline(seconds: float) -> Iterator[Limit]:
     """
     if not is_seconds(seconds):
         raise ValueError(f"deadline({seconds!r}) is not accepted: give seconds, a number above 0.")
+    return _within(seconds)
+
+
+@contextlib.contextmanager
+def _within(seconds: float) -> Iterator[Limit]:
     outer, inner = current(), Limit(seconds)
     if outer is not None and outer.left_s() <= seconds:
         with limited(outer, inner):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.utils.decorators import method_decorator
 
 from . import clients
 from .answers import begun, goes_on, in_place_of
@@ -30,25 +31,30 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 
 def view_deadline(seconds: float | None) -> Callable[[_View], _View]:
-    """Give a view a deadline of its own, in place of POOLDEMO_DEADLINE. None means no deadline.
+    """Give a view, or a class of views, a deadline of its own, in place of POOLDEMO_DEADLINE. None means no deadline.
 
     A client may still ask for less, by the header. Raises ValueError if `seconds` is not a number above 0.
     """
     if seconds is not None and not is_seconds(seconds):
         raise ValueError(f"view_deadline({seconds!r}) is not accepted: give seconds, a number above 0, or None.")
-
-    def mark(view: _View) -> _View:
-        view.deadline_s = seconds  # type: ignore[attr-defined]
-        return view
-
-    return mark
+    return _marking("deadline_s", seconds)
 
 
 def ends_with_client(ends: bool) -> Callable[[_View], _View]:
-    """Say whether a view's work ends when its client hangs up. By default it does for GET, HEAD and OPTIONS."""
+    """Say whether a view's work ends when its client hangs up. By default it does for GET, HEAD and OPTIONS.
 
+    Raises ValueError if `ends` is not True or False, as where the parentheses are missing.
+    """
+    if not isinstance(ends, bool):
+        raise ValueError(f"ends_with_client({ends!r}) is not accepted: give True or False.")
+    return _marking("ends_with_client", ends)
+
+
+def _marking(name: str, value: Any) -> Callable[[_View], _View]:
     def mark(view: _View) -> _View:
-        view.ends_with_client = ends  # type: ignore[attr-defined]
+        if isinstance(view, type) and hasattr(view, "dispatch"):  # as_view() marks its functions as that is marked
+            return method_decorator(mark, name="dispatch")(view)
+        setattr(view, name, value)
         return view
 
     return mark

@@ -12,6 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
+from django.views import View
 from served import until
 
 from pooldemo.postgresql import (
@@ -20,6 +21,7 @@ from pooldemo.postgresql import (
     deadline,
     ends_with_client,
     limits,
+    priority,
     view_deadline,
 )
 from pooldemo.postgresql.limits import Limit, current, limited
@@ -260,6 +262,47 @@ def test_a_view_has_a_deadline_of_its_own(settings: Any) -> None:
     assert answer(never)[1][0].seconds == math.inf
     with pytest.raises(ValueError, match="give seconds"):
         view_deadline(-1)
+
+
+def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
+    """as_view() copies nothing of a class: what stood there alone had no effect, without a word."""
+    settings.POOLDEMO_DEADLINE = 10
+
+    @ends_with_client(True)
+    @view_deadline(30)
+    class Report(View):
+        def get(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse("reported")
+
+    class Monthly(Report):
+        pass
+
+    for view in (Report.as_view(), Monthly.as_view()):
+        assert answer(view)[1][0].seconds == 30
+        assert getattr(view, "ends_with_client", None) is True
+    request = HttpRequest()
+    request.method = "GET"
+    assert Report.as_view()(request).status_code == 200
+
+    @view_deadline(20)
+    class Feed:  # its instances are the views
+        def __call__(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse("news")
+
+    assert answer(Feed())[1][0].seconds == 20
+
+
+@pytest.mark.parametrize(
+    ("decorator", "cure"),
+    [(deadline, "seconds"), (view_deadline, "seconds"), (ends_with_client, "True or False"), (priority, "'low'")],
+)
+def test_a_decorator_without_its_parentheses_is_refused_where_it_stands(decorator: Any, cure: str) -> None:
+    """Else each request is a 500 that names neither the decorator nor what it asks for."""
+    with pytest.raises(ValueError, match=f"is not accepted: give {cure}"):
+
+        @decorator
+        def view(request: HttpRequest) -> None:
+            pass
 
 
 @pytest.mark.parametrize("name", ["POOLDEMO_DEADLINE", "POOLDEMO_DEADLINE_MAX"])
