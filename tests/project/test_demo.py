@@ -76,7 +76,7 @@ def test_it_goes_on_for_a_minute_where_more_repeats_would_decide(
         return 0
 
     monkeypatch.setattr(Command, "sweep", sweep)
-    monkeypatch.setattr(Command, "leave_nothing_running", lambda command: None)
+    monkeypatch.setattr("pooldemo.management.commands.demo.leave_nothing_running", lambda: None)
     Command(stdout=StringIO()).handle(sizes=None, duration=2.0, repeats=2)
     assert ran[1:] == ([{"resume": Sweep.objects.get().pk, "until_sure": 1.0}] if more else [])
 
@@ -86,7 +86,7 @@ def test_it_goes_on_for_a_minute_where_more_repeats_would_decide(
 def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     stopped: list[str] = []
 
-    def stop(command: Command) -> None:
+    def stop() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.raise_signal(number)
         stopped.append("all")
@@ -95,7 +95,7 @@ def test_it_stops_what_runs_whatever_comes_meanwhile(monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"pooldemo.management.commands.demo.{where}", interrupted)
-    monkeypatch.setattr(Command, "leave_nothing_running", stop)
+    monkeypatch.setattr("pooldemo.management.commands.demo.leave_nothing_running", stop)
     with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
         call_command(Command(stderr=StringIO()), skip_checks=False)
     assert (getattr(end.value, "code", None), stopped) == (130 if where == "call_command" else None, ["all"])

@@ -64,7 +64,7 @@ class Command(BaseCommand):
             return super().execute(*args, **options)
         finally:
             with deaf():
-                self.leave_nothing_running()
+                leave_nothing_running()
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(settings, "EMBEDDED"):
@@ -136,9 +136,6 @@ class Command(BaseCommand):
         password = secrets.token_urlsafe(12)
         users.create_superuser(USER, password=password)
         return f"{USER}  password {password}"
-
-    def leave_nothing_running(self) -> None:
-        leave_nothing_running()
 
 
 def needs_repeats(before: models.Sweep | None) -> models.Sweep | None:
