@@ -1,13 +1,14 @@
 """A container's CPU quota is read wherever its kernel tells it; and what connections do, as PostgreSQL says."""
 
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
 
 from pooldemo.sweep.measure.database import libpq_url
 from pooldemo.sweep.measure.machine import Quota, quota
-from pooldemo.sweep.measure.observe import Connections
+from pooldemo.sweep.measure.observe import Connections, family_cpu_s
 
 STAT = "usage_usec 9\nnr_periods 200\nnr_throttled 150\nthrottled_usec 7\n"
 
@@ -63,3 +64,30 @@ def test_it_counts_connections_by_what_they_do(database_url: str) -> None:
             each.close()
     assert seen.peak == 2
     assert seen.waits == {"idle in transaction": 1.0, "idle": 1.0}
+
+
+class Family:
+    """A process of which a child ends, and is buried, after so many looks at the parent."""
+
+    def __init__(self, ends_after: int) -> None:
+        self.looks, self.ends_after = 0, ends_after
+
+    def cpu_times(self) -> tuple[float, ...]:
+        buried = self.looks >= self.ends_after
+        self.looks += 1
+        return (1.0, 2.0, 3.0 if buried else 0.0, 4.0 if buried else 0.0, 9.0)
+
+    def children(self) -> list[Any]:
+        return [] if self.looks >= self.ends_after else [Child()]
+
+
+class Child:
+    def cpu_times(self) -> tuple[float, ...]:
+        return (3.0, 4.0, 0.0, 0.0, 9.0)
+
+
+@pytest.mark.parametrize("ends_after", range(4))
+def test_a_process_that_ends_during_the_look_is_counted_once(ends_after: int) -> None:
+    """It was missing: PostgreSQL used less CPU than before, and the sweep could not be read again."""
+    family: Any = Family(ends_after)
+    assert family_cpu_s(family) == 10.0

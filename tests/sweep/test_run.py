@@ -20,7 +20,7 @@ from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.target import TrialError
-from pooldemo.sweep.measure.trial import Bench, Clock, efficiencies, window_start
+from pooldemo.sweep.measure.trial import Bench, Clock, efficiencies, gone_by, mean_hold_ms, window_start
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks.stack import Stack
 
@@ -173,7 +173,27 @@ def test_it_takes_the_efficiency_from_the_time_that_slots_were_held() -> None:
     after = Holds(15, 13.0, {1: (105.0, 14.9), 2: (104.5, 5.0)})
     assert efficiencies(before, after, 2) == pytest.approx([0.5, 1.0])
     assert efficiencies(before, replace(after, by_worker={3: (105.0, 1.0)}), 2) == [], "a new worker"
+    assert efficiencies(before, replace(after, by_worker={1: (105.0, 0.5), 2: (104.5, 5.0)}), 2) == [], "a new pool"
     assert efficiencies(None, after, 2) == []
+    assert mean_hold_ms(before, after) == pytest.approx(900)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        Holds(15, 3.0, {1: (105.0, 4.9), 2: (104.5, 0.1)}),
+        Holds(15, 13.0, {1: (105.0, 14.9), 3: (104.5, 5.0)}),
+        Holds(5, 4.0, {1: (105.0, 14.9), 2: (104.5, 5.0)}),
+    ],
+)
+def test_it_tells_no_hold_where_workers_began_anew_or_held_nothing(after: Holds) -> None:
+    """Less than nothing is in no record that can be read again."""
+    assert mean_hold_ms(Holds(5, 4.0, {1: (100.0, 4.9), 2: (100.5, 1.0)}), after) is None
+
+
+def test_no_trial_tells_of_less_than_no_cpu() -> None:
+    """Nobody could read its sweep again."""
+    assert (gone_by(3.0, 1.0), gone_by(0.5, 1.0), gone_by(None, 1.0)) == (2.0, 0.0, None)
 
 
 def test_it_begins_the_window_with_the_second_next_to_the_end_of_the_warm_up() -> None:
@@ -201,7 +221,7 @@ def test_a_trial_says_in_one_line_why_looking_on_failed(monkeypatch: pytest.Monk
     for name in ("Probe", "Poll", "observe", "Window"):
         monkeypatch.setattr(trial, name, MagicMock())
     monkeypatch.setattr(trial, "trouble", lambda *_: "")
-    monkeypatch.setattr(trial, "_mean_hold_ms", lambda *_: None)
+    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
     lost = OSError("server closed the connection\n\tThis probably means")
     look_on = trial._LookOn(*[MagicMock(error=lost)] * 6)
     with pytest.raises(TrialError, match="^looking on failed: server closed the connection This probably means$"):
@@ -212,7 +232,7 @@ def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.M
     """Its numbers were those of a window with a hole."""
     for name in ("Probe", "Poll", "observe"):
         monkeypatch.setattr(trial, name, MagicMock())
-    monkeypatch.setattr(trial, "_mean_hold_ms", lambda *_: None)
+    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
     ticks = {str(int(time.time()) + second): 1.0 for second in (-1, 0, 30)}
     load = MagicMock(finish=lambda: {"generators": {"one": {"cpu_percent": ticks}}})
     look_on = trial._LookOn(*[MagicMock()] * 6)

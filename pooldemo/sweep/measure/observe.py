@@ -159,7 +159,7 @@ def snapshot(
     return Snapshot(
         clock_s=time.monotonic(),
         server_cpu_s=server_cpu_s,
-        postgresql_cpu_s=_family_cpu_s(postmaster),
+        postgresql_cpu_s=family_cpu_s(postmaster),
         sweep_cpu_s=sum(psutil.Process().cpu_times()[:2]),
         machine_cpu_s=all_s - idle_s,
         steal_cpu_s=steal_s,
@@ -246,18 +246,25 @@ def ask(
         connection.close()
 
 
-def _family_cpu_s(parent: psutil.Process | None) -> float | None:
-    """CPU of a process, its living children and those it has buried; None when it cannot be seen."""
+def family_cpu_s(parent: psutil.Process | None, looks: int = 5) -> float | None:
+    """CPU of a process, its living children and those it has buried; None when it cannot be seen.
+
+    A child that is buried between the look at its parent and that at the children is in neither: then both are looked
+    at again, so many times in all.
+    """
     if parent is None:
         return None
     try:
         times: Any = parent.cpu_times()
-        total_s = float(times.user + times.system + times.children_user + times.children_system)
-        for child in parent.children():
-            try:
-                total_s += sum(child.cpu_times()[:2])
-            except psutil.NoSuchProcess:  # ended between the listing and the look
-                continue
+        living_s = sum(map(_own_cpu_s, parent.children()))
+        is_whole = parent.cpu_times()[2:4] == times[2:4]
     except psutil.Error:
         return None
-    return total_s
+    return float(sum(times[:4]) + living_s) if is_whole or looks == 1 else family_cpu_s(parent, looks - 1)
+
+
+def _own_cpu_s(child: psutil.Process) -> float:
+    try:
+        return sum(child.cpu_times()[:2])
+    except psutil.NoSuchProcess:  # ended between the listing and the look
+        return 0.0

@@ -197,7 +197,7 @@ class _LookOn:
         after = look()
         self.announce("stopping", 0.5)
         # Who is served now ends soon, and a part of that belongs to the window.
-        wait_until(start_s + seconds + min(LAST_S, 1.2 * (_mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
+        wait_until(start_s + seconds + min(LAST_S, 1.2 * (mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
         seen = load.finish()
         if text := trouble(seen, start_s, seconds, plan.processes):
             raise TrialError(text)
@@ -209,10 +209,10 @@ class _LookOn:
 
     def _result(self, plan: Plan, window: Window, before: Snapshot, after: Snapshot, probe: Probe) -> TrialResult:
         elapsed_s = after.clock_s - before.clock_s
-        hold_ms = _mean_hold_ms(before.holds, after.holds)
+        hold_ms = mean_hold_ms(before.holds, after.holds)
         shares = efficiencies(before.holds, after.holds, self.trial.size)
         workers = {pid: cpu_s - before.server_cpu_s.get(pid, 0) for pid, cpu_s in after.server_cpu_s.items()}
-        postgresql_s = _difference(after.postgresql_cpu_s, before.postgresql_cpu_s)
+        postgresql_s = gone_by(after.postgresql_cpu_s, before.postgresql_cpu_s)
         known_s = sum(workers.values()) + after.sweep_cpu_s - before.sweep_cpu_s + window.generators_cpu * elapsed_s
         other_s = after.machine_cpu_s - before.machine_cpu_s - known_s - (postgresql_s or 0)
         failures = sum(window.failures_per_second)
@@ -260,19 +260,22 @@ class _LookOn:
 
 def efficiencies(before: Holds | None, after: Holds | None, size: int) -> list[float]:
     """Of each worker the share of the time that its slots were held, by its pools' own clock, rising; empty where not
-    every worker tells."""
+    every worker tells, or one has begun anew."""
     if before is None or after is None:
         return []
     found = [
         (busy_s - before.by_worker[pid][1]) / (at_s - before.by_worker[pid][0]) / size
         for pid, (at_s, busy_s) in after.by_worker.items()
-        if pid in before.by_worker and at_s > before.by_worker[pid][0]
+        if pid in before.by_worker and at_s > before.by_worker[pid][0] and busy_s >= before.by_worker[pid][1]
     ]
     return sorted(found) if len(found) == len(after.by_worker) else []
 
 
-def _mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
+def mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
+    """None where nothing was held, or where a worker that was counted before has gone or has begun anew."""
     if before is None or after is None or after.count <= before.count:
+        return None
+    if after.total_s < before.total_s or not before.by_worker.keys() <= after.by_worker.keys():
         return None
     return 1000 * (after.total_s - before.total_s) / (after.count - before.count)
 
@@ -283,5 +286,6 @@ def _throttled(before: Quota | None, after: Quota | None) -> float | None:
     return (after.throttled - before.throttled) / (after.periods - before.periods)
 
 
-def _difference(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None else after - before
+def gone_by(after: float | None, before: float | None) -> float | None:
+    """The CPU between two looks; 0 where the later one saw less, as of processes that came and went too fast."""
+    return None if after is None or before is None else max(0.0, after - before)
