@@ -8,7 +8,7 @@ from typing import Any
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 
-from .limits import Limit, innermost, outlive
+from .scope import apart
 from .unavailable import unavailable
 
 
@@ -36,8 +36,7 @@ def begun(request: HttpRequest, response: Any, instead: Callable[[Exception], Ht
         return response if answer is None else in_place_of(response, answer)
     if not response.streaming or response.is_async or getattr(response, "file_to_stream", None) is not None:
         return response
-    parts = response.streaming_content
-    response.__dict__.setdefault("_pooldemo_around", innermost())
+    parts = apart(response.streaming_content)
     try:
         first = list(islice(parts, 1))
     except Exception as error:
@@ -46,12 +45,6 @@ def begun(request: HttpRequest, response: Any, instead: Callable[[Exception], Ht
         parts, first = map(_raise, [error]), []
     response.streaming_content = chain(first, parts)
     return response
-
-
-def goes_on(response: Any, over: Limit) -> None:
-    """Let the deadlines that a stream has begun in its generator hold on by themselves: the request's limit is over."""
-    if hasattr(response, "_pooldemo_around"):
-        outlive(over, response._pooldemo_around)
 
 
 def _raise(error: Exception) -> bytes:

@@ -33,21 +33,39 @@ _ANSWER_S = 0.5  # in which a server that was asked to cancel a query must have 
 class Limit:
     """The limit of one piece of work, in whatever greenlets and threads it is done.
 
-    `ends_at` is in seconds of the monotonic clock, infinite without a deadline; `gone` is set when nobody waits for the
-    answer any more.
+    `outer` is the one around it: the earlier of both counts, for as long as the outer one `holds`. `gone` is set when
+    nobody waits for the answer any more.
     """
 
-    __slots__ = ("_began", "_stops", "ends_at", "gone", "seconds")
+    __slots__ = ("_began", "_ends_at", "_seconds", "_stops", "gone", "holds", "outer")
 
-    def __init__(self, seconds: float = math.inf) -> None:
+    def __init__(self, seconds: float = math.inf, outer: "Limit | None" = None) -> None:
         self._began = began = time.monotonic()
-        self.gone = False
+        self.gone, self.holds = False, True
         self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
-        self.seconds, self.ends_at = seconds, began + seconds
+        self._seconds, self._ends_at, self.outer = seconds, began + seconds, outer
 
     def set(self, seconds: float) -> None:
         """Let it end so many seconds after it began. Holds for the steps that begin from now on."""
-        self.seconds, self.ends_at = seconds, self._began + seconds
+        self._seconds, self._ends_at = seconds, self._began + seconds
+
+    def _earliest(self) -> "Limit":
+        earliest, around = self, self.outer
+        while around is not None:
+            if around.holds and around._ends_at < earliest._ends_at:
+                earliest = around
+            around = around.outer
+        return earliest
+
+    @property
+    def seconds(self) -> float:
+        """The time that it was given, infinite without a deadline."""
+        return self._earliest()._seconds
+
+    @property
+    def ends_at(self) -> float:
+        """Its end in seconds of the monotonic clock, infinite without a deadline."""
+        return self._earliest()._ends_at
 
     def left_s(self) -> float:
         """Seconds until the deadline; below zero after it."""
@@ -299,9 +317,16 @@ def is_seconds(value: Any) -> bool:
 
 
 _scope: Scope[Limit | None] = Scope("pooldemo_limit", None)
-current, set_current, reset_current = _scope.current, _scope.said.set, _scope.said.reset
+set_current, reset_current = _scope.said.set, _scope.said.reset
 limited = _scope.saying  # lets a limit hold for a body
-innermost, outlive = _scope.innermost, _scope.outlive
+
+
+def current() -> Limit | None:
+    """The limit of the present work. Not one that ended elsewhere: a stream's generator may still be in its midst."""
+    limit = _scope.current()
+    while limit is not None and not limit.holds:
+        limit = limit.outer
+    return limit
 
 
 def unlimited() -> contextlib.AbstractContextManager[None]:
@@ -322,10 +347,9 @@ def deadline(seconds: float) -> "contextlib._GeneratorContextManager[Limit]":
 
 @contextlib.contextmanager
 def _within(seconds: float) -> Iterator[Limit]:
-    outer, inner = current(), Limit(seconds)
-    if outer is not None and outer.left_s() <= seconds:
-        with limited(outer, inner):
-            yield outer
-        return
-    with limited(inner), contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
-        yield inner
+    inner = Limit(seconds, outer := current())
+    try:
+        with limited(inner), contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
+            yield inner
+    finally:
+        inner.holds = False

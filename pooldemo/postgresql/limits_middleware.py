@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.utils.decorators import method_decorator
 
 from . import clients
-from .answers import begun, goes_on, in_place_of
+from .answers import begun, in_place_of
 from .limits import Limit, is_seconds, reset_current, set_current
 from .unavailable import ENDED, unavailable
 from .usage import note_view
@@ -90,9 +90,9 @@ class DeadlineMiddleware:
         try:
             response = begun(request, self.get_response(request), partial(self.process_exception, request))
         finally:
+            limit.holds = False
             reset_current(token)
             clients.watch.remove(descriptor)
-        goes_on(response, limit)
         if limit.is_over() and response.status_code != 503:
             return in_place_of(response, refusal(str(limit.refusal("the view was working")), request))
         return response

@@ -3,18 +3,21 @@
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _Said = TypeVar("_Said")
+_Part = TypeVar("_Part")
+
+_scopes: "list[Scope[Any]]" = []
 
 
 class _With(Generic[_Said]):
-    """One `with`, until it is `left`: what it said, what it says by itself, what held before, and the one around it."""
+    """One `with`, until it is `left`: what it said, what held before, and the one around it."""
 
-    __slots__ = ("before", "by_itself", "left", "outer", "what")
+    __slots__ = ("before", "left", "outer", "what")
 
-    def __init__(self, what: _Said, by_itself: _Said, before: _Said, outer: "_With[_Said] | None") -> None:
-        self.what, self.by_itself, self.before, self.outer, self.left = what, by_itself, before, outer, False
+    def __init__(self, what: _Said, before: _Said, outer: "_With[_Said] | None") -> None:
+        self.what, self.before, self.outer, self.left = what, before, outer, False
 
 
 class Scope(Generic[_Said]):
@@ -27,34 +30,53 @@ class Scope(Generic[_Said]):
         self.said: ContextVar[_Said] = ContextVar(name, default=nothing)
         self.current = self.said.get
         self._with: ContextVar[_With[_Said] | None] = ContextVar(f"{name}_with", default=None)
-        self.innermost = self._with.get
+        _scopes.append(self)
 
     @contextlib.contextmanager
-    def saying(self, what: _Said, by_itself: _Said | None = None) -> Iterator[None]:
-        """Let `what` hold for the body. Where that is an outer one's: `by_itself` after that one is over."""
-        own = _With(what, what if by_itself is None else by_itself, self.current(), self._with.get())
+    def saying(self, what: _Said) -> Iterator[None]:
+        """Let `what` hold for the body."""
+        own = _With(what, self.current(), self._with.get())
         try:
             self._with.set(own)
             self.said.set(what)
             yield
         finally:
             own.left = True
-            around = self._with.get()  # another's, where two generators were in the midst of theirs at a time
-            while around is not None and around.left:
-                if self.current() is around.what:  # or the request whose view began this has ended
-                    self.said.set(around.before)
-                around = around.outer
-            self._with.set(around)
+            self._leave()
 
-    def outlive(self, over: _Said, around: _With[_Said] | None) -> None:
-        """Let hold by itself what was said inside of `around`, and inside of what is `over` now."""
-        each, inner = self._with.get(), []
-        while each is not None and each is not around:
-            inner.append(each)
-            each = each.outer
-        holds = self.current()
-        for each in reversed(inner):
-            if not each.left:
-                each.before = holds
-                holds = each.what = each.by_itself if each.what is over else each.what
-        self.said.set(holds)
+    def _leave(self) -> None:
+        """Let hold what held before those that are left, down to one that is not."""
+        around = self._with.get()  # another's, where two generators were in the midst of theirs at a time
+        while around is not None and around.left:
+            if self.current() is around.what:  # or the request whose view began this has ended
+                self.said.set(around.before)
+            around = around.outer
+        self._with.set(around)
+
+    def now(self) -> tuple[_Said, _With[_Said] | None]:
+        """What is said here, for `go_on`."""
+        return self.current(), self._with.get()
+
+    def go_on(self, said: _Said, innermost: _With[_Said] | None) -> None:
+        """Let hold what was said then, but for what was left meanwhile."""
+        self.said.set(said)
+        self._with.set(innermost)
+        self._leave()
+
+
+def apart(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """`parts`, of whose maker nothing that it has said holds in between: who asks for one may never ask again."""
+    inside = [(each, each.now()) for each in _scopes]
+    while True:
+        outside = [(each, each.now()) for each, _ in inside]
+        try:
+            for each, then in inside:
+                each.go_on(*then)
+            part = next(parts)
+        except StopIteration:
+            return
+        finally:
+            inside = [(each, each.now()) for each, _ in inside]
+            for each, then in outside:
+                each.go_on(*then)
+        yield part

@@ -11,6 +11,7 @@ import pytest
 from pooldemo.postgresql import ClientGone, deadline, priority
 from pooldemo.postgresql.lanes import is_low
 from pooldemo.postgresql.limits import Limit, current, limited, reset_current, set_current, unlimited
+from pooldemo.postgresql.scope import apart
 
 from .elsewhere import patched
 from .site import Site
@@ -142,3 +143,31 @@ def test_what_a_generator_said_is_over_whatever_ends_around_it_first(order: tupl
         for index in order:
             both[index].close()
         assert current() is None
+
+
+@pytest.mark.parametrize("ends_after", [1, 2, 3])
+def test_between_the_parts_of_a_stream_nothing_of_its_generator_holds(ends_after: int) -> None:
+    """Nor, in its later parts, what has ended around it."""
+
+    def holds() -> Any:
+        limit = current()
+        return is_low(), None if limit is None else limit.seconds
+
+    def parts() -> Generator[Any, None, None]:
+        yield holds()
+        yield holds()
+        with deadline(9), priority("normal"):
+            yield holds()
+            yield holds()
+        yield holds()
+
+    around = [(True, 5), (True, 5), (False, 5)]
+    alone = [(False, None), (False, None), (False, 9), (False, 9), (False, None)]
+    with deadline(5), priority("low"):
+        made = apart(parts())
+        for part in around[:ends_after]:
+            assert next(made) == part
+            assert holds() == (True, 5)
+    for rest in alone[ends_after:]:
+        assert next(made) == rest
+        assert holds() == (False, None)

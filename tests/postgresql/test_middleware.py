@@ -13,7 +13,16 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 
-from pooldemo.postgresql import DeadlineExceeded, DeadlineMiddleware, PoolFull, PoolTimeout, deadline, view_deadline
+from pooldemo.postgresql import (
+    DeadlineExceeded,
+    DeadlineMiddleware,
+    PoolFull,
+    PoolTimeout,
+    deadline,
+    priority,
+    view_deadline,
+)
+from pooldemo.postgresql.lanes import is_low
 from pooldemo.postgresql.limits import current
 
 NAME = "pooldemo.postgresql.UnavailableMiddleware"
@@ -62,7 +71,7 @@ def saying(request: HttpRequest) -> StreamingHttpResponse:
     def parts() -> Iterator[str]:
         if "later" in request.GET:
             yield holds()
-        with deadline(60):
+        with deadline(60), priority("low"):
             with deadline(50):
                 yield from (holds() for _ in range(2))
                 with deadline(9):
@@ -146,6 +155,71 @@ def test_a_deadline_in_a_generator_holds_beyond_the_first_part(order: Any) -> No
             next(answer.streaming_content)
             answer.close()  # as a server does whose client has gone
             assert current() is None
+
+
+@pytest.mark.parametrize("default", [None, 10])
+@pytest.mark.parametrize(("own", "ends"), [(None, 20), (30, 20), (5, 5)])
+def test_of_a_views_deadline_and_a_middlewares_own_the_earlier_counts(
+    settings: Any, default: float | None, own: float | None, ends: float
+) -> None:
+    """The view is known when the middleware's has begun already."""
+    settings.POOLDEMO_DEADLINE = default
+    seen: list[tuple[float, bool]] = []
+
+    def run(request: HttpRequest) -> HttpResponse:
+        with deadline(20):
+            middleware.process_view(request, view_deadline(own)(lambda: None), (), {})
+            with deadline(25):
+                limit = current()
+                assert limit is not None
+                seen.append((limit.seconds, limit.left_s() <= ends))
+        return HttpResponse("done")
+
+    middleware = DeadlineMiddleware(run)
+    request = HttpRequest()
+    request.method = "GET"
+    middleware(request)
+    assert seen == [(ends, True)]
+
+
+class Hurrying:
+    """A project's own middleware, which gives each view its time."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        with deadline(5):
+            return self.get_response(request)
+
+
+@pytest.mark.django_db  # whatever connection is there is looked at where a response is closed
+@pytest.mark.parametrize("outer", [(), (DEADLINE,)])
+def test_a_middlewares_own_deadline_ends_with_it_and_not_a_streams(outer: Any) -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(*outer, f"{__name__}.Hurrying", NAME)):
+        for query, first in (("", ["5"]), ("?later", ["5", "50"])):
+            answer: Any = Client().get(f"/saying/{query}")
+            assert b"".join(answer.streaming_content).decode().split() == [*first, *"50 9 50 60 None".split()]
+            assert current() is None
+
+
+class Answering:
+    """A middleware that answers in place of a stream, as Django's ConditionalGetMiddleware does, and closes none."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        self.get_response(request)
+        return HttpResponse(f"{current()} {is_low()}")
+
+
+@pytest.mark.parametrize("order", [(NAME,), (DEADLINE,), (NAME, DEADLINE)])
+def test_a_stream_that_nobody_goes_on_with_leaves_nothing_behind(order: Any) -> None:
+    """The next requests of its thread would have its deadline, which has passed, and its priority."""
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(f"{__name__}.Answering", *order)):
+        answer = Client().get("/saying/")
+    assert (answer.text, current(), is_low()) == ("None False", None, False)
 
 
 class Asking:
