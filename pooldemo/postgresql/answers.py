@@ -54,8 +54,8 @@ def _raise(error: Exception) -> bytes:
 def _note(request: Any = None, **_: Any) -> None:
     """An error that Django is about to answer with 500: also a middleware's, which it tells no `process_exception`."""
     error = sys.exc_info()[1]
-    if request is not None and isinstance(error, Exception) and unavailable(error) is not None:
-        request._pooldemo_raised = error
+    if request is not None:
+        request._pooldemo_raised = error if isinstance(error, Exception) and unavailable(error) else None
 
 
 got_request_exception.connect(_note, dispatch_uid="pooldemo.postgresql.answers")

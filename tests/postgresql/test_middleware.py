@@ -256,6 +256,38 @@ def test_a_middleware_whose_query_is_refused_is_a_503(order: Any, when: str) -> 
         assert client.get("/fine/").status_code == 200
 
 
+def test_a_deadline_between_both_middlewares_is_a_503() -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(NAME, f"{__name__}.Asking", DEADLINE)):
+        for when in ("before", "view", "after"):
+            assert Client(raise_request_exception=False).get(f"/fine/?{when}=late").status_code == 503
+
+
+class Again:
+    """A middleware that tries once more, whose first attempt is refused."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        if not hasattr(request, "again"):
+            request.again = True
+            raise ERRORS["slot"]
+        return self.get_response(request)
+
+
+class Trying(Again):
+    def __call__(self, request: Any) -> Any:
+        answer = self.get_response(request)
+        return self.get_response(request) if answer.status_code == 500 else answer
+
+
+@pytest.mark.parametrize("order", [(NAME,), (NAME, DEADLINE), (DEADLINE, NAME)])
+def test_a_bug_after_a_refusal_is_a_bug(order: Any) -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(*order, f"{__name__}.Trying", f"{__name__}.Again")):
+        client = Client(raise_request_exception=False)
+        assert [client.get(f"/{name}/").status_code for name in ("fine", "slot", "bug")] == [200, 503, 500]
+
+
 class WithLimit:
     """A project's own middleware, which has another use for a word of ours."""
 
