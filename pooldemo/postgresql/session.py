@@ -174,7 +174,7 @@ class Session:
 
     def begin_checkout(self, pool: Any, slot: Any) -> None:
         """The calling greenlet or thread has it from now on."""
-        self.pool, self.slot, self.holder, self.worked_s = pool, slot, get_ident(), 0.0
+        self.pool, self.slot, self.holder, self.worked_s, self.statement = pool, slot, get_ident(), 0.0, ""
 
     def share(self) -> object:
         """Let every greenlet and thread use this checkout. It ends at the latest when what is returned is collected."""

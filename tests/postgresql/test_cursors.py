@@ -285,6 +285,19 @@ def test_an_idle_connection_keeps_little_of_its_last_statement(site: Site) -> No
         assert len(session.first_words()) <= 60
 
 
+@patched
+def test_a_holder_who_has_asked_nothing_is_not_shown_with_what_the_one_before_asked(site: Site) -> None:
+    """As while a view calls another service in its transaction, or under ATOMIC_REQUESTS, before its first query."""
+    db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0.01).reach()
+    db.ask("SELECT 'of the one before'")
+    with transaction.atomic(using=db.alias):
+        refused = gevent.spawn(db.ask)
+        gevent.joinall([refused])
+    db.end_request()
+    assert "held longest by" in str(refused.exception)
+    assert "of the one before" not in str(refused.exception)
+
+
 @threaded
 def test_a_thread_refuses_a_cursor_of_an_ended_checkout(site: Site) -> None:
     """It needs no gevent."""
