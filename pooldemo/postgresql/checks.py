@@ -16,6 +16,7 @@ from pooldemo.pool import NAMES
 
 from . import leftovers  # registers its own
 from .budget import Unknown, hosts, read_budget
+from .limits_middleware import SETTINGS, setting
 
 GUNICORN_CONF = Path("gunicorn.conf.py")
 
@@ -76,6 +77,18 @@ def check_pools(**_: Any) -> list[checks.CheckMessage]:
                     id="pooldemo.W001",
                 )
             )
+    return found
+
+
+@checks.register("pooldemo")
+def check_deadlines(**_: Any) -> list[checks.CheckMessage]:
+    """Deadlines with which no worker would start, where the middleware is in use."""
+    found: list[checks.CheckMessage] = []
+    for name in SETTINGS:
+        try:
+            setting(name)
+        except ImproperlyConfigured as error:
+            found.append(checks.Error(str(error), hint=f"{name} = 10", id="pooldemo.E004"))
     return found
 
 

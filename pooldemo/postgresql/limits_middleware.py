@@ -20,6 +20,7 @@ from .usage import note_view
 logger = logging.getLogger("pooldemo.postgresql")
 
 HEADER = "X-Request-Timeout"
+SETTINGS = {"POOLDEMO_DEADLINE": math.inf, "POOLDEMO_DEADLINE_MAX": 60}  # seconds where they are absent
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # What was being done, by how `Limit.refusal` begins to say it, and how strangers are told.
 _STEPS = {
@@ -72,7 +73,7 @@ class DeadlineMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.default_s, self.most_s = _setting("POOLDEMO_DEADLINE", math.inf), _setting("POOLDEMO_DEADLINE_MAX", 60)
+        self.default_s, self.most_s = map(setting, SETTINGS)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         asked = request.META.get("HTTP_X_REQUEST_TIMEOUT")
@@ -140,11 +141,12 @@ def refusal(text: str, request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _setting(name: str, default: float) -> float:
+def setting(name: str) -> float:
+    """The seconds of one of SETTINGS. Raises ImproperlyConfigured if they are not a number above 0."""
     value = getattr(settings, name, None)
     if value is not None and not is_seconds(value):
         raise ImproperlyConfigured(f"{name}={value!r} is not accepted: give seconds, a number above 0, or none.")
-    return default if value is None else value
+    return SETTINGS[name] if value is None else value
 
 
 def _seconds(text: str) -> float:

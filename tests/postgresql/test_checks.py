@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 
 from pooldemo.postgresql import budget, checks, leftovers
@@ -77,6 +77,14 @@ def test_it_says_that_options_are_no_dictionary(monkeypatch: pytest.MonkeyPatch,
     assert message.id == "pooldemo.E001"
     assert f"['OPTIONS']={options!r} is not accepted: give a dictionary" in message.msg
     assert checks.check_budget(databases=["default"]) == []
+
+
+def test_it_finds_a_deadline_with_which_no_worker_would_start(settings: Any) -> None:
+    settings.POOLDEMO_DEADLINE = "10"  # from the environment
+    settings.POOLDEMO_DEADLINE_MAX = 0
+    found = [message for message in run_checks() if message.id == "pooldemo.E004"]
+    assert [message.hint for message in found] == ["POOLDEMO_DEADLINE = 10", "POOLDEMO_DEADLINE_MAX = 10"]
+    assert "POOLDEMO_DEADLINE='10' is not accepted: give seconds" in found[0].msg
 
 
 def test_it_names_all_that_another_pool_has_left_at_once(settings_of_default: Callable[..., None]) -> None:
