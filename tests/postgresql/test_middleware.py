@@ -288,6 +288,12 @@ def test_a_bug_after_a_refusal_is_a_bug(order: Any) -> None:
         assert [client.get(f"/{name}/").status_code for name in ("fine", "slot", "bug")] == [200, 503, 500]
 
 
+def test_deadlines_said_twice_are_no_error() -> None:
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=(DEADLINE, DEADLINE)):
+        client = Client(raise_request_exception=False)
+        assert [client.get(f"/{name}/").status_code for name in ("fine", "late", "bug")] == [200, 503, 500]
+
+
 class WithLimit:
     """A project's own middleware, which has another use for a word of ours."""
 
