@@ -147,7 +147,13 @@ class Session:
             self.raw = None
             return self.connect_to(each, limit_s)
 
-        return first_that_answers(in_turn(params), limit_s, connect)
+        turns = in_turn(params)
+        try:
+            return first_that_answers(turns, limit_s, connect)
+        except BaseException:
+            if len(turns) > 1:
+                self.hang_up()  # on the last one as well: the next try begins with the first
+            raise
 
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""

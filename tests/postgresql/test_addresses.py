@@ -11,7 +11,8 @@ from django.db import OperationalError
 
 from pooldemo.postgresql.unpooled import plain_connection
 
-from .elsewhere import patched
+from .elsewhere import patched, threaded
+from .servers import own_server
 from .site import Site
 
 NAMES = {"one.test": ["127.0.0.1"], "two.test": ["127.0.0.2", "127.0.0.1"]}  # the gate listens on the last one alone
@@ -107,6 +108,44 @@ def test_a_host_that_never_lets_go_keeps_no_slot_from_the_next(site: Site) -> No
     site.wait_until(lambda: gate.accepted)
     gate.refuse_all = None
     assert asking.get(timeout=30) == 1
+
+
+def restarts_beside_a_host_that_hangs(site: Site, hosts: str) -> None:
+    """The server at 127.0.0.1 goes away, is missed, and comes back; 127.0.0.2 takes connections and says nothing."""
+    server = own_server(site)
+    silent_at(site, "127.0.0.2", server.port)
+    options = {"connect_timeout": 2, "POOL_TIMEOUT": 100, "MAX_CONNS": 1}
+    db = site.database(server.config(HOST=hosts, PORT=str(server.port)), **options)
+    assert db.ask("SELECT 1") == 1
+    pool = db.pool
+    server.stop()
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(db.ask("SELECT 1"))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    site.wait_until(lambda: pool.get_stats()["connections_errors"])
+    server.start()
+    asking.join(60)
+    assert answers == [1], pool
+
+
+HOSTS = ("127.0.0.1,127.0.0.2", "127.0.0.2,127.0.0.1")
+
+
+@patched
+def test_a_server_that_restarts_is_found_beside_a_host_that_hangs(site: Site) -> None:
+    """Each try left a slot waiting for the host that hangs, where that is the last one."""
+    for hosts in HOSTS:
+        restarts_beside_a_host_that_hangs(site, hosts)
+
+
+@threaded
+def test_a_server_that_restarts_is_found_beside_a_host_that_hangs_under_threads(site: Site) -> None:
+    for hosts in HOSTS:
+        restarts_beside_a_host_that_hangs(site, hosts)
 
 
 @patched
