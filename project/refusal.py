@@ -1,8 +1,10 @@
 """Why a command cannot do its work here, in one sentence with the line to type: a database that refuses, a folder that
-cannot be written, a disk that is full. Pure but for `ask`. Errors of other kinds are bugs and keep their traceback.
+cannot be written, a disk that is full. Pure but for `ask`, and a look at the environment. Errors of other kinds are
+bugs and keep their traceback.
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,8 +64,11 @@ def sentence(error: BaseException, settings: dict[str, Any], url: str) -> str | 
         if isinstance(each, OSError) and each.errno in NOT_OURS + FULL:
             return _file(each)
         if isinstance(each, Error) and (means := _meaning(str(each), settings)):
-            given = f"DATABASE_URL={without_password(url)}: {means}. Unset it to use the embedded PostgreSQL."
-            return given if url else f"PostgreSQL refuses: {means}."
+            if not url:
+                return f"PostgreSQL refuses: {means}."
+            # A deployed site is given its secret, and in its container an embedded server would have no data.
+            other = "" if os.environ.get("SECRET_KEY") else " Unset it to use the embedded PostgreSQL."
+            return f"DATABASE_URL={without_password(url)}: {means}.{other}"
     return None
 
 

@@ -70,6 +70,16 @@ def test_it_names_no_address_where_none_was_given() -> None:
     assert told == "PostgreSQL refuses: its tables are missing: python manage.py migrate."
 
 
+@pytest.mark.parametrize(("secret", "advised"), [("", True), ("given to a container", False)])
+def test_it_advises_the_embedded_server_but_not_where_the_site_is_deployed(
+    secret: str, advised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", secret)
+    told = said(OperationalError("Connection refused"))
+    assert told
+    assert told.endswith(". Unset it to use the embedded PostgreSQL." if advised else "or mend host and port.")
+
+
 def test_it_looks_through_a_pools_timeout_at_the_connect_that_failed() -> None:
     error = OperationalError("no connection within 30.0 s")
     error.__cause__ = OperationalError("Connection refused")
