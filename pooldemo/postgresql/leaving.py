@@ -47,14 +47,16 @@ class Leaving:
 
 
 def _ask_whether_alive(leaving: socket.socket) -> None:
-    """Let the system notice when the other side is no more. Its socket is of TCP, or there is nothing to notice."""
+    """Let the system notice when the other side is no more, as soon as the settings say if that is sooner. Its socket is
+    of TCP, or there is nothing to notice."""
     if leaving.family not in (socket.AF_INET, socket.AF_INET6):
         return
     with contextlib.suppress(OSError):
         leaving.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in {**_KEEPALIVE, "TCP_USER_TIMEOUT": _UNHEARD_MS}.items():
             if hasattr(socket, name):  # each system has its own
-                leaving.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                given = leaving.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                leaving.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), min(given or value, value))
 
 
 def _has_left(leaving: socket.socket) -> bool:

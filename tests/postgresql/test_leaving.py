@@ -247,6 +247,21 @@ def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -
             assert not leaving.gone()
 
 
+def test_what_the_settings_say_of_a_silent_server_is_not_made_longer() -> None:
+    """tcp_user_timeout and keepalives of OPTIONS: the slot would wait a minute, whatever they say."""
+    given = {"TCP_USER_TIMEOUT": 15_000, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs = listener.accept()[0]
+        with ours, theirs:
+            for name, value in given.items():
+                ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            leaving = Leaving([os.dup(ours.fileno())])
+            found = {name: ours.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in given}
+            assert found == given
+            assert not leaving.gone()
+
+
 def test_two_threads_may_look_at_once_whether_the_server_has_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a filler and the keeper do: the system lets the other run while one looks."""
     ours, theirs = socket.socketpair()
