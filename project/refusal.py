@@ -15,6 +15,7 @@ from pooldemo.postgresql.unpooled import plain_connection
 from .environment import without_password
 
 PATIENCE_S = 5
+FULL_SERVER = "all its connections are taken: end some, set a smaller MAX_CONNS, or raise its max_connections"
 # What PostgreSQL or libpq says -> what it means and what to do about it, filled with the connection's settings.
 REFUSALS = (
     ("could not translate host name", "no machine named {host} is known: mend the host"),
@@ -39,8 +40,18 @@ REFUSALS = (
     ("does not match host name", "its certificate is for another name: mend the host, or say sslmode=verify-ca"),
     ("does not support SSL", "it speaks no TLS: leave out sslmode, or say sslmode=disable"),
     ("is not permitted to log in", "it does not let {user} log in: ALTER ROLE {user} LOGIN"),
-    ("too many c", "all its connections are taken: end some, or raise its max_connections"),
-    ("connection slots are reserved", "all its connections are taken: end some, or raise its max_connections"),
+    (
+        "too many connections for role",
+        "all connections of {user} are taken: end some, set a smaller MAX_CONNS, or "
+        "raise the limit (ALTER ROLE {user} CONNECTION LIMIT)",
+    ),
+    (
+        "too many connections for database",
+        "all connections of {name} are taken: end some, set a smaller MAX_CONNS, or "
+        'raise the limit (ALTER DATABASE "{name}" CONNECTION LIMIT)',
+    ),
+    ("too many c", FULL_SERVER),
+    ("connection slots are reserved", FULL_SERVER),
     ("is starting up", "it is still starting: the same command again, in some seconds"),
     ("in recovery mode", "it recovers from a crash: the same command again, in some seconds"),
     ("is shutting down", "it is shutting down: start it again"),

@@ -17,6 +17,7 @@ from pooldemo.pool import NAMES
 from . import leftovers  # registers its own
 from .budget import Unknown, hosts, read_budget
 from .limits_middleware import SETTINGS, setting
+from .unavailable import FULL
 
 GUNICORN_CONF = Path("gunicorn.conf.py")
 
@@ -121,7 +122,10 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
         except Unknown as error:
             said = " ".join(str(error).split())
             text = f"{wrapper.alias}: workers x MAX_CONNS is not known to fit into max_connections: {said}"
-            found.append(checks.Warning(text, hint="Let PostgreSQL answer, and check again.", id="pooldemo.W006"))
+            hint = "Let PostgreSQL answer, and check again."
+            if FULL.search(said):
+                hint = "Its connections are all taken now: a smaller MAX_CONNS, fewer workers, or a higher limit."
+            found.append(checks.Warning(text, hint=hint, id="pooldemo.W006"))
             continue
         if not budget.fits:
             room, each = budget.room, budget.room // budget.processes

@@ -47,8 +47,8 @@ class Leaving:
 
 
 def _ask_whether_alive(leaving: socket.socket) -> None:
-    """Let the system notice when the other side is no more, as soon as the settings say if that is sooner. Its socket is
-    of TCP, or there is nothing to notice."""
+    """Let the system notice when the other side is no more; as the settings say, if that is sooner. Its socket is of
+    TCP, or there is nothing to notice."""
     if leaving.family not in (socket.AF_INET, socket.AF_INET6):
         return
     with contextlib.suppress(OSError):

@@ -45,7 +45,12 @@ def said(error: BaseException, url: str = URL) -> str | None:
             'createdb -h db.example -p 6543 -U me "shop"',
         ),
         (f'{FATAL}role "me" does not exist', "it knows no role me: createuser -h db.example -p 6543 --createdb me"),
-        (f"{FATAL}sorry, too many clients already", "all its connections are taken"),
+        (f"{FATAL}sorry, too many clients already", "set a smaller MAX_CONNS, or raise its max_connections"),
+        (f'{FATAL}too many connections for role "me"', "raise the limit (ALTER ROLE me CONNECTION LIMIT)."),
+        (
+            f'{FATAL}too many connections for database "shop"',
+            'raise the limit (ALTER DATABASE "shop" CONNECTION LIMIT).',
+        ),
         (f"{FATAL}the database system is starting up", "the same command again, in some seconds"),
         (f"{FATAL}the database system is in recovery mode", "the same command again, in some seconds"),
         ("server closed the connection unexpectedly\n\tThis probably means the server", "the same command again"),
