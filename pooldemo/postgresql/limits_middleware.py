@@ -53,12 +53,17 @@ def ends_with_client(ends: bool) -> Callable[[_View], _View]:
 
 def _marking(name: str, value: Any) -> Callable[[_View], _View]:
     def mark(view: _View) -> _View:
+        marked: Any = view
         if isinstance(view, type) and hasattr(view, "dispatch"):  # as_view() marks its functions as that is marked
-            return method_decorator(mark, name="dispatch")(view)
-        setattr(view, name, value)
+            marked = method_decorator(_unchanged, name="dispatch")(view).dispatch  # type: ignore[type-var]
+        setattr(marked, name, value)  # last, or a parent's mark would hold
         return view
 
     return mark
+
+
+def _unchanged(method: _View) -> _View:
+    return method
 
 
 class DeadlineMiddleware:

@@ -284,6 +284,16 @@ def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
     request.method = "GET"
     assert Report.as_view()(request).status_code == 200
 
+    @ends_with_client(False)
+    @view_deadline(20)
+    @view_deadline(40)
+    class Weekly(Report):  # its own word counts, and not its parent's
+        pass
+
+    assert answer(Weekly.as_view())[1][0].seconds == 20
+    assert getattr(Weekly.as_view(), "ends_with_client", None) is False
+    assert answer(Report.as_view())[1][0].seconds == 30
+
     @view_deadline(20)
     class Feed:  # its instances are the views
         def __call__(self, request: HttpRequest) -> HttpResponse:
