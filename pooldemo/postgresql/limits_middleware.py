@@ -13,7 +13,8 @@ from django.utils.decorators import method_decorator
 
 from . import clients
 from .answers import begun, in_place_of
-from .limits import Limit, is_seconds, reset_current, set_current
+from .limits import Limit, current, is_seconds, set_current
+from .scope import go_on, said_here
 from .unavailable import ENDED, unavailable
 from .usage import note_view
 
@@ -81,25 +82,32 @@ class DeadlineMiddleware:
         self.default_s, self.most_s = map(setting, SETTINGS)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if hasattr(request, "_pooldemo_limit"):  # it stands twice
+            return self.get_response(request)
         asked = request.META.get("HTTP_X_REQUEST_TIMEOUT")
         try:
             asked_s = None if asked is None else min(_seconds(asked), self.most_s)
         except ValueError as error:
             return HttpResponseBadRequest(f"{error}\n", content_type="text/plain")
-        limit = Limit(self.default_s if asked_s is None else asked_s)
+        before, outer = said_here(), current()
+        limit = Limit(self.default_s if asked_s is None else asked_s, outer)
         client = request.META.get("gunicorn.socket")  # other servers do not give it
         descriptor = -1 if client is None else client.fileno()
         request._pooldemo_limit = limit, asked_s, descriptor  # type: ignore[attr-defined]
-        token = set_current(limit)
+        set_current(limit)
+        if outer is not None:
+            outer.add(limit.give_up)
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
         try:
             response = begun(request, self.get_response(request), partial(self.process_exception, request))
         finally:
             limit.holds = False
-            reset_current(token)
+            if outer is not None:
+                outer.remove(limit.give_up)
+            go_on(before)  # a generator of the view's may be left in its midst
             clients.watch.remove(descriptor)
-            request.__dict__.pop("_pooldemo_limit", None)  # what others raise now is not answered here
+            del request._pooldemo_limit  # type: ignore[attr-defined]  # what others raise now is not answered here
         if limit.is_over() and response.status_code != 503:
             return in_place_of(response, refusal(str(limit.refusal("the view was working")), request))
         return response

@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 _Said = TypeVar("_Said")
 _Part = TypeVar("_Part")
 
+_Here = list[tuple["Scope[Any]", tuple[Any, Any]]]
+
 _scopes: "list[Scope[Any]]" = []
 
 
@@ -28,9 +30,15 @@ class Scope(Generic[_Said]):
 
     def __init__(self, name: str, nothing: _Said) -> None:
         self.said: ContextVar[_Said] = ContextVar(name, default=nothing)
-        self.current = self.said.get
         self._with: ContextVar[_With[_Said] | None] = ContextVar(f"{name}_with", default=None)
         _scopes.append(self)
+
+    def current(self) -> _Said:
+        """What holds here."""
+        around = self._with.get()
+        if around is not None and around.left:  # a generator's, which the collector has ended in another thread
+            self._leave()
+        return self.said.get()
 
     @contextlib.contextmanager
     def saying(self, what: _Said) -> Iterator[None]:
@@ -48,7 +56,7 @@ class Scope(Generic[_Said]):
         """Let hold what held before those that are left, down to one that is not."""
         around = self._with.get()  # another's, where two generators were in the midst of theirs at a time
         while around is not None and around.left:
-            if self.current() is around.what:  # or the request whose view began this has ended
+            if self.said.get() is around.what:  # or the request whose view began this has ended
                 self.said.set(around.before)
             around = around.outer
         self._with.set(around)
@@ -64,19 +72,28 @@ class Scope(Generic[_Said]):
         self._leave()
 
 
+def said_here() -> _Here:
+    """What is said here in each scope, for `go_on`."""
+    return [(each, each.now()) for each in _scopes]
+
+
+def go_on(before: _Here) -> None:
+    """Let hold in each scope what was said then, but for what was left meanwhile."""
+    for each, then in before:
+        each.go_on(*then)
+
+
 def apart(parts: Iterator[_Part]) -> Iterator[_Part]:
     """`parts`, of whose maker nothing that it has said holds in between: who asks for one may never ask again."""
-    inside = [(each, each.now()) for each in _scopes]
+    inside = said_here()
     while True:
-        outside = [(each, each.now()) for each, _ in inside]
+        outside = said_here()
         try:
-            for each, then in inside:
-                each.go_on(*then)
+            go_on(inside)
             part = next(parts)
         except StopIteration:
             return
         finally:
-            inside = [(each, each.now()) for each, _ in inside]
-            for each, then in outside:
-                each.go_on(*then)
+            inside = said_here()
+            go_on(outside)
         yield part

@@ -10,8 +10,8 @@ import pytest
 
 from pooldemo.postgresql import ClientGone, deadline, priority
 from pooldemo.postgresql.lanes import is_low
-from pooldemo.postgresql.limits import Limit, current, limited, reset_current, set_current, unlimited
-from pooldemo.postgresql.scope import apart
+from pooldemo.postgresql.limits import Limit, current, limited, set_current, unlimited
+from pooldemo.postgresql.scope import apart, go_on, said_here
 
 from .elsewhere import patched
 from .site import Site
@@ -88,6 +88,22 @@ def test_what_two_generators_said_in_turn_is_over_with_the_last_of_them(says: An
         assert (current(), is_low()) == before
 
 
+@pytest.mark.parametrize("says", [deadline, priority])
+def test_what_a_generator_said_is_over_though_another_thread_ends_it(says: Any) -> None:
+    """As the garbage collector does. Else all later requests of the thread would have its priority."""
+
+    def said() -> Generator[None, None, None]:
+        with says(9 if says is deadline else "low"):
+            yield
+
+    generator = said()
+    next(generator)
+    thread = threading.Thread(target=generator.close)
+    thread.start()
+    thread.join()
+    assert (current(), is_low()) == (None, False)
+
+
 def test_a_limit_that_holds_already_holds_on() -> None:
     limit = Limit(600)
     with limited(limit):
@@ -126,11 +142,12 @@ def test_what_a_generator_said_is_over_whatever_ends_around_it_first(order: tupl
             yield
 
     def request() -> Generator[None, None, None]:
-        token = set_current(Limit(600))  # as the middleware does
+        before = said_here()
+        set_current(Limit(600))  # as the middleware does
         try:
             yield
         finally:
-            reset_current(token)
+            go_on(before)
 
     for first, second in (
         (request(), said(deadline(5))),

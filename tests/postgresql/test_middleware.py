@@ -83,7 +83,24 @@ def saying(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+LEFT: list[Any] = []
+
+
+def leaving(request: HttpRequest) -> HttpResponse:
+    """A view that leaves a generator in its midst, which somebody keeps. It answers what holds at first."""
+    limit, low = current(), is_low()
+
+    def parts() -> Iterator[str]:
+        with deadline(9), priority("low"):
+            yield ""
+
+    LEFT.append(parts())
+    next(LEFT[-1])
+    return HttpResponse(f"{limit and limit.seconds} {low}")
+
+
 urlpatterns = [
+    path("leaving/", leaving),
     path("limited/", limited),
     path("saying/", saying),
     path("stream/<name>/", streaming),
@@ -201,6 +218,26 @@ def test_a_middlewares_own_deadline_ends_with_it_and_not_a_streams(outer: Any) -
             answer: Any = Client().get(f"/saying/{query}")
             assert b"".join(answer.streaming_content).decode().split() == [*first, *"50 9 50 60 None".split()]
             assert current() is None
+
+
+def test_a_deadline_around_the_middleware_holds_as_well(settings: Any) -> None:
+    """A middleware's own that stands before, a test's, a server's: the earlier counts, and nobody need wait for it."""
+    settings.MIDDLEWARE, settings.ROOT_URLCONF = (DEADLINE,), __name__
+    for asked, outer, holds in ((None, 5, "5"), ("3", 5, "3.0"), ("8", 5, "5")):
+        with deadline(outer) as limit:
+            headers = {} if asked is None else {"X-Request-Timeout": asked}
+            assert Client().get("/leaving/", headers=headers).text.split()[0] == holds
+            limit.give_up()
+            assert Client().get("/fine/").status_code == 503
+
+
+def test_a_generator_that_a_view_leaves_in_its_midst_says_nothing_to_the_next_request(settings: Any) -> None:
+    settings.MIDDLEWARE, settings.ROOT_URLCONF = (DEADLINE,), __name__
+    try:
+        assert [Client().get("/leaving/").text for _ in range(2)] == ["inf False", "inf False"]
+        assert (current(), is_low()) == (None, False)
+    finally:
+        LEFT.clear()
 
 
 class Answering:
