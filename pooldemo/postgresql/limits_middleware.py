@@ -56,7 +56,7 @@ def _marking(name: str, value: Any) -> Callable[[_View], _View]:
     def mark(view: _View) -> _View:
         marked: Any = view
         if isinstance(view, type) and hasattr(view, "dispatch"):  # as_view() marks its functions as that is marked
-            marked = method_decorator(_unchanged, name="dispatch")(view).dispatch  # type: ignore[type-var]
+            marked = method_decorator(_unchanged, name="dispatch")(view).dispatch
         setattr(marked, name, value)  # last, or a parent's mark would hold
         return view
 
@@ -101,6 +101,10 @@ class DeadlineMiddleware:
             clients.watch.add(descriptor, limit)
         try:
             response = begun(request, self.get_response(request), partial(self.process_exception, request))
+        except Exception as error:  # of a project's own page for errors, which asks the database as well
+            if (answer := self.process_exception(request, error)) is None:
+                raise
+            response = answer
         finally:
             limit.holds = False
             if outer is not None:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
@@ -20,6 +21,27 @@ class UnavailableMiddleware(MiddlewareMixin):
     project's template `503.html`, if there is one; its context has `retry_after_s`. It does not say why, or who holds
     the connections: the pool writes that to the log, once a second at most.
     """
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.async_mode:
+            return self.__acall__(request)
+        try:
+            return super().__call__(request)
+        except Exception as error:
+            return self._in_place_of(request, error)
+
+    async def __acall__(self, request: HttpRequest) -> Any:
+        try:
+            return await super().__acall__(request)
+        except Exception as error:
+            return await sync_to_async(self._in_place_of)(request, error)
+
+    def _in_place_of(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        """The answer where a project's own page for errors asks the database as well, and is refused."""
+        answer = self.process_exception(request, error)
+        if answer is None:
+            raise error
+        return answer
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
         """What Django asks when it knows the view: from now on slots are held for it."""
