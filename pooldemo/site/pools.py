@@ -51,7 +51,7 @@ def look(url: str, comparer: server_connections.Comparer, headers: Mapping[str, 
     try:
         answer = json.loads(text)
         pools, mark = overview(answer), answer.get("site")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         if response.status == 401:
             raise Unreachable(
                 f"{url}{address} answers 401: send what it asks for, with --header 'Authorization: Basic ...'"

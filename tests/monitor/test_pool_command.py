@@ -1,5 +1,6 @@
 """`manage.py pool`: the live pool in the terminal."""
 
+import http.client
 import re
 import signal
 import subprocess
@@ -133,6 +134,16 @@ def test_it_says_that_the_sites_postgresql_is_stopped_too(running: bool, monkeyp
 def test_it_says_that_another_site_is_running(site: Site) -> None:
     with pytest.raises(CommandError, match="answers 404, but not like this site"):
         run("--url", f"{site.url}/elsewhere")
+
+
+@pytest.mark.parametrize("pools", ["[1]", '{"a": {"stats": {"pool_size": 1e999}}}', "[" * 100_000])
+def test_it_says_that_an_answer_is_no_sites_of_ours(pools: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f'{{"workers": [{{"pid": 1, "age_s": 0, "pools": {pools}}}], "sum": {{}}}}'.encode()
+    response = SimpleNamespace(status=200, read=lambda: text)
+    monkeypatch.setattr(http.client.HTTPConnection, "request", lambda *_, **__: None)
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", lambda _: response)
+    with pytest.raises(CommandError, match="answers 200, but not like this site"):
+        run()
 
 
 def test_it_never_shows_another_projects_pool_as_its_own(site: Site, settings: Any) -> None:
