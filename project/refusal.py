@@ -50,6 +50,10 @@ REFUSALS = (
         "all connections of {name} are taken: end some, set a smaller MAX_CONNS, or "
         'raise the limit (ALTER DATABASE "{name}" CONNECTION LIMIT)',
     ),
+    (
+        "no more connections allowed",
+        "PgBouncer takes no more clients: end some, set a smaller MAX_CONNS, or raise its max_client_conn",
+    ),
     ("too many c", FULL_SERVER),
     ("connection slots are reserved", FULL_SERVER),
     ("is starting up", "it is still starting: the same command again, in some seconds"),

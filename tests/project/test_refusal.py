@@ -51,6 +51,7 @@ def said(error: BaseException, url: str = URL) -> str | None:
             f'{FATAL}too many connections for database "shop"',
             'raise the limit (ALTER DATABASE "shop" CONNECTION LIMIT).',
         ),
+        (f"{FATAL}no more connections allowed (max_client_conn)", "or raise its max_client_conn."),
         (f"{FATAL}the database system is starting up", "the same command again, in some seconds"),
         (f"{FATAL}the database system is in recovery mode", "the same command again, in some seconds"),
         ("server closed the connection unexpectedly\n\tThis probably means the server", "the same command again"),
