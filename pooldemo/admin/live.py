@@ -1,9 +1,10 @@
 """The live pool: a page of the admin that shows what the pools of all workers do now, while they are exhausted and
 while PostgreSQL is down.
 
-So it must not ask the database who is asking. Whoever has once opened the page with the admin's permission carries a
-signed pass for as long as that session's cookie stays the same, twelve hours at most: long enough for an outage, and
-what it opens is no more than `/pool/` shows on this machine.
+So neither it nor a project's LoginRequiredMiddleware may ask the database who is asking (that of Django 5.2 does all
+the same). Whoever has once opened the page with the admin's permission carries a signed pass for as long as that
+session's cookie stays the same, twelve hours at most: long enough for an outage, and what it opens is no more than
+`/pool/` shows on this machine.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admin import ModelAdmin
 from django.contrib.auth.context_processors import auth
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.core.exceptions import PermissionDenied
@@ -65,6 +67,7 @@ def page(admin: ModelAdmin) -> View:
 
     ask = admin.admin_site.admin_view(admitted)
 
+    @login_not_required
     def view(request: HttpRequest) -> HttpResponse:
         return shown(request) if has_pass(request) else ask(request)
 
@@ -81,6 +84,7 @@ def _as_nobody(request: HttpRequest) -> dict[str, Any]:
 def state(_admin: ModelAdmin) -> View:
     """The part of the page that changes, for its script; 403 without a pass, which the page gives."""
 
+    @login_not_required
     def view(request: HttpRequest) -> HttpResponse:
         if not has_pass(request):
             return HttpResponse("Log in to the admin and open the live pool again.", "text/plain", 403)

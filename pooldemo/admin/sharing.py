@@ -5,6 +5,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -53,6 +54,7 @@ class Sharing:
         return HttpResponseRedirect(address(request, "pooldemo_sweep_change", number))
 
 
+@login_not_required
 def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
     """The report, as `sweep --html` writes it; 404 for whoever guesses."""
     records.settle()  # else one that was killed runs here for ever

@@ -1,6 +1,7 @@
 """What a project answers about its pools, to programs: the counters, the metrics, whether it is healthy and ready.
 
-Nothing here takes a slot, so all of it answers while the pool is exhausted. `pooldemo/urls.py` has the addresses.
+Nothing here takes a slot, so all of it answers while the pool is exhausted. `pooldemo/urls.py` has the addresses. Who
+may see them each view says itself, and not a project's LoginRequiredMiddleware: Prometheus and balancers have no login.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.core import signing
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest, HttpResponse
@@ -28,6 +30,7 @@ DRAINING = "POOLDEMO_DRAINING"  # names a file that is there while the server dr
 readiness = Readiness()
 
 
+@login_not_required
 @csrf_exempt
 def pool(request: HttpRequest) -> HttpResponse:
     """JSON: {"workers": [snapshot, ...], "sum": {stats, histograms, holders}, "site": whose}; snapshots.py has them.
@@ -42,6 +45,7 @@ def pool(request: HttpRequest) -> HttpResponse:
     return json_answer({"workers": workers, "sum": snapshots.total(workers), "site": site_mark()})
 
 
+@login_not_required
 @csrf_exempt
 def guarded_pool(request: HttpRequest) -> HttpResponse:
     """The same on a public address: for the project's staff, and its own commands. Statements are nobody else's."""
@@ -112,6 +116,7 @@ def is_hidden() -> bool:
         return False
 
 
+@login_not_required
 def metrics(_request: HttpRequest) -> HttpResponse:
     """The same for Prometheus: numbers alone. Takes no slot; 501 with what to install without prometheus-client."""
     try:
@@ -122,11 +127,13 @@ def metrics(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(exposition(snapshots.collect()), content_type=CONTENT_TYPE)
 
 
+@login_not_required
 def healthz(_request: HttpRequest) -> HttpResponse:
     """This worker answers. Asks nothing of the database: a restart of the worker would not mend that."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
+@login_not_required
 def readyz(request: HttpRequest) -> HttpResponse:
     """Whether a balancer should send more: PostgreSQL answers, on a connection past the pool, this server is not about
     to end, and with `?waiting=50` no more than so many wait for a slot in its workers; 503 with the reason if not. With

@@ -42,6 +42,14 @@ def test_it_sends_a_stranger_to_the_login(client: Client, db: None) -> None:
     assert client.get(STATE).status_code == 403
 
 
+def test_it_says_itself_who_may_see_it(viewer: Client, client: Client, settings: Any) -> None:
+    """Not a project's middleware, which asks the database (on Django 5.2 it does so all the same)."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert client.get(PAGE).headers["Location"].startswith("/admin/login/")
+    assert client.get(STATE).status_code == 403
+    assert admitted(viewer).get(STATE).status_code == 200
+
+
 def test_it_asks_the_database_nothing_once_the_page_was_opened(viewer: Client, django_assert_num_queries: type) -> None:
     admitted(viewer)
     with django_assert_num_queries(0):

@@ -315,8 +315,9 @@ def test_it_judges_by_another_margin_and_slo_and_keeps_what_there_was(viewer: Cl
 
 
 def test_it_is_shared_by_a_link_that_is_asked_for_and_taken_back(
-    editor: Client, viewer: Client, client: Client, row: models.Sweep
+    editor: Client, viewer: Client, client: Client, row: models.Sweep, settings: Any
 ) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
     share = reverse("admin:pooldemo_sweep_share", args=[row.pk])
     assert "Take it back" not in page(editor, row)
     assert viewer.post(share).status_code == 403

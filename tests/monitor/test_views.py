@@ -37,6 +37,14 @@ def test_it_shows_statements_to_staff_and_to_the_projects_own_commands_alone() -
     assert views.guarded_pool(RequestFactory().get("/pool/", headers=forged)).status_code == 403
 
 
+def test_it_answers_also_where_a_project_wants_a_login_for_each_page(theirs: Client, db: None, settings: Any) -> None:
+    """By Django's middleware: Prometheus and the balancer were sent to the login, and a sweep saw no pool."""
+    settings.MIDDLEWARE += ["django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    for path, headers in (("/pool/", dict(PASS)), ("/metrics", {}), ("/healthz", {}), ("/readyz", {})):
+        assert theirs.get(path, headers=headers).status_code == 200, path
+    assert theirs.get("/pool/").status_code == 403
+
+
 def test_its_commands_sign_each_request_so_that_a_pass_is_soon_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever listens where the site was gets one."""
     now_s, kept = time.time(), dict(PASS)
