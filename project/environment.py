@@ -80,7 +80,7 @@ def count(variables: Mapping[str, str], name: str, *, default: int, least: int =
     given = variables.get(name, "").strip()
     if not given:
         return default
-    if not (given.isascii() and given.isdigit() and int(given) >= least):
+    if not (given.isascii() and given.isdigit() and len(given) < 19 and int(given) >= least):
         raise SettingError(f"{name}={variables[name]!r} is not accepted: give a whole number from {least}")
     return int(given)
 

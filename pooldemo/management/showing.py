@@ -1,6 +1,9 @@
 """How commands end that have a sweep to show: its table, its verdicts, its reports, and the exit code they come to."""
 
-from argparse import ArgumentParser, _ArgumentGroup
+from argparse import Action, ArgumentParser, _ArgumentGroup
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from django.core.management.base import CommandError
 
@@ -18,11 +21,19 @@ WORSE = SLO_MISSED
 
 def add_reports(parser: ArgumentParser) -> _ArgumentGroup:
     """The options of `REPORTS`, and `--quiet`."""
+    parser._get_values = partial(_values, parser, parser._get_values)  # type: ignore[method-assign]
     out = parser.add_argument_group("what comes out")
     for each in FORMATS.values():
         out.add_argument(f"--{each.name}", metavar="FILE|-" if each.name == "json" else "FILE", help=each.help)
     out.add_argument("--quiet", action="store_true", help="print only the verdicts")
     return out
+
+
+def _values(parser: ArgumentParser, plain: Callable[..., Any], action: Action, given: list[str]) -> Any:
+    """Python's own; before 3.13 it takes the `--` away from `--sizes=--`, and then misses it: it was a traceback."""
+    if given == ["--"] and action.option_strings:
+        parser.error(f"argument {action.option_strings[0]}: '--' is no value")
+    return plain(action, given)
 
 
 def show(terminal: Terminal, sweep: SweepResult, reports: Reports) -> int:

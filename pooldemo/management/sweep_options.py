@@ -101,7 +101,7 @@ def meeting(options: dict[str, Any]) -> Meeting | None:
     if options["expect_workers"] is None:
         return None
     host, _, port = options["meet"].rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ValueError(f"--meet {options['meet']} is no address: give one of this host's, as in {MEETING}")
     return Meeting(host, int(port))
 

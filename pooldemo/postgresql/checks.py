@@ -15,7 +15,7 @@ from django.db import connections
 from pooldemo.pool import NAMES
 
 from . import leftovers  # registers its own
-from .budget import Unknown, hosts, read_budget
+from .budget import Unknown, hosts, read_budget, whole
 from .limits_middleware import SETTINGS, setting
 from .unavailable import FULL
 
@@ -98,10 +98,9 @@ def check_budget(databases: Sequence[str] | None = None, **_: Any) -> list[check
     """All workers' slots fit into PostgreSQL's connections; asks it, so only with `check --database` and `migrate`."""
     in_conf = leftovers.workers_in_gunicorn_conf(GUNICORN_CONF, os.environ)
     given = str((in_conf and in_conf.number) or os.environ.get("WEB_CONCURRENCY") or 1)
-    if not given.isdecimal() or not int(given):
+    if not (workers := whole(given)):
         text = f"WEB_CONCURRENCY={given!r} is not accepted: give the number of workers, from 1."
         return [checks.Error(text, hint="export WEB_CONCURRENCY=2", id="pooldemo.E003")]
-    workers = int(given)
     try:
         hosts()
     except ValueError as error:

@@ -92,7 +92,7 @@ def latest() -> models.Sweep | None:
 
 def read(name: str) -> SweepResult:
     """The sweep of that number, or of that file. Raises NoSuchSweep, or BadDocument, which names the file."""
-    if name.isdecimal() and not os.path.exists(name):  # noqa: PTH110  it takes a name of any length
+    if name.isdecimal() and len(name) < 19 and not os.path.exists(name):  # noqa: PTH110  it takes a name of any length
         return result(get(int(name)))
     return files.read(name)
 

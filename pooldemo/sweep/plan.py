@@ -44,7 +44,8 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     sizes: set[int] = set()
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()) or int(low) < 1:
+        is_number = low.isdecimal() and (high.isdecimal() or not dash) and len(part) < 40
+        if not is_number or int(low) < 1:
             raise PlanError(
                 f"--sizes {text}: {part.strip()!r} is no pool size; give whole numbers from 1, as in 1,2,4,8"
             )

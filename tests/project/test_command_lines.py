@@ -31,6 +31,7 @@ ODD = [
     "http://ü..ü/", "http://" + "a" * 300, "https://127.0.0.1:9", "ftp://x", "127.0.0.1:9", "127.0.0.1:99999", ":",
     "p95", "p95=", "p95=300", "p95=nan", "p95=300,p95=2", "errors=0.1%", "=", "A=", "=B", "HEAD", "--help",
     "pooldemo", "geventpool,pooldemo", "X: y", "X:", ": y", "X: \u2028", "{}", "[]", '{"format": 1}', "%s", "{0}",
+    "9" * 5000,
 ]  # fmt: skip
 NUMBERS = ["0", "-1", "1", "2", "3", "2.5", "61", "5000", "1e5", "nan", "9" * 30]
 TEXTS = st.sampled_from(ODD) | st.text(
@@ -103,3 +104,10 @@ def test_it_refuses_in_a_sentence_what_makes_no_sense(name: str, db: None, harml
 
 
 EXAMPLES = int(os.environ.get("POOLDEMO_FUZZ", "25"))  # more of them look further
+
+
+@pytest.mark.parametrize(("name", "typed"), [("sweep", ["--sizes=--"]), ("judge", ["x.json", "--slo=--"])])
+def test_it_refuses_two_dashes_as_a_value(name: str, typed: list[str]) -> None:
+    """Python before 3.13 takes them away, and ended in a traceback: the page of a sweep showed its last line."""
+    code, said = outcome(name, typed)
+    assert (code, "'--' is no value" in said) == (2, True)

@@ -131,6 +131,8 @@ def test_it_reads_flags_counts_and_words_strictly() -> None:
         flag({"DEBUG": "maybe"}, "DEBUG", default=False)
     with pytest.raises(SettingError, match="WEB_CONCURRENCY='-1' is not accepted: give a whole number from 1"):
         count({"WEB_CONCURRENCY": "-1"}, "WEB_CONCURRENCY", default=1)
+    with pytest.raises(SettingError, match="is not accepted: give a whole number from 1"):
+        count({"WEB_CONCURRENCY": "9" * 5000}, "WEB_CONCURRENCY", default=1)
     assert words({"ALLOWED_HOSTS": "a.example, b.example,"}, "ALLOWED_HOSTS", default=[]) == ["a.example", "b.example"]
 
 
