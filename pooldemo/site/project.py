@@ -121,10 +121,17 @@ def _as_it_runs(plan: Plan, given: Collection[str], remote: bool, behind: Sequen
 
 def _look(plan: Plan, behind: Sequence[str], headers: Headers) -> running.Seen:
     """What the site that runs tells of itself. Raises Unfit."""
+    page = site(plan, behind, headers).pool
     try:
-        return running.look(plan.host, site(plan, behind, headers).pool)
+        seen, divided = running.look(plan.host, page), page is not None and running.is_divided(plan.host, page)
     except OSError as error:
         raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error
+    if divided:
+        raise Unfit(
+            f"the workers at {plan.host} do not know of each other, so a size would reach one of them alone: name each "
+            "host behind a balancer with --behind, and let a server that is not gunicorn run one process"
+        )
+    return seen
 
 
 def _its(url: str, seen: running.Seen) -> str:

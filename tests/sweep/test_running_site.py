@@ -64,6 +64,22 @@ def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypat
         assert Workers.size == 8
 
 
+def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of uvicorn, or of two hosts behind a balancer: one was resized, and the other had its own size."""
+    answered: list[int] = []
+
+    class Strangers(Workers):
+        def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
+            return {**super().worker(pools), "pid": 7 + len(answered) % 2}
+
+        def do_GET(self) -> None:
+            answered.append(1)
+            super().do_GET()
+
+    with served(Strangers) as url, pytest.raises(Unfit, match="do not know of each other, .* --behind, .* one process"):
+        as_it_runs(monkeypatch, url)
+
+
 def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
 

@@ -12,6 +12,7 @@ from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.target import Page, TrialError
 
 READY_S = 30.0
+LOOKS = 8  # of two that answer in turn by chance, one answers all of these once in 128 times
 RESIZED_S = 15.0  # a worker looks once a second for the size that it is to have
 
 
@@ -72,6 +73,17 @@ def look(url: str, pool: Page | None) -> Seen:
     known = all(len(each) == 1 and "" not in each for each in names)  # no name is many people's
     stacks = sorted({each["stack"] for host in hosts for each in host if "stack" in each})
     return Seen(sizes, tuple(sorted({name for each in names for name in each})) if known else (), tuple(stacks))
+
+
+def is_divided(url: str, pool: Page) -> bool:
+    """Whether its answers tell of other workers each time: of several hosts, or of processes that do not know of each
+    other. Then one alone would be resized. Blocks for some requests to each host."""
+    for host in pool.of(url):
+        looks = [{each.get("pid") for each in observe.workers(host, pool)} for _ in range(LOOKS)]
+        told = [each for each in looks if each]
+        if any(told[0].isdisjoint(each) for each in told):
+            return True
+    return False
 
 
 def resize(url: str, pool: Page, size: int) -> None:
