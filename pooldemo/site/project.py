@@ -299,11 +299,21 @@ def application_of(path: str | None) -> str:
     return f"{module}:{name}"
 
 
+def no_postgresql(alias: str = DEFAULT_DB_ALIAS) -> str:
+    """That a database of the settings is none; empty where it is one."""
+    if connections[alias].vendor == "postgresql":
+        return ""
+    return (
+        f"DATABASES[{alias!r}] is no PostgreSQL: ENGINE is {connections.settings[alias]['ENGINE']!r}. If your servers "
+        "have other settings, name those: --settings mysite.production"
+    )
+
+
 def database_url(alias: str = "default") -> str:
     """The address of a database of the settings, as libpq reads it. Raises Unfit when it is no PostgreSQL."""
     config = connections.settings[alias]
-    if connections[alias].vendor != "postgresql":
-        raise Unfit(f"DATABASES[{alias!r}] is no PostgreSQL: ENGINE is {config['ENGINE']!r}")
+    if said := no_postgresql(alias):
+        raise Unfit(said)
     given = {name: parameter(config, name) for name in LIBPQ}
     if callable(given["password"]):
         given["password"] = given["password"]()
@@ -316,8 +326,8 @@ def its_stack() -> str:
     if stack := snapshots.stack():
         return stack
     engine = connections.settings["default"]["ENGINE"]
-    if connections["default"].vendor != "postgresql":
-        raise Unfit(f"DATABASES['default'] is no PostgreSQL, so no pool of ours would fit: ENGINE is {engine!r}")
+    if said := no_postgresql():
+        raise Unfit(said)
     raise Unfit(
         f"ENGINE {engine!r} keeps no pool that a sweep can size: see what ours would do for this project, with "
         "--stack pooldemo; its settings stay as they are"

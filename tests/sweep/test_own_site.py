@@ -14,7 +14,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError, connections
+from django.db import OperationalError, ProgrammingError, connections
 from django.test import Client, RequestFactory
 from pages import Pages, served
 from psycopg2.extensions import parse_dsn
@@ -290,6 +290,19 @@ def test_it_may_resize_this_site_where_it_runs_already() -> None:
     assert page is not None
     assert page.path == "/pool/"
     assert has_pass(RequestFactory().post(page.path, headers=dict(page.headers)))
+
+
+@pytest.mark.django_db
+def test_it_says_that_these_settings_are_not_those_of_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of manage.py's SQLite, which may have no tables, it said that the database failed."""
+
+    def listing() -> None:
+        raise OperationalError("no such table: pooldemo_sweep")
+
+    monkeypatch.setattr(records, "listing", listing)
+    monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
+    with pytest.raises(CommandError, match=r"is no PostgreSQL: ENGINE is .*name those: --settings mysite.production$"):
+        call_command("sweep", "--list")
 
 
 @pytest.mark.django_db

@@ -94,7 +94,8 @@ class Command(BaseCommand):
             cure = "give its role the right" if "permission denied" in said else "python manage.py migrate"
             raise CommandError(f"{said}: {cure}", returncode=REFUSED) from error
         except DatabaseError as error:
-            raise CommandError(f"The database failed: {error}", returncode=REFUSED) from error
+            said = project.no_postgresql() or f"The database failed: {error}"
+            raise CommandError(said, returncode=REFUSED) from error
         if code:
             sys.exit(code)
 
