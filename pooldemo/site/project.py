@@ -25,7 +25,7 @@ from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Conditions, Plan
-from pooldemo.sweep.measure import running
+from pooldemo.sweep.measure import observe, running
 from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page, Site
 
@@ -64,8 +64,8 @@ def planned(
     plan = replace(plan, urls=tuple(map(iri_to_uri, plan.urls)))
     if plan.locustfile:
         file = Path(plan.locustfile).resolve()
-        if not file.is_file() or "," in file.name:
-            raise Unfit(f"--locustfile {plan.locustfile} is no file: give one that `locust -f` would take")
+        if not file.is_file() or "," in file.name or file.suffix != ".py":
+            raise Unfit(f"--locustfile {plan.locustfile} is no file, or none of Python: give one as theirs.py")
         plan = replace(plan, locustfile=str(file), workload=OWN[1])
     elif plan.urls:
         plan = replace(plan, workload=OWN[0])
@@ -123,6 +123,8 @@ def _look(plan: Plan, behind: Sequence[str], headers: Headers) -> running.Seen:
     """What the site that runs tells of itself. Raises Unfit."""
     page = site(plan, behind, headers).pool
     try:
+        if page is None:  # then nobody has asked it yet
+            observe.get(plan.host, "/", running.READY_S)
         seen, divided = running.look(plan.host, page), page is not None and running.is_divided(plan.host, page)
     except OSError as error:
         raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forks import Run as Fork
 from locust_forks import LocustForks, Typed
 from locust_page import Page
 from locust_runs import Run, asked, more_than_a_second_late, served_in_two_seconds, steady
 from served import ROOT, Site, until
 
-from pooldemo.sweep.generator import THEIRS
-from pooldemo.sweep.measure import gate
 from pooldemo.sweep.workloads import WORKLOADS
 
 
@@ -371,57 +368,3 @@ def test_its_tables_show_what_is_below_a_millisecond(forks: LocustForks) -> None
     assert line.split("|")[1].split() == ["0.456", "0.123", "0.789", "0.456"]
     assert shares.split() == ["GET", "fast", *["0.456"] * 2, *["0.789"] * 9, "3"]
     assert slow["max_response_time"] == 1235
-
-
-OWN_CONF = "processes = 2\nheadful = true\nhtml = report.html\nstop-timeout = 60\nshop = toys\n"
-OWN_FILE = """
-from locust import HttpUser, events, tag, task
-
-
-@events.init_command_line_parser.add_listener
-def add(parser):
-    parser.add_argument("--shop")
-
-
-class Shopper(HttpUser):
-    @task
-    @tag("buys")
-    def buy(self):
-        self.client.get(f"/{self.environment.parsed_options.shop}/", timeout=0.1)
-
-    @task
-    def look(self):
-        self.client.get("/look/", timeout=0.1)
-"""
-
-
-@pytest.mark.parametrize("whose", ["ours", "theirs"])
-def test_a_trial_is_run_as_no_file_of_the_users_says(
-    forks: LocustForks, silent: str, tmp_path: Path, whose: str
-) -> None:
-    """A locust.conf is for runs of their own: a trial failed without a word of it, or measured another load.
-
-    It may say what users of a locustfile of theirs do, and what its options are.
-    """
-    more = {"ours": "tags = [slow]\nms = 7\npause-ms = 60000\n", "theirs": "tags = [buys]\n"}[whose]
-    for name in (".locust.conf", "locust.conf"):
-        (tmp_path / name).write_text(OWN_CONF + more)
-    (tmp_path / "theirs.py").write_text(OWN_FILE)
-    files = [gate.__file__, str(ROOT / "locustfile.py"), *[str(tmp_path / "theirs.py")] * (whose == "theirs")]
-    typed = ["locust", "-f", ",".join(files), "--headless", "-t", "2s", "--host", silent]
-    typed += ["--timeline", "t.json", "--exit-code-on-error", "0", *["--workload", "nodb"] * (whose == "ours")]
-    opened = "import os; ends = os.pipe(); os.write(ends[1], b'g'); os.dup2(ends[0], 0); "
-    environment = {"HOME": str(tmp_path)} | ({THEIRS: "1"} if whose == "theirs" else {})
-    code = f"{opened}import locust.main; locust.main.main()"
-    [done] = forks.run(Fork(code, typed, tmp_path, environment))
-    assert done.returncode == 0, done.stderr
-    timeline = json.loads((tmp_path / "t.json").read_text())
-    names = {name for second in timeline["seconds"] for name in second["workloads"]}
-    assert (timeline["workload"], timeline["ms"], timeline["pause_ms"]) == (
-        "nodb" if whose == "ours" else "slow",
-        None,
-        0,
-    )
-    assert names == (set() if whose == "ours" else {"/toys/"})
-    assert len(timeline["generators"]) == 1, "no processes but those that the sweep asked for"
-    assert not (tmp_path / "report.html").exists()

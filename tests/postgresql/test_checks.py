@@ -172,17 +172,6 @@ def test_it_leaves_the_lines_of_gunicorn_conf_that_another_pool_needs(
     assert leftovers.check_gunicorn() == []
 
 
-@pytest.mark.parametrize("given", ["many", "0", "9" * 5000])
-def test_it_refuses_a_number_of_workers_or_hosts_that_is_none(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than 4,300 digits Python refuses to read one: it was a traceback."""
-    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
-    for variable in ("WEB_HOSTS", "WEB_CONCURRENCY"):
-        monkeypatch.setenv(variable, given)
-        [error] = checks.check_budget()
-        assert error.id == "pooldemo.E003"
-        assert f"{variable}={given!r} is not accepted" in error.msg
-
-
 def test_it_counts_the_workers_that_stand_in_gunicorn_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """gunicorn takes them before WEB_CONCURRENCY, and "no issues" would be heard as: they fit."""
     monkeypatch.chdir(tmp_path)

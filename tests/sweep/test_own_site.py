@@ -41,6 +41,7 @@ from pooldemo.sweep.stacks.stack import Stack
         (["--url", "/", "--locustfile", "manage.py"], "both say what users ask for"),
         (["--url", "/", "--workload", "slow"], "--workload is for our own pages: leave it out beside --url"),
         (["--locustfile", "nowhere.py"], "--locustfile nowhere.py is no file"),
+        (["--locustfile", "README.md"], "--locustfile README.md is no file, or none of Python"),
         (["--url", "/", "--wsgi", "./shop/wsgi.py"], "--wsgi ./shop/wsgi.py is no module: give one as"),
         (["--url", "/", "--wsgi", ":application"], "--wsgi :application is no module"),
         (["--url", "/", "--wsgi", r"shop\wsgi"], r"--wsgi shop\\wsgi is no module"),

@@ -80,6 +80,16 @@ def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(monkeypatch: 
         as_it_runs(monkeypatch, url)
 
 
+def test_it_says_that_nobody_answers_there_also_where_the_project_tells_of_no_pools(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asked for the size of a site that did not run."""
+    with served(Pages) as url:
+        pass
+    with pytest.raises(Unfit, match=f"--host {url}, or a host --behind it, does not answer: .*refused"):
+        as_it_runs(monkeypatch, url, address=None)
+
+
 def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
 
@@ -123,12 +133,16 @@ def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pyte
 
 
 def as_it_runs(
-    monkeypatch: pytest.MonkeyPatch, host: str, headers: Mapping[str, str] | None = None, **more: Any
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    headers: Mapping[str, str] | None = None,
+    address: str | None = "pool/",
+    **more: Any,
 ) -> Plan:
     """The plan for another project's site at `host`, whose pool's page is where `include("pooldemo.urls")` has it, with
     `more` that was typed."""
     monkeypatch.setattr(project, "is_own", lambda: False)
-    monkeypatch.setattr(project, "pool_address", lambda: f"{get_script_prefix()}pool/")
+    monkeypatch.setattr(project, "pool_address", lambda: address and f"{get_script_prefix()}{address}")
     monkeypatch.setattr(project, "database_url", lambda: "postgres://nowhere/shop")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
     given = Plan(urls=("/orders/",), host=host, stacks=("pooldemo",), **more)
