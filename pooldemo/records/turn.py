@@ -15,13 +15,14 @@ from pooldemo.postgresql.unpooled import is_postgresql, plain_connection
 
 SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
 PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE
-# The lock lives as long as this session. One whose machine lost its power must not keep it for TCP's two hours, and an
-# administrator's limit for idle sessions must not end it. Settings that this server does not know are left out.
-SESSION = {
+# The lock lives as long as this transaction. One whose machine lost its power must not keep it for TCP's two hours, and
+# an administrator's limits must not end it. Settings that this server does not know are left out.
+SETTINGS = {
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 
 
@@ -50,6 +51,7 @@ class Turn:
     """The right to run the one sweep of this database, from `with` to its end. Raises Busy when another has it.
 
     It is held on a connection of its own, past the pool: what becomes of the sweep's other connections leaves it alone.
+    By a transaction that stays open: behind PgBouncer a session's lock would outlive the sweep, and be anybody's.
     """
 
     def __init__(self) -> None:
@@ -77,14 +79,16 @@ class Turn:
 
     def _take(self) -> None:
         self._connection.close()
+        self._connection.set_autocommit(False)
         with self._connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # which keeps no snapshot, whoever vacuums
             cursor.execute(
-                "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
-                " JOIN pg_settings USING (name)", [list(SESSION), list(SESSION.values())],
+                "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
+                " JOIN pg_settings USING (name)", [list(SETTINGS), list(SETTINGS.values())],
             )  # fmt: skip
             deadline_s = time.monotonic() + PATIENCE_S
             while True:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [SWEEP_LOCK])
+                cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
                 if cursor.fetchone()[0]:
                     return
                 if time.monotonic() > deadline_s:

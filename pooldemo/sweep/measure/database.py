@@ -115,7 +115,7 @@ def postmaster(connection: Any) -> psutil.Process | None:
     try:
         backend = psutil.Process(connection.info.backend_pid)
         return backend.parent() if "postgres" in backend.name() else None
-    except psutil.Error:
+    except (psutil.Error, ValueError):  # PgBouncer gives out numbers of its own, below zero as well
         return None
 
 
