@@ -2,7 +2,9 @@
 
 from django.urls import path
 
-from pooldemo.monitor import views
+from pooldemo.monitor import snapshots, views
+
+snapshots.share()  # where the app is not installed
 
 app_name = "pooldemo"
 urlpatterns = [

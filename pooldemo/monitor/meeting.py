@@ -56,9 +56,9 @@ def lives(pid: int) -> bool:
 
 
 def _preloads() -> bool:
-    """Whether the caller is a master: only a worker has the application loaded by gunicorn's worker classes."""
+    """Whether the caller is a master: only a worker loads the application, or serves, by gunicorn's worker classes."""
     frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_globals.get("__name__") != "gunicorn.workers.base":
+    while frame is not None and not str(frame.f_globals.get("__name__")).startswith("gunicorn.workers."):
         frame = frame.f_back
     return frame is None
 

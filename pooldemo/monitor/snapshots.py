@@ -35,6 +35,7 @@ Snapshot = dict[str, Any]
 
 _diary = Diary()
 _recent: dict[str, Recent] = {}  # of this process, by alias; publish() tells it the time
+_sharer = 0  # the process that has begun to publish
 
 
 def take() -> Snapshot:
@@ -100,8 +101,21 @@ def share() -> None:
 
 
 def _share() -> None:
+    global _sharer
+    if _sharer == os.getpid():  # the app, and then its addresses
+        return
+    _sharer = os.getpid()
     if (folder := meeting.folder()) is not None:
+        _forget_the_dead(folder)
         start_publishing(folder)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove what workers that have ended left behind: else it grows, and their numbers are given out again."""
+    with contextlib.suppress(OSError):  # the master ends, and removes the folder
+        for path in folder.iterdir():
+            if path.stem.isdecimal() and not lives(int(path.stem)):
+                path.unlink(missing_ok=True)
 
 
 def want_size(size: int) -> None:
@@ -145,12 +159,6 @@ def start_publishing(folder: Path) -> threading.Thread:
     thread = threading.Thread(target=loop, name="snapshots", daemon=True)
     thread.start()
     return thread
-
-
-def forget(folder: Path, pid: int) -> None:
-    """Remove what a worker that has ended left behind."""
-    for suffix in ("json", "part", SUFFIX):
-        (folder / f"{pid}.{suffix}").unlink(missing_ok=True)
 
 
 def collect() -> list[Snapshot]:

@@ -1,5 +1,6 @@
 """What a project answers about its pools by one include(): to whom, and what may be changed there."""
 
+import importlib
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from django.core import signing
 from django.db import connection
 from django.test import Client, RequestFactory
 
+from pooldemo import urls
 from pooldemo.monitor import meeting, snapshots, views
 
 PASS = views.Pass()
@@ -88,6 +90,7 @@ def test_it_says_what_to_install_for_metrics(theirs: Client, monkeypatch: pytest
 def test_workers_meet_in_a_folder_of_their_masters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[Path] = []
     monkeypatch.setattr(snapshots, "start_publishing", published.append)
+    monkeypatch.setattr(snapshots, "_sharer", 0, raising=False)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv(meeting.FOLDER_VARIABLE, raising=False)
     monkeypatch.delitem(sys.modules, "gunicorn.arbiter", raising=False)
@@ -105,6 +108,14 @@ def test_workers_meet_in_a_folder_of_their_masters(tmp_path: Path, monkeypatch: 
     assert os.environ[meeting.FOLDER_VARIABLE] == str(folder)
     snapshots.publish(folder)
     assert json.loads((folder / f"{os.getpid()}.json").read_text())["pid"] == os.getpid()
+    for suffix in ("json", "past"):
+        (folder / f"999999999.{suffix}").touch()  # of a worker that was replaced, and whose number another one may get
+    (folder / snapshots.SIZE).touch()
+    snapshots.share()
+    assert published == [folder], "once"
+    monkeypatch.setattr(snapshots, "_sharer", 0)  # a new worker
+    snapshots.share()
+    assert {path.stem for path in folder.iterdir()} == {str(os.getpid()), snapshots.SIZE}
 
 
 def test_workers_share_also_where_their_master_loaded_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +128,16 @@ def test_workers_share_also_where_their_master_loaded_the_application(monkeypatc
     assert shared == ["in each worker"]
     exec("share()", {"__name__": "gunicorn.workers.base", "share": snapshots.share})
     assert shared == ["in each worker", "now"]
+    exec("share()", {"__name__": "gunicorn.workers.gthread", "share": snapshots.share})  # at its first request
+    assert shared == ["in each worker", "now", "now"]
+
+
+def test_workers_share_also_where_the_app_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its addresses are enough for them; each answer told of one worker, another one each time."""
+    shared: list[str] = []
+    monkeypatch.setattr(snapshots, "share", lambda: shared.append("now"))
+    importlib.reload(urls)
+    assert shared == ["now"]
 
 
 def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(
