@@ -24,11 +24,13 @@ LASTS_S = 5.0  # a question; then the next is asked: what froze may have been re
 @dataclass(frozen=True)
 class Answer:
     """The rows, or why there are none. `is_full`: because the server takes no more connections, or none that
-    are new, as after the password has changed: what is connected serves on."""
+    are new, as after the password has changed: what is connected serves on. `pid` is that of the server's process, as
+    whoever took the connection said."""
 
     rows: list[tuple[Any, ...]]
     trouble: str = ""
     is_full: bool = False
+    pid: int | None = None
 
 
 class Question:
@@ -68,7 +70,7 @@ class Question:
             with green.time_limit(LASTS_S), closing(plain_connection(self.alias)) as connection:
                 with connection.cursor() as cursor:
                     cursor.execute(self.sql)
-                    answer = Answer(cursor.fetchall())
+                    answer = Answer(cursor.fetchall(), pid=connection.connection.info.backend_pid)
         except green.TimeLimit:
             answer = Answer([], f"PostgreSQL did not answer within {LASTS_S:g} s")
         except Exception as error:  # whatever it is, the answer is no and this is why

@@ -21,12 +21,13 @@ SQL = f"""
     SELECT application_name, count(*),
         count(*) FILTER (WHERE state = 'active' AND wait_event IS NULL),
         count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Lock'),
-        count(*) FILTER (WHERE state LIKE 'idle in transaction%')
+        count(*) FILTER (WHERE state LIKE 'idle in transaction%'), pg_backend_pid()
     FROM pg_stat_activity
     WHERE {CLIENT} AND datname = current_database() AND application_name <> '{APPLICATION_NAME}'
     GROUP BY application_name
 """  # noqa: S608  a constant of ours
 
+BETWEEN = "PgBouncer or another proxy stands between"
 NO_POSTGRESQL = "DATABASES['default'] is no PostgreSQL"
 
 _question = Question(SQL)
@@ -36,7 +37,7 @@ _question = Question(SQL)
 class Census:
     """`connections` of one name (None: PostgreSQL does not answer, `trouble` says why), and of `others` to the same
     database. Of the own ones so many are `running` on a CPU (None: not known), `locked`, or `thinking` inside a
-    transaction."""
+    transaction. `between`: they are those of PgBouncer or of another proxy, and not as many as the pools have."""
 
     connections: int | None
     others: int = 0
@@ -45,6 +46,7 @@ class Census:
     running: int | None = None
     locked: int = 0
     thinking: int = 0
+    between: bool = False
 
 
 def take(application_name: str) -> Census:
@@ -54,10 +56,11 @@ def take(application_name: str) -> Census:
     answer = _question.answer()
     if answer.trouble:
         return Census(None, trouble=answer.trouble)
-    counts = {name: numbers for name, *numbers in answer.rows}
+    counts = {name: numbers for name, *numbers, _ in answer.rows}
+    between = any(pid != answer.pid for *_, pid in answer.rows)  # a proxy that pools gives out numbers of its own
     own, running, locked, thinking = counts.pop(application_name, (0, 0, 0, 0))
     others = sum(each[0] for each in counts.values())
-    return Census(own, others, "", _question.age_s, running, locked, thinking)
+    return Census(own, others, "", _question.age_s, running, locked, thinking, between)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Comparison:
     @property
     def moves(self) -> bool:
         """The two are not equal, and perhaps were never true together."""
-        return self.counted.connections not in (None, self.told) and not self.differs
+        return self.counted.connections not in (None, self.told) and not self.differs and not self.counted.between
 
 
 Look = tuple[Overview, Comparison]
@@ -103,5 +106,5 @@ class Comparer:
             if seen != self._seen or now_s - self._last_s > self.FORGOTTEN_S:
                 self._seen, self._since_s = seen, now_s
             self._last_s = now_s
-            differs = seen is not None and now_s - self._since_s > self.STANDS_S
+            differs = seen is not None and not counted.between and now_s - self._since_s > self.STANDS_S
         return Comparison(counted, told, max([counted.age_s, *(each.age_s for each in pools.workers)]), differs)

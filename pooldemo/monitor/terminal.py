@@ -87,7 +87,9 @@ def _counted(seen: server_connections.Comparison) -> Text:
     if seen.counted.connections is None:
         return Text(f"PostgreSQL does not answer: {seen.counted.trouble}", style="red")
     text = Text(f"PostgreSQL counts {seen.counted.connections} of these connections, the pools {seen.told}")
-    if seen.differs:
+    if seen.counted.between:
+        text.append(f"  {server_connections.BETWEEN}", style="dim")
+    elif seen.differs:
         text.append("  they differ", style="yellow")
     elif seen.moves:
         text.append(f"  looked at up to {seen.apart} s apart", style="dim")

@@ -1,11 +1,12 @@
 """PostgreSQL's own count of connections."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg2
 import pytest
 
-from pooldemo.monitor import readiness, server_connections
+from pooldemo.monitor import readiness, server_connections, terminal
 from pooldemo.monitor.overview import Overview, Pool
 from pooldemo.monitor.readiness import Question
 from pooldemo.monitor.server_connections import Census, Comparer
@@ -41,6 +42,22 @@ def test_it_says_why_it_cannot_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.connections, found.trouble) == (None, "connection refused")
 
 
+@pytest.mark.django_db
+def test_it_knows_a_proxy_by_the_numbers_that_it_gives_out(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    """PgBouncer has other connections than the pools: "they differ" stood there all the time."""
+    with closing(psycopg2.connect(database_url, application_name="counted")):
+        assert not server_connections.take("counted").between
+        real = server_connections._question.answer()
+        monkeypatch.setattr(server_connections._question, "answer", lambda: replace(real, pid=-1761524991))
+        counted = server_connections.take("counted")
+    assert (counted.connections, counted.between) == (1, True)
+    looks = Looks()
+    looks.after(0, counted.connections, 8, between=True)
+    seen = looks.after(5, counted.connections, 8, between=True)
+    assert (seen.differs, seen.moves) == (False, False)
+    assert "PgBouncer or another proxy stands between" in terminal._counted(seen).plain
+
+
 class Looks:
     """A comparer with a clock that the test moves."""
 
@@ -48,11 +65,13 @@ class Looks:
         self.now_s = 100.0
         self.comparer = Comparer(lambda: self.now_s)
 
-    def after(self, seconds: float, counted: int | None, told: int) -> server_connections.Comparison:
+    def after(
+        self, seconds: float, counted: int | None, told: int, between: bool = False
+    ) -> server_connections.Comparison:
         self.now_s += seconds
         worker = Pool(1, active=told, idle=0, pending=0, max=9, timeouts=0, errors=0, age_s=0.9)
         return self.comparer.compare(
-            Census(counted, age_s=0.4), Overview((worker,), worker, (), (), counted=worker.connections)
+            Census(counted, age_s=0.4, between=between), Overview((worker,), worker, (), (), counted=worker.connections)
         )
 
 
