@@ -81,7 +81,7 @@ def in_gunicorn_conf(path: Path) -> Iterator[checks.CheckMessage]:
         if PSYCOGREEN.search(code):
             yield checks.Info(
                 f"{path.name}:{number}: psycogreen is not needed: ENGINE makes the driver yield by itself.",
-                hint=f"delete `{line.strip()}`",
+                hint=f"delete `{line.strip()}`, and a function that is empty then",
                 id="pooldemo.I001",
             )
 

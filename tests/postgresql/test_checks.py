@@ -137,8 +137,12 @@ def test_it_names_the_lines_of_gunicorn_conf_that_another_pool_has_left(
     found = [(each.id, each.msg.split(": ")[0], each.hint) for each in leftovers.check_gunicorn()]
     assert found == [
         ("pooldemo.W004", "gunicorn.conf.py:1", "preload_app = False"),
-        ("pooldemo.I001", "gunicorn.conf.py:4", "delete `from psycogreen.gevent import patch_psycopg`"),
-        ("pooldemo.I001", "gunicorn.conf.py:5", "delete `patch_psycopg()`"),
+        (
+            "pooldemo.I001",
+            "gunicorn.conf.py:4",
+            "delete `from psycogreen.gevent import patch_psycopg`, and a function that is empty then",
+        ),
+        ("pooldemo.I001", "gunicorn.conf.py:5", "delete `patch_psycopg()`, and a function that is empty then"),
     ]
     Path("gunicorn.conf.py").unlink()
     monkeypatch.setenv("GUNICORN_CMD_ARGS", "--timeout 9 --preload")
