@@ -43,6 +43,7 @@ FOUND = (
 )
 TAG = ' <span class="tag">{}</span>'
 MAX_COMPARED = MOST
+CHOOSING = Media(js=("admin/js/actions.js",))
 
 
 def _holds(column: str, text: str, before: str = "", after: str = "") -> Q:
@@ -103,7 +104,7 @@ class SweepAdmin(Measured):
 
     @property
     def media(self) -> Media:
-        """Our own alone: one text field needs none of the admin's scripts."""
+        """Our own alone: one text field needs none of the admin's scripts, the list only that which chooses rows."""
         return Media(css={"all": ("pooldemo/admin.css",)})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sweep]:
@@ -120,7 +121,7 @@ class SweepAdmin(Measured):
         return changes
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        about = {"may_run": may_run(request), "is_demo": is_demo()}
+        about = {"may_run": may_run(request), "is_demo": is_demo(), "media": self.media + CHOOSING}
         return super().changelist_view(request, about | (extra_context or {}))
 
     # -- a row of the list ---------------------------------------------------------------------------------------------

@@ -105,6 +105,15 @@ def test_it_moves_the_bound_and_leaves_what_was_measured(visit: Visit, sweep_pat
     until(lambda: lines() == before)
 
 
+def test_it_counts_the_sweeps_that_are_chosen_and_chooses_all_of_them(visit: Visit, stored: list[int]) -> None:
+    """It said "0 of 2 selected" whatever was chosen, and the box above the others did nothing."""
+    page = visit.go(SWEEPS)
+    page.check("input.action-select >> nth=0")
+    assert page.inner_text(".action-counter") == f"1 of {len(stored)} selected"
+    page.check("#action-toggle")
+    assert page.locator("input.action-select:checked").count() == len(stored)
+
+
 def test_it_compares_two_sweeps(visit: Visit, stored: list[int]) -> None:
     page = visit.go(SWEEPS)
     for number in stored:
