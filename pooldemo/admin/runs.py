@@ -100,6 +100,11 @@ def last() -> Run:
     return Run(lives, int(found[1]) if found else None, said.strip())
 
 
+def living() -> int | None:
+    """The number of the one that lives; None: none does, or it has none yet."""
+    return last().number if _lives() else None
+
+
 def stop(number: int | None = None) -> bool:
     """Ask it to end after this trial; the second time at once. Whether there was one to ask, of that number (None:
     whichever)."""

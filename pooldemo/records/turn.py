@@ -30,12 +30,15 @@ class Busy(Exception):
     """Another sweep runs on this database."""
 
 
-def settle() -> None:
+def settle(living: int | None = None) -> None:
     """Call interrupted what a row calls running and nobody runs. Whoever shows sweeps does this first.
+
+    `living` is the number of one that is known to live: after a restart of PostgreSQL it has no lock until its trial
+    has ended.
 
     It takes the lock beside others who settle, so no sweep begins or goes on between the look and the UPDATE.
     """
-    running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING)
+    running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING).exclude(pk=living or 0)
     if not running.exists():
         return
     if not is_postgresql():  # no sweep runs there
