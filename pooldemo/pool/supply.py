@@ -94,9 +94,12 @@ class Supply(Slots):
         self.ahead = True
 
     def leaving(self) -> list[tuple[Slot, Any]]:
-        """The slots that wait until a server lets go of their last connection, and those. Without the lock."""
-        each = [(slot, slot.leaving) for slot in list(self.unready)]
-        return [(slot, leaving) for slot, leaving in each if leaving is not None]
+        """The slots that wait until a server lets go of their last connection, and those.
+
+        Not of one that a filler has taken meanwhile: what it connects stands there as well, until it is open.
+        """
+        with self.mutex:
+            return [(slot, slot.leaving) for slot in self.unready if slot.leaving is not None]
 
     def depart(self, slot: Slot, connection: Any) -> None:
         """Its closed connection is gone from the server."""

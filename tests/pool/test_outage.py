@@ -126,6 +126,33 @@ def test_it_looks_for_as_long_as_it_takes_the_server_to_let_go():
     waiter.give_back()
 
 
+def test_it_looks_for_no_connection_that_another_thread_is_opening():
+    """It was taken for one that has gone, and was not closed where it could not be opened."""
+    pool, connector = make(MAX_CONNS=1, MAX_IDLE=0, MAX_LIFETIME=0)
+    gate = Gate()
+    connector.on_connect = gate.wait
+    others = []
+
+    class Unready(list):
+        """Whoever reads it without the lock is overtaken by another thread."""
+
+        def __iter__(self):
+            known = self.copy()
+            if not (pool.slots.busy_here() or others):
+                others.append(Holding(pool))
+                gate.has(1)
+            return iter(known)
+
+    pool.slots.unready = Unready(pool.slots.unready)
+    assert pool.slots.leaving() == []
+    if not others:
+        pool.slots.unready = pool.slots.unready.copy()
+    gate.open()
+    for each in others:
+        each.give_back()
+    assert_whole(pool, connector)
+
+
 def test_it_fills_another_slot_meanwhile():
     pool, connector = make(MAX_CONNS=2)
     connector.lingers = {1}
