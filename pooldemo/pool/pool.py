@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import report
+from . import forks, report
 from .options import CONNECT_LIMIT_S, OptionError, Options
 from .report import Histogram, Holding, PoolError, PoolFull, PoolTimeout
 from .server import Connector
@@ -59,7 +59,7 @@ class Pool:
         # an end of a weak reference that it collects, before a lifeline that it collects with it can ask.
         self._ref = weakref.ref(self)
         self.start_afresh(connector, options or Options.read())
-        _all.add(self)  # complete by now
+        forks.pools.add(self)  # complete by now
 
     def start_afresh(self, connector: Connector, options: Options) -> None:
         """No connection and nobody waiting: a new pool, or an old one's copy in a forked child."""
@@ -68,6 +68,8 @@ class Pool:
         self._connect_with(connector, options)
         self._pid = os.getpid()
         self._local = threading.local()
+        # Leaves what could not be undone to whoever comes next: where the stack ends, no other call could follow.
+        self._leave_undone = self.upkeep.later.works.append
         self._take, self._idle = self.slots.take, self.slots.idle  # looked up once, for speed, as these are:
         self._waits = self.slots.stats.wait.counts
 
@@ -155,7 +157,11 @@ class Pool:
             slots.serve(waiter, now - waiter.asked_at)
             return slot
         except BaseException as error:
-            self._give_up(waiter, error)
+            try:
+                self._give_up(waiter, error)
+            except BaseException:
+                self._leave_undone(functools.partial(self._give_up, waiter))
+                raise
             raise
 
     def _works(self, waiter: Waiter) -> bool:
@@ -204,15 +210,18 @@ class Pool:
         return report.Refusal(waiter, slots.gauges(), self.holders(), self.options, slots.server, self.clock())
 
     def _give_up(self, waiter: Waiter, error: BaseException | None = None) -> None:
-        """A checkout that ends without a connection: pass on whatever it had."""
-        claim = Claim()
+        """A checkout that ends without a connection: pass on whatever it had. The second time nothing happens."""
         counter = "timeouts" if isinstance(error, PoolTimeout) else "refused" if isinstance(error, PoolFull) else ""
         try:
-            self.slots.fail(waiter, claim, counter)
-            self.upkeep.put(claim)
+            self.slots.fail(waiter, counter)
+            self.upkeep.put(waiter)
         except BaseException:  # a signal, say; both can be repeated
-            self.slots.fail(waiter, claim, counter)
-            self.upkeep.put(claim)
+            try:
+                self.slots.fail(waiter, counter)
+                self.upkeep.put(waiter)
+            except BaseException:
+                self._leave_undone(functools.partial(self._give_up, waiter))
+                raise
             raise
 
     # ---- checkin ----
@@ -225,7 +234,7 @@ class Pool:
         """
         holder, slots = slot.holder, self.slots
         if slot.home is not slots.home:
-            if slot.home in _of_the_parent:
+            if slot.home in forks.of_the_parent:
                 return
             raise ValueError(f"this slot is of another pool than {self!r}: give it back there")
         if not isinstance(holder, Holder):
@@ -247,10 +256,14 @@ class Pool:
 
     def take_back(self, ticket: object) -> None:
         """End the checkout of this ticket, and its connection, unless it has ended. Does not switch."""
-        for slot in list(self.slots.all):
-            holder = slot.holder  # read first: with another's holder comes another's ticket
-            if slot.ticket is ticket and isinstance(holder, Holder):
-                self._release(slot, holder, False, self.clock() - slot.taken_at)
+        try:
+            for slot in list(self.slots.all):
+                holder = slot.holder  # read first: with another's holder comes another's ticket
+                if slot.ticket is ticket and isinstance(holder, Holder):
+                    self._release(slot, holder, False, self.clock() - slot.taken_at)
+        except BaseException:
+            self._leave_undone(functools.partial(self.take_back, ticket))
+            raise
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
         """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""
@@ -263,7 +276,11 @@ class Pool:
             self.upkeep.put(claim)
             return True
         except BaseException:
-            self.upkeep.discard_claimed(claim)
+            try:
+                self.upkeep.discard_claimed(claim)
+            except BaseException:
+                self._leave_undone(functools.partial(self.upkeep.discard_claimed, claim))
+                raise
             raise
 
     # ---- holders that end, and others that take over ----
@@ -377,23 +394,3 @@ class Pool:
 
     def __repr__(self) -> str:
         return repr(self.slots)
-
-
-# ---- a forked child: it has empty pools of its own, and never touches its parent's connections ----
-
-_all: "weakref.WeakSet[Pool]" = weakref.WeakSet()
-_of_the_parent: dict[object, Any] = {}  # kept for ever: collecting them would say goodbye on sockets that it still uses
-
-
-def _forget_after_fork() -> None:
-    for pool in list(_all):
-        slots = pool.slots
-        _of_the_parent[slots.home] = slots, pool._local
-        slots.closed = True  # greenlets go on in a child: no filler of the parent's connects here for it
-        pool.start_afresh(pool.connector, pool.options)
-        for slot in slots.all:  # or the end of this side's copy of a thread would be taken for the end of a holder
-            slot.holder = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

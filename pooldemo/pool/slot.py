@@ -135,11 +135,14 @@ def closed_gate() -> Gate:
     return gate
 
 
-class Waiter:
-    """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken."""
+class Waiter(Claim):
+    """One checkout that waits. What came of it stands in `slot` or `outcome`, set under the lock before it is woken.
+
+    Where it fails it is a claim on the slot that it had.
+    """
 
     __slots__ = (
-        "asked_at", "fills", "fresh", "gate", "holder", "low", "outcome", "over", "slot", "ticket", "timeout", "woken",
+        "asked_at", "fills", "fresh", "gate", "holder", "low", "outcome", "over", "ticket", "timeout", "woken",
     )  # fmt: skip
 
     def __init__(
@@ -153,7 +156,8 @@ class Waiter:
         low: bool = False,
     ) -> None:
         self.holder, self.timeout, self.asked_at, self.ticket = holder, timeout, asked_at, ticket
-        self.slot: Any = slot
+        self.held = 0
+        self.slot = slot
         self.low = low  # of low priority: never takes the last slots
         self.fresh = False  # its connection needs no look: it was opened or pinged just now
         self.fills = False  # it must fill a slot itself: no thread can be started

@@ -200,15 +200,13 @@ class Slots:
         wait.total_s += wait_s
         waiter.over = True
 
-    def fail(self, waiter: Waiter, claim: Claim, counter: str = "") -> None:
-        """A checkout that ends without a connection: count it, and claim what it had."""
+    def fail(self, waiter: Waiter, counter: str = "") -> None:
+        """A checkout that ends without a connection: count it, and make what it had the waiter's claim."""
         with self.mutex:
             slot = waiter.slot
             self.line.leave(waiter)
-            if slot is not None and slot.holder is waiter.holder:
-                slot.holder = claim
-                claim.slot = slot
-                waiter.slot = None
+            if slot is not None and slot.ticket is waiter.ticket and slot.holder is waiter.holder:
+                slot.holder = waiter
                 waiter.holder.held -= 1
             if not waiter.over:
                 waiter.over = True
@@ -297,6 +295,7 @@ class Slots:
 
     def hand_over(self, slot: Slot, waiter: Waiter, now: float, fresh: bool, filled: bool = False) -> None:
         """Make a waiter of the line the holder of a slot. Under the lock."""
+        waiter.gate.locked()  # where no call can follow, for the stack ends here, nothing has changed yet
         self.filling -= filled
         if not fresh:
             self.server.since = now  # a used connection came back whole: the server is rather full than down

@@ -123,6 +123,8 @@ class Upkeep:
             if self.slots.call_filler(work):
                 self.start(work)
             started = True
+        except RecursionError:  # nor can who waits fill a slot himself
+            raise
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             pass
         finally:

@@ -1,0 +1,108 @@
+"""The stack may end anywhere in the pool, in a view that recurses without end: that costs no slot either."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+
+from pooldemo.pool import Holder
+
+from .world import Clock, Holding, assert_whole, make, waiting
+
+
+class Scene:
+    """A pool of two slots, of which the caller has one; what he does may go on at the end of the stack."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.pool, self.connector = make(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0, clock=self.clock)
+        self.tickets = [object()]
+        self.mine = self.pool.checkout(ticket=self.tickets[0])
+        self.others: list[Holding] = []
+
+    def checkout(self) -> None:
+        self.tickets.append(object())
+        self.pool.checkout(ticket=self.tickets[-1])
+
+    def checkin(self) -> None:
+        self.pool.checkin(self.mine)
+
+    def take_back(self) -> None:
+        self.pool.take_back(self.tickets[0])
+
+    def one_idle(self) -> None:
+        self.pool.checkin(self.pool.checkout())
+
+    def one_dead(self) -> None:
+        self.one_idle()
+        self.connector.dead |= self.connector.opened - {self.mine.connection}
+
+    def dirty(self) -> None:
+        self.connector.dirty.add(self.mine.connection)
+
+    def one_waits(self) -> None:
+        other = Holding(self.pool).has_it()
+        self.others = [other, Holding(self.pool, timeout=None)]
+        waiting(self.pool, 1)
+        self.others[1].gate.open()
+
+    def end(self) -> None:
+        """Who knows of a checkout ends it; who comes next puts in order what was left."""
+        for ticket in self.tickets:
+            self.pool.take_back(ticket)
+        self.pool.upkeep.later.catch_up()
+        for each in self.others:
+            each.has_it().give_back()
+        for slot in [self.pool.checkout() for _ in range(2)]:
+            self.pool.checkin(slot)
+        assert_whole(self.pool, self.connector, counted=False)
+        assert not any(isinstance(slot.holder, Holder) for slot in self.pool.slots.all)
+        assert not self.pool.here().held
+
+
+SCENES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], None]]] = {
+    "a checkout of an idle connection": (Scene.one_idle, Scene.checkout),
+    "a checkout of a dead connection": (Scene.one_dead, Scene.checkout),
+    "a checkout that has to connect": (lambda scene: None, Scene.checkout),
+    "a checkin": (lambda scene: None, Scene.checkin),
+    "a checkin of a broken connection": (Scene.dirty, Scene.checkin),
+    "a checkin of an old connection": (lambda scene: scene.pool.drain(), Scene.checkin),
+    "a checkin while another waits": (Scene.one_waits, Scene.checkin),
+    "a checkout that is taken back": (lambda scene: None, Scene.take_back),
+}
+
+
+def deeper(calls: int, work: Callable[[], None]) -> None:
+    """Do `work` after so many calls more."""
+    if calls:
+        deeper(calls - 1, work)
+    else:
+        work()
+
+
+def most_calls() -> int:
+    """How many calls can follow here, each in the one before."""
+    try:
+        return 1 + most_calls()
+    except RecursionError:
+        return 1
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_it_loses_no_slot_wherever_the_stack_ends(name):
+    prepare, work = SCENES[name]
+    most, ended = most_calls(), 0
+    for left in range(3, 60):
+        scene = Scene()
+        prepare(scene)
+        try:
+            deeper(most - left, functools.partial(work, scene))
+        except RecursionError:
+            ended += 1
+        try:
+            scene.end()
+        except BaseException as error:
+            error.add_note(f"{name}, with {left} calls left")
+            raise
+        scene.pool.close()
+    assert ended
