@@ -18,7 +18,7 @@ from served import PATIENCE_S, ROOT, free_port, until
 from pooldemo import records
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
-from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialResult
+from pooldemo.sweep.facts import Conditions, Plan, SweepResult, TrialPlan, TrialResult
 from pooldemo.sweep.measure import database
 from pooldemo.sweep.measure.process import dying_with_us
 from pooldemo.sweep.stacks.variant import checkout
@@ -183,6 +183,28 @@ def test_it_stops_at_once_when_it_is_told_twice(database_url: str, tmp_path: Pat
         assert gone(pids)
     assert rows("SELECT status FROM pooldemo_sweep") == [("interrupted",)]
     assert rows("SELECT * FROM pooldemo_trial") == []
+
+
+@pytest.mark.django_db
+def test_it_is_done_where_it_was_stopped_in_its_last_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop let the last trial end, and then it said "interrupted; the rest: ...", of a rest that there was not."""
+
+    def stopped_in(last: int) -> tuple[int, str, int]:
+        def fake(trial: TrialPlan, *_: object) -> TrialResult:
+            if (trial.size, trial.repeat) == (order[last].size, order[last].repeat):
+                signal.raise_signal(signal.SIGINT)
+            return TrialResult(trial.stack, trial.size, trial.repeat, rps=10.0 * trial.size, requests=100)
+
+        monkeypatch.setattr("pooldemo.sweep.measure.trial.run", fake)
+        with pytest.raises(SystemExit) as ended:
+            call_command("sweep", *PLAN, "--sizes", "1,2")
+        sweep = records.latest()
+        assert sweep is not None
+        return int(str(ended.value.code)), sweep.status, sweep.trials.count()
+
+    order = planning.order(Plan(sizes=(1, 2), repeats=1))
+    assert stopped_in(0) == (130, "interrupted", 1)
+    assert stopped_in(1) == (3, "done", 2), "one repeat is invalid"
 
 
 def test_it_says_that_the_database_is_down(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ class Command(BaseCommand):
                     if run.plan != plan:
                         plan = run.plan
                         keeper.plan(plan)
-            if not signals:
+            if not run.left:  # a signal in the last trial leaves nothing to go on with
                 status = models.Sweep.Status.DONE
                 if all(result.error for result in run.results):
                     status = models.Sweep.Status.FAILED
