@@ -58,6 +58,7 @@ def test_it_names_the_split_that_carries_the_most_where_workers_are_what_runs_ou
     assert verdict.because.startswith("The cheapest split is 4 workers x 4 slots (16 connections, 1")
     assert verdict.copy == "export WEB_CONCURRENCY=4 MAX_CONNS=4"
     assert copy_with_workers("OPTIONS = 4", 2) == "OPTIONS = 4  # with 2 workers"
+    assert copy_with_workers("OPTIONS = 4", 1) == "OPTIONS = 4  # with 1 worker"
     assert copy_with_workers("OPTIONS = 4  # the best so far", 2) == "OPTIONS = 4  # the best so far, with 2 workers"
     assert "1 x 4 carries 75% less (" in verdict.because
 

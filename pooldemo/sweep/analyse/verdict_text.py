@@ -45,7 +45,8 @@ def copy_with_workers(line: str, workers: int) -> str:
     """The line where so many workers were chosen as well."""
     if line.startswith("export "):
         return line.replace("export ", f"export WEB_CONCURRENCY={workers} ")
-    return f"{line}{', with' if '#' in line else '  # with'} {workers} workers" if line else ""
+    told = f"with {workers} {'worker' if workers == 1 else 'workers'}"
+    return f"{line}{', ' if '#' in line else '  # '}{told}" if line else ""
 
 
 def needs(judgement: Judgement) -> str:
