@@ -187,6 +187,17 @@ def test_it_says_why_an_slo_is_undecided_whose_interval_keeps_the_limit() -> Non
     assert unknown.because.endswith(" (measured -) is undecided."), "no percentile: no repeat would tell it"
 
 
+def test_it_needs_nothing_for_one_clause_where_another_is_missed() -> None:
+    """Its `needs` said --repeats 3, or --users 2000, beside a sentence that the SLO is missed and wants fewer users."""
+    trials = [
+        replace(each, p50_ms=200.0 + each.repeat, p95_ms=290.0 + 6 * each.repeat)
+        for each in trials_of(hinge(8), sizes=(4, 8, 16), noise=0.002)
+    ]
+    (verdict,) = judge(replace(PLAN, sizes=(4, 8, 16), slo=parse_slo("p50=100,p95=300")), trials, CONDITIONS)
+    assert [check.state for check in verdict.checks] == ["missed", "undecided"]
+    assert (verdict.slo and verdict.slo.state, verdict.needs) == ("missed", "")
+
+
 def test_it_says_that_none_is_answered_where_none_failed() -> None:
     trials = [
         replace(each, rps=0.0, requests=0) if each.size == 8 else each for each in trials_of(hinge(16), noise=0.01)

@@ -51,7 +51,8 @@ class Objective:
         return state_of(self.checks(size))
 
     def needs(self, size: int) -> str:
-        """The options with which the first clause that is undecided at `size` would be decided; empty: none is."""
+        """The options with which the first clause that is undecided at `size` would be decided; empty: none is, or
+        another one is missed."""
         return self._needs(size, check)[0] if (check := self._open(size)) else ""
 
     def why(self, size: int) -> str:
@@ -59,7 +60,8 @@ class Objective:
         return self._needs(size, check)[1] if (check := self._open(size)) else ""
 
     def _open(self, size: int) -> Check | None:
-        return next((check for check in self.checks(size) if check.state == "undecided"), None)
+        checks = self.checks(size)
+        return next((check for check in checks if state_of(checks) == check.state == "undecided"), None)
 
     def _checks(self, size: int, doubt: float) -> tuple[Check, ...]:
         trials = self._trials.get(size, [])
