@@ -239,6 +239,7 @@ def warmup_s(plan: Plan, size: int) -> float:
 def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
     count = len(order(plan)) if trials is None else trials
-    warmups = [warmup_s(plan, size) for sizes in plan.repeated for size in sizes]
+    views = [plan.at(workers) for workers in plan.worker_counts]
+    warmups = [warmup_s(view, size) for view in views for sizes in plan.repeated for size in sizes]
     steps = SEARCH_STEPS * (plan.warmup_s + plan.duration_s + STEP_OVERHEAD_S) if plan.search else 0.0
     return count * (sum(warmups) / len(warmups) + plan.duration_s + TRIAL_OVERHEAD_S + steps)

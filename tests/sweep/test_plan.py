@@ -84,3 +84,12 @@ def test_it_warms_up_until_each_user_was_served_once():
         assert planning.warmup_s(named, 1) == 2.0
     long, short = planning.total_s(replace(plan, sizes=(1,))), planning.total_s(replace(plan, sizes=(16,)))
     assert long - short == pytest.approx(3 * 5.68)
+
+
+def test_it_counts_the_longer_warm_up_of_fewer_workers_in_its_estimate() -> None:
+    """All were to warm up as the most workers do: `--workers 1,2,4 --ms 1000` took half as long again as it said."""
+    sweep = replace(planning.default(), ms=1000.0, sizes=(1, 2, 4), workers=4, splits=(1, 2, 4), repeats=2)
+    trials = planning.order(sweep)
+    warmups_s = sum(planning.warmup_s(sweep.at(trial.workers), trial.size) for trial in trials)
+    others_s = len(trials) * (sweep.duration_s + planning.TRIAL_OVERHEAD_S)
+    assert planning.total_s(sweep) == pytest.approx(warmups_s + others_s)
