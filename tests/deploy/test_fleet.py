@@ -140,6 +140,9 @@ def test_it_keeps_its_hosts_where_postgresql_takes_no_more_connections(fleet_of_
         with pytest.raises(psycopg2.OperationalError, match="connection slots are reserved|too many"):
             psycopg2.connect(fleet.url)
         psycopg2.connect(fleet.url.replace("pooldemo", "monitor", 1)).close()  # else nobody would see that it is full
+        look = [str(ROOT / "deploy/services/manage"), "pool", "--server"]
+        as_monitor = {**fleet.environment, "DATABASE_ROLE": "monitor"}
+        assert b" are left" in subprocess.run(look, cwd=ROOT, env=as_monitor, capture_output=True, check=True).stdout
         with Askers(fleet, "/slow/?ms=5") as askers:
             for _ in range(3):
                 time.sleep(readiness.FRESH_S)  # or the answer is the one of before
