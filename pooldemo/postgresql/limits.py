@@ -317,7 +317,7 @@ def is_seconds(value: Any) -> bool:
 
 
 _scope: Scope[Limit | None] = Scope("pooldemo_limit", None)
-set_current = _scope.said.set
+set_current = _scope.say
 limited = _scope.saying  # lets a limit hold for a body
 
 

@@ -8,68 +8,58 @@ from typing import Any, Generic, TypeVar
 _Said = TypeVar("_Said")
 _Part = TypeVar("_Part")
 
-_Here = list[tuple["Scope[Any]", tuple[Any, Any]]]
+_Here = list[tuple["Scope[Any]", Any]]
 
 _scopes: "list[Scope[Any]]" = []
 
 
 class _With(Generic[_Said]):
-    """One `with`, until it is `left`: what it said, what held before, and the one around it."""
+    """One `with`, until it is `left`: what it said, and the one around it."""
 
-    __slots__ = ("before", "left", "outer", "what")
+    __slots__ = ("left", "outer", "what")
 
-    def __init__(self, what: _Said, before: _Said, outer: "_With[_Said] | None") -> None:
-        self.what, self.before, self.outer, self.left = what, before, outer, False
+    def __init__(self, what: _Said, outer: "_With[_Said] | None") -> None:
+        self.what, self.outer, self.left = what, outer, False
 
 
 class Scope(Generic[_Said]):
-    """What one kind of `with` has said to the calling greenlet or thread: `current()`.
+    """What one kind of `with` has said to the calling greenlet or thread: `current()`, which is `nothing` outside.
 
     Two generators may be in the midst of theirs at a time, and end in whatever order; and several may say the same.
     """
 
     def __init__(self, name: str, nothing: _Said) -> None:
-        self.said: ContextVar[_Said] = ContextVar(name, default=nothing)
-        self._with: ContextVar[_With[_Said] | None] = ContextVar(f"{name}_with", default=None)
+        self._nothing = nothing
+        self._with: ContextVar[_With[_Said] | None] = ContextVar(name, default=None)
+        self.now, self.go_on = self._with.get, self._with.set
         _scopes.append(self)
+
+    def _innermost(self) -> _With[_Said] | None:
+        around = self._with.get()
+        while around is not None and around.left:
+            around = around.outer
+        return around
 
     def current(self) -> _Said:
         """What holds here."""
-        around = self._with.get()
-        if around is not None and around.left:  # a generator's, which the collector has ended in another thread
-            self._leave()
-        return self.said.get()
+        around = self._innermost()
+        return self._nothing if around is None else around.what
+
+    def say(self, what: _Said) -> None:
+        """Let `what` hold until something else goes on."""
+        self._with.set(_With(what, self._innermost()))
 
     @contextlib.contextmanager
     def saying(self, what: _Said) -> Iterator[None]:
         """Let `what` hold for the body."""
-        own = _With(what, self.current(), self._with.get())
+        own = _With(what, self._innermost())
         try:
             self._with.set(own)
-            self.said.set(what)
             yield
         finally:
+            # And no more, for it may be a generator that the collector ends. Python 3.11 runs that in the midst of
+            # setting a context variable, then forgets what was set meanwhile, but for a cache, and crashes by it.
             own.left = True
-            self._leave()
-
-    def _leave(self) -> None:
-        """Let hold what held before those that are left, down to one that is not."""
-        around = self._with.get()  # another's, where two generators were in the midst of theirs at a time
-        while around is not None and around.left:
-            if self.said.get() is around.what:  # or the request whose view began this has ended
-                self.said.set(around.before)
-            around = around.outer
-        self._with.set(around)
-
-    def now(self) -> tuple[_Said, _With[_Said] | None]:
-        """What is said here, for `go_on`."""
-        return self.current(), self._with.get()
-
-    def go_on(self, said: _Said, innermost: _With[_Said] | None) -> None:
-        """Let hold what was said then, but for what was left meanwhile."""
-        self.said.set(said)
-        self._with.set(innermost)
-        self._leave()
 
 
 def said_here() -> _Here:
@@ -80,7 +70,7 @@ def said_here() -> _Here:
 def go_on(before: _Here) -> None:
     """Let hold in each scope what was said then, but for what was left meanwhile."""
     for each, then in before:
-        each.go_on(*then)
+        each.go_on(then)
 
 
 def apart(parts: Iterator[_Part]) -> Iterator[_Part]:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Generator
+from contextvars import copy_context
 from typing import Any
 
 import gevent
@@ -101,6 +102,21 @@ def test_what_a_generator_said_is_over_though_another_thread_ends_it(says: Any) 
     thread = threading.Thread(target=generator.close)
     thread.start()
     thread.join()
+    assert (current(), is_low()) == (None, False)
+
+
+def test_the_end_of_a_generator_sets_no_context_variable() -> None:
+    """Python 3.11 may collect it in the midst of setting another one, and then reads what is no more."""
+
+    def said() -> Generator[None, None, None]:
+        with deadline(9), priority("low"), unlimited():
+            yield
+
+    generator = said()
+    next(generator)
+    before = dict(copy_context())
+    generator.close()
+    assert dict(copy_context()) == before
     assert (current(), is_low()) == (None, False)
 
 
