@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.utils import ConnectionHandler
 from served import until
 
 from pooldemo.monitor import readiness
-from pooldemo.monitor.readiness import Answer, Readiness
+from pooldemo.monitor.readiness import Answer, Question, Readiness
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
 
 
@@ -132,3 +133,11 @@ def test_it_logs_each_reason_once(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     for _ in range(5):
         probe.trouble()
     assert caplog.messages == ["not ready: away for long", "not ready: full", "not ready: full"]
+
+
+@pytest.mark.django_db
+def test_it_asks_another_database_than_postgresql_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project may have our addresses, and SQLite."""
+    sqlite = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+    monkeypatch.setattr(readiness, "plain_connection", sqlite.create_connection)
+    assert Question("SELECT 1").answer() == Answer([(1,)])
