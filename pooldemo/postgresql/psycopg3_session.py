@@ -84,6 +84,15 @@ def _executes(gen: Any) -> tuple[Any, Any]:
     return its["self"], its["query"] if "query" in its else its["statement"]
 
 
+class _Lock(type(threading.RLock())):  # type: ignore[misc]  # under the monkey patch a class of Python's
+    """A lock that who does not have it may leave: a stream has it while it goes on, and the collector may end that in
+    another thread."""
+
+    def __exit__(self, *_: Any) -> None:
+        if self._is_owned():
+            self.release()
+
+
 class PooledConnection(psycopg.Connection[Any]):
     """psycopg's connection for one checkout. `_pool` is its session for as long as that lasts."""
 
@@ -93,7 +102,7 @@ class PooledConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         # Who has it may take it again, unlike psycopg's: the collector closes a server cursor wherever it is, in the
         # midst of a call of the same connection too. And no signal comes between its being taken and its `with`.
-        self.lock = threading.RLock()
+        self.lock = _Lock()
 
     @property
     def lock(self) -> Any:
