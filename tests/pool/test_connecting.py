@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pooldemo.pool import PoolClosed, PoolError, PoolTimeout
+from pooldemo.pool import PoolClosed, PoolError, PoolTimeout, start_thread
 
 from .world import Clock, Gate, Holding, Refused, assert_whole, busy, eventually, make, queue, waiting
 
@@ -219,4 +219,25 @@ def test_it_tells_one_waiter_what_stopped_a_filler():
         pool.checkout()
     assert isinstance(caught.value.__cause__, Stop)
     pool.checkin(pool.checkout())
+    assert_whole(pool, connector)
+
+
+def test_it_has_one_filler_wait_for_a_server_that_is_down_though_many_wait():
+    """And not one for each of them, a thread perhaps: they would all look when it may be asked again."""
+    clock, started = Clock(), []
+
+    def start(work):
+        started.append(work)
+        start_thread(work)
+
+    pool, connector = make(MAX_CONNS=4, POOL_TIMEOUT=None, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock, start=start)
+    pool.slots.server.failed(busy(), clock.now, 0.0)
+    line = []
+    for _ in range(4):
+        line += queue(pool, 1)
+        eventually(lambda: pool.slots.usher is not None)
+    assert len(started) == 1
+    clock.now += 1
+    for waiter in line:
+        waiter.give_back()
     assert_whole(pool, connector)
