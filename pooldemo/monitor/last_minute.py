@@ -16,6 +16,8 @@ class Recent:
 
     def note(self, at_s: float, counts: Counts) -> None:
         """Remember `counts` as of `at_s`, and forget what is no longer needed to look back a minute."""
+        if not self._history:  # what a pool did before the first look at it belongs to its first minute
+            counts = {name: [0] * len(each) for name, each in counts.items()}
         self._history.append((at_s, counts))
         while len(self._history) > 1 and self._history[1][0] <= at_s - SPAN_S:
             self._history.popleft()

@@ -91,7 +91,11 @@ def test_it_forgets_what_is_older_than_a_minute() -> None:
 def test_it_takes_all_of_a_pool_that_is_younger_or_was_made_again() -> None:
     assert Recent().since({"wait": [3, 4]}) == {"wait": [3, 4]}
     recent = Recent()
-    recent.note(0.0, {"wait": [50, 50]})
+    recent.note(0.0, {"wait": [3, 4]})  # what it did before the first look
+    recent.note(1.0, {"wait": [5, 4]})
+    assert recent.since({"wait": [5, 6]}) == {"wait": [5, 6]}
+    recent.note(61.0, {"wait": [50, 50]})
+    recent.note(121.0, {"wait": [50, 50]})
     assert recent.since({"wait": [2, 51]}) == {"wait": [2, 51]}
 
 
