@@ -8,6 +8,7 @@ long is refused. (K. Nichols, V. Jacobson: Controlling Queue Delay, 2012; B. Mau
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .options import Options
 from .report import Stats
@@ -61,9 +62,11 @@ class Line:
                 waiter.gate.release()
 
     def push_front(self, waiter: Waiter) -> None:
-        """Whose slot turned out to be doubtful waits as the first."""
+        """Whose slot turned out to be doubtful waits as the first, but for those who came before and had the same."""
+        before = list(takewhile(lambda each: each.asked_at < waiter.asked_at and not each.low, list(self.normal)))
         self.normal[waiter] = None
-        self.normal.move_to_end(waiter, last=False)
+        for each in (waiter, *reversed(before)):
+            self.normal.move_to_end(each, last=False)
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer, if it did."""

@@ -44,6 +44,28 @@ def test_it_serves_in_the_order_of_asking():
     assert_whole(pool, connector)
 
 
+def test_it_serves_in_the_order_of_asking_also_those_who_were_handed_a_dead_connection():
+    """As with HEALTH_CHECK "always", where each is asked for: of two who waited the later one was first."""
+    clock, gate = Clock(), Gate()
+    pool, connector = make(MAX_CONNS=2, POOL_TIMEOUT=None, MAX_IDLE=0, MAX_LIFETIME=0, clock=clock)
+    slots = [pool.checkout(), pool.checkout()]
+    line = []
+    for _ in range(2):
+        line += queue(pool, 1)
+        clock.now += 1
+    connector.on_check = connector.dead.add
+    connector.on_ping = gate.wait
+    for slot in slots:
+        pool.checkin(slot)
+    gate.has(2)
+    assert [waiter.asked_at for waiter in pool.slots.line.normal] == [1000.0, 1001.0]
+    connector.on_check = connector.dead.discard
+    gate.open()
+    for waiter in line:
+        waiter.give_back()
+    assert_whole(pool, connector)
+
+
 def test_it_puts_who_gives_back_and_asks_again_at_the_end():
     pool, connector = make(MAX_CONNS=1)
     served = []
