@@ -34,7 +34,7 @@ SAID = 4000  # characters of its last words
 BEGUN = 20_000  # characters, in which it has said its number
 CHECK_S = 60.0
 PATIENCE_S = 5.0  # for one whose row says that it has ended, and whose process is just about to
-NUMBER = re.compile(r"^sweep (\d+): .* with \d+ users, sizes ", re.MULTILINE)
+NUMBER = re.compile(r"^sweep (\d+): .* with \d+ users?, sizes ", re.MULTILINE)
 """Of the line with which the command begins; it may say of other sweeps before what became of them."""
 
 

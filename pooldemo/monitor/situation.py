@@ -3,9 +3,9 @@
 import os
 from dataclasses import dataclass
 
-from pooldemo.monitor.overview import NO_VIEW, Overview, View
+from pooldemo.monitor.overview import NO_VIEW, Overview, Pool, View
 from pooldemo.monitor.server_connections import Census
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse import statistics
 
 GUILTY = 50  # percent of a view's hold without work from which it is named
 WEIGHT = 25  # percent of what all views held that it must have wasted: a page that was seen once is nobody's trouble
@@ -26,20 +26,24 @@ def situation(pools: Overview, counted: Census, cores: int | None = None) -> Sit
     more = tuple(filter(None, (_silent(pools), _uneven(pools))))
     used, waits = f"{pools.sum.active} of {pools.sum.max} slots in use", _wait(pools)
     if counted.trouble:
-        waiting = f", {pools.sum.pending} wait for a slot" if pools.sum.pending else ""
+        waiting = f", {_waiting(pools.sum)} for a slot" if pools.sum.pending else ""
         return Situation("down", f"PostgreSQL does not answer: {counted.trouble}{waiting}", more)
     saturated = [each for each in pools.workers if each.pending and each.active >= each.max]
     if pools.sum.pending and not saturated:
-        return Situation("full", f"Filling: {pools.sum.pending} wait, {used}: connections are being opened", more)
+        return Situation("full", f"Filling: {_waiting(pools.sum)}, {used}: connections are being opened", more)
     if saturated:
         cure = _cure(pools, counted, cores or os.cpu_count() or 1)
         where = "" if len(saturated) == len(pools.workers) else f" at {len(saturated)} of {len(pools.workers)} workers"
-        return Situation("saturated", f"Saturated{where}: {pools.sum.pending} wait{waits}; {cure}", more)
+        return Situation("saturated", f"Saturated{where}: {_waiting(pools.sum)}{waits}; {cure}", more)
     if pools.sum.max and pools.sum.active >= pools.sum.max:
         return Situation("full", f"Full: {used}, and nobody waits", more)
     if pools.sum.active or any(each.count for each in pools.times):
         return Situation("calm", f"Calm: {used}, nobody waits{waits and f'; over the last minute{waits[1:]}'}", more)
     return Situation("idle", "Idle: nobody has asked for a connection in the last minute", more)
+
+
+def _waiting(pool: Pool) -> str:
+    return f"{pool.pending} wait{'s' if pool.pending == 1 else ''}"
 
 
 def _wait(pools: Overview) -> str:
@@ -52,7 +56,7 @@ def _length(milliseconds: str) -> str:
     """`1,200` milliseconds as `1.20 s`."""
     if "," not in milliseconds:
         return f"{milliseconds} ms"
-    return f"{digits(float(milliseconds.replace(',', '')) / 1000)} s"
+    return f"{statistics.digits(float(milliseconds.replace(',', '')) / 1000)} s"
 
 
 def _cure(pools: Overview, counted: Census, cores: int) -> str:
@@ -66,10 +70,11 @@ def _cure(pools: Overview, counted: Census, cores: int) -> str:
     if 2 * counted.locked > pools.sum.active:
         return f"{counted.locked} of their connections wait for locks inside PostgreSQL: more slots would wait as well"
     if 2 * counted.thinking > pools.sum.active:
-        return f"{counted.thinking} transactions think while they hold a slot: {shorter}"
+        return f"{counted.thinking} of {pools.sum.active} slots are held by transactions that think: {shorter}"
     if counted.running >= cores:
         return (
-            f"PostgreSQL works on {counted.running} statements at once, on {cores} cores: cheaper queries help, more "
+            f"PostgreSQL works on {statistics.counted(counted.running, 'statement')} at once, on "
+            f"{statistics.counted(cores, 'core')}: cheaper queries help, more "
             "slots do not"
         )
     if not counted.running:
@@ -94,6 +99,6 @@ def _uneven(pools: Overview) -> str:
         return ""
     left = free.max - free.active
     return (
-        f"Uneven: {waiting.pending} wait at worker {waiting.pid} while worker {free.pid} has {left} of its {free.max} "
+        f"Uneven: {_waiting(waiting)} at worker {waiting.pid} while worker {free.pid} has {left} of its {free.max} "
         "slots free: clients that keep their connection stay with the worker that took it."
     )

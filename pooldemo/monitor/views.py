@@ -149,7 +149,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if most := request.GET.get("waiting"):
         waiting = snapshots.total(snapshots.collect()).get("requests_waiting", 0)
         if waiting > int(most):
-            text = f"{waiting} requests wait for a slot here, more than waiting={most}"
+            text = f"{waiting} waiting for a slot here, more than waiting={most}"
             return unavailable_answer(Unavailable("PoolBusy", text, 1))
     trouble = readiness.trouble(int(request.GET.get("patience", 0)))
     if trouble:

@@ -27,7 +27,7 @@ def pools(*workers: Pool, views: tuple[View, ...] = ()) -> Overview:
         (Census(4, running=2), "PostgreSQL works on 2 statements at once, on 2 cores: cheaper queries help"),
         (Census(4, running=1), "PostgreSQL works on 1 of 4: raise MAX_CONNS"),
         (Census(4, running=0, locked=3), "3 of their connections wait for locks"),
-        (Census(4, running=0, thinking=3), "3 transactions think while they hold a slot: hold for less"),
+        (Census(4, running=0, thinking=3), "3 of 4 slots are held by transactions that think: hold for less"),
     ],
 )
 def test_it_says_who_waits_how_long_and_what_would_help(census: Census, said: str) -> None:
@@ -49,6 +49,14 @@ def test_it_says_that_postgresql_is_down_and_how_many_wait() -> None:
         "down",
         "PostgreSQL does not answer: connection refused, 40 wait for a slot",
     )
+
+
+def test_it_counts_one_as_one() -> None:
+    """It said "1 wait", and "1 statements at once, on 1 cores"."""
+    one = replace(FULL, active=1, max=1, pending=1)
+    said = situation(pools(one), Census(1, running=1), cores=1).sentence
+    assert said.startswith("Saturated: 1 waits")
+    assert "PostgreSQL works on 1 statement at once, on 1 core: cheaper queries help" in said
 
 
 def test_it_says_when_one_worker_has_the_line_and_another_the_slots() -> None:

@@ -1,5 +1,6 @@
 """Each suspicion has its code, its cause and its cure, and comes only when there is reason for it."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from pooldemo.sweep.analyse.warnings import for_stack, for_trial
 from pooldemo.sweep.facts import Plan, Step, TrialResult
 
 PLAN = Plan(users=64)
+ALONE = replace(CONDITIONS, cpus=1, load_before=2.0)
 HEALTHY = TrialResult(
     "pooldemo",
     8,
@@ -88,7 +90,18 @@ def test_it_gives_the_range_of_the_sizes_that_it_names():
     assert "used 0.3 to 2.5 cores meanwhile (3 of 4 trials, size 2, 4, 16)" in warning.cause
     above = [replace(HEALTHY, size=size, peak_connections=peak) for size, peak in ((2, 39), (4, 20))]
     (warning,) = [each for each in for_stack([*above, HEALTHY], PLAN, CONDITIONS) if each.code == "peak-above-size"]
-    assert "saw 20 to 39 connections where 2 to 4 are allowed (2 of 3 trials, size 2, 4)" in warning.cause
+    assert "saw 20 to 39 connections where 2 to 4 may be open (2 of 3 trials, size 2, 4)" in warning.cause
+
+
+def test_it_counts_one_as_one():
+    """It said "1 requests failed", "used 1 cores" and "1 users cannot fill 8 slots"."""
+    one = replace(HEALTHY, failures=1, other_cpu=1.0, late_p95_ms=300.0, peak_connections=9)
+    said = " ".join(each.cause for each in (*for_trial(one, Plan(users=1)), *for_stack([one], Plan(users=1), ALONE)))
+    assert "1 request failed" in said
+    assert "used 1 core meanwhile" in said
+    assert "(p95): 1 user waited" in said
+    assert "on 1 CPU" in said
+    assert not re.search(r"\b1 (?!requests/s)[a-z]+s\b", said.lower())
 
 
 def test_it_gives_the_range_of_each_size_whose_repeats_differ():

@@ -17,6 +17,7 @@ from pooldemo.sweep.analyse.objective import Objective
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult, TrialResult
 from pooldemo.sweep.report import answer
+from pooldemo.sweep.report.figures import load_of
 
 PLAN = Plan(users=1000)
 WITHIN = re.compile(r"From (\d+) to (\d+) slots throughput stays within ([\d.]+)% of ([\d.,]+) ")
@@ -225,6 +226,9 @@ def test_it_calls_one_user_the_only_one() -> None:
     alone = verdict_of(power(0.9), sizes=(1, 2), plan=Plan(users=1), noise=0.01)
     assert alone.because.startswith("Throughput rises until the only user has a slot: 2 slots carry ")
     assert alone.saturated == "the users: the only one has a slot"
+    told = SweepResult(Plan(users=1), CONDITIONS, verdicts=(alone,))
+    assert answer.headline(told).startswith("MAX_CONNS=2 is enough for 1 user: ")
+    assert load_of(told).endswith(", 1 user")
 
 
 def test_it_advises_no_size_that_postgresql_has_no_connections_for() -> None:

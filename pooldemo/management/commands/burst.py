@@ -20,6 +20,7 @@ from pooldemo.site.address import is_address
 from pooldemo.site.project import is_own, site
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
+from pooldemo.sweep.analyse.statistics import counted
 from pooldemo.sweep.facts import Plan
 from pooldemo.sweep.measure import process
 from pooldemo.sweep.measure.server import Server
@@ -81,9 +82,9 @@ class Command(BaseCommand):
             server = stop.enter_context(Server(stack, size, 1, count, site(Plan()), ledger))
             server.wait_ready()
             url = f"http://127.0.0.1:{server.port}"
-            self.stdout.write(f"{count} requests of {ms:g} ms at once to {name} with MAX_CONNS={size}")
+            self.stdout.write(f"{counted(count, 'request')} of {ms:g} ms at once to {name} with MAX_CONNS={size}")
         else:
-            self.stdout.write(f"{count} requests of {ms:g} ms at once to {url}")
+            self.stdout.write(f"{counted(count, 'request')} of {ms:g} ms at once to {url}")
 
         def show(arrival: Arrival) -> None:
             said = arrival.error or str(arrival.status)

@@ -23,7 +23,7 @@ from pooldemo.sweep.analyse.gains import Pair, Sides, changes_of, would_find
 from pooldemo.sweep.analyse.objective import bursts, share_bounds
 from pooldemo.sweep.analyse.sizes import sizes_of
 from pooldemo.sweep.analyse.slo import typed
-from pooldemo.sweep.analyse.statistics import CONFIDENCE
+from pooldemo.sweep.analyse.statistics import CONFIDENCE, counted
 from pooldemo.sweep.facts import MARGIN, Plan, SizeResult, SweepResult, Verdict
 
 SAME = ("workload", "ms", "think_ms", "urls", "locustfile", "users", "workers", "rate", "search", "poisson")
@@ -92,7 +92,7 @@ def _flat(sweep: SweepResult) -> SweepResult:
     """With a stack for each number of workers where there are several."""
     if not sweep.plan.splits:
         return sweep
-    names = {(stack, n): f"{stack}{AT}{n} workers" for n in sweep.plan.splits for stack in sweep.plan.stacks}
+    names = {(stack, n): f"{stack}{AT}{counted(n, 'worker')}" for n in sweep.plan.splits for stack in sweep.plan.stacks}
     trials = tuple(replace(each, stack=names.get((each.stack, each.workers), each.stack)) for each in sweep.trials)
     plan = replace(sweep.plan, stacks=tuple(names.values()), splits=())
     return replace(sweep, plan=plan, trials=trials)

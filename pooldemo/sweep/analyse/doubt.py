@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pooldemo.sweep.analyse.statistics import digits, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a sentence, and as it is printed."""
+    """A number of a sentence, as it is printed, and what it counts, if that stands after it."""
 
     value: float
     text: str
+    noun: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ def number(value: float) -> Number:
     return Number(value, digits(value))
 
 
-def cores(value: float) -> Number:
-    return Number(value, two_digits(value))
+def cores(value: float, noun: str = "") -> Number:
+    return Number(value, two_digits(value), noun)
 
 
 def percent(value: float) -> Number:
     return Number(value, f"{value:.0%}")
 
 
-def count(value: int) -> Number:
-    return Number(value, str(value))
+def count(value: int, noun: str = "") -> Number:
+    return Number(value, str(value), noun)
 
 
 def sentence(doubts: Sequence[Doubt]) -> str:
@@ -58,5 +59,7 @@ def sentence(doubts: Sequence[Doubt]) -> str:
 
 def ranged(numbers: Iterable[Number]) -> str:
     """`0.3 to 2.5`, or one number where they are printed the same."""
-    rising = [each.text for each in sorted(numbers, key=lambda each: each.value)]
-    return rising[0] if rising[0] == rising[-1] else f"{rising[0]} to {rising[-1]}"
+    rising = sorted(numbers, key=lambda each: each.value)
+    least, most = rising[0], rising[-1]
+    told = least.text if least.text == most.text else f"{least.text} to {most.text}"
+    return counted(told, least.noun) if least.noun else told

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent
 from pooldemo.sweep.analyse.slo import failed_share
-from pooldemo.sweep.analyse.statistics import digits, first_against_second_half, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, first_against_second_half, two_digits
 from pooldemo.sweep.facts import Plan, TrialResult
 from pooldemo.sweep.plan import warmup_s
 
@@ -53,9 +53,9 @@ def failures(trial: TrialResult, _plan: Plan) -> Doubt | None:
         return None
     worst = max(trial.failures_by_message.items(), key=lambda each: each[1], default=("", 0))[0]
     share = failed_share([trial])
-    told = (" requests failed (", Number(share, f"{two_digits(100 * share)}%"), ")") if share else (" requests failed",)
+    told = (" failed (", Number(share, f"{two_digits(100 * share)}%"), ")") if share else (" failed",)
     return Doubt(
-        (count(trial.failures), *told, f": {worst}" if worst else ""),
+        (count(trial.failures, "request"), *told, f": {worst}" if worst else ""),
         "only successes are counted, and failing fast makes room for them: cure the failures first",
     )
 
@@ -105,7 +105,7 @@ def peak_above_size(trial: TrialResult, plan: Plan) -> Doubt | None:
     if not trial.capped or trial.peak_connections is None or trial.peak_connections <= allowed:
         return None
     return Doubt(
-        ("PostgreSQL saw ", count(trial.peak_connections), " connections where ", count(allowed), " are allowed"),
+        ("PostgreSQL saw ", count(trial.peak_connections, "connection"), " where ", count(allowed), " may be open"),
         "this stack opens more connections than its size allows, so it cannot be compared with one that does not",
     )
 
@@ -114,7 +114,7 @@ def other_load(trial: TrialResult, _plan: Plan) -> Doubt | None:
     if trial.other_cpu is None or trial.other_cpu < OTHER_CPU:
         return None
     return Doubt(
-        ("something else on the machine used ", cores(trial.other_cpu), " cores meanwhile"),
+        ("something else on the machine used ", cores(trial.other_cpu, "core"), " meanwhile"),
         "stop it and sweep again; top shows what it is",
     )
 
@@ -157,7 +157,7 @@ def users_below_slots(trial: TrialResult, plan: Plan) -> Doubt | None:
     if plan.users >= slots:
         return None
     return Doubt(
-        (f"{plan.users} users cannot fill ", count(slots), " slots"),
+        (f"{counted(plan.users, 'user')} cannot fill ", count(slots, "slot")),
         f"slots beyond the users stay empty whatever the pool does: --users {2 * slots}",
     )
 
@@ -202,7 +202,7 @@ def late_arrivals(trial: TrialResult, plan: Plan) -> Doubt | None:
         (
             "requests were sent ",
             number(trial.late_p95_ms),
-            f" ms late (p95): all {plan.users} users waited for answers",
+            f" ms late (p95): {'all ' if plan.users > 1 else ''}{counted(plan.users, 'user')} waited for answers",
         ),
         "their response times count from when they were due; more --users keep more of them under way",
     )

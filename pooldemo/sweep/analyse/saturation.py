@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pooldemo.sweep.analyse.rules import BUSY_CPU, generator_stopped
-from pooldemo.sweep.analyse.statistics import two_digits
+from pooldemo.sweep.analyse.statistics import counted, two_digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 
 BUSY_MACHINE = 0.85
@@ -197,4 +197,4 @@ def _cores(trials: Sequence[TrialResult], name: str) -> str:
 
 
 def _count_of(cores: float) -> str:
-    return "1 core" if cores == 1 else f"{cores:g} cores"
+    return counted(f"{cores:g}", "core")

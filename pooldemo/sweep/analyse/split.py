@@ -13,7 +13,7 @@ from statistics import mean
 
 from pooldemo.sweep.analyse.knee import first_as_good
 from pooldemo.sweep.analyse.observations import observed
-from pooldemo.sweep.analyse.statistics import Interval, digits
+from pooldemo.sweep.analyse.statistics import Interval, counted, digits
 from pooldemo.sweep.facts import TrialResult, Verdict
 from pooldemo.sweep.plan import MAX_REPEATS
 
@@ -54,7 +54,7 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
     for each in verdicts:
         most_rps = _most(trials, each.workers) if each.shape == "invalid" else 0.0
         if most_rps > carried[first].mean * (1 + margin / 100):
-            count = "1 worker" if each.workers == 1 else f"{each.workers} workers"
+            count = counted(each.workers, "worker")
             told = f"{count} carried up to {digits(most_rps)} requests/s, {_told(cells, carried, first)}"
             return Split(each.workers, f"Which split is cheapest nobody can tell: {told}. With {count}:")
     return Split(cells[first - 1][0], f"The cheapest split is {_told(cells, carried, first)}.")
@@ -86,7 +86,7 @@ def _told(cells: Sequence[tuple[int, int]], carried: Mapping[int, Interval], cho
     workers, size = cells[chosen - 1]
     found = carried[chosen]
     head = (
-        f"{workers} {'worker' if workers == 1 else 'workers'} x {size} slots ({workers * size} connections, "
+        f"{counted(workers, 'worker')} x {counted(size, 'slot')} ({counted(workers * size, 'connection')}, "
         f"{found.text} requests/s)"
     )
     others = []

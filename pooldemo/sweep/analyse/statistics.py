@@ -161,6 +161,11 @@ def digits(value: float | None, half_width: float | None = None, at_most: int = 
     return f"{round(value, -place):,.{max(0, -place)}f}"
 
 
+def counted(number: int | str, noun: str) -> str:
+    """`1 worker`, `2 workers`; of a number as it is printed as well."""
+    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
+
+
 def two_digits(value: float) -> str:
     """`0.4`, `1.9` or `130`: for what nobody compares to the digit; no exponent either."""
     return f"{value:.2g}" if not value or 0.005 <= abs(value) < 99.5 else digits(value, at_most=2)

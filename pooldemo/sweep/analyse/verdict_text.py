@@ -12,7 +12,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.saturation import hold_of, is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
-from pooldemo.sweep.analyse.statistics import digits, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import OWN
 
@@ -45,7 +45,7 @@ def copy_with_workers(line: str, workers: int) -> str:
     """The line where so many workers were chosen as well."""
     if line.startswith("export "):
         return line.replace("export ", f"export WEB_CONCURRENCY={workers} ")
-    told = f"with {workers} {'worker' if workers == 1 else 'workers'}"
+    told = f"with {counted(workers, 'worker')}"
     return f"{line}{', ' if '#' in line else '  # '}{told}" if line else ""
 
 
@@ -226,7 +226,8 @@ def _over_budget(judgement: Judgement) -> str:
     smallest = min(judgement.knee.intervals)
     workers = judgement.plan.workers
     return (
-        f"No measured size fits: {workers} worker(s) x {smallest} slots take {smallest * workers} connections, and "
+        f"No measured size fits: {counted(workers, 'worker')} x {_slots(smallest)} take "
+        f"{counted(smallest * workers, 'connection')}, and "
         f"PostgreSQL has {judgement.budget}. Use fewer workers, smaller --sizes, or raise its max_connections."
     )
 
@@ -287,7 +288,7 @@ def _invalid(judgement: Judgement) -> str:
     if knee.reason == "level":
         start = min(knee.plateau)
         return (
-            f"From {start} slots on throughput looks level ({knee.intervals[start].text} requests/s), but it may "
+            f"From {_slots(start)} on throughput looks level ({knee.intervals[start].text} requests/s), but it may "
             f"as well rise a little with each doubling: repeats differ by {knee.noise.relative:.1%}. {more}."
         )
     if knee.noise.freedom < len(knee.intervals) and knee.noise.relative < 0.03:
@@ -361,4 +362,4 @@ def _margin(judgement: Judgement) -> float:
 
 
 def _slots(size: int | None) -> str:
-    return "1 slot" if size == 1 else f"{size} slots"
+    return counted(size or 0, "slot")

@@ -13,7 +13,7 @@ from pooldemo.sweep.analyse.blocks import fit_blocks
 from pooldemo.sweep.analyse.doubt import number, ranged, sentence
 from pooldemo.sweep.analyse.observations import observed
 from pooldemo.sweep.analyse.rules import RULES
-from pooldemo.sweep.analyse.statistics import digits, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Warning_
 
 UNSTABLE = 0.10
@@ -100,7 +100,7 @@ def _of_sweep(conditions: Conditions) -> Iterator[Warning_]:
         yield Warning_(
             "loaded-before",
             f"the machine was busy before the sweep began: load {two_digits(conditions.load_before)} on "
-            f"{conditions.cpus} CPUs",
+            f"{counted(conditions.cpus, 'CPU')}",
             "wait until it is quiet, and sweep again",
         )
 

@@ -9,7 +9,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.latency import quantile_ms
 from pooldemo.sweep.analyse.saturation import is_users
 from pooldemo.sweep.analyse.sizes import carried
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.facts import Plan, SweepResult, Verdict
 
 ENDED = {
@@ -57,7 +57,7 @@ def headline(sweep: SweepResult) -> str:
 
 def unbroken(text: str) -> str:
     """The same for large type: no line ends between a number and its unit, or what it is a number of."""
-    return re.sub(r"(?<=\d) (?=(?:ms|s|requests/s|users|workers?)\b)|(?<=\bp\d\d) (?=\d)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=\d) (?=(?:ms|s|requests/s|users?|workers?)\b)|(?<=\bp\d\d) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
 def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
@@ -78,7 +78,7 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     elif verdict.cause == "rate":
         said = f"{use} is enough for {sweep.plan.rate:g} requests/s: {numbers}"
     elif is_users(verdict.max_conns, sweep.plan.at(verdict.workers)):
-        said = f"{use} is enough for {sweep.plan.users} users: {numbers}"
+        said = f"{use} is enough for {counted(sweep.plan.users, 'user')}: {numbers}"
     elif end := _end(sweep, verdict):
         said = f"Use {use}: {numbers}; {end}"
     else:
@@ -118,14 +118,14 @@ def short(verdict: Verdict, plan: Plan) -> str:
 
 def setting(verdict: Verdict, plan: Plan) -> str:
     """What to set, as one reads it: `MAX_CONNS=4`, with the number of workers where several were measured."""
-    workers = f"{verdict.workers} worker{'' if verdict.workers == 1 else 's'} with " if plan.splits else ""
+    workers = f"{counted(verdict.workers, 'worker')} with " if plan.splits else ""
     return f"{workers}MAX_CONNS={verdict.max_conns}"
 
 
 def reason(plan: Plan, verdict: Verdict) -> str:
     """What ended the rise, in a few words; empty where it does not show."""
     if verdict.cause == "users":
-        return f"your {plan.users} users are served at once"
+        return f"your {counted(plan.users, 'user')} {'is' if plan.users == 1 else 'are'} served at once"
     if verdict.cause == "rate":
         return f"that is all of the {plan.rate:g}/s asked for"
     return ENDED.get(verdict.cause, "")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.compare import compare_sides
 from pooldemo.sweep.analyse.comparison import Change, Comparison
-from pooldemo.sweep.analyse.statistics import digits, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
 from pooldemo.sweep.facts import SweepResult
 from pooldemo.sweep.report import answer
 from pooldemo.sweep.report.lines import to_lines
@@ -91,7 +91,10 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
     if not kinds:
         return [*lines, f"{said}: {NOTHING}"]
-    return [*lines, f"{said}: {len(kinds)} comparisons at 95% confidence for all together: {counts}{_finds(found)}"]
+    return [
+        *lines,
+        f"{said}: {counted(len(kinds), 'comparison')} at 95% confidence for all together: {counts}{_finds(found)}",
+    ]
 
 
 def _finds(found: Comparison) -> str:

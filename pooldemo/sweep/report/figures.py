@@ -13,7 +13,7 @@ from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.analyse import theory
 from pooldemo.sweep.analyse.sizes import by_size, carried, holds_of, levels_of, sizes_of_stack, trials_of
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.analyse.warnings import EXPECTED
 from pooldemo.sweep.facts import SweepResult, TrialResult, Verdict
 from pooldemo.sweep.report import answer, charts, heatmap
@@ -167,7 +167,7 @@ def load_of(sweep: SweepResult) -> str:
     timed = f" {plan.ms:g} ms" if has_length(plan.workload) else ""
     loop = "" if plan.rate is None else f", open loop at {plan.rate:g}/s"
     loop = ", open loop at its highest rate" if plan.search else loop
-    return f"{plan.asked}{timed}, {plan.users} users{workers}{loop}"
+    return f"{plan.asked}{timed}, {counted(plan.users, 'user')}{workers}{loop}"
 
 
 def throughput_line(stack: str, sweep: SweepResult) -> Series:

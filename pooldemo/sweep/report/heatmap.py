@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pooldemo.sweep.analyse.sizes import carried, sizes_of
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.facts import SizeResult, SweepResult
 from pooldemo.sweep.report.canvas import COLOURS, NARROW, WIDE, Frame, n, svg, text, width_of
 
@@ -66,13 +66,16 @@ def _draw(found: HeatMap, frame: Frame) -> str:
     width = max((frame.width - frame.left - 8) / len(across), widest)
     height = frame.top + HEIGHT * len(down) + 8
     frame = replace(frame, width=frame.left + width * len(across) + 8, height=height)
-    described = "; ".join(f"{w} workers with {size} slots: {said}" for (w, size), said in sorted(found.texts.items()))
+    described = "; ".join(
+        f"{counted(w, 'worker')} with {counted(size, 'slot')}: {said}"
+        for (w, size), said in sorted(found.texts.items())
+    )
     parts = [text(frame.left, frame.top - 28, "workers" if turned else "MAX_CONNS of one worker", opacity=0.76)]
     for column, each in enumerate(across):
         parts.append(text(frame.left + width * (column + 0.5), frame.top - 10, str(each), anchor="middle"))
     for row, each in enumerate(down):
         top = frame.top + HEIGHT * row
-        name = f"{each} {'slot' if turned else 'worker'}{'' if each == 1 else 's'}"
+        name = counted(each, "slot" if turned else "worker")
         parts.append(text(12, top + HEIGHT / 2 + 4, name))
         for column, other in enumerate(across):
             cell = (other, each) if turned else (each, other)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import by_size, carried, sizes_of_stack
-from pooldemo.sweep.analyse.statistics import digits, two_digits
+from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
 from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult
 
 SHAPES = {
@@ -83,11 +83,6 @@ def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -
     )
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 worker`, `2 workers`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def repeats(plan: Plan) -> str:
     """`3 repeats`, or `3 to 6 repeats` where sizes were added later: their neighbours are measured again with them."""
     counts = [sum(size in repeated for repeated in plan.repeated) for size in plan.sizes]
@@ -105,7 +100,8 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     plan, conditions = sweep.plan, sweep.conditions
     yield (
         "load",
-        f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{plan.users} users, " + _loop(plan),
+        f"{plan.asked}, {'' if plan.workload in OWN else f'{plan.ms:g} ms, '}{counted(plan.users, 'user')}, "
+        + _loop(plan),
     )
     yield (
         "trials",
@@ -115,7 +111,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     yield "server", workers + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
     yield (
         "machine",
-        f"{conditions.cpus} CPUs, load before {two_digits(conditions.load_before)}"
+        f"{counted(conditions.cpus, 'CPU')}, load before {two_digits(conditions.load_before)}"
         + (f", {conditions.machine}" if conditions.machine else ""),
     )
     if conditions.versions:
@@ -126,7 +122,7 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
             "PostgreSQL",
             ", ".join(
                 [
-                    f"{available} connections",
+                    counted(available, "connection"),
                     *(f"{name} = {value}" for name, value in sorted(conditions.settings.items())),
                 ]
             ),
@@ -151,7 +147,7 @@ def title(sweep: SweepResult) -> str:
     plan = sweep.plan
     number = f"Sweep {sweep.id}" if sweep.id is not None else "Sweep"
     status = "" if sweep.status == "done" else f" ({sweep.status})"
-    return f"{number}{status}: {', '.join(plan.stacks)} under {plan.asked}, {plan.users} users"
+    return f"{number}{status}: {', '.join(plan.stacks)} under {plan.asked}, {counted(plan.users, 'user')}"
 
 
 def _loop(plan: Plan) -> str:

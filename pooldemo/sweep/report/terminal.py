@@ -18,12 +18,12 @@ from rich.text import Text
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.sizes import by_size, carried, sizes_of_stack
 from pooldemo.sweep.analyse.slo import TICKS, describe_check, describe_limit
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import Check, Conditions, Plan, SizeResult, SweepResult, TrialPlan, TrialResult, Verdict
 from pooldemo.sweep.report.figures import load_of
 from pooldemo.sweep.report.moment import moment
-from pooldemo.sweep.report.tables import counted, repeats
+from pooldemo.sweep.report.tables import repeats
 from pooldemo.sweep.workloads import has_length
 
 COLOURS = {"knee": "green", "flat": "cyan", "rising": "yellow", "invalid": "red"}
@@ -81,8 +81,8 @@ class Terminal:
         self._width = max(map(len, plan.stacks))
         name = f"sweep {number}" if number else "this sweep"
         self.say(
-            f"{name}: {plan.asked} {_ms(plan)}with {plan.users} users, sizes {', '.join(map(str, plan.sizes))}, "
-            f"{repeats(plan)}, {_workers(plan)}"
+            f"{name}: {plan.asked} {_ms(plan)}with {counted(plan.users, 'user')}, sizes "
+            f"{', '.join(map(str, plan.sizes))}, {repeats(plan)}, {_workers(plan)}"
             + (f": {counted(left, 'trial')}, about {duration(planning.total_s(plan, left))}" if left else "")
         )
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.analyse.warnings import brief
 from pooldemo.sweep.facts import SweepResult, TrialResult
 from pooldemo.sweep.report.canvas import nice_ticks
@@ -23,7 +23,7 @@ def headline(trial: TrialResult) -> str:
 
 def words(trial: TrialResult, sweep: SweepResult) -> Iterator[tuple[str, str]]:
     """What there is to know of it, as pairs of words; what was not counted is left out."""
-    yield "measured", f"{trial.requests:,} requests in {digits(trial.window_s)} s"
+    yield "measured", f"{counted(f'{trial.requests:,}', 'request')} in {digits(trial.window_s)} s"
     yield (
         "latency",
         ", ".join(f"{name} {digits(getattr(trial, f'{name}_ms'))} ms" for name in ("p50", "p95", "p99", "max")),
