@@ -175,6 +175,9 @@ class Fake:
 
     def wait_ready(self) -> None: ...
     def check(self) -> None: ...
+    def workers(self) -> set[int]:
+        return set()
+
     def cpu_s(self) -> Mapping[int, float]:
         return {}
 

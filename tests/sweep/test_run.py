@@ -223,7 +223,7 @@ def test_a_trial_says_in_one_line_why_looking_on_failed(monkeypatch: pytest.Monk
     monkeypatch.setattr(trial, "trouble", lambda *_: "")
     monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
     lost = OSError("server closed the connection\n\tThis probably means")
-    look_on = trial._LookOn(*[MagicMock(error=lost)] * 6)
+    look_on = trial._LookOn(*[MagicMock(error=lost, **{"workers.return_value": set()})] * 6)
     with pytest.raises(TrialError, match="^looking on failed: server closed the connection This probably means$"):
         look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), MagicMock())
 
@@ -235,6 +235,16 @@ def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.M
     monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
     ticks = {str(int(time.time()) + second): 1.0 for second in (-1, 0, 30)}
     load = MagicMock(finish=lambda: {"generators": {"one": {"cpu_percent": ticks}}})
-    look_on = trial._LookOn(*[MagicMock()] * 6)
+    look_on = trial._LookOn(*[MagicMock(**{"workers.return_value": set()})] * 6)
     with pytest.raises(TrialError, match="the load generator one stood still"):
         look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), load)
+
+
+def test_it_fails_a_trial_in_which_a_worker_ended() -> None:
+    """Its requests were lost, and no failure said so: Locust's client sends a request again that was not answered."""
+    target = MagicMock(url="http://127.0.0.1:1", pool=None, probe_path=None, said="Worker (pid:7) was sent SIGKILL!")
+    target.workers.side_effect = [{7, 8}, {8, 9}]
+    planned = TrialPlan("pooldemo", 2, 1, 2)
+    look_on = trial._LookOn(planned, MagicMock(), target, MagicMock(postmaster=None), MagicMock(), MagicMock())
+    with pytest.raises(TrialError, match="a worker of pooldemo ended meanwhile: Worker .pid:7. was sent SIGKILL!"):
+        look_on.window(replace(PLAN, duration_s=1, warmup_s=0), MagicMock())

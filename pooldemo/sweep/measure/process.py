@@ -191,6 +191,13 @@ class Child:
         """CPU seconds used so far by it and by each process of its session, by process id."""
         return {each.pid: sum(each.cpu_times()[:2]) for each in _session(self.pid)}
 
+    def children(self) -> set[int]:
+        """Process ids of those that it has started itself."""
+        try:
+            return {each.pid for each in psutil.Process(self.pid).children()}
+        except psutil.NoSuchProcess:
+            return set()
+
     def tell(self, data: bytes) -> None:
         """Write `data` to its standard input, a pipe. Raises BrokenPipeError when it has ended."""
         if self._process.stdin is None:

@@ -53,6 +53,9 @@ class Running:
     def check(self) -> None:
         """It ends when it likes: failures tell of that."""
 
+    def workers(self) -> set[int]:
+        return set()
+
     def cpu_s(self) -> Mapping[int, float]:
         return {}
 

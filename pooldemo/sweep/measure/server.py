@@ -197,6 +197,9 @@ class Server:
         """Its first process."""
         return self._child.pid
 
+    def workers(self) -> set[int]:
+        return self._child.children()
+
     def cpu_s(self) -> Mapping[int, float]:
         return self._child.cpu_s()
 

@@ -53,6 +53,9 @@ class Target(Protocol):
     def check(self) -> None:
         """Raises TrialError when it has ended."""
 
+    def workers(self) -> set[int]:
+        """Process ids of those that serve for its first process; empty where they cannot be seen."""
+
     def cpu_s(self) -> Mapping[int, float]:
         """CPU seconds used so far, by process id; empty where its processes cannot be seen."""
 

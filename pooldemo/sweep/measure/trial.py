@@ -191,9 +191,11 @@ class _LookOn:
         self.announce(f"warming up{at}", start_s - time.time())
         wait_until(start_s)
         self.announce(f"measuring{at}", seconds)
-        before = look()
+        before, workers = look(), target.workers()
         with self.seen.window(), Poll(probe.look, observe.PROBE_S) as ask:
             wait_until(start_s + seconds)
+        if workers - target.workers():  # which no failure shows: Locust's client asks once more by itself
+            raise TrialError(f"a worker of {self.trial.stack} ended meanwhile: {target.said or 'it said nothing'}")
         after = look()
         self.announce("stopping", 0.5)
         # Who is served now ends soon, and a part of that belongs to the window.
