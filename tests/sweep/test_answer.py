@@ -41,9 +41,31 @@ def test_its_number_is_the_one_of_the_sentence_below_it() -> None:
 
 
 def test_it_says_that_the_users_are_the_end_and_not_that_it_rises() -> None:
-    said = headline(swept(hinge(16), users=16))
+    found = swept(hinge(16), users=16)
+    said = headline(found)
     assert said.startswith("MAX_CONNS=16 is enough for 16 users: ")
     assert "rises" not in said
+    assert short(found.verdicts[0], found.plan) == "MAX_CONNS=16, enough for 16 users", "in the list as well"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"failures": 1000}, "requests failed at every size"),
+        ({"error": lambda size: "it did not start" if size > 1 else ""}, "most trials failed"),
+        ({"error": "it did not start"}, "every trial failed"),
+    ],
+)
+def test_it_says_one_thing_of_what_failed(fields: dict[str, Any], why: str) -> None:
+    """It said "requests failed at every size, or most trials did"."""
+    assert headline(swept(flat, **fields)) == f"No answer: {why}"
+
+
+def test_it_does_not_say_that_requests_failed_where_none_was_answered() -> None:
+    found = swept(flat)
+    trials = tuple(replace(each, rps=0.0, requests=0) for each in found.trials)
+    silent = replace(found, trials=trials, verdicts=judge(found.plan, trials, CONDITIONS))
+    assert headline(silent) == "No answer: no request was answered while a trial measured"
 
 
 def test_it_says_that_it_still_rises_and_that_the_pool_is_not_the_bottleneck() -> None:

@@ -29,7 +29,7 @@ ENDED = {
 """What ended the rise, by the code of its cause."""
 
 UNKNOWN = {
-    "failures": "requests failed at every size, or most trials did",
+    "failures": "requests failed at every size",
     "generator": "the load generator ran out before the server did",
     "limit": "this stack opened more connections than it was allowed",
     "slo": "no size meets the SLO at any rate that was tried",
@@ -64,8 +64,11 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     """The same of any of its stacks."""
     if verdict.shape == "invalid":
         own = [trial for trial in sweep.trials if trial.stack == verdict.stack]
-        if own and all(trial.error for trial in own):
-            return "No answer: every trial failed"
+        failed = sum(bool(trial.error) for trial in own)
+        if 2 * failed > len(own):
+            return f"No answer: {'every trial' if failed == len(own) else 'most trials'} failed"
+        if verdict.cause == "failures" and own and not any(trial.requests for trial in own):
+            return "No answer: no request was answered while a trial measured"
         met = f"; {verdict.slo.text} is {verdict.slo.state}" if verdict.slo and verdict.checks else ""
         return f"No answer: {UNKNOWN.get(verdict.cause, 'it cannot be told')}{met}"
     if verdict.max_conns is None:
@@ -75,15 +78,20 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
         said = f"The pool is not the bottleneck: {use} is enough, {numbers}"
     elif verdict.shape == "knee":
         said = f"Use {use}: {numbers}"
-    elif verdict.cause == "rate":
-        said = f"{use} is enough for {sweep.plan.rate:g} requests/s: {numbers}"
-    elif is_users(verdict.max_conns, sweep.plan.at(verdict.workers)):
-        said = f"{use} is enough for {counted(sweep.plan.users, 'user')}: {numbers}"
+    elif asked := _all_asked(verdict, sweep.plan):
+        said = f"{use} is enough for {asked}: {numbers}"
     elif end := _end(sweep, verdict):
         said = f"Use {use}: {numbers}; {end}"
     else:
         said = f"It still rises at {use}: {numbers}; measure larger sizes"
     return said + (f"; {ended}" if ended and verdict.shape != "rising" else "") + _slo(verdict)
+
+
+def _all_asked(verdict: Verdict, plan: Plan) -> str:
+    """What was asked for, where throughput rises up to a size that serves all of it; empty: it does not."""
+    if verdict.cause == "rate":
+        return f"{plan.rate:g} requests/s"
+    return counted(plan.users, "user") if is_users(verdict.max_conns or 1, plan.at(verdict.workers)) else ""
 
 
 def _end(sweep: SweepResult, verdict: Verdict) -> str:
@@ -113,7 +121,9 @@ def short(verdict: Verdict, plan: Plan) -> str:
     if verdict.max_conns is None or verdict.shape == "invalid":
         return "no answer"
     missed = ", SLO missed" if tone(verdict) == "missed" else ""
-    return setting(verdict, plan) + {"rising": ", still rising", "flat": ", flat"}.get(verdict.shape, "") + missed
+    asked = _all_asked(verdict, plan)
+    rising = f", enough for {asked}" if asked else ", still rising"
+    return setting(verdict, plan) + {"rising": rising, "flat": ", flat"}.get(verdict.shape, "") + missed
 
 
 def setting(verdict: Verdict, plan: Plan) -> str:
