@@ -8,6 +8,7 @@ the pool is exhausted and when the database is down. Files, because they need no
 import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -39,7 +40,7 @@ _sharer = 0  # the process that has begun to publish
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "at_s" (epoch), "application_name", "stack", "size", "unopened", "pools": {alias:
+    """This process: `{"pid", "host", "at_s" (epoch), "application_name", "stack", "size", "unopened", "pools": {alias:
     {"stats", "is_counted", "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
 
     `stack` is the one on which it is (empty: it has no pool that could have a size). `size` is MAX_CONNS of the default
@@ -54,6 +55,7 @@ def take() -> Snapshot:
     """
     return {
         "pid": os.getpid(),
+        "host": socket.gethostname(),  # in containers the workers of several have the same numbers
         "at_s": time.time(),
         "application_name": application_name(),
         "stack": stack(),

@@ -64,13 +64,17 @@ def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypat
         assert Workers.size == 8
 
 
-def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of uvicorn, or of two hosts behind a balancer: one was resized, and the other had its own size."""
+@pytest.mark.parametrize("told", [{"pid": (7, 8)}, {"pid": (7, 7), "host": ("web1", "web2")}])
+def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(
+    told: dict[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of uvicorn, or of two hosts behind a balancer, whose workers have the same numbers if they are containers: one
+    was resized, and the other had its own size."""
     answered: list[int] = []
 
     class Strangers(Workers):
         def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
-            return {**super().worker(pools), "pid": 7 + len(answered) % 2}
+            return super().worker(pools) | {name: each[len(answered) % 2] for name, each in told.items()}
 
         def do_GET(self) -> None:
             answered.append(1)

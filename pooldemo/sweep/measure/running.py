@@ -82,7 +82,7 @@ def is_divided(url: str, pool: Page) -> bool:
     """Whether its answers tell of other workers each time: of several hosts, or of processes that do not know of each
     other. Then one alone would be resized. Blocks for some requests to each host."""
     for host in pool.of(url):
-        looks = [{each.get("pid") for each in observe.workers(host, pool)} for _ in range(LOOKS)]
+        looks = [{(w.get("host"), w.get("pid")) for w in observe.workers(host, pool)} for _ in range(LOOKS)]
         told = [each for each in looks if each]
         if any(told[0].isdisjoint(each) for each in told):
             return True
