@@ -125,7 +125,8 @@ def _look(plan: Plan, behind: Sequence[str], headers: Headers) -> running.Seen:
     try:
         if page is None:  # then nobody has asked it yet
             observe.get(plan.host, "/", running.READY_S)
-        seen, divided = running.look(plan.host, page), page is not None and running.is_divided(plan.host, page)
+        divided = page is not None and running.is_divided(plan.host, page)
+        seen = running.look(plan.host, page)  # now: a worker may tell of itself only once it was asked
     except OSError as error:
         raise Unfit(f"--host {plan.host}, or a host --behind it, does not answer: {error}") from error
     if divided:

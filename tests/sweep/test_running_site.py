@@ -94,6 +94,21 @@ def test_it_says_that_nobody_answers_there_also_where_the_project_tells_of_no_po
         as_it_runs(monkeypatch, url, address=None)
 
 
+def test_it_counts_the_workers_that_it_was_the_first_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pooldemo.urls alone is included, a worker tells of itself from its first request on."""
+
+    class Waking(Workers):
+        asked = 0
+
+        def do_GET(self) -> None:
+            type(self).asked += 1
+            told = [{**self.worker({}), "pid": pid} for pid in range(min(self.asked, 3))]
+            self.answer(200, {"workers": told})
+
+    with served(Waking) as url:
+        assert as_it_runs(monkeypatch, url).workers == 3
+
+
 def test_it_takes_several_hosts_behind_a_balancer_for_one_site(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its workers are those of all of them, each is resized, and each may have a name of its own at the server."""
 
