@@ -53,10 +53,7 @@ class Workers(BaseHTTPRequestHandler):
 
 def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Workers) as url:
-        monkeypatch.setattr(project, "is_own", lambda: False)
-        monkeypatch.setattr(project, "pool_page", lambda running, hosts, headers: Page("/pool/"))
-        given = Plan(urls=("/",), host=url, sizes=(4,))
-        plan = project.planned(given, {"urls", "host", "stacks", "sizes"}, remote=False)
+        plan = as_it_runs(monkeypatch, url, sizes=(4,))
         assert (plan.workers, plan.sizes) == (3, (4,))
         with running.restored(url, Page("/pool/")):
             running.Running(url, Page("/pool/"), 4).wait_ready()
@@ -65,20 +62,17 @@ def test_it_counts_the_workers_of_a_running_site_that_have_no_pool_yet(monkeypat
 
 
 @pytest.mark.parametrize("told", [{"pid": (7, 8)}, {"pid": (7, 7), "host": ("web1", "web2")}])
-def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(
-    told: dict[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_refuses_a_site_whose_workers_do_not_know_of_each_other(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of uvicorn, or of two hosts behind a balancer, whose workers have the same numbers if they are containers: one
     was resized, and the other had its own size."""
-    answered: list[int] = []
 
     class Strangers(Workers):
-        def worker(self, pools: dict[str, Any]) -> dict[str, Any]:
-            return super().worker(pools) | {name: each[len(answered) % 2] for name, each in told.items()}
+        answered = 0
 
         def do_GET(self) -> None:
-            answered.append(1)
-            super().do_GET()
+            type(self).answered += 1
+            its = {name: each[self.answered % 2] for name, each in told.items()}
+            self.answer(200, {"workers": [self.worker({}) | its]})
 
     with served(Strangers) as url, pytest.raises(Unfit, match="do not know of each other, .* --behind, .* one process"):
         as_it_runs(monkeypatch, url)
