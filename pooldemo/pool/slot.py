@@ -112,10 +112,10 @@ class Slot:
         self.uses = 0
 
     def vacate(self) -> None:
-        """Its connection is about to be closed."""
+        """Its connection is about to be closed: nobody is given it any more."""
         if self.connection is not None:
+            self.expires_at = float("-inf")
             self.leaving = self.connection
-            self.connection = None
 
 
 class Gate(Protocol):

@@ -53,6 +53,7 @@ class Later:
     def catch_up(self) -> None:
         """Do all of it."""
         while self.works:
+            self.works.copy()  # where no call can follow, for the stack ends here, nothing has changed yet
             # Without a call, so that nobody can be stopped with the work in neither place; and in one line, see `take`.
             # fmt: off
             try:
@@ -99,6 +100,7 @@ class Upkeep:
         if (closed := slot.leaving) is not None:
             slot.left_at, slot.told = self.clock(), False
             self.connector.close(closed)
+            slot.connection = None  # not before: who is stopped here, or whose stack ends, closes it once more
             if self.connector.gone(closed):
                 slot.leaving = None
 
@@ -171,8 +173,12 @@ class Upkeep:
             self.slots.dismiss(filler)
             self.put(filler, filled=True)
         except BaseException:  # a signal, say; both can be repeated
-            self.slots.dismiss(filler)
-            self.put(filler, filled=True)
+            try:
+                self.slots.dismiss(filler)
+                self.put(filler, filled=True)
+            except BaseException:
+                self.later.works.append(functools.partial(self._end, filler))
+                raise
             raise
 
     def _connect(self, filler: Claim) -> bool:

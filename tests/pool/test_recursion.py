@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pooldemo.pool import Holder
+from pooldemo.pool import Holder, start_thread
+from pooldemo.pool.slot import Claim
 
 from .world import Clock, Holding, assert_whole, make, waiting
 
@@ -46,8 +47,35 @@ class Scene:
         waiting(self.pool, 1)
         self.others[1].gate.open()
 
+    def one_left(self) -> None:
+        """What could not be done with the other slot: close its connection."""
+        claim = Claim()
+        self.pool.slots.release(self.pool.checkout(), self.pool.here(), claim, 0.0, reusable=False)
+        self.pool.upkeep.later.works.append(functools.partial(self.pool.upkeep.discard_claimed, claim))
+
+    def deep(self) -> None:
+        """Looks, and ends, of connections need many calls."""
+        self.one_idle()
+        self.checkin()
+        close = self.connector.close
+        self.connector.close = lambda connection: deeper(6, functools.partial(close, connection))  # type: ignore[method-assign]
+        self.connector.on_check = lambda _: deeper(9, lambda: None)
+
+    def checkout_low(self) -> None:
+        self.tickets.append(object())
+        self.pool.checkout(ticket=self.tickets[-1], low=True)
+
+    def alone(self) -> None:
+        """No thread can be started: who asks has to connect."""
+
+        def no_thread(work: Callable[[], None]) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.pool.upkeep.start = no_thread
+
     def end(self) -> None:
         """Who knows of a checkout ends it; who comes next puts in order what was left."""
+        self.pool.upkeep.start = start_thread
         for ticket in self.tickets:
             self.pool.take_back(ticket)
         self.pool.upkeep.later.catch_up()
@@ -64,6 +92,9 @@ SCENES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], None]]] = {
     "a checkout of an idle connection": (Scene.one_idle, Scene.checkout),
     "a checkout of a dead connection": (Scene.one_dead, Scene.checkout),
     "a checkout that has to connect": (lambda scene: None, Scene.checkout),
+    "a checkout that puts in order what was left": (Scene.one_left, Scene.checkout),
+    "a checkout that looks in vain": (Scene.deep, Scene.checkout_low),
+    "a checkout that connects by itself": (Scene.alone, Scene.checkout),
     "a checkin": (lambda scene: None, Scene.checkin),
     "a checkin of a broken connection": (Scene.dirty, Scene.checkin),
     "a checkin of an old connection": (lambda scene: scene.pool.drain(), Scene.checkin),

@@ -3,6 +3,7 @@
 Nothing sleeps and hopes: `eventually` waits for a condition, and gives up loudly.
 """
 
+import _thread
 import collections
 import itertools
 import sys
@@ -97,7 +98,7 @@ class FakeConnector:
         self.timeouts: list[float] = []
         self.firsts: list[bool] = []
         self.peak = 0
-        self._lock = threading.RLock()
+        self._lock = _thread.RLock()  # a greenlet's needs calls to be left, where the stack ends
 
     def new(self) -> int:
         return next(self.numbers)
