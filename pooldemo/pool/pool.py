@@ -121,7 +121,12 @@ class Pool:
         except BaseException:
             for slot in [each for each in self.slots.held() if each.ticket is ticket]:
                 self.upkeep.discard(slot)  # who knows what state it is in
-                self._give_up(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot))
+                waiter = Waiter(holder, timeout, asked_at, ticket, self._gate(), slot)
+                try:
+                    self._give_up(waiter)
+                except BaseException:
+                    self._leave_undone(functools.partial(self._give_up, waiter))
+                    raise
             raise
 
     def here(self) -> Holder:
@@ -159,7 +164,7 @@ class Pool:
         except BaseException as error:
             try:
                 self._give_up(waiter, error)
-            except BaseException:
+            except BaseException:  # left once: two threads that did it at a time could close what is another's by then
                 self._leave_undone(functools.partial(self._give_up, waiter))
                 raise
             raise
@@ -216,12 +221,8 @@ class Pool:
             self.slots.fail(waiter, counter)
             self.upkeep.put(waiter)
         except BaseException:  # a signal, say; both can be repeated
-            try:
-                self.slots.fail(waiter, counter)
-                self.upkeep.put(waiter)
-            except BaseException:
-                self._leave_undone(functools.partial(self._give_up, waiter))
-                raise
+            self.slots.fail(waiter, counter)
+            self.upkeep.put(waiter)
             raise
 
     # ---- checkin ----

@@ -76,6 +76,8 @@ class Scene:
     def end(self) -> None:
         """Who knows of a checkout ends it; who comes next puts in order what was left."""
         self.pool.upkeep.start = start_thread
+        left = [work.args[0] for work in self.pool.upkeep.later.works if work.func == self.pool._give_up]  # type: ignore[attr-defined]
+        assert len(left) == len(set(left)), "two threads may do it at a time, for a slot that is another's by then"
         for ticket in self.tickets:
             self.pool.take_back(ticket)
         self.pool.upkeep.later.catch_up()
