@@ -31,12 +31,12 @@ _SUSPECTS = (
     'u&"',  # an identifier whose letters are escaped can be any of these
 )  # fmt: skip
 _LASTING = (
-    "dblink", "origin_session", "physical_replication_slot", "logical_replication_slot", "pg_backup_start",
+    "dblink", "origin_session", "al_replication_slot", "pg_backup_start",  # of physical and logical slots
     "pg_start_backup",  # before PostgreSQL 15
 )  # fmt: skip
 # What may stand before the verb, as where a tracer puts a comment there. Each character can be read in one way alone,
 # so that none is read often. A comment within another, which PostgreSQL has, ends it: then no verb is seen.
-_BEFORE = re.compile(r"(?:[; \t\r\n\f\v(]+|--[^\r\n]*|/\*[^*/]*(?:(?:\*(?!/)|/(?!\*))[^*/]*)*\*/)*")
+_BEFORE = re.compile(r"(?:[; \t\r\n\f\v(]+|--[^\r\n]*|/\*[^*/]*(?:(?:\*+(?![*/])|/(?!\*))[^*/]*)*\*+/)*")
 _ROLLBACKS = ("rollback", "abort", "release")  # Django releases a savepoint to which it has rolled back
 _TEMPORARY = re.compile(r"\b(?:temp|temporary)\b|pg_temp")
 

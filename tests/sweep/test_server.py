@@ -229,7 +229,11 @@ def test_it_holds_locust_at_the_gate_until_it_may_go(ledger: Ledger, tmp_path: P
     """
     fake = tmp_path / "locust"
     fake.mkdir()
-    (fake / "__init__.py").touch()
+    (fake / "__init__.py").write_text(
+        "class events:\n"
+        "    class init_command_line_parser:\n"
+        "        add_listener = staticmethod(lambda listener: None)\n"
+    )
     (fake / "__main__.py").write_text(
         "import importlib.machinery, pathlib, sys\n"
         "for path in sys.argv[sys.argv.index('-f') + 1].split(','):\n"
