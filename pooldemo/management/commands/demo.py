@@ -214,4 +214,4 @@ def opened(stack: str, sweep: models.Sweep) -> str:
     worst, allowed = max(seen, key=lambda pair: pair[0] / pair[1])
     if worst <= allowed:
         return f"{stack} never opened more connections than it was allowed ({counted(len(seen), 'trial')})"
-    return f"{stack} opened {worst} connections where {allowed} might be open"
+    return f"{stack} opened {worst} connections where {allowed} {'was' if allowed == 1 else 'were'} allowed"
