@@ -66,7 +66,8 @@ class Line:
         before = list(takewhile(lambda each: each.asked_at < waiter.asked_at and not each.low, list(self.normal)))
         self.normal[waiter] = None
         for each in (waiter, *reversed(before)):
-            self.normal.move_to_end(each, last=False)
+            if each in self.normal:  # a finaliser may have served it just now
+                self.normal.move_to_end(each, last=False)
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer, if it did."""

@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from pooldemo.pool import ROWS, PoolFull, PoolTimeout
-from pooldemo.pool.options import CONNECT_LIMIT_S
+from pooldemo.pool.line import Line
+from pooldemo.pool.options import CONNECT_LIMIT_S, Options
+from pooldemo.pool.slot import Waiter
 
 from .world import (
     PATIENCE_S,
@@ -342,3 +344,18 @@ def test_it_hands_on_what_a_failing_crowd_leaves():
     for holding in line[18:]:
         holding.give_back()
     assert_whole(pool, connector)
+
+
+def test_a_place_in_front_is_given_whoever_a_finaliser_serves_meanwhile():
+    """The one before him, whom it was about to move, was no more there: nobody had the slot of who raised KeyError."""
+
+    class Asked(float):
+        def __lt__(self, other):
+            line.leave(first)
+            return float(self) < other
+
+    line = Line(Options.read())
+    first, second = (Waiter(None, None, asked_at, object(), None) for asked_at in (Asked(1), 2.0))
+    line.normal[first] = None
+    line.push_front(second)
+    assert list(line.normal) == [second]
