@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -136,8 +137,8 @@ def test_it_logs_each_reason_once(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 
 
 @pytest.mark.django_db
-def test_it_asks_another_database_than_postgresql_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project may have our addresses, and SQLite."""
-    sqlite = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+def test_it_asks_another_database_than_postgresql_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A project may have our addresses, and SQLite. In a file: Django closes no connection to its memory."""
+    sqlite = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": tmp_path / "sqlite"}})
     monkeypatch.setattr(readiness, "plain_connection", sqlite.create_connection)
     assert Question("SELECT 1").answer() == Answer([(1,)])
