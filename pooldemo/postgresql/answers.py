@@ -9,7 +9,7 @@ from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 
 from .scope import apart
-from .unavailable import unavailable
+from .unavailable import Unavailable, unavailable
 
 
 def in_place_of(late: Any, answer: HttpResponse) -> HttpResponse:
@@ -25,7 +25,7 @@ def in_place_of(late: Any, answer: HttpResponse) -> HttpResponse:
     return answer
 
 
-def begun(request: HttpRequest, response: Any, instead: Callable[[Exception], HttpResponse | None]) -> Any:
+def begun(request: HttpRequest, response: Any, instead: Callable[[Unavailable | None], HttpResponse | None]) -> Any:
     """A response whose stream has come to its first part: a server sends nothing before that, not even the status.
 
     If that part raises, or a middleware has, the answer is what `instead` makes of the error; if that is None, the
@@ -36,11 +36,11 @@ def begun(request: HttpRequest, response: Any, instead: Callable[[Exception], Ht
         return response if answer is None else in_place_of(response, answer)
     if not response.streaming or response.is_async or getattr(response, "file_to_stream", None) is not None:
         return response
-    parts = apart(response.streaming_content)
+    parts = apart(response._iterator)
     try:
         first = list(islice(parts, 1))
     except Exception as error:
-        if (answer := instead(error)) is not None:
+        if (answer := instead(unavailable(error))) is not None:
             return in_place_of(response, answer)
         parts, first = map(_raise, [error]), []
     response.streaming_content = chain(first, parts)
@@ -55,7 +55,7 @@ def _note(request: Any = None, **_: Any) -> None:
     """An error that Django is about to answer with 500: also a middleware's, which it tells no `process_exception`."""
     error = sys.exc_info()[1]
     if request is not None:
-        request._pooldemo_raised = error if isinstance(error, Exception) and unavailable(error) else None
+        request._pooldemo_raised = unavailable(error) if isinstance(error, Exception) else None
 
 
 got_request_exception.connect(_note, dispatch_uid="pooldemo.postgresql.answers")

@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
-from django.utils.decorators import method_decorator
 
 from . import clients
 from .answers import begun, in_place_of
 from .limits import Limit, current, is_seconds, set_current
 from .scope import go_on, said_here
-from .unavailable import ENDED, unavailable
+from .unavailable import ENDED, Unavailable, unavailable
 from .usage import note_view
 
 logger = logging.getLogger("pooldemo.postgresql")
@@ -54,17 +53,16 @@ def ends_with_client(ends: bool) -> Callable[[_View], _View]:
 
 def _marking(name: str, value: Any) -> Callable[[_View], _View]:
     def mark(view: _View) -> _View:
-        marked: Any = view
-        if isinstance(view, type) and hasattr(view, "dispatch"):  # as_view() marks its functions as that is marked
-            marked = method_decorator(_unchanged, name="dispatch")(view).dispatch
-        setattr(marked, name, value)  # last, or a parent's mark would hold
+        setattr(view, name, value)
         return view
 
     return mark
 
 
-def _unchanged(method: _View) -> _View:
-    return method
+def said_of(view: Any, name: str, otherwise: Any) -> Any:
+    """What stands above a view, or above its class or a parent: `as_view()` copies nothing of a class."""
+    its_class = getattr(view, "view_class", None) or getattr(view, "cls", None)  # the latter is REST framework's
+    return getattr(view, name, getattr(its_class, name, otherwise))
 
 
 class DeadlineMiddleware:
@@ -100,7 +98,7 @@ class DeadlineMiddleware:
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
         try:
-            response = begun(request, self.get_response(request), partial(self.process_exception, request))
+            response = begun(request, self.get_response(request), partial(self._answer, request))
         except Exception as error:  # of a project's own page for errors, which asks the database as well
             if (answer := self.process_exception(request, error)) is None:
                 raise
@@ -120,18 +118,20 @@ class DeadlineMiddleware:
         """What Django asks when it knows the view."""
         note_view(request)
         limit, asked_s, descriptor = request._pooldemo_limit  # type: ignore[attr-defined]
-        if hasattr(view, "deadline_s"):
-            own_s = view.deadline_s
+        if (own_s := said_of(view, "deadline_s", ...)) is not ...:  # None is a word, too
             limit.set(min(math.inf if own_s is None else own_s, math.inf if asked_s is None else asked_s))
-        if (ends := getattr(view, "ends_with_client", None)) is not None:
+        if (ends := said_of(view, "ends_with_client", None)) is not None:
             if not ends:
                 clients.watch.remove(descriptor)
+                limit.gone = limit.outer is not None and limit.outer.gone  # the client may have left before
             elif descriptor >= 0:
                 clients.watch.add(descriptor, limit)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised."""
-        reason = unavailable(exception)
+        return self._answer(request, unavailable(exception))
+
+    def _answer(self, request: HttpRequest, reason: Unavailable | None) -> HttpResponse | None:
         if reason is None or reason.kind not in ENDED:
             return None
         logger.info("%s", reason.message)

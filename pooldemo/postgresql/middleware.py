@@ -49,7 +49,9 @@ class UnavailableMiddleware(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What Django asks when a view raised. Deadlines are answered by DeadlineMiddleware, where it is outside."""
-        reason = unavailable(exception)
+        return self._answer(request, unavailable(exception))
+
+    def _answer(self, request: HttpRequest, reason: Unavailable | None) -> HttpResponse | None:
         if hasattr(request, "_pooldemo_limit") and reason is not None and reason.kind in ENDED:
             return None
         if reason is None or reason.kind == "NotMigrated":  # that passes only if somebody works on it
@@ -60,13 +62,15 @@ class UnavailableMiddleware(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """What Django asks with each answer: a stream may yet be refused, and a middleware may have been."""
-        return begun(request, response, partial(self.process_exception, request))
+        return begun(request, response, partial(self._answer, request))
 
 
 def _page(request: HttpRequest, reason: Unavailable) -> str:
     try:
         return str(get_template("503.html").render({"retry_after_s": reason.retry_after_s}, request))
-    except TemplateDoesNotExist:
+    except Exception as error:  # none, or it asks the database as well, and is refused
+        if not isinstance(error, TemplateDoesNotExist) and unavailable(error) is None:
+            raise
         return (
             "<!doctype html><html lang=en><title>Busy</title><h1>Busy</h1>"
             f"<p>This site cannot answer right now. Please try again in {reason.retry_after_s} s."

@@ -14,7 +14,7 @@ from served import until
 
 from pooldemo.postgresql import DeadlineExceeded, deadline, ends_with_client, priority, view_deadline
 from pooldemo.postgresql.limits import Limit, current
-from pooldemo.postgresql.limits_middleware import DeadlineMiddleware
+from pooldemo.postgresql.limits_middleware import DeadlineMiddleware, said_of
 
 
 def answer(view: Any = None, method: str = "GET", **headers: str) -> tuple[HttpResponse, list[Limit]]:
@@ -68,7 +68,7 @@ def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
 
     for view in (Report.as_view(), Monthly.as_view()):
         assert answer(view)[1][0].seconds == 30
-        assert getattr(view, "ends_with_client", None) is True
+        assert said_of(view, "ends_with_client", None) is True
     request = HttpRequest()
     request.method = "GET"
     assert Report.as_view()(request).status_code == 200
@@ -80,7 +80,7 @@ def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
         pass
 
     assert answer(Weekly.as_view())[1][0].seconds == 20
-    assert getattr(Weekly.as_view(), "ends_with_client", None) is False
+    assert said_of(Weekly.as_view(), "ends_with_client", None) is False
     assert answer(Report.as_view())[1][0].seconds == 30
 
     @view_deadline(20)
@@ -89,6 +89,51 @@ def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
             return HttpResponse("news")
 
     assert answer(Feed())[1][0].seconds == 20
+
+
+def test_what_stands_above_a_class_leaves_its_dispatch_to_its_parents(settings: Any) -> None:
+    """It pinned View's, past the one of the next parent: a page for the staff was everybody's."""
+    settings.POOLDEMO_DEADLINE = 10
+
+    class StaffView(View):
+        def dispatch(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+            return HttpResponse(status=403)
+
+    @view_deadline(30)
+    class Export(View):
+        def get(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse("everything")
+
+    class ForStaff(Export, StaffView):
+        pass
+
+    class Own(StaffView, Export):
+        def dispatch(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+            return HttpResponse(status=403)
+
+    request = HttpRequest()
+    request.method = "GET"
+    for view in (ForStaff.as_view(), Own.as_view()):
+        assert view(request).status_code == 403
+        assert answer(view)[1][0].seconds == 30
+
+
+def test_a_view_that_may_finish_begins_also_where_its_client_has_left_before() -> None:
+    """While a middleware worked, for instance."""
+
+    def run(request: HttpRequest) -> HttpResponse:
+        limit = current()
+        assert limit is not None
+        limit.give_up()
+        middleware.process_view(request, view, (), {})
+        return HttpResponse(str(limit.is_over()))
+
+    middleware, request = DeadlineMiddleware(run), HttpRequest()
+    request.method = "GET"
+    view = ends_with_client(False)(run)
+    assert middleware(request).text == "False"
+    view = ends_with_client(True)(run)
+    assert middleware(request).status_code == 503
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def failing(request: HttpRequest, name: str) -> HttpResponse:
         return HttpResponse("done")
     if name == "wrapped":
         raise OperationalError("a report failed") from LATE
-    raise ERRORS.get(name) or ValueError("a bug")
+    error = ERRORS.get(name) or ValueError("a bug")
+    raise type(error)(*error.args)  # a new one, which is gone with its traceback
 
 
 def streaming(request: HttpRequest, name: str) -> StreamingHttpResponse:
@@ -293,6 +294,21 @@ def test_it_answers_with_the_projects_own_page(client: Client) -> None:
     templates = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": loaders}}]
     with override_settings(TEMPLATES=templates):
         assert client.get("/slot/").text == "busy for 1 s"
+
+
+def asking(request: HttpRequest) -> dict[str, Any]:
+    return {"name": lambda: failing(request, request.GET["page"])}
+
+
+def test_it_has_a_page_also_where_the_projects_own_one_is_refused(client: Client) -> None:
+    """Its base says who is logged in, say: then each refused request was a 500."""
+    loaders = [("django.template.loaders.locmem.Loader", {"503.html": "busy, {{ name }}"})]
+    options = {"loaders": loaders, "context_processors": [f"{__name__}.asking"]}
+    templates = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": options}]
+    with override_settings(TEMPLATES=templates):
+        for name in ("slot", "full", "down"):
+            assert "try again" in client.get(f"/slot/?page={name}").text
+        assert client.get("/slot/?page=bug").status_code == 500
 
 
 def test_its_name_is_the_packages() -> None:

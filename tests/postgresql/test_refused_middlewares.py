@@ -1,15 +1,37 @@
 """503 where it is not a view that is refused: a middleware, or a project's own page for errors."""
 
 import asyncio
+import gc
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, Client, override_settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import path
 from django.utils.decorators import async_only_middleware
 
 from .test_middleware import DEADLINE, ERRORS, NAME, failing
-from .test_middleware import urlpatterns as urlpatterns
+from .test_middleware import urlpatterns as others
+
+ended: list[str] = []
+
+
+def exporting(request: HttpRequest) -> StreamingHttpResponse:
+    """In the midst of whatever its `with` holds, an `atomic()` for instance."""
+
+    def parts() -> Iterator[str]:
+        try:
+            yield from "abc"
+        finally:
+            ended.append("export")
+
+    return StreamingHttpResponse(parts())
+
+
+urlpatterns = [path("export/", exporting), *others]
 
 
 class Asking:
@@ -29,6 +51,34 @@ class Asking:
     def process_view(self, request: HttpRequest, *_: Any) -> None:
         if "view" in request.GET:
             failing(request, request.GET["view"])
+
+
+class Unlike(Asking):
+    """Answers something else, as Django's ConditionalGetMiddleware where nothing was modified."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        super().__call__(request)
+        return HttpResponse(status=304)
+
+
+@pytest.mark.parametrize("order", [("Asking", NAME), (NAME, "Asking", DEADLINE), ("Unlike", DEADLINE)])
+@pytest.mark.parametrize("query", ["", "?after=slot", "?after=late", "?after=bug"])
+def test_a_stream_that_is_thrown_away_ends_at_once(order: Any, query: str) -> None:
+    """In a cycle it waited for the collector: the next requests of its thread were inside its transaction."""
+    ended.clear()
+    names = [name if "." in name else f"{__name__}.{name}" for name in order]
+    gc.collect()
+    gc.disable()
+    logging.disable()  # a record has the error, and that has the stream
+    try:
+        with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=names):
+            handler, request = WSGIHandler(), RequestFactory().get(f"/export/{query}")
+            handler.load_middleware()
+            handler.get_response(request)
+            assert ended == ["export"]
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
 
 
 @pytest.mark.parametrize("order", [(NAME,), (NAME, DEADLINE), (DEADLINE, NAME)])
