@@ -82,6 +82,7 @@ class Line:
 
     def turn_away(self, waiter: Waiter, outcome: str | Exception) -> None:
         """End a wait in the line."""
+        waiter.gate.locked()  # as in `Slots.hand_over`
         waiter.outcome = outcome
         del (self.normal if waiter in self.normal else self.low)[waiter]
         if not waiter.woken:

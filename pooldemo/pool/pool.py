@@ -120,7 +120,7 @@ class Pool:
             return self.wait(Waiter(holder, timeout, asked_at, ticket, self._gate(), slot, low))
         except BaseException:
             for slot in [each for each in self.slots.held() if each.ticket is ticket]:
-                self.upkeep.discard(slot)  # who knows what state it is in
+                slot.expires_at = float("-inf")  # who knows what state it is in; by what was left another may have it
                 waiter = Waiter(holder, timeout, asked_at, ticket, self._gate(), slot)
                 try:
                     self._give_up(waiter)
@@ -370,6 +370,7 @@ class Pool:
         self.slots.close()
         self.upkeep.ended.set()
         self.drain()
+        self.upkeep.later.catch_up()
 
     def _puts_off(self, work: Callable[..., None], *args: Any) -> bool:
         """Whether this comes up in the midst of a decision, in a finaliser or signal handler: it is done soon after."""

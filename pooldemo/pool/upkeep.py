@@ -275,7 +275,11 @@ class Upkeep:
                 self.discard_claimed(claim)
                 claim = Claim()
         except BaseException:
-            self.discard_claimed(claim)
+            try:
+                self.discard_claimed(claim)
+            except BaseException:
+                self.later.works.append(functools.partial(self.discard_claimed, claim))
+                raise
             raise
 
     def _tell_of_leaks(self, told: dict[Slot, float]) -> None:

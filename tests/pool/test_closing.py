@@ -98,3 +98,12 @@ def test_it_tells_a_waiter_whose_connection_is_dead_that_it_was_closed():
         with pytest.raises(PoolClosed, match="closed while waiting"):
             waiter.worker.result()
     assert_whole(pool, connector)
+
+
+def test_it_does_what_was_left_undone_before_it_was_closed():
+    """Nobody came after that: a connection stayed open."""
+    pool, _ = make(MAX_CONNS=1)
+    done = []
+    pool.upkeep.later.works.append(lambda: done.append("left"))
+    pool.close()
+    assert done == ["left"]

@@ -359,3 +359,17 @@ def test_a_place_in_front_is_given_whoever_a_finaliser_serves_meanwhile():
     line.normal[first] = None
     line.push_front(second)
     assert list(line.normal) == [second]
+
+
+def test_who_is_turned_away_where_the_stack_ends_is_still_in_the_line():
+    """He was out of it, and never woken."""
+
+    class Deep:
+        def locked(self):
+            raise RecursionError
+
+    line, waiter = Line(Options.read()), Waiter(None, None, 1.0, object(), Deep())
+    line.normal[waiter] = None
+    with pytest.raises(RecursionError):
+        line.turn_away(waiter, "closed")
+    assert (list(line.normal), waiter.outcome) == ([waiter], "")

@@ -101,6 +101,7 @@ SCENES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], None]]] = {
     "a checkin of a broken connection": (Scene.dirty, Scene.checkin),
     "a checkin of an old connection": (lambda scene: scene.pool.drain(), Scene.checkin),
     "a checkin while another waits": (Scene.one_waits, Scene.checkin),
+    "a drain": (Scene.one_idle, lambda scene: scene.pool.drain()),
     "a checkout that is taken back": (lambda scene: None, Scene.take_back),
 }
 
