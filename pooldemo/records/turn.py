@@ -5,6 +5,7 @@ and `settle` makes the rows follow it.
 """
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +60,7 @@ class Turn:
 
     def __init__(self) -> None:
         self._connection = plain_connection()
+        self._is_ours = False
 
     def __enter__(self) -> Self:
         self._take()
@@ -72,15 +74,15 @@ class Turn:
 
         Raises Busy when another sweep was quicker, DatabaseError when PostgreSQL does not answer.
         """
-        try:
-            with self._connection.cursor() as cursor:
+        if self._is_ours:  # or a new connection would answer, without the lock
+            with suppress(Error), self._connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-        except Error:
-            self._take()
-            return True
-        return False
+                return False
+        self._take()
+        return True
 
     def _take(self) -> None:
+        self._is_ours = False
         self._connection.close()
         self._connection.set_autocommit(False)
         with self._connection.cursor() as cursor:
@@ -93,6 +95,7 @@ class Turn:
             while True:
                 cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
                 if cursor.fetchone()[0]:
+                    self._is_ours = True
                     return
                 if time.monotonic() > deadline_s:
                     break

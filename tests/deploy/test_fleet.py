@@ -78,6 +78,7 @@ def test_it_hides_what_is_for_programs_of_the_house(fleet_of_hosts: Fleet) -> No
         assert not fleet_of_hosts.get(fleet_of_hosts.port["BALANCER"], path)
 
 
+@pytest.mark.usefixtures("fleet_of_hosts")  # and left out with it
 def test_its_balancer_tells_a_host_of_a_visitor_who_has_gone(tmp_path: Path) -> None:
     """HAProxy by itself waits on for the answer, and the host sees that its client, the balancer, is there."""
     asked, gone = threading.Event(), threading.Event()

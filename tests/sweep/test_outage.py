@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import psycopg2
@@ -274,3 +275,23 @@ def test_it_leaves_a_persons_notes_alone(tmp_path: Path) -> None:
     records.end(row, "done", ())
     row.refresh_from_db()
     assert (row.notes, row.users, row.status) == ("the quiet machine", 5, "done")
+
+
+@pytest.mark.django_db
+def test_a_turn_that_could_not_be_taken_anew_is_taken_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without the lock answered instead: the sweep went on, and another one could begin beside it."""
+    query = (
+        "FROM pg_locks JOIN pg_database AS d ON d.oid = database WHERE datname = current_database()"
+        f" AND objid = {records.SWEEP_LOCK & 0xFFFFFFFF}"
+    )
+    with records.Turn() as turn:
+        with connection.cursor() as cursor, monkeypatch.context() as away:
+            cursor.execute(f"SELECT pg_terminate_backend(pid) {query}")
+            away.setattr(turn._connection, "get_new_connection", Mock(side_effect=OperationalError("shutting down")))
+            with pytest.raises(OperationalError):
+                turn.keep()
+        assert turn.keep()
+        assert not turn.keep()
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) {query}")
+            assert cursor.fetchone() == (1,)
