@@ -58,7 +58,7 @@ class Sharing:
 @login_not_required
 def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
     """The report, as `sweep --html` writes it; 404 for whoever guesses."""
-    records.settle(runs.living())  # else one that was killed runs here for ever
+    runs.settle()  # else one that was killed runs here for ever
     row = Sweep.objects.filter(pk=number).exclude(shared="").first()
     if row is None or not constant_time_compare(row.shared, secret):
         raise Http404("This link was taken back, or never was one")
