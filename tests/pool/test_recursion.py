@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 import pytest
+from stack_end import deeper, most_calls
 
 from pooldemo.pool import Holder, start_thread
 from pooldemo.pool.slot import Claim
@@ -104,22 +105,6 @@ SCENES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], None]]] = {
     "a drain": (Scene.one_idle, lambda scene: scene.pool.drain()),
     "a checkout that is taken back": (lambda scene: None, Scene.take_back),
 }
-
-
-def deeper(calls: int, work: Callable[[], None]) -> None:
-    """Do `work` after so many calls more."""
-    if calls:
-        deeper(calls - 1, work)
-    else:
-        work()
-
-
-def most_calls() -> int:
-    """How many calls can follow here, each in the one before."""
-    try:
-        return 1 + most_calls()
-    except RecursionError:
-        return 1
 
 
 @pytest.mark.parametrize("name", SCENES)

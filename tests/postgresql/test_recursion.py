@@ -1,26 +1,11 @@
 """A view that recurses without end, and asks the database at each step, costs itself and no slot."""
 
 import contextlib
-from collections.abc import Callable
+
+from stack_end import deeper, most_calls
 
 from .elsewhere import patched, threaded
 from .site import Site
-
-
-def deeper(calls: int, work: Callable[[], None]) -> None:
-    """Do `work` after so many calls more."""
-    if calls:
-        deeper(calls - 1, work)
-    else:
-        work()
-
-
-def most_calls() -> int:
-    """How many calls can follow here, each in the one before."""
-    try:
-        return 1 + most_calls()
-    except RecursionError:
-        return 1
 
 
 def recurses(site: Site, mode: str) -> None:
