@@ -10,6 +10,7 @@ from django.template.loader import get_template
 from django.utils.deprecation import MiddlewareMixin
 
 from .answers import begun
+from .scope import go_on, said_here
 from .unavailable import ENDED, Unavailable, unavailable
 from .usage import note_view
 
@@ -25,10 +26,13 @@ class UnavailableMiddleware(MiddlewareMixin):
     def __call__(self, request: HttpRequest) -> Any:
         if self.async_mode:
             return self.__acall__(request)
+        before = said_here()
         try:
             return super().__call__(request)
         except Exception as error:
             return self._in_place_of(request, error)
+        finally:
+            go_on(before)  # a generator of the view's may be left in its midst
 
     async def __acall__(self, request: HttpRequest) -> Any:
         try:

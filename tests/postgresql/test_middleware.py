@@ -232,10 +232,13 @@ def test_a_deadline_around_the_middleware_holds_as_well(settings: Any) -> None:
             assert Client().get("/fine/").status_code == 503
 
 
-def test_a_generator_that_a_view_leaves_in_its_midst_says_nothing_to_the_next_request(settings: Any) -> None:
-    settings.MIDDLEWARE, settings.ROOT_URLCONF = (DEADLINE,), __name__
+@pytest.mark.parametrize(("order", "holds"), [((DEADLINE,), "inf"), ((NAME,), "None"), ((DEADLINE, NAME), "inf")])
+def test_a_generator_that_a_view_leaves_in_its_midst_says_nothing_to_the_next_request(
+    settings: Any, order: Any, holds: str
+) -> None:
+    settings.MIDDLEWARE, settings.ROOT_URLCONF = order, __name__
     try:
-        assert [Client().get("/leaving/").text for _ in range(2)] == ["inf False", "inf False"]
+        assert [Client().get("/leaving/").text for _ in range(2)] == [f"{holds} False"] * 2
         assert (current(), is_low()) == (None, False)
     finally:
         LEFT.clear()
