@@ -9,6 +9,7 @@ import contextlib
 import math
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -84,13 +85,28 @@ def _executes(gen: Any) -> tuple[Any, Any]:
     return its["self"], its["query"] if "query" in its else its["statement"]
 
 
-class _Lock(type(threading.RLock())):  # type: ignore[misc]  # under the monkey patch a class of Python's
-    """A lock that who does not have it may leave: a stream has it while it goes on, and the collector may end that in
-    another thread."""
+class _Lock:
+    """A lock that who has it may take again: the collector closes a server cursor in the midst of another call. Another
+    thread may leave it for him: a stream has it while it goes on, and may be ended by whoever collects it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._again = 0
+
+    def __enter__(self) -> None:
+        if self._owner == (caller := get_ident()):
+            self._again += 1
+        else:
+            self._lock.acquire()
+            self._owner = caller
 
     def __exit__(self, *_: Any) -> None:
-        if self._is_owned():
-            self.release()
+        if self._again and self._owner == get_ident():
+            self._again -= 1
+        else:
+            self._owner, self._again = None, 0
+            self._lock.release()
 
 
 class PooledConnection(psycopg.Connection[Any]):
@@ -100,17 +116,15 @@ class PooledConnection(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Who has it may take it again, unlike psycopg's: the collector closes a server cursor wherever it is, in the
-        # midst of a call of the same connection too. And no signal comes between its being taken and its `with`.
         self.lock = _Lock()
 
     @property
     def lock(self) -> Any:
-        """What psycopg's calls take, for who may use the connection. Nobody else waits, for `wait` refuses him: the
-        collector closes a server cursor in whatever thread, while a statement or a stream of another's goes on."""
+        """What psycopg's calls take, where threads share the connection. Else nobody waits: it is one caller's, and
+        `wait` refuses the others, as a thread whose collector closes a server cursor."""
         session = self._pool
-        is_usable = session is not None and session.leaving is None and session.is_holder()
-        return self._lock if is_usable else _NO_LOCK
+        is_shared = session is not None and session.leaving is None and session.is_shared()
+        return self._lock if is_shared else _NO_LOCK
 
     @lock.setter
     def lock(self, lock: Any) -> None:

@@ -254,6 +254,10 @@ class Session:
         """Whether the caller may use it: it has not given it back, and no other greenlet or thread has it."""
         return self.holder == get_ident() or self.holder == _ANYBODY
 
+    def is_shared(self) -> bool:
+        """Whether every greenlet and thread may use it."""
+        return self.holder == _ANYBODY
+
     def check_holder(self) -> None:
         """Raise the driver's InterfaceError where the caller may not use it."""
         if self.holder != get_ident() and self.holder != _ANYBODY:  # is_holder(), spelled out: each cursor asks

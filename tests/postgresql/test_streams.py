@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -48,6 +49,57 @@ def test_a_stream_that_another_thread_collects_keeps_nobody_in_the_close_of_a_cu
     threading.Thread(target=close, daemon=True).start()
     assert closed.wait(30)
     assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_a_stream_that_another_thread_ends_keeps_nobody_who_shares_its_connection_waiting(site: Site) -> None:
+    """As where a live server's tests lend theirs to its threads: the lock stayed with who had begun the stream."""
+    if not is_psycopg3:
+        return
+    db, answers = site.database(MAX_CONNS=1), SimpleQueue[Any]()
+    with db.request() as cursor:
+        cursor.execute("SELECT 1")
+        wrapper, raw = db.connection, cursor.connection
+        wrapper.inc_thread_sharing()
+        streams: list[Any] = []
+
+        def begin() -> None:
+            streams.append(raw.cursor().stream("SELECT generate_series(1, 10)"))
+            next(streams[0])
+
+        beginning = threading.Thread(target=begin)
+        beginning.start()
+        beginning.join()
+        threading.Thread(target=lambda: answers.put(streams.pop().close()), daemon=True).start()
+        assert answers.get(timeout=30) is None
+        threading.Thread(target=lambda: answers.put(raw.execute("SELECT 7").fetchone()), daemon=True).start()
+        assert answers.get(timeout=30) == (7,)
+        wrapper.dec_thread_sharing()
+    assert db.ask("SELECT 2") == 2
+
+
+@threaded
+def test_threads_that_share_a_connection_wait_for_each_others_statements(site: Site) -> None:
+    """And who is in the midst of one may ask again, as the collector does that closes a cursor."""
+    if not is_psycopg3:
+        return
+    db, entered, answers = site.database(MAX_CONNS=1), threading.Event(), SimpleQueue[Any]()
+    with db.request() as cursor:
+        cursor.execute("SELECT 1")
+        wrapper, raw = db.connection, cursor.connection
+        wrapper.inc_thread_sharing()
+
+        def waits() -> None:
+            entered.set()
+            answers.put(raw.execute("SELECT 7").fetchone())
+
+        with raw.lock, raw.lock:
+            threading.Thread(target=waits, daemon=True).start()
+            assert entered.wait(30)
+            with pytest.raises(Empty):
+                answers.get(timeout=0.2)
+        assert answers.get(timeout=30) == (7,)
+        wrapper.dec_thread_sharing()
 
 
 @threaded
