@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from . import green
@@ -27,35 +28,43 @@ logger = logging.getLogger("pooldemo.postgresql")
 _FEW = 64  # alarms, before those that were put off are taken out
 PENDING = "what was sent before"  # the step that waits for it: a pipeline's statements, the rows of a COPY
 _AGAIN_S, _AGAIN_MOST_S = 0.1, 1.0  # from one request to cancel to the next: twice as long each time, up to the most
+_NEVER_S = 1e9  # 31 years: no timer of the system or of gevent need take more
 _ANSWER_S = 0.5  # in which a server that was asked to cancel a query must have done so; else its connection is closed
+
+_end_of = attrgetter("_ends_at")
 
 
 class Limit:
     """The limit of one piece of work, in whatever greenlets and threads it is done.
 
-    `outer` is the one around it: the earlier of both counts, for as long as the outer one `holds`. `gone` is set when
-    nobody waits for the answer any more.
+    `outer` is the one around it, which counts as well for as long as it `holds`: the earlier of both is the deadline.
+    `gone`: nobody waits for the answer any more, whatever the outer one says.
     """
 
     __slots__ = ("_began", "_ends_at", "_seconds", "_stops", "gone", "holds", "outer")
 
     def __init__(self, seconds: float = math.inf, outer: "Limit | None" = None) -> None:
-        self._began = began = time.monotonic()
-        self.gone, self.holds = False, True
+        self._began = time.monotonic()
+        self.gone, self.holds, self.outer = False, True, outer
         self._stops: dict[Callable[[], None], None] = {}  # what ends the steps that are going on
-        self._seconds, self._ends_at, self.outer = seconds, began + seconds, outer
+        self.set(seconds)
 
     def set(self, seconds: float) -> None:
         """Let it end so many seconds after it began. Holds for the steps that begin from now on."""
-        self._seconds, self._ends_at = seconds, self._began + seconds
+        self._seconds = seconds if seconds < _NEVER_S else math.inf
+        self._ends_at = self._began + self._seconds
+
+    def _holding(self) -> "Iterator[Limit]":
+        """It, and those around it that hold: what was between them may have ended."""
+        yield self
+        around = self.outer
+        while around is not None:
+            if around.holds:
+                yield around
+            around = around.outer
 
     def _earliest(self) -> "Limit":
-        earliest, around = self, self.outer
-        while around is not None:
-            if around.holds and around._ends_at < earliest._ends_at:
-                earliest = around
-            around = around.outer
-        return earliest
+        return min(self._holding(), key=_end_of)
 
     @property
     def seconds(self) -> float:
@@ -73,11 +82,15 @@ class Limit:
 
     def is_over(self) -> bool:
         """Whether no more may be done for it. Does not block."""
-        return self.gone or time.monotonic() >= self.ends_at
+        return self.is_gone() or time.monotonic() >= self.ends_at
+
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer any more. Does not block."""
+        return any(each.gone for each in self._holding())
 
     def refusal(self, doing: str) -> DeadlineExceeded | ClientGone:
         """What is raised where it is over, in the midst of `doing`."""
-        if self.gone:
+        if self.is_gone():
             return ClientGone(f"the client has gone, while {doing}")
         return DeadlineExceeded(f"the deadline of {self.seconds:.3g} s has passed, while {doing}")
 
@@ -89,22 +102,17 @@ class Limit:
 
     def add(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the client goes, perhaps in another thread, until `remove`; at once where it has gone."""
-        self._stops[stop] = None
-        if self.gone:
+        for each in self._holding():
+            each._stops[stop] = None
+        if self.is_gone():
             stop()
 
     def remove(self, stop: Callable[[], None]) -> None:
         """What `stop` would end is over, or was not begun."""
-        self._stops.pop(stop, None)
-
-    @contextlib.contextmanager
-    def ending(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` when the client goes before the body has ended; perhaps in another thread."""
-        try:
-            self.add(stop)
-            yield
-        finally:
-            self.remove(stop)
+        each: Limit | None = self
+        while each is not None:
+            each._stops.pop(stop, None)
+            each = each.outer
 
     def run(self, session: Any, step: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do `work(...)` on a session, and end it at the server when it must be. `step` is what it is called; empty:
@@ -347,9 +355,9 @@ def deadline(seconds: float) -> "contextlib._GeneratorContextManager[Limit]":
 
 @contextlib.contextmanager
 def _within(seconds: float) -> Iterator[Limit]:
-    inner = Limit(seconds, outer := current())
+    inner = Limit(seconds, current())
     try:
-        with limited(inner), contextlib.nullcontext() if outer is None else outer.ending(inner.give_up):
+        with limited(inner):
             yield inner
     finally:
         inner.holds = False

@@ -87,14 +87,12 @@ class DeadlineMiddleware:
             asked_s = None if asked is None else min(_seconds(asked), self.most_s)
         except ValueError as error:
             return HttpResponseBadRequest(f"{error}\n", content_type="text/plain")
-        before, outer = said_here(), current()
-        limit = Limit(self.default_s if asked_s is None else asked_s, outer)
+        before = said_here()
+        limit = Limit(self.default_s if asked_s is None else asked_s, current())
         client = request.META.get("gunicorn.socket")  # other servers do not give it
         descriptor = -1 if client is None else client.fileno()
         request._pooldemo_limit = limit, asked_s, descriptor  # type: ignore[attr-defined]
         set_current(limit)
-        if outer is not None:
-            outer.add(limit.give_up)
         if descriptor >= 0 and request.method in _SAFE:
             clients.watch.add(descriptor, limit)
         try:
@@ -105,8 +103,6 @@ class DeadlineMiddleware:
             response = answer
         finally:
             limit.holds = False
-            if outer is not None:
-                outer.remove(limit.give_up)
             go_on(before)  # a generator of the view's may be left in its midst
             clients.watch.remove(descriptor)
             del request._pooldemo_limit  # type: ignore[attr-defined]  # what others raise now is not answered here
@@ -123,7 +119,7 @@ class DeadlineMiddleware:
         if (ends := said_of(view, "ends_with_client", None)) is not None:
             if not ends:
                 clients.watch.remove(descriptor)
-                limit.gone = limit.outer is not None and limit.outer.gone  # the client may have left before
+                limit.gone = False  # the client may have left before
             elif descriptor >= 0:
                 clients.watch.add(descriptor, limit)
 

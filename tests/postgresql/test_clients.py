@@ -65,8 +65,8 @@ def test_one_client_that_cannot_be_watched_or_ended_costs_no_other(watched: Any,
         meanwhile.setattr(green, "starter", none_left)
         first = watched()
     second = watched()
-    with first[1].ending(none_left):
-        first[0].close()
-        until(lambda: first[1].gone)
-        second[0].close()
-        until(lambda: second[1].gone)
+    first[1].add(none_left)
+    first[0].close()
+    until(lambda: first[1].gone)
+    second[0].close()
+    until(lambda: second[1].gone)

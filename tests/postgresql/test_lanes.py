@@ -89,6 +89,27 @@ def test_what_two_generators_said_in_turn_is_over_with_the_last_of_them(says: An
         assert (current(), is_low()) == before
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_whose_client_has_gone_is_told_whatever_generator_has_ended_around_it(order: tuple[int, int]) -> None:
+    def said(seconds: float) -> Generator[Limit | None, None, None]:
+        with deadline(seconds):
+            yield current()
+
+    request, told = Limit(), []
+    with limited(request):
+        generators = [said(900), said(800)]
+        limits = [next(each) for each in generators]
+        ends, stays = order
+        generators[ends].close()
+        limit = limits[stays]
+        assert limit is not None
+        limit.add(lambda: told.append(True))
+        request.give_up()
+        assert limit.is_over()
+        assert told == [True]
+        assert isinstance(limit.refusal("it works"), ClientGone)
+
+
 @pytest.mark.parametrize("says", [deadline, priority])
 def test_what_a_generator_said_is_over_though_another_thread_ends_it(says: Any) -> None:
     """As the garbage collector does. Else all later requests of the thread would have its priority."""

@@ -1,6 +1,7 @@
 """Deadlines, and clients that have gone: what is over is not begun, and what runs is ended."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -213,3 +214,11 @@ def test_a_wait_that_the_deadline_ends_says_so(site: Site) -> None:
 def test_a_deadline_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="give seconds, a number above 0"), deadline(given):
         pass
+
+
+@pytest.mark.parametrize("given", [1e9, sys.maxsize, 1e308, 10**400], ids=["1e9", "maxsize", "1e308", "10**400"])
+def test_a_deadline_that_no_clock_reaches_is_as_good_as_none(given: Any) -> None:
+    with deadline(5), deadline(given) as limit:
+        assert limit.seconds == 5
+    with deadline(given) as limit:
+        assert limit.left_s() == math.inf

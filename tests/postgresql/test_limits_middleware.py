@@ -49,8 +49,12 @@ def test_a_view_has_a_deadline_of_its_own(settings: Any) -> None:
     assert answer(long)[1][0].seconds == 30
     assert answer(long, x_request_timeout="2")[1][0].seconds == 2
     assert answer(never)[1][0].seconds == math.inf
+    assert answer(view_deadline(10**400)(lambda: None))[1][0].seconds == math.inf
     with pytest.raises(ValueError, match="give seconds"):
         view_deadline(-1)
+    settings.POOLDEMO_DEADLINE = settings.POOLDEMO_DEADLINE_MAX = 10**400
+    assert answer()[1][0].seconds == math.inf
+    assert answer(x_request_timeout="1e300")[1][0].seconds == math.inf
 
 
 def test_a_class_of_views_says_it_above_itself(settings: Any) -> None:
@@ -124,14 +128,19 @@ def test_a_view_that_may_finish_begins_also_where_its_client_has_left_before() -
     def run(request: HttpRequest) -> HttpResponse:
         limit = current()
         assert limit is not None
-        limit.give_up()
-        middleware.process_view(request, view, (), {})
-        return HttpResponse(str(limit.is_over()))
+        with deadline(600) as own:  # another middleware's
+            limit.give_up()
+            middleware.process_view(request, view, (), {})
+            return HttpResponse(str(own.is_over()))
 
     middleware, request = DeadlineMiddleware(run), HttpRequest()
     request.method = "GET"
     view = ends_with_client(False)(run)
     assert middleware(request).text == "False"
+    with deadline(600) as around:
+        assert middleware(request).text == "False"
+        around.give_up()
+        assert middleware(request).status_code == 503
     view = ends_with_client(True)(run)
     assert middleware(request).status_code == 503
 
