@@ -86,7 +86,7 @@ def balancer_reloaded(scene: Scene) -> None:
 @fault("PgBouncer is ended, and started again", way="pgbouncer")
 def pgbouncer_restarted(scene: Scene) -> None:
     process = scene.fleet.processes["pgbouncer"]
-    process.kill()  # to SIGTERM and SIGQUIT each version gives another meaning, and a child of a shell's "&" ignores one
+    process.kill()  # SIGTERM and SIGQUIT mean what the version says, and a child of a shell's "&" ignores one
     process.wait()
     scene.fleet.start("pgbouncer")
 
