@@ -52,8 +52,8 @@ def test_it_knows_no_quota_where_there_are_no_groups(tmp_path):
 
 def test_it_counts_connections_by_what_they_do(database_url: str) -> None:
     name = "test-it-counts"
-    holder, idler = (psycopg2.connect(libpq_url(database_url), application_name=name) for _ in range(2))
     seen = Connections(database_url, name)
+    holder, idler = (psycopg2.connect(libpq_url(database_url), application_name=name) for _ in range(2))
     try:
         holder.cursor().execute("SELECT 1")
         with seen.window():
@@ -64,6 +64,22 @@ def test_it_counts_connections_by_what_they_do(database_url: str) -> None:
             each.close()
     assert seen.peak == 2
     assert seen.waits == {"idle in transaction": 1.0, "idle": 1.0}
+
+
+def test_it_counts_no_connection_that_a_pooler_kept_from_a_larger_trial(database_url: str) -> None:
+    name = "test-a-pooler-kept"
+    kept, used = (psycopg2.connect(libpq_url(database_url), application_name=name) for _ in range(2))
+    seen = Connections(database_url, name)
+    try:
+        seen.look()
+        assert seen.peak == 0
+        used.autocommit = True
+        used.cursor().execute("SELECT 1")
+        seen.look()
+    finally:
+        for each in (kept, used, seen):
+            each.close()
+    assert seen.peak == 1
 
 
 class Family:

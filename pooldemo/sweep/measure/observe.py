@@ -31,7 +31,7 @@ DOING = """
                 WHEN state LIKE 'idle in transaction%%' THEN 'idle in transaction' ELSE 'idle' END, count(*)
     FROM pg_stat_activity WHERE EXISTS (
         SELECT FROM unnest(%s) AS name WHERE application_name = name OR starts_with(application_name, name || '/')
-    ) GROUP BY 1
+    ) AND NOT coalesce(state = 'idle' AND state_change < %s, FALSE) GROUP BY 1
 """
 
 
@@ -62,7 +62,8 @@ class Poll(threading.Thread):
 
 class Connections:
     """How many connections of these names PostgreSQL shows at most, all together, and what they do, on a connection of
-    its own.
+    its own. Those that have been idle since before it looked on are not counted: a PgBouncer between keeps them, with
+    the name of whoever used them last, from a trial of a larger size.
 
     Raises database.DatabaseDown when there is none to have.
     """
@@ -70,7 +71,8 @@ class Connections:
     def __init__(self, database_url: str, *names: str) -> None:
         self._connection = database.connect(database_url)
         self._cursor = self._connection.cursor()
-        self._named = [list(names)]
+        self._cursor.execute("SELECT clock_timestamp()")
+        self._named = [list(names), *self._cursor.fetchone()]
         self.postmaster = database.postmaster(self._connection)
         self.peak: int | None = 0 if names else None
         self.waits: dict[str, float] = {}
