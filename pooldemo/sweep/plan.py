@@ -73,6 +73,12 @@ def repeats_of(plan: Plan, sizes: Collection[int] = ()) -> int:
     return min((sum(size in repeated for repeated in plan.repeated) for size in sizes or plan.sizes), default=0)
 
 
+def more_repeats(plan: Plan, trials: int) -> int:
+    """The fewest repeats that a sweep may ask for which has so many `trials`, failed ones included: those planned while
+    some are to come, else one more."""
+    return repeats_of(plan) + (trials >= len(plan.worker_counts) * sum(map(len, plan.repeated)))
+
+
 def with_sizes(plan: Plan, text: str) -> Plan:
     """The plan with the sizes of `+5,6` as well, as often as the others, each time with their neighbours again: repeats
     of another hour can be compared by what they share alone.

@@ -62,6 +62,8 @@ def test_it_is_undecided_near_the_limit_and_says_which_repeats_would_decide_it()
 def test_it_decides_nothing_on_one_repeat():
     objective = Objective(_plan("p95=300"), _noisy(100, 0.02, 1, repeats=1))
     assert (objective.state(16), objective.needs(16)) == ("undecided", "--repeats 3")
+    some = Objective(_plan("p95=300"), _noisy(100, 0.02, 1, repeats=1), least=4)
+    assert some.needs(16) == "--repeats 4", "it had three, and two failed"
     once = Objective(replace(_plan("p95=300"), repeats=1), _noisy(100, 0.02, 1, repeats=1))
     assert once.needs(16) == "--repeats 3", "two tell little more"
 

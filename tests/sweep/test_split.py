@@ -255,3 +255,17 @@ def test_it_says_how_many_repeats_would_tell_which_split_is_cheapest():
     found = split.cheapest(trials, [Verdict("a", "knee", 8, 100.0, None, None, "", workers=n) for n in (1, 2)], 5.0)
     assert found.text.startswith("Which split is cheapest nobody can tell, repeats differ too much: ")
     assert 3 < int(found.needs.removeprefix("--repeats ")) <= 100
+
+
+def test_it_asks_for_more_repeats_than_there_are_also_where_a_trial_failed():
+    """It counted those that ran, and asked for the three that the sweep had, which --resume refuses."""
+    apart = {8: {1: (95.0, 95.0, 95.0), 2: (98.0, 102.0, 0.0)}, 4: {1: (50.0, 50.0, 50.0), 2: (50.0, 52.0, 50.0)}}
+    sweep = sweep_of(lambda workers, size: 1.0, plan=replace(PLAN, sizes=(4, 8), splits=(1, 2), workers=2))
+    trials = tuple(
+        replace(each, rps=(rps := apart[each.size][each.workers][each.repeat - 1]), error="" if rps else "it broke")
+        for each in sweep.trials
+    )
+    for measured, least in ((trials, 4), (trials[:-1], 3)):
+        (verdict,) = judged(replace(sweep, trials=measured)).verdicts
+        assert "Which split is cheapest nobody can tell" in verdict.because, verdict
+        assert verdict.needs == f"--repeats {least}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse import split, theory, verdict_text
 from pooldemo.sweep.analyse.analysis import Judgement
 from pooldemo.sweep.analyse.knee import find_knee, settled
@@ -49,7 +50,8 @@ def _splits(
     """The trials and the verdicts of each number of workers, and which of them is the cheapest."""
     own = {workers: [t for t in trials if (t.stack, t.workers) == (stack, workers)] for workers in plan.splits}
     verdicts = [judge_stack(stack, plan.at(workers), own[workers], conditions) for workers in plan.splits]
-    return own, verdicts, split.cheapest([trial for each in own.values() for trial in each], verdicts, plan.margin)
+    every = [trial for each in own.values() for trial in each]
+    return own, verdicts, split.cheapest(every, verdicts, plan.margin, planning.more_repeats(plan, len(every)))
 
 
 def _cheapest(stack: str, plan: Plan, trials: Sequence[TrialResult], conditions: Conditions) -> Verdict:
@@ -132,7 +134,8 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         there = find_saturation(sound, knee.level_from, (knee.level_from,), plan, conditions)
         knee = settled(knee) if there.code == "hub" else knee
         judgement = replace(judgement, knee=knee)
-    objective = Objective(plan, [trial for trial in ran if trial.size in judged])
+    least = planning.more_repeats(plan, len(trials))
+    objective = Objective(plan, [trial for trial in ran if trial.size in judged], least)
     if knee.size is None:
         return _at_one_size(judgement, objective)
     saturation = find_saturation(sound, knee.size, knee.plateau, plan, conditions)

@@ -25,10 +25,11 @@ DOUBT = 1 - CONFIDENCE
 
 
 class Objective:
-    """The SLO of a plan, held against the sizes of one stack. `trials` ran, all of that stack."""
+    """The SLO of a plan, held against the sizes of one stack. `trials` ran, all of that stack; where these do not
+    decide it, it asks for no fewer repeats than `least`."""
 
-    def __init__(self, plan: Plan, trials: Sequence[TrialResult]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, trials: Sequence[TrialResult], least: int = 0) -> None:
+        self._plan, self._least = plan, least
         self._trials: dict[int, list[TrialResult]] = {}
         for trial in trials:
             self._trials.setdefault(trial.size, []).append(trial)
@@ -146,7 +147,7 @@ class Objective:
 
     def _repeats(self, needed: int) -> str:
         """No fewer than were planned: a sweep that was interrupted has not had these yet. Empty: no more may be."""
-        needed = max(needed, repeats_of(self._plan))
+        needed = max(needed, repeats_of(self._plan), self._least)
         return f"--repeats {needed}" if needed <= MAX_REPEATS else ""
 
 

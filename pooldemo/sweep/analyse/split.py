@@ -29,8 +29,9 @@ class Split:
     sizes: tuple[int, ...] = ()
 
 
-def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin: float) -> Split:
-    """The cheapest of the splits that `verdicts` name, one for each number of workers, from the trials of one stack."""
+def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin: float, least: int = 0) -> Split:
+    """The cheapest of the splits that `verdicts` name, one for each number of workers, from the trials of one stack.
+    Where these do not tell, it asks for no fewer repeats than `least`."""
     named = [each for each in verdicts if each.max_conns is not None and each.shape != "invalid"]
     for state in ("met", "undecided"):
         if of_state := [each for each in named if each.slo and each.slo.state == state]:
@@ -49,6 +50,7 @@ def cheapest(trials: Sequence[TrialResult], verdicts: Sequence[Verdict], margin:
         most = max(carried, key=lambda each: carried[each].mean)
         told = _told(cells, carried, most)
         text = f"Which split is cheapest nobody can tell, repeats differ too much: {told}."
+        needed = max(needed, least)
         needs = f"--repeats {needed}" if needed <= MAX_REPEATS else ""
         return Split(cells[most - 1][0], text, needs, tuple(sorted({size for _, size in cells})))
     for each in verdicts:

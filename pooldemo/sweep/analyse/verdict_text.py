@@ -57,7 +57,7 @@ def needs(judgement: Judgement) -> str:
         return judgement.slo_needs
     if knee.reason == "generator":
         return f"--processes {judgement.plan.processes + 1}"
-    if knee.reason == "sizes" and knee.intervals:
+    if knee.reason == "sizes" and knee.intervals and not _has_more(judgement):
         (size,) = knee.intervals
         larger = judgement.failing and min(judgement.failing) < size
         wanted = {size, 2 * size, 4 * size if larger else max(1, size // 2)}
@@ -66,9 +66,7 @@ def needs(judgement: Judgement) -> str:
         return f"--sizes {','.join(map(str, fitting))}" if len(fitting) > 1 else ""
     if knee.reason not in ("repeats", "level", "noise"):
         return ""
-    # No fewer than were planned: a sweep that was interrupted has not had these yet; one that had them needs more.
-    plan = judgement.plan
-    least = planning.repeats_of(plan) + (len(judgement.trials) >= sum(map(len, plan.repeated)))
+    least = planning.more_repeats(judgement.plan, len(judgement.trials))
     needed = max(3 if knee.reason == "repeats" else knee.repeats_needed, least)
     return f"--repeats {needed}" if needed <= planning.MAX_REPEATS else ""
 
@@ -315,7 +313,14 @@ def _calmer(judgement: Judgement, joined: str) -> str:
     return f"or a longer --duration: in {plan.duration_s:g} s the arrivals at random differ by {percent}% themselves"
 
 
+def _has_more(judgement: Judgement) -> bool:
+    """Whether sizes are to come that were asked for, as in a sweep that was interrupted."""
+    return not set(judgement.plan.sizes) <= {trial.size for trial in judgement.trials}
+
+
 def _compare(judgement: Judgement) -> str:
+    if _has_more(judgement):
+        return " The rest of this sweep measures others."
     return f" Compare it with others: {advised}." if (advised := needs(judgement)) else ""
 
 
