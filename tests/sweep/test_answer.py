@@ -136,6 +136,18 @@ def test_it_says_how_far_a_sweep_has_come(status: str, ended: int, said: str) ->
     assert headline(replace(found, status=status, trials=found.trials[:ended], verdicts=())).startswith(said)
 
 
+@pytest.mark.parametrize("ended", [0, 1, 3])
+def test_it_says_how_far_one_has_come_that_was_interrupted_before_its_second_size(ended: int) -> None:
+    """It said "requests failed at every size" of none that was asked for, and "one size has no knee" of five."""
+    found = swept(hinge(16))
+    begun = tuple(each for each in found.trials if each.size == 8)[:ended]
+    verdicts = judge(found.plan, begun, CONDITIONS)
+    said = headline(replace(found, status="interrupted", trials=begun, verdicts=verdicts))
+    assert said == f"No answer yet: {ended} of 15 trials have ended, then it was interrupted"
+    alone = replace(found, plan=replace(found.plan, sizes=(8,)), status="interrupted", trials=begun, verdicts=verdicts)
+    assert not ended or headline(alone) == "No answer: one size has no knee"
+
+
 def test_it_takes_no_verdict_of_before_for_the_answer_of_a_sweep_that_goes_on() -> None:
     assert headline(replace(swept(hinge(16)), status="running")) == "Measuring: the answer comes with the last trial"
 

@@ -48,9 +48,13 @@ def headline(sweep: SweepResult) -> str:
         return "Measuring: the answer comes with the last trial"
     if sweep.verdicts:
         return of_stack(sweep, sweep.verdicts[0])
-    done, planned = len(sweep.trials), len(planning.order(sweep.plan))
     if sweep.trials and all(trial.error for trial in sweep.trials):
         return "No answer: every trial failed"
+    return _so_far(sweep)
+
+
+def _so_far(sweep: SweepResult) -> str:
+    done, planned = len(sweep.trials), len(planning.order(sweep.plan))
     ended = "failed" if sweep.status == "failed" else f"was {sweep.status}"
     return f"No answer yet: {done} of {planned} trials have ended, then it {ended}"
 
@@ -64,6 +68,9 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     """The same of any of its stacks."""
     if verdict.shape == "invalid":
         own = [trial for trial in sweep.trials if trial.stack == verdict.stack]
+        begun = not own or (verdict.cause == "sizes" and not set(sweep.plan.sizes) <= {trial.size for trial in own})
+        if begun and sweep.status == "interrupted":
+            return _so_far(sweep)
         failed = sum(bool(trial.error) for trial in own)
         if 2 * failed > len(own):
             return f"No answer: {'every trial' if failed == len(own) else 'most trials'} failed"
