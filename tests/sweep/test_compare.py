@@ -19,6 +19,7 @@ from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.slo import parse_slo
 from pooldemo.sweep.facts import Plan, SweepResult
 from pooldemo.sweep.plan import with_sizes
+from pooldemo.sweep.report import comparison
 
 PLAN = Plan(users=1000)
 
@@ -173,6 +174,22 @@ def test_it_calls_a_verdict_that_turned_invalid_worse_but_not_by_chance():
     assert not compare_sweeps(_judged(*noisy), _judged(*whole)).is_worse
     by_chance = replace(_judged(*whole), verdicts=(replace(found_invalid(), cause="noise"),))
     assert not compare_sweeps(_judged(*whole), by_chance).is_worse
+
+
+def test_it_says_that_there_is_no_verdict_to_compare_where_no_number_is_worse():
+    """A load generator that ran out in B made it "worse", though B carried as much."""
+    whole = trials_of(hinge(16), noise=0.02, seed=1)
+    before, full = (
+        replace(_judged(*whole), id=1),
+        replace(_judged(*[replace(each, generator_cpu=1.0) for each in whole]), id=2),
+    )
+    found = compare_sweeps(before, full)
+    said = "Sweep 2 has no verdict to compare, and no number that is worse than in 1: pooldemo: knee at 16 -> invalid"
+    assert comparison.headline(found, before, full) == said
+    assert comparison.lines_of(found)[-1].startswith("B has no verdict to compare: ")
+    assert comparison.to_json(found, before, full).count('"worse": true') == 1, "for CI it is as it was"
+    slow = replace(full, trials=tuple(replace(each, rps=each.rps / 2) for each in full.trials))
+    assert comparison.headline(compare_sweeps(before, slow), before, slow).startswith("Sweep 2 is worse than 1: ")
 
 
 def found_invalid():

@@ -63,6 +63,12 @@ class Comparison:
         return any(each.is_worse for each in self.changes) or any(each.is_worse for each in self.moved)
 
     @property
+    def is_unjudged(self) -> bool:
+        """B is worse for nothing but a verdict that became invalid."""
+        worse = [each for each in self.moved if each.is_worse]
+        return bool(worse) and not any(each.is_worse for each in self.changes) and all(map(_is_lost, worse))
+
+    @property
     def is_known(self) -> bool:
         """Some comparison had repeats enough to be decided; of two sides of one sweep: so many that it finds what it
         is to find, or that each stack is shown to carry more, whatever a loss would have taken."""
@@ -85,3 +91,7 @@ class Comparison:
         if self.repeats >= MAX_REPEATS:
             return ""
         return f"--repeats {min(MAX_REPEATS, max(3, self.repeats + 1, math.ceil(1.05 * times * self.repeats)))}"
+
+
+def _is_lost(moved: Moved) -> bool:
+    return moved.after.startswith("invalid") and not moved.after.endswith("SLO missed")

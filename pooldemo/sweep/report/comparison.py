@@ -14,6 +14,7 @@ from pooldemo.sweep.report.lines import to_lines
 MARKS = {"better": "+", "worse": "-", "lost": "-", "same": "=", "unknown": "?"}
 UNITS = {"rps": "requests/s", "p95_ms": "ms p95 of a repeat", "failures": "of the requests failed"}
 NOTHING = "nothing was measured on both sides"
+NO_VERDICT = "no verdict to compare"
 
 
 def to_json(found: Comparison, before: SweepResult, after: SweepResult) -> str:
@@ -36,6 +37,8 @@ def headline(found: Comparison, before: SweepResult, after: SweepResult) -> str:
     worse = worse_of(found)
     better = [_line(each).removeprefix("+ ") for each in found.changes if each.kind == "better"]
     named = f"Sweep {after.id}"
+    if found.is_unjudged:
+        return f"{named} has {NO_VERDICT}, and no number that is worse than in {before.id}: {_lost(worse)}"
     if worse:
         return f"{named} is worse than {before.id}: {worse[0]}"
     if not found.is_known:
@@ -53,6 +56,8 @@ def of_sweep(sweep: SweepResult) -> str:
         return answer.headline(sweep)
     other = ", ".join(dict.fromkeys(filter(None, map(planning.label, sweep.plan.stacks))))
     worse, better = worse_of(found), [_line(each).removeprefix("+ ") for each in found.changes if each.kind == "better"]
+    if found.is_unjudged:
+        return f"There is {NO_VERDICT} with {other}, and no number is worse: {_lost(worse)}"
     if worse:
         return f"Worse than {other}: {worse[0]}"
     if not found.is_known:
@@ -88,7 +93,15 @@ def lines_of(found: Comparison, *, everything: bool = False) -> list[str]:
     kinds = [change.kind for change in found.changes]
     words = {"same": "show no change"}  # which is not to say that there is none
     counts = ", ".join(f"{kinds.count(kind)} {words.get(kind, kind)}" for kind in MARKS if kind in kinds)
-    said = "B is worse" if found.is_worse else "B is not worse" if found.is_known else "nobody can tell"
+    said = (
+        f"B has {NO_VERDICT}"
+        if found.is_unjudged
+        else "B is worse"
+        if found.is_worse
+        else "B is not worse"
+        if found.is_known
+        else "nobody can tell"
+    )
     if not kinds:
         return [*lines, f"{said}: {NOTHING}"]
     return [
@@ -118,6 +131,10 @@ def worse_of(found: Comparison) -> list[str]:
     worse = [_line(change) for change in found.changes if change.is_worse]
     worse += [f"verdict: {each.stack}: {each.before} -> {each.after}" for each in found.moved if each.is_worse]
     return [line.removeprefix("- ") for line in worse]
+
+
+def _lost(worse: Sequence[str]) -> str:
+    return worse[0].removeprefix("verdict: ")
 
 
 def values_of(change: Change) -> tuple[str, str]:
