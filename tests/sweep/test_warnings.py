@@ -46,6 +46,7 @@ DOUBTFUL = {
     "queueing": {"wait_mean_ms": 700.0},
     "rate-missed": {"target_rps": 100.0},
     "late-arrivals": {"late_p95_ms": 300.0},
+    "generator-late": {"late_p95_ms": 300.0, "target_rps": 79.0, "max_ms": 400.0},
     "search-stopped": {"steps": (Step(None, 90.0), Step(70.0, 60.0, "generator"))},
     "unaccounted-users": {"little_residual": 0.2},
     "short-window": {"window_s": 2.0},
@@ -81,6 +82,20 @@ def test_it_repeats_in_the_verdict_what_happened_in_a_trial_and_at_which_size(co
     trials = [replace(HEALTHY, size=4, peak_connections=4), replace(HEALTHY, **DOUBTFUL[code])]
     (warning,) = [each for each in for_stack(trials, PLAN, CONDITIONS) if each.code == code]
     assert "1 of 2 trials, size 8" in warning.cause
+
+
+def test_it_blames_the_users_for_late_requests_only_where_all_of_them_may_have_waited():
+    """Of 64 users with 79 requests a second 32 at most had one under way while the slowest took 0.4 s: Locust stood
+    still, and it asked for more of them."""
+    late = replace(HEALTHY, late_p95_ms=300.0, target_rps=79.0, max_ms=400.0)
+    (warning,) = for_trial(late, PLAN)
+    assert (warning.code, "--processes 2" in warning.cure) == ("generator-late", True)
+    for fewer, trial in ((32, late), (64, replace(late, max_ms=900.0))):
+        (warning,) = for_trial(trial, replace(PLAN, users=fewer))
+        assert (warning.code, "more --users" in warning.cure) == ("late-arrivals", True)
+    assert "late-arrivals" in {each.code for each in for_trial(replace(late, failures=1), PLAN)}, (
+        "of these no time is known"
+    )
 
 
 def test_it_gives_the_range_of_the_sizes_that_it_names():

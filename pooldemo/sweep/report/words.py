@@ -43,6 +43,7 @@ DOUBTS: Mapping[str, str] = {
     "queueing": "requests waited for a slot much longer than they held it, so the latencies tell of the queue",
     "rate-missed": "fewer requests were answered than were asked for",
     "late-arrivals": "requests were sent late, since all users waited for answers",
+    "generator-late": "the program that sends the requests sent some late, though users were free",
     "search-stopped": "the program that sends the requests was late, so higher rates were not tried",
     "unaccounted-users": "users were not served yet when the window began, or lost time outside their requests",
     "short-window": "the window was too short for requests of this length",
