@@ -88,7 +88,7 @@ class RunPages:
 
     def _named(self, number: str) -> Sweep | None:
         """The sweep of that number, as typed; None: there is none."""
-        runs.settle()
+        records.settle()
         is_one = number.isascii() and number.isdigit() and len(number) < 19
         return Sweep.objects.filter(pk=number).first() if is_one else None
 
@@ -170,7 +170,7 @@ class RunPages:
             )
 
     def _running(self) -> Sweep | None:
-        runs.settle()
+        records.settle()
         return Sweep.objects.filter(status=Sweep.Status.RUNNING).first()
 
     def _say(self, request: HttpRequest, text: str, level: int = messages.WARNING) -> None:

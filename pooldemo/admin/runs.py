@@ -23,7 +23,6 @@ from pathlib import Path
 
 from django.db import connections
 
-from pooldemo import records
 from pooldemo.postgresql.place import place
 from pooldemo.sweep.analyse.ending import ending
 from pooldemo.sweep.stacks.stack import FROM_PAGE, RUN_FOLDER, make_folder
@@ -99,11 +98,6 @@ def last() -> Run:
         return Run(lives, None, "")
     found = NUMBER.search(begun) if note.get("database") == _database() else None
     return Run(lives, int(found[1]) if found else None, said.strip())
-
-
-def settle() -> None:
-    """Call interrupted what nobody runs, but for what lives here: what a page does before it shows sweeps."""
-    records.settle(last().number if _lives() else None)
 
 
 def stop(number: int | None = None) -> bool:

@@ -12,7 +12,6 @@ from django.urls import URLPattern, path
 from django.utils.crypto import constant_time_compare
 
 from pooldemo import records
-from pooldemo.admin import runs
 from pooldemo.admin.measured import address, posted, readable
 from pooldemo.models import Sweep
 from pooldemo.postgresql.aside import aside
@@ -58,7 +57,7 @@ class Sharing:
 @login_not_required
 def shared(_request: HttpRequest, number: int, secret: str) -> HttpResponse:
     """The report, as `sweep --html` writes it; 404 for whoever guesses."""
-    runs.settle()  # else one that was killed runs here for ever
+    records.settle()  # else one that was killed runs here for ever
     row = Sweep.objects.filter(pk=number).exclude(shared="").first()
     if row is None or not constant_time_compare(row.shared, secret):
         raise Http404("This link was taken back, or never was one")

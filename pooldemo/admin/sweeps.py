@@ -109,7 +109,7 @@ class SweepAdmin(Measured):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sweep]:
         """Every page begins here, so none shows as running what nobody runs."""
-        runs.settle()
+        records.settle()
         return super().get_queryset(request)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:

@@ -1,11 +1,15 @@
 """Whose turn it is: one sweep at a time runs on a database, and a row says `running` only while its sweep does.
 
 The truth is PostgreSQL's advisory lock, which ends with the process that holds it, however that ends: `Turn` holds it,
-and `settle` makes the rows follow it.
+and `settle` makes the rows follow it. It ends with PostgreSQL too, and is taken anew when a trial has ended. So on its
+own machine a sweep is told by a locked file as well, which needs no number of a process and no clock.
 """
 
+import fcntl
+import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +17,7 @@ from django.db import Error, connection, transaction
 
 from pooldemo import models
 from pooldemo.postgresql.unpooled import is_postgresql, plain_connection
+from pooldemo.sweep.stacks.stack import RUN_FOLDER, make_folder
 
 SWEEP_LOCK = 0x5357_4545_50  # "SWEEP": any number that nobody else locks
 PATIENCE_S = 1.0  # for those who settle: they have it for the length of an UPDATE
@@ -31,15 +36,12 @@ class Busy(Exception):
     """Another sweep runs on this database."""
 
 
-def settle(living: int | None = None) -> None:
+def settle() -> None:
     """Call interrupted what a row calls running and nobody runs. Whoever shows sweeps does this first.
-
-    `living` is the number of one that is known to live: after a restart of PostgreSQL it has no lock until its trial
-    has ended.
 
     It takes the lock beside others who settle, so no sweep begins or goes on between the look and the UPDATE.
     """
-    running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING).exclude(pk=living or 0)
+    running = models.Sweep.objects.filter(status=models.Sweep.Status.RUNNING)
     if not running.exists():
         return
     if not is_postgresql():  # no sweep runs there
@@ -48,7 +50,26 @@ def settle(living: int | None = None) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [SWEEP_LOCK])
         if cursor.fetchone()[0]:
-            running.update(status=models.Sweep.Status.INTERRUPTED)
+            ended = [row.pk for row in running.only("started_at") if not _lives(row)]
+            running.filter(pk__in=ended).update(status=models.Sweep.Status.INTERRUPTED)
+
+
+def mark_of(row: models.Sweep) -> Path:
+    """The file that is locked while it lives. Numbers are a database's own: the start tells apart two of one number."""
+    return RUN_FOLDER / f"row-{row.pk}-{row.started_at:%Y%m%d%H%M%S%f}.lock"
+
+
+def _lives(row: models.Sweep) -> bool:
+    """Whether it runs on this machine, in this folder."""
+    try:
+        with mark_of(row).open() as mark:
+            fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or it is another user's
+        return False
+    mark_of(row).unlink(missing_ok=True)  # of one that was killed
+    return False
 
 
 class Turn:
@@ -61,6 +82,14 @@ class Turn:
     def __init__(self) -> None:
         self._connection = plain_connection()
         self._is_ours = False
+        self._mark: tuple[Path, int] | None = None
+
+    def of(self, row: models.Sweep) -> None:
+        """Have everybody on this machine know that `row` runs, until the end of the block or of this process."""
+        path = mark_of(row)
+        make_folder(path.parent)
+        self._mark = path, os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._mark[1], fcntl.LOCK_EX)
 
     def __enter__(self) -> Self:
         self._take()
@@ -68,6 +97,10 @@ class Turn:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._connection.close()
+        if self._mark is not None:
+            path, descriptor = self._mark
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def keep(self) -> bool:
         """Make sure that it is still ours; whether it had to be taken anew, because PostgreSQL was restarted.

@@ -122,24 +122,6 @@ def test_it_refuses_what_no_command_can_be_given(value: str) -> None:
     assert "cannot be given to the command" in said
 
 
-def test_it_calls_nothing_interrupted_that_lives_while_postgresql_was_restarted(
-    runner: Client, row: models.Sweep
-) -> None:
-    """Its turn ends with PostgreSQL, and is taken anew when its trial has ended: until then "nothing of it runs"."""
-    row.pk, row.status = 4711, "running"
-    row.save(force_insert=True)
-    runs.start(["--sizes=1,2"])
-    until(lambda: runs.last().number == 4711)
-    page = reverse("admin:pooldemo_sweep_change", args=[4711])
-    for look in (reverse("admin:pooldemo_sweep_changelist"), page, RUN):
-        runner.get(look)
-        assert models.Sweep.objects.get(pk=4711).status == "running"
-    assert "Running, begun" in runner.get(page).content.decode()
-    runs.stop()
-    until(lambda: not runs.last().lives)
-    assert "nothing of it runs" in runner.get(page).content.decode()
-
-
 def test_it_starts_one_watches_it_and_stops_it(runner: Client) -> None:
     assert runner.post(START, {"sizes": "1,2"}).url == reverse("admin:pooldemo_run_started")  # type: ignore[attr-defined]
     until(lambda: runs.last().number == 4711)

@@ -17,11 +17,14 @@ import psycopg2
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.db.models import QuerySet
+from django.test import Client
+from django.urls import reverse
 from own_folders import folder_of_servers
 from served import ROOT, until
 
 from pooldemo import models, records
 from pooldemo.embedded import EmbeddedPostgres
+from pooldemo.records import turn as turns
 from pooldemo.records import unsaved
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import database
@@ -295,3 +298,25 @@ def test_a_turn_that_could_not_be_taken_anew_is_taken_the_next_time(monkeypatch:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT count(*) {query}")
             assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_calls_interrupted_what_lives_while_postgresql_was_restarted(
+    admin_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn ends with PostgreSQL, and is taken anew when its trial has ended: until then "nothing of it runs"."""
+    monkeypatch.setattr(turns, "RUN_FOLDER", tmp_path)
+    page = reverse("admin:pooldemo_sweep_change", args=[(row := records.begin(Plan(), Conditions())).pk])
+    other = records.begin(Plan(), Conditions())
+    turns.mark_of(other).touch()  # of one that was killed
+    with records.Turn() as turn:
+        turn.of(row)
+        turn._connection.close()
+        for look in (records.listing, records.latest, lambda: records.get(row.pk), lambda: unsaved.take_up(tmp_path)):
+            look()
+            assert models.Sweep.objects.get(pk=row.pk).status == "running"
+        assert "Running, begun" in admin_client.get(page).content.decode()
+        other.refresh_from_db()
+        assert other.status == "interrupted"
+    assert records.get(row.pk).status == "interrupted"
+    assert list(tmp_path.iterdir()) == []

@@ -207,6 +207,7 @@ class Command(BaseCommand):
 
         run = Run(plan, conditions, bench, done.trials, stopping, announce, until_s)
         keeper = unsaved.Keeper(row, turn, RUN_FOLDER, stopping, terminal.say)
+        turn.of(row)
         records.start(row, plan)
         status = models.Sweep.Status.INTERRUPTED
         try:
