@@ -35,7 +35,9 @@ def verdict_of(
     curve: Curve, *, plan: Plan | None = None, conditions: Conditions = CONDITIONS, **options: Any
 ) -> Verdict:
     """What is said of one synthetic sweep of a single stack with more users than slots."""
-    return judge(plan or Plan(users=1000), trials_of(curve, **options), conditions)[0]
+    trials = trials_of(curve, **options)
+    measured = tuple(sorted({each.size for each in trials}))
+    return judge(plan or Plan(users=1000, sizes=measured), trials, conditions)[0]
 
 
 def verdicts_of(curve: Curve, sweeps: int = 300, **options: Any) -> Counter[tuple[str, int | None]]:

@@ -177,7 +177,7 @@ def test_it_says_that_one_repeat_has_no_interval():
 
 
 def test_it_says_that_one_size_has_no_knee():
-    verdict = verdict_of(hinge(16), plan=Plan(users=1000, sizes=(8,)), sizes=(8,))
+    verdict = verdict_of(hinge(16), sizes=(8,))
     assert verdict.shape == "invalid"
     assert "--sizes 4,8,16" in verdict.because
 
