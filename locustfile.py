@@ -37,7 +37,7 @@ from locust import FastHttpUser, events, tag
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
-from pooldemo.sweep.generator import BEGINS, THEIRS
+from pooldemo.sweep.generator import BEGINS, PREFIX, THEIRS
 from pooldemo.sweep.generator.options import HOST, LENGTH, LENGTHS, WORKLOADS, Workload, load_of
 from pooldemo.sweep.generator.timeline import Facts, Timeline, three_digits
 from pooldemo.sweep.workloads import CHOICES
@@ -88,6 +88,14 @@ def refusal(options: Any) -> str:
     return ""
 
 
+def own(options: Any) -> Any:
+    """The options with ours by their names, also beside another locustfile, whose own may be called the same."""
+    if THEIRS not in os.environ:
+        return options
+    given = vars(options)
+    return Namespace(**given | {name.removeprefix(PREFIX): given[name] for name in given if name.startswith(PREFIX)})
+
+
 @lru_cache(maxsize=1)  # it may ask a name server
 def own_names() -> tuple[str, ...]:
     return socket.gethostname().lower(), socket.getfqdn().lower()
@@ -111,14 +119,14 @@ def add_options(parser: Any) -> None:
     """Options of this file. They stay strings: Locust gives what its page sends the type of what was there."""
 
     def add(name: str, text: str, default: str = "", **more: Any) -> None:
-        flag = f"--{name.replace('_', '-')}"
+        flag = f"--{PREFIX * (THEIRS in os.environ)}{name}".replace("_", "-")
         parser.add_argument(flag, default=default, env_var=f"LOCUST_{name.upper()}", help=text, **more)
 
     def parse(*arguments: Any, plain: Any = parser.parse_args, **more: Any) -> Any:
         options = plain(*arguments, **more)
         if options.processes and not (options.master or options.worker) and options.master_bind_host == "*":
             options.master_bind_host = "127.0.0.1"  # all its workers are here; who comes as one is told the headers
-        if reason := refusal(options):
+        if reason := refusal(own(options)):
             parser.error(reason)  # before Locust forks its --processes
         listens = []
         if not (options.headless or options.worker or options.list_commands or options.show_task_ratio):
@@ -240,7 +248,7 @@ class PoolTab(Facts):
 @events.init.add_listener
 def follow(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     """Keep the timeline when --timeline asks for it, and the tab; a worker sends its parts of both to its master."""
-    hooks, options = environment.events, environment.parsed_options
+    hooks, options = environment.events, own(environment.parsed_options)
     timeline, tab = environment.timeline, environment.pool_tab = Timeline(), PoolTab()
     environment.arrivals = Arrivals()
     file = options.timeline  # of the command line alone: whoever reaches the page may set every option

@@ -40,6 +40,8 @@ from locust import HttpUser, events, tag, task
 @events.init_command_line_parser.add_listener
 def add(parser):
     parser.add_argument("--shop")
+    for name in ("workload", "pause-ms", "timeline"):  # which ours has as well
+        parser.add_argument(f"--{name}", default="theirs")
 
 
 class Shopper(HttpUser):
@@ -60,7 +62,7 @@ def test_a_trial_is_run_as_no_file_of_the_users_says(
 ) -> None:
     """A locust.conf is for runs of their own: a trial failed without a word of it, or measured another load.
 
-    It may say what users of a locustfile of theirs do, and what its options are.
+    It may say what users of a locustfile of theirs do, and what its options are, which may be called as ours are.
     """
     more = {"ours": "tags = [slow]\nms = 7\npause-ms = 60000\n", "theirs": "tags = [buys]\n"}[whose]
     for name in (".locust.conf", "locust.conf"):
@@ -68,7 +70,9 @@ def test_a_trial_is_run_as_no_file_of_the_users_says(
     (tmp_path / "theirs.py").write_text(OWN_FILE)
     files = [gate.__file__, str(ROOT / "locustfile.py"), *[str(tmp_path / "theirs.py")] * (whose == "theirs")]
     typed = ["locust", "-f", ",".join(files), "--headless", "-t", "2s", "--host", silent]
-    typed += ["--timeline", "t.json", "--exit-code-on-error", "0", *["--workload", "nodb"] * (whose == "ours")]
+    prefix = "" if whose == "ours" else "pooldemo-"
+    typed += [f"--{prefix}timeline", "t.json", "--exit-code-on-error", "0"]
+    typed += ["--workload", "nodb"] * (whose == "ours")
     environment = {"HOME": str(tmp_path)} | ({THEIRS: "1"} if whose == "theirs" else {})
     [done] = forks.run(Run(OPENED + LOCUST, typed, tmp_path, environment))
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pooldemo.sweep.facts import Plan
-from pooldemo.sweep.generator import BEGINS, THEIRS
+from pooldemo.sweep.generator import BEGINS, PREFIX, THEIRS
 from pooldemo.sweep.measure import gate
 from pooldemo.sweep.measure.process import Child, Ledger
 from pooldemo.sweep.measure.server import free_port
@@ -76,7 +76,7 @@ def command(
         "--spawn-rate": plan.users,
         # It is stopped before; one that is forgotten stops itself.
         "--run-time": f"{int(plan.warmup_s + plan.duration_s) + 30}s",
-        "--timeline": timeline,
+        f"--{PREFIX.replace('_', '-') if plan.locustfile else ''}timeline": timeline,
         "--exit-code-on-error": 0,
         "--loglevel": "WARNING",
     }
