@@ -38,7 +38,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import request
 
 from pooldemo.sweep.generator import BEGINS, PREFIX, THEIRS
-from pooldemo.sweep.generator.options import HOST, LENGTH, LENGTHS, WORKLOADS, Workload, load_of
+from pooldemo.sweep.generator.options import HOST, LENGTH, LENGTHS, WORKLOADS, Workload, load_of, own
 from pooldemo.sweep.generator.timeline import Facts, Timeline, three_digits
 from pooldemo.sweep.workloads import CHOICES
 
@@ -86,14 +86,6 @@ def refusal(options: Any) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def own(options: Any) -> Any:
-    """The options with ours by their names, also beside another locustfile, whose own may be called the same."""
-    if THEIRS not in os.environ:
-        return options
-    given = vars(options)
-    return Namespace(**given | {name.removeprefix(PREFIX): given[name] for name in given if name.startswith(PREFIX)})
 
 
 @lru_cache(maxsize=1)  # it may ask a name server

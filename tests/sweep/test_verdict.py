@@ -375,19 +375,6 @@ def test_it_advises_no_fewer_repeats_than_were_planned_when_it_was_interrupted(m
     assert "--repeats 9" in verdict.because
 
 
-@pytest.mark.parametrize("failed", [0, 1])
-def test_it_advises_no_other_sizes_while_those_that_were_asked_for_are_to_come(failed):
-    """Interrupted after the first of 1,2,4,8,16, it advised `--sizes 2,4,8`, beside `--resume`."""
-    trials = trials_of(hinge(16), sizes=(2, 4), repeats=1)
-    begun = [replace(each, error="it broke" if each.size == 2 else "") for each in trials][1 - failed :]
-    verdict = judge(replace(PLAN, sizes=(1, 2, 4, 8, 16)), begun, CONDITIONS)[0]
-    assert verdict.needs == ""
-    assert verdict.because.endswith(" The rest of this sweep measures others.")
-    alone = judge(replace(PLAN, sizes=tuple(each.size for each in begun)), begun, CONDITIONS)[0]
-    assert alone.needs in alone.because
-    assert alone.needs.startswith("--sizes ")
-
-
 def test_it_does_not_believe_two_repeats_that_happen_to_agree():
     nearly = {1: [100.0, 100.0], 2: [103.0, 103.0], 4: [106.0, 106.0], 8: [106.0, 106.0]}
     assert judge(PLAN, _trials(nearly), CONDITIONS)[0].shape != "knee"

@@ -236,6 +236,19 @@ def test_it_advises_no_size_that_postgresql_has_no_connections_for() -> None:
     assert verdict_of(hinge(16), sizes=(16,), conditions=few).needs == "--sizes 8,16"
 
 
+@pytest.mark.parametrize("failed", [0, 1])
+def test_it_advises_no_other_sizes_while_those_that_were_asked_for_are_to_come(failed: int) -> None:
+    """Interrupted after the first of 1,2,4,8,16, it advised `--sizes 2,4,8`, beside `--resume`."""
+    trials = trials_of(hinge(16), sizes=(2, 4), repeats=1)
+    begun = [replace(each, error="it broke" if each.size == 2 else "") for each in trials][1 - failed :]
+    verdict = judge(replace(PLAN, sizes=(1, 2, 4, 8, 16)), begun, CONDITIONS)[0]
+    assert verdict.needs == ""
+    assert verdict.because.endswith(" The rest of this sweep measures others.")
+    alone = judge(replace(PLAN, sizes=tuple(each.size for each in begun)), begun, CONDITIONS)[0]
+    assert alone.needs in alone.because
+    assert alone.needs.startswith("--sizes ")
+
+
 def any_curve(chance: random.Random) -> Callable[[int], float]:
     """A known one, or one that goes up and down as it likes."""
     if chance.random() < 0.6:

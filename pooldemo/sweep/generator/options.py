@@ -5,12 +5,13 @@ import json
 import os
 import random
 import re
+from argparse import Namespace
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pooldemo.sweep.generator import THEIRS
+from pooldemo.sweep.generator import PREFIX, THEIRS
 from pooldemo.sweep.workloads import CHOICES, MIX
 from pooldemo.sweep.workloads import WORKLOADS as ALL
 
@@ -53,6 +54,14 @@ def is_host(text: str) -> bool:
     with contextlib.suppress(ValueError):  # of a port that is none, or of half a pair of brackets
         return urlsplit(text).port != 0 and bool(re.fullmatch(r"https?://[^/\s](\S*[^/\s])?", text))
     return False
+
+
+def own(options: Any) -> Any:
+    """The options with ours by their names, also beside another locustfile, whose own may be called the same."""
+    if THEIRS not in os.environ:
+        return options
+    given = vars(options)
+    return Namespace(**given | {name.removeprefix(PREFIX): given[name] for name in given if name.startswith(PREFIX)})
 
 
 def load_of(options: Any) -> Load:
