@@ -2,7 +2,7 @@
 while PostgreSQL is down.
 
 So neither it nor a project's LoginRequiredMiddleware may ask the database who is asking (that of Django 5.2 does all
-the same). Whoever has once opened the page with the admin's permission carries a signed pass for as long as that
+the same). Whoever has seen a page of the sweeps with the admin's permission carries a signed pass for as long as that
 session's cookie stays the same, twelve hours at most: long enough for an outage, and what it opens is no more than
 `/pool/` shows on this machine.
 """
@@ -10,6 +10,7 @@ session's cookie stays the same, twelve hours at most: long enough for an outage
 import hashlib
 from collections.abc import Callable
 from copy import copy
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -35,7 +36,7 @@ from pooldemo.sweep.report import words
 COOKIE = SALT = "pooldemo_live"
 PASS_S = 12 * 3600
 
-View = Callable[[HttpRequest], HttpResponse]
+View = Callable[..., HttpResponse]
 
 _comparer = server_connections.Comparer()  # as this worker's visitors see it: a page that is open looks every second
 
@@ -46,12 +47,7 @@ def page(admin: ModelAdmin) -> View:
     def admitted(request: HttpRequest) -> HttpResponse:
         if not admin.has_view_permission(request):
             raise PermissionDenied
-        response = shown(request)
-        response.set_cookie(
-            COOKIE, _pass(request.session.session_key or ""), max_age=PASS_S, httponly=True, samesite="Strict",
-            secure=settings.SESSION_COOKIE_SECURE,
-        )  # fmt: skip
-        return response
+        return shown(request)
 
     def shown(request: HttpRequest) -> HttpResponse:
         # Rendered without the session: its user and its messages are in the database.
@@ -65,13 +61,29 @@ def page(admin: ModelAdmin) -> View:
         about |= {"address": pool_address(), "is_demo": is_demo(), "words": words.LIVE.items()}
         return _uncached(HttpResponse(render_to_string("admin/pooldemo/sweep/live.html", about | look())))
 
-    ask = admin.admin_site.admin_view(admitted)
+    ask = admin.admin_site.admin_view(passing(admin, admitted))
 
     @login_not_required
     def view(request: HttpRequest) -> HttpResponse:
         return shown(request) if has_pass(request) else ask(request)
 
     return view
+
+
+def passing(admin: ModelAdmin, view: View) -> View:
+    """The view; whoever may see the live pool leaves it with a pass."""
+
+    @wraps(view)
+    def passed(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+        response = view(request, *args, **named)
+        if response.status_code == 200 and not has_pass(request) and admin.has_view_permission(request):
+            response.set_cookie(
+                COOKIE, _pass(request.session.session_key or ""), max_age=PASS_S, httponly=True, samesite="Strict",
+                secure=settings.SESSION_COOKIE_SECURE,
+            )  # fmt: skip
+        return response
+
+    return passed
 
 
 def _as_nobody(request: HttpRequest) -> dict[str, Any]:

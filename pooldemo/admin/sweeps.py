@@ -193,6 +193,9 @@ class SweepAdmin(Measured):
 
     def get_urls(self) -> list[URLPattern]:
         inside = self.admin_site.admin_view
+        others = super().get_urls()
+        for each in others:  # so that whoever comes here before an outage can open the live pool in it
+            each.callback = live.passing(self, each.callback)
         return [
             path("compare/", inside(readable(self.compare_view)), name="pooldemo_sweep_compare"),
             # Not behind admin_view, which would need the database to know who asks: live.py does it without.
@@ -202,7 +205,7 @@ class SweepAdmin(Measured):
             path("<int:number>/<str:name>.svg", inside(readable(self.figure_view)), name="pooldemo_sweep_figure"),
             *RunPages(self).urls(),
             *Sharing(self).urls(),
-            *super().get_urls(),
+            *others,
         ]
 
     def change_view(
@@ -244,14 +247,15 @@ class SweepAdmin(Measured):
         }
 
     def report_view(self, request: HttpRequest, number: int, kind: str) -> HttpResponse:
-        """A file to keep: what `sweep --json` and its like write."""
+        """What `sweep --json` and its like write: a file to keep, or a text to copy."""
         row = self.get_object(request, str(number))
         if row is None or kind not in formats.FORMATS:
             raise Http404(f"There is no sweep {number} as {kind}; reports are {', '.join(formats.FORMATS)}")
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         found = formats.FORMATS[kind]
-        name = f'attachment; filename="sweep-{number}.{found.file_suffix}"'
+        how = "inline" if found.media_type == "text/plain" else "attachment"
+        name = f'{how}; filename="sweep-{number}.{found.file_suffix}"'
         return HttpResponse(
             aside(found.write, records.result(row)),
             content_type=f"{found.media_type}; charset=utf-8",

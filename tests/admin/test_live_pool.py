@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 
 from pooldemo.admin import live
 from pooldemo.admin.live_figures import figures_of
@@ -50,8 +51,11 @@ def test_it_says_itself_who_may_see_it(viewer: Client, client: Client, settings:
     assert admitted(viewer).get(STATE).status_code == 200
 
 
-def test_it_asks_the_database_nothing_once_the_page_was_opened(viewer: Client, django_assert_num_queries: type) -> None:
-    admitted(viewer)
+@pytest.mark.parametrize("before", [PAGE, reverse_lazy("admin:pooldemo_sweep_changelist")])
+def test_it_asks_the_database_nothing_once_a_page_of_the_sweeps_was_seen(
+    viewer: Client, django_assert_num_queries: type, before: str
+) -> None:
+    assert viewer.get(before).status_code == 200
     with django_assert_num_queries(0):
         assert viewer.get(PAGE).status_code == 200
         assert viewer.get(STATE).status_code == 200
@@ -71,6 +75,13 @@ def test_it_is_drawn_in_a_theme_that_reads_the_request(
     viewer.get(PAGE)
     with django_assert_num_queries(0):
         assert viewer.get(PAGE).content.decode().startswith(f"{PAGE} False False")
+
+
+def test_who_may_not_see_it_leaves_no_page_with_a_pass(client: Client, db: None) -> None:
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+    for page in (PAGE, reverse("admin:pooldemo_sweep_changelist")):
+        assert client.get(page).status_code == 403
+    assert live.COOKIE not in client.cookies
 
 
 def test_its_pass_is_worth_nothing_in_another_session(viewer: Client, client: Client) -> None:
