@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse, reverse_lazy
 

@@ -59,6 +59,19 @@ def test_it_saves_a_figure_as_a_picture(visit: Visit, sweep_path: str) -> None:
     assert file.value.path().read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("place", ["compare/?sweeps={other},{sweep}", "../trial/{trial}/change/"])
+def test_it_saves_figures_of_which_the_server_makes_no_file(
+    visit: Visit, stored: list[int], cursor: Any, place: str
+) -> None:
+    cursor.execute("SELECT min(id) FROM pooldemo_trial WHERE sweep_id = %s", stored[:1])
+    page = visit.go(SWEEPS + place.format(other=stored[0], sweep=stored[-1], trial=cursor.fetchone()[0]))
+    for kind, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as file:
+            page.click(f"[data-figure] button:text-is('{kind}') >> nth=0")
+        assert file.value.suggested_filename.endswith(f".{kind.lower()}")
+        assert file.value.path().read_bytes().startswith(begins)
+
+
 def test_it_shows_them_to_the_keyboard_as_well(visit: Visit, sweep_path: str) -> None:
     page = visit.go(sweep_path)
     page.focus("[data-figure=throughput] svg[tabindex]")

@@ -13,18 +13,23 @@
 
   // -- a picture to save --------------------------------------------------------------------------------------------
 
-  /* The figure as it is seen, in this page's colours, on a canvas of twice its size. */
-  async function png(svg) {
+  /* The figure as it is seen, in this page's colours, at twice its size. */
+  function drawn(svg) {
     const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
     const copy = svg.cloneNode(true);
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("color", getComputedStyle(svg).color);
     copy.setAttribute("width", 2 * width);
     copy.setAttribute("height", 2 * height);
+    const text = new XMLSerializer().serializeToString(copy);
+    return [`data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`, 2 * width, 2 * height];
+  }
+
+  async function png(svg) {
     const image = new Image();
-    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
-    await image.decode();
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [2 * width, 2 * height];
+    [image.src, canvas.width, canvas.height] = drawn(svg);
+    await image.decode();
     const context = canvas.getContext("2d");
     context.fillStyle = getComputedStyle(document.body).backgroundColor;
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -32,19 +37,27 @@
     return canvas.toDataURL("image/png");
   }
 
-  document.querySelectorAll("[data-figure] .save").forEach((line) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "PNG";
-    button.setAttribute("aria-label", `${line.closest("[data-figure]").dataset.figure} as PNG`);
-    button.addEventListener("click", async () => {
-      const link = document.createElement("a");
-      const seen = [...line.closest("[data-figure]").querySelectorAll("svg.plot")].find((svg) => svg.checkVisibility());
-      link.href = await png(seen);
-      link.download = `${line.dataset.file}.png`;
-      link.click();
+  document.querySelectorAll("[data-figure]").forEach((figure) => {
+    let line = figure.querySelector(".save");  // with a link to the SVG, where the server draws it as a file
+    const ways = line ? { PNG: png } : { SVG: (svg) => drawn(svg)[0], PNG: png };
+    if (!line) {
+      line = figure.appendChild(document.createElement("p"));
+      line.className = "save";
+      line.dataset.file = figure.dataset.figure;
+    }
+    Object.entries(ways).forEach(([kind, made]) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = kind;
+      button.setAttribute("aria-label", `${figure.dataset.figure} as ${kind}`);
+      button.addEventListener("click", async () => {
+        const link = document.createElement("a");
+        link.href = await made([...figure.querySelectorAll("svg.plot")].find((svg) => svg.checkVisibility()));
+        link.download = `${line.dataset.file}.${kind.toLowerCase()}`;
+        link.click();
+      });
+      line.append(" ", button);
     });
-    line.append(" ", button);
   });
 
   // -- from point to point ------------------------------------------------------------------------------------------

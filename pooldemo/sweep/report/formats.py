@@ -113,7 +113,7 @@ FORMATS = {
         Format("json", "everything; - writes it to standard output, and nothing else", "application/json", to_json),
         Format("csv", "a row for each trial", "text/csv", to_csv),
         Format("html", "one offline page with the curve", "text/html", to_html),
-        Format("markdown", "a table for a pull request", "text/markdown", to_markdown, "md"),
+        Format("markdown", "a table for a pull request", "text/plain", to_markdown, "md"),
         Format("junit", "verdict, SLO and comparison as tests, for CI", "application/xml", junit.of_sweep, "xml"),
     )
 }
