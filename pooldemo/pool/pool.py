@@ -68,7 +68,8 @@ class Pool:
         self._connect_with(connector, options)
         self._pid = os.getpid()
         self._local = threading.local()
-        # Leaves what could not be undone to whoever comes next: where the stack ends, no other call could follow.
+        # Leaves what could not be undone to whoever comes next: where the stack ends, no other call could follow. What
+        # it is given was made beforehand: a signal comes after a call, and the work would be nowhere.
         self._leave_undone = self.upkeep.later.works.append
         self._take, self._idle = self.slots.take, self.slots.idle  # looked up once, for speed, as these are:
         self._waits = self.slots.stats.wait.counts
@@ -122,10 +123,11 @@ class Pool:
             for slot in [each for each in self.slots.held() if each.ticket is ticket]:
                 slot.expires_at = float("-inf")  # who knows what state it is in; by what was left another may have it
                 waiter = Waiter(holder, timeout, asked_at, ticket, self._gate(), slot)
+                give_up = functools.partial(self._give_up, waiter)
                 try:
-                    self._give_up(waiter)
+                    give_up()
                 except BaseException:
-                    self._leave_undone(functools.partial(self._give_up, waiter))
+                    self._leave_undone(give_up)
                     raise
             raise
 
@@ -146,6 +148,7 @@ class Pool:
                 f"{waiter.holder.task.name} asks {self!r} for a connection in a finaliser or signal handler that "
                 "came up while the pool was deciding something: it would wait for itself"
             )
+        give_up = functools.partial(self._give_up, waiter)
         try:
             if later.works:
                 later.catch_up()
@@ -165,7 +168,7 @@ class Pool:
             try:
                 self._give_up(waiter, error)
             except BaseException:  # left once: two threads that did it at a time could close what is another's by then
-                self._leave_undone(functools.partial(self._give_up, waiter))
+                self._leave_undone(give_up)
                 raise
             raise
 
@@ -257,18 +260,20 @@ class Pool:
 
     def take_back(self, ticket: object) -> None:
         """End the checkout of this ticket, and its connection, unless it has ended. Does not switch."""
+        again = functools.partial(self.take_back, ticket)
         try:
             for slot in list(self.slots.all):
                 holder = slot.holder  # read first: with another's holder comes another's ticket
                 if slot.ticket is ticket and isinstance(holder, Holder):
                     self._release(slot, holder, False, self.clock() - slot.taken_at)
         except BaseException:
-            self._leave_undone(functools.partial(self.take_back, ticket))
+            self._leave_undone(again)
             raise
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
         """The checkin of a connection that is not simply put away. False: another was quicker. Does not switch."""
         claim = Claim()
+        undo = functools.partial(self.upkeep.discard_claimed, claim)
         try:
             if not self.slots.release(slot, holder, claim, held_s, reusable):
                 return False
@@ -278,9 +283,9 @@ class Pool:
             return True
         except BaseException:
             try:
-                self.upkeep.discard_claimed(claim)
+                undo()
             except BaseException:
-                self._leave_undone(functools.partial(self.upkeep.discard_claimed, claim))
+                self._leave_undone(undo)
                 raise
             raise
 

@@ -149,7 +149,7 @@ class Upkeep:
 
     def _fill_one(self, filler: Claim) -> bool:
         """Whether to go on."""
-        slots = self.slots
+        slots, end = self.slots, functools.partial(self._end, filler)
         try:
             looks = 0
             while pause_s := slots.claim_unready(filler, self.clock()):
@@ -165,21 +165,16 @@ class Upkeep:
                 self.discard(filler.slot)  # stopped in the midst of asking, say: who knows what state it is in
             raise
         finally:
-            self._end(filler)
+            try:
+                end()
+            except BaseException:  # a signal, say; it can be repeated
+                self.later.works.append(end)
+                raise
 
     def _end(self, filler: Claim) -> None:
-        """Nothing is left in the hands of a filler."""
-        try:
-            self.slots.dismiss(filler)
-            self.put(filler, filled=True)
-        except BaseException:  # a signal, say; both can be repeated
-            try:
-                self.slots.dismiss(filler)
-                self.put(filler, filled=True)
-            except BaseException:
-                self.later.works.append(functools.partial(self._end, filler))
-                raise
-            raise
+        """Nothing is left in the hands of a filler. The second time nothing happens."""
+        self.slots.dismiss(filler)
+        self.put(filler, filled=True)
 
     def _connect(self, filler: Claim) -> bool:
         generation = self.slots.generation  # read first: what the connector of before opens is old
@@ -269,16 +264,21 @@ class Upkeep:
 
     def end_the_old(self) -> None:
         """Close idle connections that are too old, or more than are kept; the one idle longest first. No switch."""
-        claim = Claim()
+        while self._end_one_of_the_old(Claim()):
+            pass
+
+    def _end_one_of_the_old(self, claim: Claim) -> bool:
+        """Whether there was one."""
+        end = functools.partial(self.discard_claimed, claim)
         try:
-            while self.slots.claim_old(claim, self.clock(), self.options.max_idle):
-                self.discard_claimed(claim)
-                claim = Claim()
+            found = self.slots.claim_old(claim, self.clock(), self.options.max_idle)
+            end()
+            return found
         except BaseException:
             try:
-                self.discard_claimed(claim)
+                end()
             except BaseException:
-                self.later.works.append(functools.partial(self.discard_claimed, claim))
+                self.later.works.append(end)
                 raise
             raise
 

@@ -17,7 +17,20 @@ from pooldemo.pool import Holder, Pool, PoolClosed, PoolFull, Slot, ThreadTask, 
 from pooldemo.pool.slot import Claim
 from pooldemo.pool.upkeep import Later
 
-from .world import GREEN, Clock, FakeConnector, Gate, Holding, Worker, assert_whole, eventually, make, queue, taken
+from .world import (
+    GREEN,
+    Clock,
+    FakeConnector,
+    Gate,
+    Holding,
+    Worker,
+    assert_whole,
+    cannot_close,
+    eventually,
+    make,
+    queue,
+    taken,
+)
 
 REFUSED = (PoolClosed, PoolFull)  # of a pool that was closed meanwhile, or made smaller
 HERE = str(Path(pooldemo.pool.__file__).parent)
@@ -88,9 +101,35 @@ class Scene:
         self.pool.upkeep.start = self.pool.upkeep.later._start = no_thread
         self.checkout_dead()
 
+    def at_the_end_of_the_stack(self, times: int) -> None:
+        self.refused += (RecursionError,)
+        cannot_close(self.connector, times)
+
+    def end_checkin(self) -> None:
+        self.at_the_end_of_the_stack(2)
+        self.checkin_dead()
+
+    def end_take_back(self) -> None:
+        self.at_the_end_of_the_stack(2)
+        self.pool.take_back(self.slot.ticket)  # type: ignore[union-attr]
+
+    def end_drain(self) -> None:
+        self.at_the_end_of_the_stack(2)
+        self.pool.drain()
+
+    def end_checkout(self) -> None:
+        """Of a connection that is too old."""
+        self.at_the_end_of_the_stack(3)
+        self.pool.slots.idle[-1].expires_at = float("-inf")
+        self.checkout()
+
+    def end_checkout_alone(self) -> None:
+        self.at_the_end_of_the_stack(4)
+        self.checkout_dead_alone()
+
     def shed(self) -> None:
         """One who waits is refused, and the newest is served."""
-        self.refused = REFUSED
+        self.refused += REFUSED
         self.checkin()
 
     def wait(self) -> None:
@@ -136,12 +175,12 @@ class Scene:
 
     def close(self) -> None:
         """What a signal's handler does that ends the process in order."""
-        self.refused = REFUSED
+        self.refused += REFUSED
         self.pool.close()
 
     def shrink(self) -> None:
         """What a signal's handler does that reads the settings anew."""
-        self.refused = REFUSED
+        self.refused += REFUSED
         self.pool.resize(1)
 
     def take(self) -> None:
@@ -157,6 +196,7 @@ class Scene:
 
     def end(self) -> None:
         mine = self.pool._local.holder
+        self.connector.__dict__.pop("close", None)  # the stack ends no more
         self.pool.upkeep.start = self.pool.upkeep.later._start = start_thread
         self.pool.upkeep.later.catch_up()
         if self.other is None:
@@ -171,7 +211,7 @@ class Scene:
         self.pool.resize(3)  # it may have been stopped half-way
         assert not mine.held
         assert not self.lifeline.holder.held
-        assert_whole(self.pool, self.connector)
+        assert_whole(self.pool, self.connector, counted=RecursionError not in self.refused)
         assert self.connector.peak <= 4
 
 
@@ -191,6 +231,12 @@ SCENES: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
     "a checkin while others wait": (Scene.checkin, {"waiters": 2}),
     "a checkin of a broken connection": (Scene.checkin_dead, {}),
     "a checkin of a broken connection while others wait": (Scene.checkin_dead, {"waiters": 2}),
+    "a checkin at the end of the stack": (Scene.end_checkin, {}),
+    "a checkin at the end of the stack while another waits": (Scene.end_checkin, {"waiters": 1}),
+    "a checkout that is taken back at the end of the stack": (Scene.end_take_back, {}),
+    "a checkout at the end of the stack": (Scene.end_checkout, {}),
+    "a checkout that asks by itself at the end of the stack": (Scene.end_checkout_alone, {}),
+    "a drain at the end of the stack": (Scene.end_drain, {}),
     "a checkin while low priority waits": (Scene.checkin, {"low": 2}),
     "a checkin of a broken connection while low priority waits": (Scene.checkin_dead, {"low": 2}),
     "a checkin while others and low priority wait": (Scene.checkin, {"waiters": 1, "low": 1}),

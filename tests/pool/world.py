@@ -158,6 +158,18 @@ class FakeConnector:
         return f"SELECT {connection}"
 
 
+def cannot_close(connector: FakeConnector, times: int) -> None:
+    """So many times the caller's thread closes no connection, as where its stack ends: that needs more calls."""
+    close, ends, me = connector.close, iter(range(times)), threading.get_ident()
+
+    def close_or_end(connection: int) -> None:
+        if threading.get_ident() == me and next(ends, None) is not None:
+            raise RecursionError
+        close(connection)
+
+    connector.close = close_or_end  # type: ignore[method-assign]
+
+
 class Clock:
     """Seconds that pass when told."""
 
