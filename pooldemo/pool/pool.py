@@ -128,6 +128,7 @@ class Pool:
                     give_up()
                 except BaseException:
                     self._leave_undone(give_up)
+                    self.upkeep.later.hurry()
                     raise
             raise
 
@@ -169,6 +170,7 @@ class Pool:
                 self._give_up(waiter, error)
             except BaseException:  # left once: two threads that did it at a time could close what is another's by then
                 self._leave_undone(give_up)
+                self.upkeep.later.hurry()
                 raise
             raise
 
@@ -268,6 +270,7 @@ class Pool:
                     self._release(slot, holder, False, self.clock() - slot.taken_at)
         except BaseException:
             self._leave_undone(again)
+            self.upkeep.later.hurry()
             raise
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
@@ -286,6 +289,7 @@ class Pool:
                 undo()
             except BaseException:
                 self._leave_undone(undo)
+                self.upkeep.later.hurry()
                 raise
             raise
 

@@ -47,7 +47,11 @@ class Later:
     def add(self, work: Callable[[], object]) -> None:
         """May be called from anywhere, the garbage collector included. Neither blocks nor switches."""
         self.works.append(work)
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending, or there are too many threads
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Have it done in the background: who waits already may wait for just that. Neither blocks nor switches."""
+        with contextlib.suppress(RuntimeError):  # the interpreter or the stack ends, or there are too many threads
             self._start(self.catch_up)
 
     def catch_up(self) -> None:
@@ -169,6 +173,7 @@ class Upkeep:
                 end()
             except BaseException:  # a signal, say; it can be repeated
                 self.later.works.append(end)
+                self.later.hurry()
                 raise
 
     def _end(self, filler: Claim) -> None:
@@ -279,6 +284,7 @@ class Upkeep:
                 end()
             except BaseException:
                 self.later.works.append(end)
+                self.later.hurry()
                 raise
             raise
 

@@ -9,7 +9,7 @@ from stack_end import deeper, most_calls
 from pooldemo.pool import Holder, start_thread
 from pooldemo.pool.slot import Claim
 
-from .world import Clock, Holding, assert_whole, make, waiting
+from .world import Clock, Holding, assert_whole, cannot_close, make, waiting
 
 
 class Scene:
@@ -125,3 +125,15 @@ def test_it_loses_no_slot_wherever_the_stack_ends(name):
             raise
         scene.pool.close()
     assert ended
+
+
+def test_who_waits_already_gets_what_the_end_of_the_stack_left():
+    """Nobody told him: he waited until another came, or the keeper, or his time was over."""
+    scene = Scene()
+    scene.dirty()
+    scene.one_waits()
+    cannot_close(scene.connector, 2)
+    with pytest.raises(RecursionError):
+        scene.checkin()
+    scene.others[1].has_it()
+    scene.end()
