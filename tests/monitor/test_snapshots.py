@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -89,6 +90,7 @@ def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatc
     (tmp_path / f"{os.getpid()}.json").write_text(json.dumps(snapshot(os.getpid())))
     [own] = snapshots.collect()
     assert own["at_s"] > 0
+    assert own["host"] == socket.gethostname(), "in containers the workers of several have the same numbers"
 
 
 def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> None:
