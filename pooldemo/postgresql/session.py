@@ -23,6 +23,7 @@ _KEPT = 240  # characters of the last statement, for messages
 _FEW = 64  # cursors, before the list of them is rid of those that are no more
 # What is beyond ASCII is part of a name for PostgreSQL, and in no word that we search for; nor is this letter.
 _ASCII = bytes(range(128)) + b"j" * 128
+_CALLS = 30  # more than follow on one another where a connection is closed
 _NOBODY, _ANYBODY = -1, 0  # holders that are no greenlet or thread
 
 # Reported by the server whenever they change (search_path since PostgreSQL 18), so comparing them costs no round trip.
@@ -203,12 +204,14 @@ class Session:
             self._cursors.clear()
 
     def close(self) -> None:
-        """Close it, whole or half open; the second time nothing happens. Neither blocks nor switches nor raises."""
+        """Close it, whole or half open; the second time nothing happens. As `hang_up` otherwise."""
         if self.leaving is None:
             self.leaving = self.hang_up()
 
     def hang_up(self) -> Leaving | None:
-        """Say goodbye on its sockets. Returns what the server may still have. Neither blocks, switches nor raises."""
+        """Say goodbye on its sockets. Returns what the server may still have. Neither blocks nor switches. Raises
+        RecursionError alone, where the stack ends and before anything has changed."""
+        _has_room(_CALLS)
         left = [ours for _, ours in self._half_open.values()]
         self._half_open.clear()
         self._look = None
@@ -353,6 +356,12 @@ class Session:
     def first_words(self) -> str:
         """The beginning of the last statement."""
         return first_words(self.statement)
+
+
+def _has_room(calls: int) -> None:
+    """Raises RecursionError where the stack ends within so many calls."""
+    if calls:
+        _has_room(calls - 1)
 
 
 def _is_at(descriptor: int, inode: int) -> bool:
