@@ -66,10 +66,8 @@ class Pool:
         self.slots = Supply(self.name, options)
         self.upkeep = Upkeep(self.slots, self.clock, self._spread, self._start)
         self._connect_with(connector, options)
-        self._pid = os.getpid()
-        self._local = threading.local()
-        # Leaves what could not be undone to whoever comes next: where the stack ends, no other call could follow. What
-        # it is given was made beforehand: a signal comes after a call, and the work would be nowhere.
+        self._pid, self._local = os.getpid(), threading.local()
+        # Leaves what could not be undone, made beforehand, to whoever comes next: there may be room for one call.
         self._leave_undone = self.upkeep.later.works.append
         self._take, self._idle = self.slots.take, self.slots.idle  # looked up once, for speed, as these are:
         self._waits = self.slots.stats.wait.counts
@@ -122,13 +120,11 @@ class Pool:
         except BaseException:
             for slot in [each for each in self.slots.held() if each.ticket is ticket]:
                 slot.expires_at = float("-inf")  # who knows what state it is in; by what was left another may have it
-                waiter = Waiter(holder, timeout, asked_at, ticket, self._gate(), slot)
-                give_up = functools.partial(self._give_up, waiter)
+                end = functools.partial(self._give_up, Waiter(holder, timeout, asked_at, ticket, self._gate(), slot))
                 try:
-                    give_up()
+                    end()
                 except BaseException:
-                    self._leave_undone(give_up)
-                    self.upkeep.later.hurry()
+                    self._leave_undone(end)
                     raise
             raise
 
@@ -160,8 +156,7 @@ class Pool:
             while waiter.slot is None or not (waiter.fresh or self._works(waiter)):
                 self._wait_once(waiter)
             slot = waiter.slot
-            now = self.clock()
-            slot.taken_at = now
+            slot.taken_at = now = self.clock()
             self.upkeep.keeper.start()
             slots.serve(waiter, now - waiter.asked_at)
             return slot
@@ -216,8 +211,8 @@ class Pool:
             raise self._refusal(waiter).error()
 
     def _refusal(self, waiter: Waiter) -> report.Refusal:
-        slots = self.slots
-        return report.Refusal(waiter, slots.gauges(), self.holders(), self.options, slots.server, self.clock())
+        gauges, server = self.slots.gauges(), self.slots.server
+        return report.Refusal(waiter, gauges, self.holders(), self.options, server, self.clock())
 
     def _give_up(self, waiter: Waiter, error: BaseException | None = None) -> None:
         """A checkout that ends without a connection: pass on whatever it had. The second time nothing happens."""
@@ -270,7 +265,6 @@ class Pool:
                     self._release(slot, holder, False, self.clock() - slot.taken_at)
         except BaseException:
             self._leave_undone(again)
-            self.upkeep.later.hurry()
             raise
 
     def _release(self, slot: Slot, holder: Holder, reusable: bool, held_s: float) -> bool:
@@ -400,8 +394,7 @@ class Pool:
 
     def histograms(self) -> dict[str, Histogram]:
         """Durations of waits, of holds and of connects. Live objects: copy what must not change."""
-        stats = self.slots.stats
-        return {"wait": stats.wait, "hold": stats.hold, "connect": stats.connect}
+        return {name: getattr(self.slots.stats, name) for name in ("wait", "hold", "connect")}
 
     def __repr__(self) -> str:
         return repr(self.slots)
