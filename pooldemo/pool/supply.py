@@ -81,7 +81,6 @@ class Supply(Slots):
     def ask_to_fill(self) -> None:
         """No filler can be started: let the first waiter fill a slot itself."""
         with self.mutex:
-            self.called = None
             waiter = next(iter(self.line.normal), None)
             if waiter is not None:
                 waiter.fills = True

@@ -135,6 +135,8 @@ class Upkeep:
             pass
         finally:
             if not started:
+                # Without a call, which the end of the stack may not allow: who keeps that error keeps `work` as well.
+                self.slots.called = None
                 self.slots.ask_to_fill()
 
     def _fill_in_background(self) -> None:

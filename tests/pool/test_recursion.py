@@ -114,15 +114,18 @@ def test_it_loses_no_slot_wherever_the_stack_ends(name):
     for left in range(3, 60):
         scene = Scene()
         prepare(scene)
+        kept = None
         try:
             deeper(most - left, functools.partial(work, scene))
-        except RecursionError:
+        except RecursionError as error:
+            kept = error  # and with it the frames
             ended += 1
         try:
             scene.end()
         except BaseException as error:
             error.add_note(f"{name}, with {left} calls left")
             raise
+        del kept
         scene.pool.close()
     assert ended
 
