@@ -40,6 +40,7 @@ class Sweep(models.Model):
     duration_s = models.FloatField(help_text="seconds of each trial that count")
     warmup_s = models.FloatField(help_text="seconds before them that are dropped")
     warmup_cycles = models.FloatField(default=0, help_text="or so often as each user takes to be served once")
+    window_cycles = models.FloatField(default=0, help_text="or so many times as long as its requests need")
     repeats = models.PositiveIntegerField()
     seed = models.BigIntegerField()
     slo = models.JSONField(encoder=StrictEncoder, default=list, blank=True)

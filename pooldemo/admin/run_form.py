@@ -32,7 +32,7 @@ FIELDS = (
     Field("users", "Users, who ask at once"),
     Field("sizes", "MAX_CONNS to try", "1,2,4-8"),
     Field("workers", "Workers", "1,2,4 finds the cheapest split"),
-    Field("duration", "Seconds of a trial"),
+    Field("duration", "Seconds of a trial", "empty: longer if its requests need it"),
     Field("repeats", "Repeats of each"),
     Field("slo", "SLO", "the limits to keep, as in p95=300,errors=0.1%"),
     Field("warmup", "Seconds of warm-up", "empty: until each user was served", is_rare=True),
@@ -75,7 +75,7 @@ def is_for_page(plan: Plan) -> bool:
 
 def shown(given: Mapping[str, str]) -> dict[str, Any]:
     """What the form's template needs: the fields with their values, and the defaults beside them."""
-    defaults = {name: " ".join(values) for name, values in rerun.options(planning.default()).items()}
+    defaults = {name: " ".join(values) for name, values in rerun.options(Plan()).items()}
     defaults["spacing"] = "random"
     rows = [(field, given.get(field.name, "").strip(), defaults.get(field.name, "")) for field in FIELDS]
     lengths = [(name, f"{planning.default(name).ms:g}") for name in CHOICES]

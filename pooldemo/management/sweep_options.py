@@ -48,7 +48,11 @@ def add(parser: ArgumentParser) -> None:
     plan.add_argument(
         "--workers", help=f"number of worker processes (default {DEFAULT.workers}); 1,2,4 finds the cheapest split"
     )
-    plan.add_argument("--duration", type=float, help=f"seconds that a trial measures (default {DEFAULT.duration_s:g})")
+    plan.add_argument(
+        "--duration",
+        type=float,
+        help=f"seconds that a trial measures (default {DEFAULT.duration_s:g}, or as long as its requests need)",
+    )
     plan.add_argument(
         "--warmup",
         type=float,
@@ -173,6 +177,8 @@ def planned(row: models.Sweep | None, options: dict[str, Any]) -> tuple[Plan, Sw
         asked["stacks"] = tuple(stacks.names())
     if "warmup_s" in asked:
         asked["warmup_cycles"] = 0.0
+    if "duration_s" in asked:
+        asked["window_cycles"] = 0.0
     plan = replace(planning.default(asked.get("workload", DEFAULT.workload)), **asked)
     headers = headers_of(options["header"] or ())
     plan = project.planned(plan, asked, options["remote"], options["behind"] or (), headers)

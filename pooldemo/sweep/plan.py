@@ -19,8 +19,8 @@ MAX_REPEATS, MAX_DURATION_S, MAX_WARMUP_S = 100, 3600, 600
 MAX_SIZE = 1_000_000  # of a stack without a cap; a capped one may have what PostgreSQL takes
 MAX_SEED = 2**63 - 1  # as the rows keep it
 VARIANT = "@"  # stands in the name of a stack that is another one at a commit, or with other settings
-WARMUP_CYCLES = 1.2  # where nobody says how long to warm up
-MOST_WARMUP_S = 30.0  # whatever its cycles come to
+CYCLES = 1.2  # of warm-up and of window, where nobody says how long: requests are a little longer than their queries
+MOST_S = 30.0  # whatever its cycles come to
 SEARCH_STEPS, STEP_OVERHEAD_S = 6, 1.5  # rates that a search tries in each trial at most, beside the closed loop
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
@@ -33,7 +33,7 @@ def default(workload: str = Plan.workload) -> Plan:
     """What a sweep of that workload is that is told nothing else."""
     own_ms = WORKLOADS[workload].swept_ms if workload in WORKLOADS else None
     ms = Plan.ms if own_ms is None else own_ms
-    return Plan(workload=workload, ms=ms, warmup_cycles=WARMUP_CYCLES)
+    return Plan(workload=workload, ms=ms, warmup_cycles=CYCLES, window_cycles=CYCLES)
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -228,24 +228,57 @@ def order(plan: Plan, done: Collection[TrialPlan] = ()) -> list[TrialPlan]:
     return trials
 
 
+def hold_ms(plan: Plan) -> float:
+    """How long a request of the workload holds its slot, where that is known: 0 elsewhere, as of a project's pages."""
+    lengths = {"slow": plan.ms, "cpu": plan.ms, "lock": plan.ms}
+    lengths |= dict.fromkeys(("hold", "think"), plan.ms + plan.think_ms)
+    return lengths.get(plan.workload, 0.0)
+
+
+def _slots(plan: Plan, size: int) -> int:
+    """How many requests hold one at the same time."""
+    return min(size * plan.workers, plan.users)
+
+
+def _served_at_once(plan: Plan, size: int) -> int:
+    return 1 if plan.workload == "lock" else _slots(plan, size)
+
+
 def warmup_s(plan: Plan, size: int) -> float:
     """How long a trial at `size` warms up: the seconds of the plan, or as many cycles as it says.
 
     In a cycle each user is served once: users x hold / slots. Before it is over the line has not its length yet, and
     answers come faster than they will. Only the workloads of a known length have one; half a minute is enough.
     """
-    lengths = {"slow": plan.ms, "cpu": plan.ms, "lock": plan.ms}
-    lengths |= dict.fromkeys(("hold", "think"), plan.ms + plan.think_ms)
-    hold_ms = lengths.get(plan.workload, 0.0)
-    slots = 1 if plan.workload == "lock" else min(size * plan.workers, plan.users)
-    cycle_s = plan.users * hold_ms / 1000 / slots if plan.rate is None else 0.0
-    return max(plan.warmup_s, min(MOST_WARMUP_S, plan.warmup_cycles * cycle_s))
+    cycle_s = plan.users * hold_ms(plan) / 1000 / _served_at_once(plan, size) if plan.rate is None else 0.0
+    return max(plan.warmup_s, min(MOST_S, plan.warmup_cycles * cycle_s))
+
+
+def window_s(plan: Plan, size: int) -> float:
+    """How long a trial at `size` measures: the seconds of the plan, or as long as its requests need.
+
+    That is a cycle, so that the latencies are those of each user, and five services one after the other: what
+    `short-window` asks. A service is a hold, and with `lock` that of all who wait for the lock.
+    """
+    users = plan.users if plan.rate is None else 0
+    needed_s = hold_ms(plan) / 1000 * max(users, 5 * _slots(plan, size)) / _served_at_once(plan, size)
+    return max(plan.duration_s, min(MOST_S, plan.window_cycles * needed_s))
+
+
+def timed(plan: Plan, size: int) -> Plan:
+    """The plan with the seconds of a trial at `size`."""
+    return replace(plan, warmup_s=warmup_s(plan, size), duration_s=window_s(plan, size))
 
 
 def total_s(plan: Plan, trials: int | None = None) -> float:
     """Seconds that so many `trials` (None: all of the plan's) take, estimated."""
     count = len(order(plan)) if trials is None else trials
     views = [plan.at(workers) for workers in plan.worker_counts]
-    warmups = [warmup_s(view, size) for view in views for sizes in plan.repeated for size in sizes]
-    steps = SEARCH_STEPS * (plan.warmup_s + plan.duration_s + STEP_OVERHEAD_S) if plan.search else 0.0
-    return count * (sum(warmups) / len(warmups) + plan.duration_s + TRIAL_OVERHEAD_S + steps)
+    each_s = [_trial_s(view, size) for view in views for sizes in plan.repeated for size in sizes]
+    return count * sum(each_s) / len(each_s)
+
+
+def _trial_s(plan: Plan, size: int) -> float:
+    first, step = timed(plan, size), timed(replace(plan, rate=1.0), size)
+    steps_s = SEARCH_STEPS * (step.warmup_s + step.duration_s + STEP_OVERHEAD_S) if plan.search else 0.0
+    return first.warmup_s + first.duration_s + TRIAL_OVERHEAD_S + steps_s

@@ -268,9 +268,11 @@ def test_its_form_is_filled_with_all_of_the_sweep_to_run_again(
 def test_its_form_shows_the_commands_own_defaults(runner: Client) -> None:
     html = runner.get(RUN).content.decode()
     shown = dict(re.findall(r'name="([\w-]+)" value="" placeholder="([^"]*)"', html))
-    numbers = {name: shown[name] for name in ("ms", "think-ms", "users", "workers", "duration", "repeats", "seed")}
+    numbers = {
+        name: shown[name] for name in ("ms", "think-ms", "users", "workers", "duration", "warmup", "repeats", "seed")
+    }
     plan = Plan()
-    wanted = (plan.ms, plan.think_ms, plan.users, plan.workers, plan.duration_s, plan.repeats, plan.seed)
+    wanted = (plan.ms, plan.think_ms, plan.users, plan.workers, plan.duration_s, plan.warmup_s, plan.repeats, plan.seed)
     assert tuple(map(float, numbers.values())) == wanted
     assert shown["sizes"] == ",".join(map(str, plan.sizes))
     assert f'<option value="">{plan.workload} (default)</option>' in html

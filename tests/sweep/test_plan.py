@@ -1,12 +1,14 @@
 """The plan: options in words become trials in an order."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from pooldemo.sweep import plan as planning
-from pooldemo.sweep.facts import Conditions, Plan, TrialPlan
+from pooldemo.sweep.analyse import warnings
+from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.plan import PlanError, parse_sizes
 
 
@@ -79,11 +81,50 @@ def test_it_warms_up_until_each_user_was_served_once():
     assert planning.warmup_s(replace(plan, workers=2), 2) == pytest.approx(2.0)
     assert planning.warmup_s(replace(plan, workload="lock"), 16) == pytest.approx(7.68), "one at a time"
     assert planning.warmup_s(replace(plan, workload="hold", think_ms=100), 4) == pytest.approx(3.84)
-    assert planning.warmup_s(replace(plan, users=10_000), 1) == planning.MOST_WARMUP_S
+    assert planning.warmup_s(replace(plan, users=10_000), 1) == planning.MOST_S
     for named in (replace(plan, warmup_cycles=0.0), replace(plan, workload="fast"), replace(plan, rate=10.0)):
         assert planning.warmup_s(named, 1) == 2.0
     long, short = planning.total_s(replace(plan, sizes=(1,))), planning.total_s(replace(plan, sizes=(16,)))
     assert long - short == pytest.approx(3 * 5.68)
+
+
+def test_it_measures_for_as_long_as_its_requests_need():
+    plan = planning.default()
+    assert [round(planning.window_s(plan, size), 1) for size in (1, 2, 16)] == [7.7, 5.0, 5.0]
+    assert planning.window_s(replace(plan, ms=2000.0, users=8), 8) == pytest.approx(12.0), (
+        "five of them, one after the other"
+    )
+    assert planning.window_s(replace(plan, workload="lock"), 16) == pytest.approx(9.6), "each waits for 15 others"
+    assert planning.window_s(replace(plan, users=10_000), 1) == planning.MOST_S
+    asked = replace(plan, window_cycles=0.0)  # as with --duration
+    unknown = [replace(plan, workload=name) for name in ("fast", "urls", "locustfile")]
+    assert {planning.window_s(each, 1) for each in (asked, *unknown)} == {5.0}
+    timed = planning.timed(plan, 1)
+    assert (timed.warmup_s, timed.duration_s) == (planning.warmup_s(plan, 1), planning.window_s(plan, 1))
+    longer = planning.total_s(replace(plan, sizes=(1,))) - planning.total_s(replace(asked, sizes=(1,)))
+    assert longer == pytest.approx(3 * 2.68), "and says so"
+
+
+@pytest.mark.parametrize("workload", ["slow", "hold", "think", "lock"])
+def test_the_default_plan_breaks_no_rule_of_its_own(workload):
+    """Its window was of 5 s at each size, and in 9 of 15 trials it was too short for its own requests."""
+    plan = planning.default(workload)
+    for size in plan.sizes:
+        hold_ms = 1.02 * planning.hold_ms(plan) * (size if workload == "lock" else 1)
+        response_ms = hold_ms * plan.users / size
+        ideal = TrialResult(
+            "pooldemo",
+            size,
+            1,
+            rps=1000 * plan.users / response_ms,
+            requests=100,
+            mean_ms=response_ms,
+            wait_mean_ms=response_ms - hold_ms,
+            hold_mean_ms=hold_ms,
+            little_residual=0.0,
+            window_s=float(math.ceil(planning.window_s(plan, size))),
+        )
+        assert {each.code for each in warnings.for_trial(ideal, plan)} <= {"queueing"}, size
 
 
 def test_it_counts_the_longer_warm_up_of_fewer_workers_in_its_estimate() -> None:
@@ -91,5 +132,5 @@ def test_it_counts_the_longer_warm_up_of_fewer_workers_in_its_estimate() -> None
     sweep = replace(planning.default(), ms=1000.0, sizes=(1, 2, 4), workers=4, splits=(1, 2, 4), repeats=2)
     trials = planning.order(sweep)
     warmups_s = sum(planning.warmup_s(sweep.at(trial.workers), trial.size) for trial in trials)
-    others_s = len(trials) * (sweep.duration_s + planning.TRIAL_OVERHEAD_S)
-    assert planning.total_s(sweep) == pytest.approx(warmups_s + others_s)
+    windows_s = sum(planning.window_s(sweep.at(trial.workers), trial.size) for trial in trials)
+    assert planning.total_s(sweep) == pytest.approx(warmups_s + windows_s + len(trials) * planning.TRIAL_OVERHEAD_S)

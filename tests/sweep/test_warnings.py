@@ -108,6 +108,26 @@ def test_it_gives_the_range_of_the_sizes_that_it_names():
     assert "saw 20 to 39 connections where 2 to 4 may be open (2 of 3 trials, size 2, 4)" in warning.cause
 
 
+def test_a_window_of_one_response_is_long_enough_where_the_rest_of_it_is_a_wait():
+    """With 64 users and one slot a response of 6.4 s is a wait of 6.3 s. The window of 5 s holds 50 services, and what
+    it says of throughput is right; it was to last 66 s."""
+    queue = replace(HEALTHY, size=1, mean_ms=6400.0, wait_mean_ms=6300.0, peak_connections=1, rps=10.0)
+
+    def said(**changes):
+        return [each for each in for_trial(replace(queue, **changes), PLAN) if each.code == "short-window"]
+
+    assert said(window_s=7.0) == []
+    (warning,) = said(window_s=5.0)  # not each user was served in it
+    assert "shorter than one response of 6,400 ms" in warning.cause
+    assert warning.cure == "measure longer: --duration 13"
+    (warning,) = said(window_s=7.0, wait_mean_ms=4000.0)  # so much of it may be a lock's
+    assert "shorter than five times the 2,400 ms" in warning.cause
+    assert warning.cure == "measure longer: --duration 24"
+    (warning,) = said(window_s=7.0, wait_mean_ms=None)
+    assert "shorter than five responses of 6,400 ms" in warning.cause
+    assert warning.cure == "measure longer: --duration 64"
+
+
 def test_it_counts_one_as_one():
     """It said "1 requests failed", "used 1 cores" and "1 users cannot fill 8 slots"."""
     one = replace(HEALTHY, failures=1, other_cpu=1.0, late_p95_ms=300.0, peak_connections=9)

@@ -15,7 +15,7 @@ from functools import cached_property
 from statistics import NormalDist, fmean
 
 from pooldemo.sweep.analyse.latency import FEW, SHARES, Spread, quantile_ms
-from pooldemo.sweep.analyse.rules import falls_behind, served_once_s
+from pooldemo.sweep.analyse.rules import falls_behind, longest_window_s, served_once_s
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import CONFIDENCE
 from pooldemo.sweep.facts import Check, Plan, TrialResult
@@ -118,32 +118,35 @@ class Objective:
         if check.limit.metric == "errors":
             at_most = check.limit.at_most
             least = math.log(doubt) / math.log1p(-at_most) if 0 < at_most < 1 else requests
-            return self._more(least / requests, repeats) if least > requests else self._repeats(2 * repeats), ""
+            return self._more(least / requests, trials) if least > requests else self._repeats(2 * repeats), ""
         if cycle_s := self._served_once_s(trials):
             needed = math.ceil(1.2 * cycle_s)
             option = f"--warmup {needed}" if needed <= MAX_WARMUP_S else f"--users {max(1, plan.users // 2)}"
             return option, "the window began before each user had been served"
         few = f"{requests:,} requests are too few to tell"
         if metric != "max_ms" and requests < least_requests(metric):
-            return self._more(least_requests(metric) / requests, repeats), few
+            return self._more(least_requests(metric) / requests, trials), few
         half = self._spreads[metric].half_width(size, _sure(doubt)) if metric in self._spreads else 0.0
         if math.isinf(half):
             return self._repeats(max(FEW, repeats + 1)), "it was not repeated"
         gap = abs(_ratio(check.seen, check.limit.at_most)) if check.seen else 0.0
         if metric != "max_ms" and half <= gap and not _few_above(trials, metric, check.limit.at_most, doubt):
-            return self._more(2.0, repeats), few
+            return self._more(2.0, trials), few
         if half <= gap:
             option = f"--users {2 * plan.users}" if 2 * plan.users <= MAX_USERS else ""
             return option, "requests were sent late, or answered more slowly than they came"
         return self._repeats(max(self._spreads[metric].repeats_for(size, _sure(doubt), gap), repeats + 1)), ""
 
-    def _more(self, times: float, repeats: int) -> str:
+    def _more(self, times: float, trials: Sequence[TrialResult]) -> str:
         """So many times the requests, by longer trials, or by more of them where none may last so long; empty: by no
         option that there is."""
         times *= 1.1
-        if times * self._plan.duration_s <= MAX_DURATION_S:
-            return f"--duration {math.ceil(times * self._plan.duration_s)}"
-        return self._repeats(math.ceil(times * repeats))
+        needed_s = times * longest_window_s(self._plan, trials)
+        return (
+            f"--duration {math.ceil(needed_s)}"
+            if needed_s <= MAX_DURATION_S
+            else self._repeats(math.ceil(times * len(trials)))
+        )
 
     def _repeats(self, needed: int) -> str:
         """No fewer than were planned: a sweep that was interrupted has not had these yet. Empty: no more may be."""

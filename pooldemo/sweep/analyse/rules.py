@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent
 from pooldemo.sweep.analyse.slo import failed_share
@@ -285,18 +285,34 @@ def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
 
 
 def short_window(trial: TrialResult, _plan: Plan) -> Doubt | None:
-    if not trial.mean_ms or not trial.window_s or trial.window_s * 1000 >= 5 * trial.mean_ms:
+    """Shorter than five services, or than one response.
+
+    A request belongs to a window by the share of its service (the response without the wait for a slot) that lies
+    inside. In a saturated closed loop nearly all of a response is wait: a slot serves many requests during one, and
+    throughput is right in a much shorter window. The latencies want each user once, which is one response. Where the
+    wait is not told, the whole response counts as service.
+    """
+    if not trial.mean_ms or not trial.window_s:
         return None
+    served_ms = max(0.0, trial.mean_ms - (trial.wait_mean_ms or 0.0))
+    needed_ms = max(trial.mean_ms, 5 * served_ms)
+    if trial.window_s * 1000 >= needed_ms:
+        return None
+    if trial.wait_mean_ms is None:
+        than = (" s is shorter than five responses of ", number(trial.mean_ms), " ms")
+    elif needed_ms == trial.mean_ms:
+        than = (" s is shorter than one response of ", number(trial.mean_ms), " ms")
+    else:
+        than = (" s is shorter than five times the ", number(served_ms), " ms that a request is served")
     return Doubt(
-        (
-            "the window of ",
-            Number(trial.window_s, f"{trial.window_s:g}"),
-            " s is shorter than five responses of ",
-            number(trial.mean_ms),
-            " ms",
-        ),
-        f"measure longer: --duration {math.ceil(trial.mean_ms / 100):g}",
+        ("the window of ", Number(trial.window_s, f"{trial.window_s:g}"), *than),
+        f"measure longer: --duration {math.ceil(needed_ms / 500):g}",
     )
+
+
+def longest_window_s(plan: Plan, trials: Sequence[TrialResult]) -> float:
+    """Those of the trials, where they were longer than the plan's least."""
+    return max([plan.duration_s, *(each.window_s for each in trials)])
 
 
 RULES: dict[str, Rule] = {

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.analysis import Judgement
+from pooldemo.sweep.analyse.rules import longest_window_s
 from pooldemo.sweep.analyse.saturation import hold_of, is_users
 from pooldemo.sweep.analyse.slo import describe_check, describe_limit
 from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
@@ -242,7 +243,7 @@ def _invalid(judgement: Judgement) -> str:
         if not any(trial.requests for trial in judgement.trials):
             return (
                 "No request was answered while a trial measured, so there is nothing to judge. Measure for longer than "
-                f"an answer takes: --duration {10 * judgement.plan.duration_s:g}."
+                f"an answer takes: --duration {10 * longest_window_s(judgement.plan, judgement.trials):g}."
             )
         told = "; ".join(f"at {size} {why}" for size, why in judgement.failing.items())
         return (
@@ -306,11 +307,12 @@ def _invalid(judgement: Judgement) -> str:
 def _calmer(judgement: Judgement, joined: str) -> str:
     """What would make repeats differ less: where users come at random, the machine is the smaller part of it."""
     plan = judgement.plan
-    by_chance = 1 / math.sqrt(plan.rate * plan.duration_s) if plan.rate and plan.poisson else 0.0
+    window_s = longest_window_s(plan, judgement.trials)
+    by_chance = 1 / math.sqrt(plan.rate * window_s) if plan.rate and plan.poisson else 0.0
     if 2 * by_chance < judgement.knee.noise.relative:
         return f"{joined} a quieter machine"
     percent = two_digits(100 * by_chance)
-    return f"or a longer --duration: in {plan.duration_s:g} s the arrivals at random differ by {percent}% themselves"
+    return f"or a longer --duration: in {window_s:g} s the arrivals at random differ by {percent}% themselves"
 
 
 def _has_more(judgement: Judgement) -> bool:

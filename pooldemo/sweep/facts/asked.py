@@ -21,7 +21,8 @@ class Limit:
 @dataclass(frozen=True)
 class Plan:
     """What was asked for. A trial lasts `warmup_s` that is dropped and `duration_s` that counts. It warms up longer
-    where serving each user once takes longer, times `warmup_cycles`.
+    where serving each user once takes longer, times `warmup_cycles`, and measures longer where its requests need that,
+    times `window_cycles` (0: not).
 
     `size` is MAX_CONNS of one worker, so a server may open `size * workers` connections; `splits` are the numbers of
     workers where several are measured, and `workers` then the largest. `rate` is that of
@@ -46,6 +47,7 @@ class Plan:
     duration_s: float = 5.0
     warmup_s: float = 2.0
     warmup_cycles: float = 0.0
+    window_cycles: float = 0.0
     repeats: int = 3
     seed: int = 1
     slo: tuple[Limit, ...] = ()

@@ -141,7 +141,7 @@ def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce:
     with ExitStack() as stop:
         folder = stop.enter_context(bench.ledger.temporary())
         target = stop.enter_context(bench.target(stack, trial.size, plan))
-        first = replace(plan, warmup_s=planning.warmup_s(plan, trial.size))
+        first = planning.timed(plan, trial.size)
         load = stop.enter_context(Load(first, target.url, folder, bench.ledger, bench.headers, bench.meeting))
         seen = Connections(bench.site.database_url, *target.names)
         stop.callback(seen.close)
@@ -152,7 +152,7 @@ def _measure(trial: TrialPlan, plan: Plan, stack: Stack, bench: Bench, announce:
         if plan.search:
             search = Search(plan.slo, result)
             while (rate := search.rate) is not None:
-                step = replace(plan, rate=rate)
+                step = planning.timed(replace(plan, rate=rate), trial.size)
                 with Load(step, target.url, folder, bench.ledger, bench.headers, bench.meeting) as load:
                     search.tell(rate, look_on.window(step, load))
             result = search.found

@@ -10,9 +10,11 @@ from pooldemo.sweep.facts import OWN, Plan, SweepResult
 NAMES = {"stacks": "stack", "duration_s": "duration", "warmup_s": "warmup", "urls": "url", "rate": "arrivals"}
 """Options that are not named like their field."""
 
-LEFT_OUT = ("blocks", "warmup_cycles", "splits", "poisson", "search")
-"""Of how it was come to: the command measures all sizes in each repeat; without --warmup it takes as many cycles. Or
-told by another option."""
+LEFT_OUT = ("blocks", "warmup_cycles", "window_cycles", "splits", "poisson", "search")
+"""Of how it was come to: the command measures all sizes in each repeat; without --warmup and --duration it takes as
+many cycles. Or told by another option."""
+CYCLES = {"warmup_s": "warmup_cycles", "duration_s": "window_cycles"}
+"""Seconds that are the least, and by what they become more: then no option said them."""
 ALWAYS = ("stack", "sizes", "workload", "users")
 """Options that stand in the command even where they say what is the default."""
 
@@ -62,7 +64,7 @@ def _values(plan: Plan, name: str) -> tuple[str, ...]:
         value = "max"
     elif name == "workers" and plan.splits:
         value = plan.splits
-    elif (name == "workload" and value in OWN) or (name == "warmup_s" and plan.warmup_cycles):
+    elif (name == "workload" and value in OWN) or (name in CYCLES and getattr(plan, CYCLES[name])):
         return ()
     if isinstance(value, bool):
         return ("",) if value else ()

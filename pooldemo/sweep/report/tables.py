@@ -83,6 +83,10 @@ def _row(found: SizeResult, trials: Sequence[TrialResult], sweep: SweepResult) -
     )
 
 
+def _least(seconds: float, cycles: float) -> str:
+    return f"{'at least ' if cycles else ''}{seconds:g} s"
+
+
 def repeats(plan: Plan) -> str:
     """`3 repeats`, or `3 to 6 repeats` where sizes were added later: their neighbours are measured again with them."""
     counts = [sum(size in repeated for repeated in plan.repeated) for size in plan.sizes]
@@ -105,7 +109,8 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     )
     yield (
         "trials",
-        f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up, {repeats(plan)}, seed {plan.seed}",
+        f"{_least(plan.duration_s, plan.window_cycles)} after {_least(plan.warmup_s, plan.warmup_cycles)} of warm-up, "
+        f"{repeats(plan)}, seed {plan.seed}",
     )
     workers = f"{' or '.join(map(str, plan.splits))} workers" if plan.splits else counted(plan.workers, "worker")
     yield "server", workers + (f", {conditions.gunicorn}" if conditions.gunicorn else "")
