@@ -1,6 +1,7 @@
 """Asks a copy of the code, in which `test_one_source` has added one of each, who knows it; the answers are JSON."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -22,6 +23,7 @@ def answers() -> dict[str, Any]:
     from pooldemo.monitor.metrics import exposition
     from pooldemo.pool import NAMES, Options
     from pooldemo.sweep import judge, plan, stacks
+    from pooldemo.sweep.analyse import document
     from pooldemo.sweep.facts import Plan
     from pooldemo.sweep.report import figures, files, formats
 
@@ -30,6 +32,8 @@ def answers() -> dict[str, Any]:
     parser = load_command_class("pooldemo", "sweep").create_parser("manage.py", "sweep")
     help_text = " ".join(parser.format_help().split())
     options: Any = Options.read({"MAX_NAPS": 2})
+    judged = judge(json.loads(Path("slow.json").read_text()))
+    page = formats.FORMATS["html"].write(document.read_document(judged))
     napping = replace(sweep, plan=replace(sweep.plan, workload="nap"))
     return {
         "the site": "/nap/" in DIRECT,
@@ -38,7 +42,7 @@ def answers() -> dict[str, Any]:
         "the docs": "| `nap` | it naps | the bed |" in about_table(),
         "each stack": ["nap" in stacks.names(), *("nap" in stacks.get(name).workloads for name in ("nap", "upool"))],
         "the options": [options.max_naps, "MAX_NAPS" in NAMES],
-        "the margin": [Plan().margin, judge(json.loads(Path("slow.json").read_text()))["sweep"]["margin"]],
+        "the margin": [Plan().margin, judged["sweep"]["margin"], re.findall(r"at most [\d.]+% less", page)],
         "the formats": formats.FORMATS["haiku"].write(sweep),
         "the figures": ["Naps" in formats.FORMATS["html"].write(sweep), "nap" in figures.figures_of(sweep)],
         "Prometheus and OpenTelemetry": [b"db_client_connection_naps" in exposition([]), metric("naps")],

@@ -122,7 +122,7 @@ def compared(sweeps: list[SweepResult], chosen: list[str]) -> dict[str, Any]:
         "figures": drawn({"overlay": figure}),
         "change": change,
         "changes": _changes(change),
-        "words": [*words.SWEEP.items(), *words.COMPARED.items()],
+        "words": [*words.of_plans(*(sweep.plan for sweep in sweeps)).items(), *words.COMPARED.items()],
     }
 
 

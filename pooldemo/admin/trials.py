@@ -90,7 +90,7 @@ def _shown(row: Trial) -> dict[str, Any]:
         "started_at": moment(trial.started_at),
         "headline": answer.unbroken(trial_page.headline(trial)),
         "told": [] if trial.error else list(trial_page.words(trial, sweep)),
-        "words": words.SWEEP.items(),
+        "words": words.of_plans(sweep.plan).items(),
         "figures": drawn(trial_page.figures_of(trial), wide=False),
         "conditions": list(tables.conditions_of(sweep)),
     }

@@ -5,15 +5,15 @@ The pages show these texts. docs/design.md has some of the words as well, with t
 
 from collections.abc import Iterator, Mapping
 
-from pooldemo.sweep.facts import SweepResult
+from pooldemo.sweep.facts import Plan, SweepResult
 
-SWEEP: Mapping[str, str] = {
+_SWEEP: Mapping[str, str] = {
     "slot": "the right to hold one server connection; a pool has MAX_CONNS of them, each empty or holding a connection",
     "size": "MAX_CONNS of one worker process",
     "stack": "one server under test: an application and the way in which it gets connections",
     "trial": "one stack at one size under one load for a fixed time",
     "repeat": "each stack at each size once; a sweep has several repeats",
-    "knee": "the smallest size that carries at most 5% less than the best (--margin): more slots bring nothing",
+    "knee": "the smallest size that carries at most {margin} less than the best (--margin): more slots bring nothing",
     "rising": "throughput still grows at the largest size that the load can fill",
     "flat": "more slots change nothing: the pool is not the bottleneck",
     "invalid": "the measurement cannot be trusted; the verdict says why",
@@ -70,16 +70,22 @@ LIVE: Mapping[str, str] = {
     "Max": "slots: so many connections may be open",
     "timeouts": "requests that got no slot in time, since the worker began",
     "errors": "requests that got no connection, whatever the reason; timeouts are counted here too",
-    "wait": SWEEP["wait"],
-    "hold": SWEEP["hold"],
-    "p50, p95, p99": SWEEP["p50, p95, p99"],
+    "wait": _SWEEP["wait"],
+    "hold": _SWEEP["hold"],
+    "p50, p95, p99": _SWEEP["p50, p95, p99"],
     "without work": "seconds in which requests of the view held a slot and asked PostgreSQL for nothing",
 }
 
 
+def of_plans(*plans: Plan) -> dict[str, str]:
+    """Those that each page of sweeps has, with the margins of these."""
+    margin = " or ".join(f"{each:g}%" for each in sorted({plan.margin for plan in plans}))
+    return {word: meaning.format(margin=margin) for word, meaning in _SWEEP.items()}
+
+
 def of_sweep(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     """Those of its page, and of the doubts those that there are."""
-    yield from SWEEP.items()
+    yield from of_plans(sweep.plan).items()
     warnings = (*(each.warnings for each in sweep.trials), *(each.warnings for each in sweep.verdicts))
     found = {each.code for some in warnings for each in some}
     yield from ((code, meaning) for code, meaning in DOUBTS.items() if code in found)
