@@ -116,6 +116,7 @@ class Trial(models.Model):
     steal_cpu = models.FloatField(null=True, blank=True, help_text="cores that the machine's host gave to others")
     throttled = models.FloatField(null=True, blank=True, help_text="share of a container's periods without quota left")
     waits = models.JSONField(encoder=StrictEncoder, default=dict, blank=True)
+    io = models.JSONField(encoder=StrictEncoder, default=dict, blank=True, help_text="of PostgreSQL's client backends")
     load_before = models.FloatField(null=True, blank=True)
     probe_max_ms = models.FloatField(null=True, blank=True)
     late_p95_ms = models.FloatField(null=True, blank=True, help_text="how late requests of an open loop were sent")

@@ -33,7 +33,7 @@ class TrialAdmin(Measured):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Without what no list shows, and is ten times as large as the rest."""
         changes = super().get_changelist_instance(request)
-        changes.result_list = changes.result_list.defer("latencies", "per_second", "failures_per_second", "waits")
+        changes.result_list = changes.result_list.defer("latencies", "per_second", "failures_per_second", "waits", "io")
         return changes
 
     def change_view(

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from pooldemo.sweep.measure.database import libpq_url
+from pooldemo.sweep.measure.database import io_of, libpq_url
 from pooldemo.sweep.measure.machine import Quota, quota
 from pooldemo.sweep.measure.observe import Connections, family_cpu_s
 
@@ -64,6 +64,45 @@ def test_it_counts_connections_by_what_they_do(database_url: str) -> None:
             each.close()
     assert seen.peak == 2
     assert seen.waits == {"idle in transaction": 1.0, "idle": 1.0}
+
+
+def test_it_counts_what_postgresql_reads_and_writes_meanwhile(database_url: str) -> None:
+    seen = Connections(database_url, "test-io")
+    other = psycopg2.connect(libpq_url(database_url))
+    try:
+        seen.look()
+        with seen.window():
+            other.cursor().execute("CREATE TEMPORARY TABLE filled AS SELECT generate_series(1, 20000) AS number")
+            other.commit()
+            other.cursor().execute("SELECT pg_stat_force_next_flush()")
+            other.commit()
+            seen.look()
+    finally:
+        other.close()
+        seen.close()
+    if seen.has_io:
+        assert seen.io["extends"] >= 70, "pages of 8 KiB"
+        assert seen.io.keys() >= {"reads", "writes", "evictions"}
+        assert min(seen.io.values()) >= 0
+    else:
+        assert seen.io == {}
+
+
+def test_it_sums_what_every_version_tells_in_pages() -> None:
+    """16 and 17 count pages, 18 operations of several pages, and the write-ahead log beside them."""
+    old = {
+        "object": "relation",
+        "reads": 5,
+        "writes": None,
+        "extends": 2,
+        "evictions": 1,
+        "fsyncs": 9,
+        "op_bytes": 8192,
+    }
+    new = {"object": "relation", "reads": 1, "read_bytes": 40960, "extends": 1, "extend_bytes": 16384, "evictions": 1}
+    wal = {"object": "wal", "reads": 0, "writes": 4, "fsyncs": 3, "write_bytes": 32768}
+    assert io_of([old], 8192) == {"reads": 5, "writes": 0, "extends": 2, "evictions": 1}
+    assert io_of([new, wal], 8192) == {"reads": 5, "writes": 0, "extends": 2, "evictions": 1, "wal_fsyncs": 3}
 
 
 def test_it_counts_no_connection_that_a_pooler_kept_from_a_larger_trial(database_url: str) -> None:

@@ -38,6 +38,21 @@ MANY = {"Lock:tuple": 12.0, "Lock:transactionid": 1.0, "Timeout:PgSleep": 1.0, "
         ({"waits": {"IO:WalSync": 5.0, "CPU": 1.0}}, "wal", "write-ahead log: its flush at each commit (5 of 6"),
         ({"waits": {"LWLock:WALWrite": 3.0, "IO:WALSync": 2.0}}, "wal", "most of them in LWLock:WALWrite"),
         ({"waits": {"IO:DataFileRead": 5.0, "CPU": 1.0}}, "disk", "PostgreSQL's disk"),
+        (
+            {"waits": {"IO:DataFileRead": 5.0, "CPU": 1.0}, "io": {"reads": 3200.0, "writes": 15.0}},
+            "disk",
+            "most of them in IO:DataFileRead; 3.2 pages read for each request)",
+        ),
+        (
+            {"waits": {"IO:WalSync": 5.0}, "io": {"reads": 4500.0, "wal_fsyncs": 900.0}},
+            "wal",
+            "most of them in IO:WalSync; 0.9 flushes for each request)",
+        ),
+        (
+            {"waits": {"IO:WalSync": 5.0}, "io": {"reads": 4500.0, "wal_fsyncs": 0.0}},
+            "wal",
+            "most of them in IO:WalSync)",
+        ),
         ({"waits": {"LWLock:ProcArray": 5.0, "CPU": 1.0}}, "contention", "shared memory"),
         (
             {"waits": {"idle in transaction": 5.0, "CPU": 1.0}},

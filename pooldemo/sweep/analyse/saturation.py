@@ -36,6 +36,12 @@ WAITS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """What backends wait for, by how `pg_stat_activity` names it, and what that is called; the narrower first."""
 
+IO = {
+    "disk": {"reads": "pages read", "writes": "pages written", "extends": "pages added"},
+    "wal": {"wal_fsyncs": "flushes"},
+}
+"""What `pg_stat_io` counted, which bears such a cause out."""
+
 GROWING_HOLD = 0.6
 """The hold grows with the slots at this power or more: every further slot only waits inside PostgreSQL."""
 
@@ -141,7 +147,8 @@ def _waiting(inside: Sequence[TrialResult]) -> Saturation | None:
         if busy and sum(found.values()) >= busy / 2:
             label = max(found, key=lambda each: found[each])
             waiting, of = (two_digits(count / looks) for count in (sum(found.values()), busy))
-            return Saturation(code, f"{text} ({waiting} of {of} busy connections, most of them in {label})")
+            seen = f"{waiting} of {of} busy connections, most of them in {label}{_io(inside, code)}"
+            return Saturation(code, f"{text} ({seen})")
     return None
 
 
@@ -153,6 +160,17 @@ def _doing(inside: Sequence[TrialResult]) -> tuple[Counter[str], int]:
         totals.update(waits)
     del totals["idle"]
     return totals, len(told)
+
+
+def _io(inside: Sequence[TrialResult], code: str) -> str:
+    """What of its kind the backends did most for each request, where that is anything to speak of."""
+    told = [trial for trial in inside if trial.io and trial.requests]
+    requests = sum(trial.requests for trial in told)
+    counts = {words: sum(trial.io.get(name, 0.0) for trial in told) for name, words in IO.get(code, {}).items()}
+    words = max(counts, key=lambda each: counts[each], default="")
+    if not requests or not words or counts[words] < 0.1 * requests:
+        return ""
+    return f"; {two_digits(counts[words] / requests)} {words} for each request"
 
 
 def is_users(size: int, plan: Plan) -> bool:

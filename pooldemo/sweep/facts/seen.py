@@ -73,7 +73,9 @@ class TrialResult:
     this machine), `other_cpu` of everything else on the machine, `steal_cpu` what its host gave to others.
     `throttled` is the share of its periods in which a container's quota ran out. `uneven` is by how much the
     efficiencies of the most and the least busy worker differ. `waits` are the server's connections by what they did,
-    on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `probe_max_ms` is the
+    on average: `CPU`, `idle`, `idle in transaction`, or PostgreSQL's wait event (`Lock:tuple`). `io` is what
+    all client backends of the server did meanwhile, by `pg_stat_io`: pages as `reads`, `writes`, `extends` and
+    `evictions`, and `wal_fsyncs` (from PostgreSQL 18 on; empty before 16). `probe_max_ms` is the
     slowest answer of `/nodb/` asked meanwhile about twice a second: a blocked hub shows here. `target_rps` is the
     rate asked for, `late_p95_ms` how late its requests were sent. `steps` are what a search
     tried: the closed loop, then rates, rising; the trial shows the highest that met the SLO, and 0 `rps` where none
@@ -119,6 +121,7 @@ class TrialResult:
     steal_cpu: float | None = None
     throttled: float | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
+    io: Mapping[str, float] = field(default_factory=dict)
     load_before: float | None = None
     probe_max_ms: float | None = None
     target_rps: float | None = None

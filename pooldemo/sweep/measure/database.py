@@ -6,7 +6,7 @@ The sweep's connections are its own, in autocommit, named `sweep-observer`; they
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,40 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
         postgresql_is_local=local,
         settings_module=os.environ.get("DJANGO_SETTINGS_MODULE", ""),
     )
+
+
+def has_io(connection: Any) -> bool:
+    """Whether it tells what its backends read and write: from PostgreSQL 16 on."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('pg_catalog.pg_stat_io') IS NOT NULL")
+        return bool(cursor.fetchone()[0])
+
+
+def io(connection: Any) -> dict[str, float]:
+    """What all client backends of the server have read and written so far; empty where it does not say. Blocks for a
+    query."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_jsonb(io) FROM pg_stat_io AS io WHERE backend_type = 'client backend'")
+            rows = [row for (row,) in cursor]
+            cursor.execute("SHOW block_size")
+            return io_of(rows, int(cursor.fetchone()[0]))
+    except psycopg2.Error:  # a witness more or less: an outage is told by the others
+        return {}
+
+
+def io_of(rows: Iterable[Mapping[str, Any]], page: int) -> dict[str, float]:
+    """Rows of pg_stat_io, summed: pages of so many bytes `reads`, `writes`, `extends` and `evictions`, and
+    `wal_fsyncs`, where the server counts these (18)."""
+    found = dict.fromkeys(("reads", "writes", "extends", "evictions"), 0.0)
+    for row in rows:
+        if row["object"] == "wal":
+            found["wal_fsyncs"] = found.get("wal_fsyncs", 0.0) + (row["fsyncs"] or 0)
+            continue
+        for name in ("reads", "writes", "extends", "evictions"):
+            told = row.get(f"{name.removesuffix('s')}_bytes")  # from 18 on, where one read may be of many pages
+            found[name] += told / page if told is not None else row.get(name) or 0
+    return found
 
 
 def cpus() -> int:

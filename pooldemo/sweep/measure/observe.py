@@ -76,6 +76,8 @@ class Connections:
         self.postmaster = database.postmaster(self._connection)
         self.peak: int | None = 0 if names else None
         self.waits: dict[str, float] = {}
+        self.io: dict[str, float] = {}
+        self.has_io = database.has_io(self._connection)
         self._lock = threading.Lock()
         self._looks, self._doing = 0, Counter[str]()
 
@@ -91,10 +93,15 @@ class Connections:
 
     @contextmanager
     def window(self) -> Iterator[None]:
-        """While this lasts it is counted what they do: afterwards `waits` says so, averaged over the looks."""
+        """While this lasts it is counted what they do: afterwards `waits` says so, averaged over the looks, and `io`
+        what PostgreSQL's client backends, theirs and any others, read and wrote."""
+        before = database.io(self._connection) if self.has_io else {}
         with self._lock:
             self._looks, self._doing = 0, Counter[str]()
         yield
+        after = database.io(self._connection) if before else {}
+        gone_by = {name: count - before.get(name, 0.0) for name, count in after.items()}
+        self.io = gone_by if min(gone_by.values(), default=0.0) >= 0 else {}  # somebody set them to 0 meanwhile
         with self._lock:
             self.waits = {label: round(count / self._looks, 3) for label, count in self._doing.most_common()}
 

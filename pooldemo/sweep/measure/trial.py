@@ -253,6 +253,7 @@ class _LookOn:
             steal_cpu=max(0.0, after.steal_cpu_s - before.steal_cpu_s) / elapsed_s,
             throttled=_throttled(before.quota, after.quota),
             waits=self.seen.waits,
+            io=self.seen.io,
             probe_max_ms=probe.max_ms,
             target_rps=plan.rate,
             late_p95_ms=None if plan.rate is None else window.late.quantile_ms(0.95),

@@ -20,7 +20,16 @@ from pooldemo.sweep.report.html_report import to_html
 from pooldemo.sweep.report.lines import to_lines
 from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
 
-CSV_OMITS = ("failures_by_message", "per_second", "failures_per_second", "latencies", "steps", "waits", "warnings")
+CSV_OMITS = (
+    "failures_by_message",
+    "per_second",
+    "failures_per_second",
+    "latencies",
+    "steps",
+    "waits",
+    "io",
+    "warnings",
+)
 """Fields of a trial that are no single value; `warnings` comes back as codes."""
 
 

@@ -11,6 +11,13 @@ from pooldemo.sweep.report.charts import Axis, Point, Series
 from pooldemo.sweep.report.figures import Lines, look_of
 
 BINS = 36
+IO = {
+    "reads": "pages read",
+    "writes": "written",
+    "extends": "added",
+    "evictions": "evicted",
+    "wal_fsyncs": "flushes of its log",
+}
 
 
 def headline(trial: TrialResult) -> str:
@@ -42,6 +49,9 @@ def words(trial: TrialResult, sweep: SweepResult) -> Iterator[tuple[str, str]]:
     if trial.waits:
         doing = sorted(trial.waits.items(), key=lambda each: -each[1])
         yield "its connections", ", ".join(f"{digits(count, at_most=2)} {what}" for what, count in doing[:4])
+    if trial.io:
+        told = [f"{trial.io[name]:,.0f} {what}" for name, what in IO.items() if name in trial.io]
+        yield "PostgreSQL, for all its clients", ", ".join(told)
 
 
 def figures_of(trial: TrialResult) -> dict[str, Lines]:
