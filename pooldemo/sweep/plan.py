@@ -244,14 +244,18 @@ def _served_at_once(plan: Plan, size: int) -> int:
     return 1 if plan.workload == "lock" else _slots(plan, size)
 
 
+def _cycle_s(plan: Plan, size: int) -> float:
+    """In a cycle each user is served once: users x hold / slots. 0 where none waits in turn, or no length is known."""
+    return plan.users * hold_ms(plan) / 1000 / _served_at_once(plan, size) if plan.rate is None else 0.0
+
+
 def warmup_s(plan: Plan, size: int) -> float:
     """How long a trial at `size` warms up: the seconds of the plan, or as many cycles as it says.
 
-    In a cycle each user is served once: users x hold / slots. Before it is over the line has not its length yet, and
-    answers come faster than they will. Only the workloads of a known length have one; half a minute is enough.
+    Before the first is over the line has not its length yet, and answers come faster than they will. Only the workloads
+    of a known length have cycles; half a minute is enough.
     """
-    cycle_s = plan.users * hold_ms(plan) / 1000 / _served_at_once(plan, size) if plan.rate is None else 0.0
-    return max(plan.warmup_s, min(MOST_S, plan.warmup_cycles * cycle_s))
+    return max(plan.warmup_s, min(MOST_S, plan.warmup_cycles * _cycle_s(plan, size)))
 
 
 def window_s(plan: Plan, size: int) -> float:
@@ -263,6 +267,14 @@ def window_s(plan: Plan, size: int) -> float:
     users = plan.users if plan.rate is None else 0
     needed_s = hold_ms(plan) / 1000 * max(users, 5 * _slots(plan, size)) / _served_at_once(plan, size)
     return max(plan.duration_s, min(MOST_S, plan.window_cycles * needed_s))
+
+
+def last_s(plan: Plan, size: int, measured_hold_ms: float | None) -> float:
+    """How long the load goes on behind the window: who is served when that ends belongs to it by a part, and only ended
+    requests count. That is a service; where no pool tells of holds and waits, the whole answer counts as one."""
+    most_s = min(20.0, max(2.0, plan.duration_s / 4))
+    known_s = max(_cycle_s(plan, size), hold_ms(plan) / 1000) if measured_hold_ms is None else measured_hold_ms / 1000
+    return min(most_s, CYCLES * known_s) if known_s else most_s
 
 
 def timed(plan: Plan, size: int) -> Plan:

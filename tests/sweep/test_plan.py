@@ -134,3 +134,19 @@ def test_it_counts_the_longer_warm_up_of_fewer_workers_in_its_estimate() -> None
     warmups_s = sum(planning.warmup_s(sweep.at(trial.workers), trial.size) for trial in trials)
     windows_s = sum(planning.window_s(sweep.at(trial.workers), trial.size) for trial in trials)
     assert planning.total_s(sweep) == pytest.approx(warmups_s + windows_s + len(trials) * planning.TRIAL_OVERHEAD_S)
+
+
+@pytest.mark.parametrize(
+    ("plan", "hold_ms", "seconds"),
+    [
+        (Plan(duration_s=5), 20.0, 0.024),  # the pool tells: one service
+        (Plan(duration_s=5), 5000.0, 2.0),
+        (Plan(duration_s=50), 10_000.0, 12.0),
+        (Plan(duration_s=60, ms=900, users=32), None, 4.32),  # no pool tells: the whole answer, waits included
+        (Plan(duration_s=5, urls=("/",), workload="urls"), None, 2.0),  # nobody knows
+        (Plan(duration_s=600, urls=("/",), workload="urls"), None, 20.0),
+        (Plan(duration_s=5, ms=500, rate=3.0), None, 0.6),
+    ],
+)
+def test_it_goes_on_until_those_who_are_served_at_the_windows_end_have_ended(plan, hold_ms, seconds):
+    assert planning.last_s(plan, 8, hold_ms) == pytest.approx(seconds)

@@ -221,7 +221,7 @@ def test_a_trial_says_in_one_line_why_looking_on_failed(monkeypatch: pytest.Monk
     for name in ("Probe", "Poll", "observe", "Window"):
         monkeypatch.setattr(trial, name, MagicMock())
     monkeypatch.setattr(trial, "trouble", lambda *_: "")
-    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
+    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: 0.001)
     lost = OSError("server closed the connection\n\tThis probably means")
     look_on = trial._LookOn(*[MagicMock(error=lost, **{"workers.return_value": set()})] * 6)
     with pytest.raises(TrialError, match="^looking on failed: server closed the connection This probably means$"):
@@ -232,7 +232,7 @@ def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.M
     """Its numbers were those of a window with a hole."""
     for name in ("Probe", "Poll", "observe"):
         monkeypatch.setattr(trial, name, MagicMock())
-    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: None)
+    monkeypatch.setattr(trial, "mean_hold_ms", lambda *_: 0.001)
     ticks = {str(int(time.time()) + second): 1.0 for second in (-1, 0, 30)}
     load = MagicMock(finish=lambda: {"generators": {"one": {"cpu_percent": ticks}}})
     look_on = trial._LookOn(*[MagicMock(**{"workers.return_value": set()})] * 6)

@@ -36,7 +36,6 @@ ELSEWHERE = (
     "browser sends: --header 'Cookie: sessionid=...'"
 )
 TRIED_S = 30.0  # for a page's first answer
-LAST_S = 2.0  # for those who are served when the window ends
 
 # What a trial begins to do (starting, warming up, measuring, stopping), and how many seconds that will take.
 Announce = Callable[[str, float], None]
@@ -198,8 +197,8 @@ class _LookOn:
             raise TrialError(f"a worker of {self.trial.stack} ended meanwhile: {target.said or 'it said nothing'}")
         after = look()
         self.announce("stopping", 0.5)
-        # Who is served now ends soon, and a part of that belongs to the window.
-        wait_until(start_s + seconds + min(LAST_S, 1.2 * (mean_hold_ms(before.holds, after.holds) or 0.0) / 1000))
+        hold_ms = mean_hold_ms(before.holds, after.holds)
+        wait_until(start_s + seconds + planning.last_s(plan, self.trial.size, hold_ms))
         seen = load.finish()
         if text := trouble(seen, start_s, seconds, plan.processes):
             raise TrialError(text)
