@@ -35,7 +35,7 @@ class _Pools(Collector):
         self.pools = [
             ((alias, str(snapshot["pid"])), {"age_s": snapshot.get("age_s", 0.0), **pool})
             for snapshot in snapshots
-            for alias, pool in sorted(snapshot["pools"].items())
+            for alias, pool in sorted({**snapshot.get("unopened_pools", {}), **snapshot["pools"]}.items())
         ]
 
     def collect(self) -> Iterator[Metric]:
@@ -59,8 +59,8 @@ class _Pools(Collector):
         for duration in conventions.DURATIONS:
             family = HistogramMetricFamily(f"{_name(duration)}_seconds", duration.text, labels=LABELS)
             for labels, pool in self.pools:
-                histogram = pool["histograms"][duration.histogram]
-                family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram["total_s"])
+                if histogram := pool.get("histograms", {}).get(duration.histogram):  # an unopened pool has none
+                    family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram["total_s"])
             yield family
         yield from self._views()
 

@@ -24,7 +24,7 @@ from pooldemo.monitor import meeting
 from pooldemo.monitor.history import SUFFIX, Diary, Moment, read
 from pooldemo.monitor.last_minute import Counts, Recent
 from pooldemo.monitor.meeting import FOLDER_VARIABLE, lives
-from pooldemo.pool import OptionError, Pool
+from pooldemo.pool import OptionError, Options, Pool
 from pooldemo.postgresql import pools
 from pooldemo.postgresql.place import place
 
@@ -40,12 +40,13 @@ _sharer = 0  # the process that has begun to publish
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "host", "at_s" (epoch), "application_name", "stack", "size", "unopened", "pools": {alias:
-    {"stats", "is_counted", "holding_s", "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "host", "at_s" (epoch), "application_name", "stack", "size", "unopened", "unopened_pools":
+    {alias: {"stats", "reuse_conns"}}, "pools": {alias: {"stats", "is_counted", "holding_s", "reuse_conns", "holders",
+    "views", "histograms", "last_minute"}}}`.
 
     `stack` is the one on which it is (empty: it has no pool that could have a size). `size` is MAX_CONNS of the default
     database, also where its pool is not open yet (None: it has no pool of ours). `unopened` are the slots of the pools
-    that no query has opened yet.
+    that no query has opened yet, and `unopened_pools` is what these pools would tell.
     `stats` has psycopg_pool's keys; `is_counted` says that it leads to the default database, of which PostgreSQL is
     asked; `holding_s` are the seconds that slots have been held which are held still;
     `holders` are `{"name", "held_s", "statement"}`, longest first; `views` are by name `{"holds", "held_s", "idle_s",
@@ -53,6 +54,7 @@ def take() -> Snapshot:
     {"bounds_s", "counts" (one more, not cumulative), "total_s"}}`, `last_minute` is `{"wait" | "hold": counts}`.
     `application_name` is what PostgreSQL knows its connections by. Never blocks.
     """
+    unopened = _unopened()
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),  # in containers the workers of several have the same numbers
@@ -60,7 +62,8 @@ def take() -> Snapshot:
         "application_name": application_name(),
         "stack": stack(),
         "size": _size(DEFAULT_DB_ALIAS),
-        "unopened": sum(_size(alias) or 0 for alias in set(connections) - {pool.name for pool in pools()}),
+        "unopened": sum(each["stats"]["pool_max"] for each in unopened.values()),
+        "unopened_pools": unopened,
         "pools": {
             pool.name: {
                 "stats": pool.get_stats(),
@@ -242,12 +245,31 @@ def _size(alias: str) -> int | None:
     for pool in pools():
         if pool.name == alias:
             return int(pool.get_stats()["pool_max"])
+    options = _options(alias)
+    return None if options is None else options.max_conns
+
+
+def _options(alias: str) -> Options | None:
+    """Of the pool that the first query will open; None: it opens none."""
     try:
-        options = getattr(connections[alias], "pool_options", None)
+        options: Options | None = getattr(connections[alias], "pool_options", None)
     except ImproperlyConfigured:  # the first query says so
         return None
-    is_off = connections.settings[alias]["OPTIONS"].get("pool") is False
-    return None if options is None or is_off else int(options.max_conns)
+    return None if connections.settings[alias]["OPTIONS"].get("pool") is False else options
+
+
+def _unopened() -> dict[str, Any]:
+    """The pools that no query has opened yet, as `take` tells the others."""
+    still = dict.fromkeys(("pool_size", "pool_available", "requests_waiting", "requests_timeouts"), 0)
+    found = {alias: _options(alias) for alias in set(connections) - {pool.name for pool in pools()}}
+    return {
+        alias: {
+            "stats": {**still, "pool_max": options.max_conns, "pool_min": options.min_conns},
+            "reuse_conns": options.max_conns if options.reuse_conns is None else options.reuse_conns,
+        }
+        for alias, options in found.items()
+        if options is not None
+    }
 
 
 def _wanted(folder: Path) -> int | None:

@@ -271,6 +271,12 @@ def test_it_counts_the_slots_of_pools_that_no_query_has_opened(monkeypatch: pyte
     monkeypatch.setattr(snapshots, "pools", lambda: opened)
     assert (snapshots.take()["size"], snapshots.take()["unopened"]) == (8, 11)
     assert pool_of({**snapshots.take(), "age_s": 0.0}).max == 11
+    text = metrics.exposition([{**snapshots.take(), "pid": 7, "age_s": 9.0}]).decode()
+    for name, number in (("default", 8), ("archive", 3)):
+        labels = f'{{db_client_connection_pool_name="{name}",pid="7"}}'
+        assert f"db_client_connection_max{labels} {number}.0" in text, "the alert PoolAboveBudget adds them up"
+        assert f"pooldemo_snapshot_age_seconds{labels} 9.0" in text, "the alert PoolWorkerSilent looks at it"
+        assert f"db_client_connection_timeouts_total{labels} 0.0" in text, "a first timeout is a rise"
     databases["default"]["OPTIONS"]["pool"] = False
     assert snapshots.take()["size"] is None, "it has none that could have a size"
     opened.append(SimpleNamespace(name="default", get_stats=lambda: {"pool_max": 6}))
