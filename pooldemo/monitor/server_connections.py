@@ -77,6 +77,12 @@ class Comparison:
         return digits(self.apart_s)
 
     @property
+    def difference(self) -> str:
+        """How they differ. They are counted by their name, which another host's gunicorn, or a shell, may have too."""
+        is_more = (self.counted.connections or 0) > self.told
+        return "they differ" + ", or other processes have the same application_name" * is_more
+
+    @property
     def moves(self) -> bool:
         """The two are not equal, and perhaps were never true together."""
         return self.counted.connections not in (None, self.told) and not self.differs and not self.counted.between

@@ -90,7 +90,7 @@ def _counted(seen: server_connections.Comparison) -> Text:
     if seen.counted.between:
         text.append(f"  {server_connections.BETWEEN}", style="dim")
     elif seen.differs:
-        text.append("  they differ", style="yellow")
+        text.append(f"  {seen.difference}", style="yellow")
     elif seen.moves:
         text.append(f"  looked at up to {seen.apart} s apart", style="dim")
     return text

@@ -9,7 +9,7 @@ import pytest
 from pooldemo.monitor import readiness, server_connections, terminal
 from pooldemo.monitor.overview import Overview, Pool
 from pooldemo.monitor.readiness import Question
-from pooldemo.monitor.server_connections import Census, Comparer
+from pooldemo.monitor.server_connections import Census, Comparer, Comparison
 from pooldemo.postgresql.unpooled import APPLICATION_NAME
 
 
@@ -108,3 +108,11 @@ def test_it_calls_a_server_that_is_down_not_different(looks: Looks) -> None:
     looks.after(0.0, None, 3)
     down = looks.after(5.0, None, 3)
     assert (down.differs, down.moves) == (False, False)
+
+
+@pytest.mark.parametrize(("counted", "is_shared"), [(9, True), (4, False)])
+def test_it_blames_no_pool_for_connections_of_other_processes_of_the_same_name(counted: int, is_shared: bool) -> None:
+    """Of two hosts without an application_name each was told that its counts differ, by those of the other one."""
+    seen = Comparison(Census(counted), 5, 0.0, differs=True)
+    assert ("other processes have the same application_name" in seen.difference) is is_shared
+    assert seen.difference in terminal._counted(seen).plain
