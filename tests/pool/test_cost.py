@@ -1,6 +1,6 @@
 """What the pool may cost, as ratios of medians from interleaved rounds; `make bench` has the figures.
 
-The limits are about twice what is measured: they find another kind of cost (a scan of the line, a lock more) on a
+The limits are well above what is measured: they find another kind of cost (a scan of the line, a lock more) on a
 machine however noisy; the figures are the benchmark's. A ratio that misses its limit gets a second and a third look.
 """
 
@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.pool.rounds import Medians, available, run
 
-PAIRS = {"psycopg_pool": 0.7, "django-db-geventpool": 1.7}  # measured: 0.27 to 0.41 and 0.84
+PAIRS = {"psycopg_pool": 0.7, "django-db-geventpool": 1.7}  # measured: 0.27 to 0.41, and 0.84 to 1.22
 
 
 def at_most(
@@ -25,7 +25,7 @@ def at_most(
 
 
 @pytest.mark.parametrize("peer", [name for name in PAIRS if available(name)])
-def test_it_takes_less_than_other_pools(peer):
+def test_it_takes_at_most_so_much_of_another_pools_time(peer):
     at_most(
         {peer: PAIRS[peer]}, lambda found: {peer: found["pooldemo"]["pair"] / found[peer]["pair"]}, "pooldemo", peer
     )

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from pooldemo.pool import PoolFull, PoolTimeout
+from pooldemo.pool.slot import Waiter, closed_gate
 
 from .world import Clock, Gate, Holding, assert_whole, busy, eventually, make, queue, taken, waiting
 
@@ -197,6 +198,26 @@ def test_it_tells_low_priority_that_the_pool_was_closed():
         pool.close()
         with pytest.raises(PoolClosed):
             low.has_it()
+
+
+def test_it_may_wake_who_waits_twice():
+    """As it joins the others, and again before it has run: as it is served, or turned away."""
+
+    def woken_once():
+        waiter = Waiter(pool.here(), None, 0.0, None, closed_gate(), low=True)
+        line.low[waiter] = None
+        line.admit_low(1)
+        assert waiter.woken
+        return waiter
+
+    pool, _ = make(MAX_CONNS=1)
+    line = pool.slots.line
+    waiter = woken_once()
+    line.turn_away(waiter, "closed")
+    assert (waiter.outcome, waiter.gate.locked()) == ("closed", False)
+    waiter, slot = woken_once(), pool.slots.all[0]
+    pool.slots.hand_over(slot, waiter, now=0.0, fresh=True)
+    assert (waiter.slot, waiter.gate.locked()) == (slot, False)
 
 
 def standing(pool, clock):

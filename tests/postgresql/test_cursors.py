@@ -276,6 +276,26 @@ def test_what_a_checkout_keeps_of_its_cursors_does_not_grow(site: Site) -> None:
 
 
 @patched
+def test_a_shared_wrapper_keeps_nothing_of_ended_checkouts(site: Site) -> None:
+    """It lives as long as its threads or greenlets share it, through any number of checkouts."""
+    db = site.database(MAX_CONNS=1)
+
+    def objects_after(checkouts: int) -> int:
+        for _ in range(checkouts):
+            db.ask()
+        gc.collect()
+        return len(gc.get_objects())
+
+    db.connection.inc_thread_sharing()
+    try:
+        objects_after(50)
+        before = objects_after(50)
+        assert objects_after(500) - before < 250
+    finally:
+        db.connection.dec_thread_sharing()
+
+
+@patched
 def test_an_idle_connection_keeps_little_of_its_last_statement(site: Site) -> None:
     db = site.database(MAX_CONNS=1)
     with db.request() as cursor:
