@@ -100,12 +100,10 @@ class Options:
     """The options of one pool, each declared here alone. Make one with `read`."""
 
     max_conns: int = _option(
-        4,
-        "connections",
-        "a whole number from 1 to 1e6",
-        "slots per process; never exceeded, not even for a moment",
+        4, "connections", "a whole number from 1 to 1e6",
+        "slots per process; never exceeded, not even for a moment (but see \"Where MAX_CONNS cannot be kept\")",
         _count(1),
-    )
+    )  # fmt: skip
     reuse_conns: int | None = _option(
         None, "connections", "a whole number from 0 to MAX_CONNS, or None for MAX_CONNS",
         "idle connections kept", _count_or_none,
