@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, transaction
+import pytest
+from django.db import DatabaseError, ProgrammingError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from .elsewhere import patched
+from .elsewhere import patched, threaded
 from .site import Site, address
 
 CHANGES = {
@@ -237,7 +239,8 @@ def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -
     limits: dict[str, tuple[Callable[[Any], object], str]] = {
         "a function": (lambda cursor: cursor.execute(f"SELECT {schema}.hides()"), "SHOW statement_timeout"),
         "a sequence": (lambda cursor: cursor.execute(f"INSERT INTO {schema}.kept DEFAULT VALUES"), "SELECT lastval()"),
-        "a path": (makes_a_table_on_a_path, "SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()"),
+        "a path": (makes_a_table_on_a_path, TEMPORARY),
+        "a path as a parameter": (makes_a_table_on_a_path_that_is_given, TEMPORARY),
     }
     if not is_psycopg3:
         from psycopg2.extensions import AsIs
@@ -259,10 +262,62 @@ def test_what_it_cannot_notice_is_left_and_reset_always_notices_it(site: Site) -
             assert not is_left, (name, reset)
 
 
+TEMPORARY = "SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()"
+
+
 def makes_a_table_on_a_path(cursor: Any) -> None:
     with transaction.atomic(using=cursor.db.alias):
         cursor.execute(r"SET LOCAL search_path = E'pg\137temp'")
         cursor.execute("CREATE TABLE hidden ()")
+
+
+def makes_a_table_on_a_path_that_is_given(cursor: Any) -> None:
+    with transaction.atomic(using=cursor.db.alias):
+        cursor.execute("SET LOCAL search_path = %s", ["pg_temp"])
+        cursor.execute("CREATE TABLE hidden ()")
+
+
+@patched
+def test_a_plan_of_pl_pgsql_is_left_and_reset_always_undoes_it(site: Site) -> None:
+    """Made for the type that it met first: for another one it fails, in whatever request of the same session."""
+    name = site.name("of_any_type")
+    creator = site.database(pool=False)
+    creator.ask(
+        f"CREATE FUNCTION {name}(value text) RETURNS text LANGUAGE plpgsql AS "
+        "$$ DECLARE it record; BEGIN EXECUTE 'SELECT ' || value || ' AS it' INTO it; RETURN it.it; END $$"
+    )
+    site.finally_do(lambda: creator.ask(f"DROP FUNCTION {name}"))
+    dirty, always = (site.database(MAX_CONNS=1, RESET=reset) for reset in ("dirty", "always"))
+    for db in (dirty, always):
+        assert db.ask(f"SELECT {name}('1')") == "1"
+    with pytest.raises(ProgrammingError, match="does not match that when preparing the plan"):
+        dirty.ask(f"SELECT {name}('true')")
+    assert always.ask(f"SELECT {name}('true')") == "true"
+
+
+@threaded
+def test_a_large_object_leaves_nothing(site: Site) -> None:
+    """psycopg2's `lobject` speaks past every cursor. It refuses to outside a transaction, and ends with it. (psycopg2
+    has none under gevent.)"""
+    if is_psycopg3:
+        return
+    db = site.database(MAX_CONNS=1)
+    for ends in (True, False):
+        db.connection.ensure_connection()
+        raw: Any = db.connection.connection
+        with pytest.raises(ProgrammingError), db.connection.wrap_database_errors:
+            raw.lobject(0, "wb")
+        db.connection.set_autocommit(False)
+        large = raw.lobject(0, "wb")
+        large.write("abc")
+        if ends:
+            db.connection.commit()
+            db.connection.set_autocommit(True)
+            site.finally_do(partial(site.database(pool=False).ask, f"SELECT lo_unlink({large.oid})"))
+        db.end_request()
+        with pytest.raises(ProgrammingError, match="invalid large-object descriptor: 0"):
+            db.ask("SELECT lo_close(0)")
+        assert db.ask(f"SELECT count(*) FROM pg_largeobject_metadata WHERE oid = {large.oid}") == ends
 
 
 @patched
