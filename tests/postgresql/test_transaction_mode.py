@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
-from django.db import Error, IntegrityError, InterfaceError, ProgrammingError, connections, transaction
+from django.db import Error, IntegrityError, InterfaceError, ProgrammingError, transaction
 from django.db.backends.signals import connection_created
 
 from pooldemo.postgresql.transaction_mode import TransactionMode
@@ -287,40 +287,3 @@ def test_the_mode_follows_the_settings(site: Site) -> None:
     assert not isinstance(other, TransactionMode)
     assert other.connection is not None
     other.close()
-
-
-# ---- what an application can see of the difference ----
-
-
-@patched
-def test_two_statements_may_run_in_two_sessions(site: Site) -> None:
-    """`pg_backend_pid()` is not the same all through a request."""
-    db = one_slot(site, MAX_CONNS=2)
-    db.fill(2)
-    seen = set()
-    with db.connection.cursor() as cursor:
-        for _ in range(4):
-            cursor.execute("SELECT pg_backend_pid()")
-            seen.add(cursor.fetchone())
-            other = connections.create_connection(db.alias)  # takes the one that went back, and gives the other
-            site.finally_do(other.close)
-            other.ensure_connection()
-            cursor.execute("SELECT pg_backend_pid()")
-            seen.add(cursor.fetchone())
-            other.close()
-    assert len(seen) == 2
-
-
-@patched
-def test_lastval_is_for_the_statement_that_drew_it(site: Site) -> None:
-    """RETURNING, which Django uses, is the way; in a transaction lastval() is as ever."""
-    db, table = one_slot(site), site.name("drawn")
-    site.finally_do(lambda: site.database(pool=False).ask(f"DROP TABLE {table}"))
-    uses(db, f"CREATE TABLE {table} (id serial)")
-    with db.connection.cursor() as cursor:
-        with transaction.atomic(using=db.alias):
-            cursor.execute(f"INSERT INTO {table} DEFAULT VALUES")
-            cursor.execute("SELECT lastval()")
-            assert cursor.fetchone() == (1,)
-        cursor.execute(f"INSERT INTO {table} DEFAULT VALUES RETURNING id")
-        assert (cursor.fetchone(), is_free(db)) == ((2,), True)
