@@ -26,6 +26,10 @@ from pooldemo.sweep.stacks.stack import Stack
 CLIENTS, SLOTS, TURN_S = 50, 10, 1.0
 REFERENCE, FLOOR, OURS, RIVAL = "persistent", "a fair hand-off, nothing else", "pooldemo", "django-db-geventpool"
 PSYCOPG2, PSYCOPG3 = "psycopg2", "psycopg 3"
+WHO_ASKS = (
+    "The requests are sent by this project's own client ([its code](../benchmarks/pool/requests.py)) and not by wrk. "
+    "Like wrk it keeps its connections, and asks again as soon as it has an answer."
+)
 _LIMIT_S = 20.0  # for one answer
 _REQUEST = b"GET /fast/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -133,7 +137,7 @@ def table(found: dict[Subject, Asked]) -> str:
                 f"| {mean_ms(rps[name]):.0f} | {median(each.p99_ms):.0f} |"
             )
         lines.append("")
-    return "\n".join([*lines, *_floor_of_p99(found)]).rstrip()
+    return "\n".join([*lines, WHO_ASKS, "", *_floor_of_p99(found)]).rstrip()
 
 
 def mean_ms(rps: float) -> float:

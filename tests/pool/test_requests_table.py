@@ -1,6 +1,6 @@
 """What `make bench` says of whole requests: ratios to the reference of the same driver, and how short a p99 can be."""
 
-from benchmarks.pool.requests import FLOOR, OURS, PSYCOPG2, PSYCOPG3, REFERENCE, RIVAL, Asked, Subject, table
+from benchmarks.pool.requests import FLOOR, OURS, PSYCOPG2, PSYCOPG3, REFERENCE, RIVAL, WHO_ASKS, Asked, Subject, table
 from pooldemo.sweep import stacks
 
 
@@ -24,3 +24,4 @@ def test_it_compares_with_the_same_drivers_reference_and_tells_how_short_a_p99_c
         f"20 ms at the rate of `{REFERENCE}` and 25 ms at the rate of `{FLOOR}`, 0.10 and 0.12 of {RIVAL}" in lines[-1]
     )
     assert lines[-1].endswith(f"That of {OURS} is 0.25 of it, and it carries 1.50 of its requests.")
+    assert WHO_ASKS in lines
