@@ -22,7 +22,7 @@ SWEEPS = "/admin/pooldemo/sweep/"
 DATA = Path(__file__).parents[2] / "docs" / "data"
 MODES = ("pooldemo", "pooldemo-transaction")
 SWEPT = {  # the sweeps in it that have pictures, and the stacks that they compare
-    "slow": ("pooldemo", "geventpool"), "cpu": ("pooldemo", "geventpool"), "think": MODES,
+    "slow": ("pooldemo", "geventpool"), "cpu": ("pooldemo", "geventpool"), "think": MODES, "hold": MODES,
 }  # fmt: skip
 # Without a sandbox, which root has none of; and without asking its maker's hosts for anything.
 FLAGS = (
