@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,3 +85,12 @@ def edit(file: Path, old: str, new: str) -> None:
 )
 def test_it_knows_what_was_added_by_one_entry(answers: dict[str, Any], who: str, knows: object) -> None:
     assert answers[who] == knows
+
+
+def test_the_connections_that_a_server_has_left_are_asked_for_and_subtracted_in_one_place() -> None:
+    """The sweep took a size that `check` refused: it did not know of the limits of the role and the database."""
+    texts = {path.relative_to(ROOT / "pooldemo").as_posix(): path.read_text() for path in ROOT.glob("pooldemo/**/*.py")}
+    asks = [name for name, text in texts.items() if "current_setting('superuser_reserved_connections')" in text]
+    subtracts = [name for name, text in texts.items() if re.search(r"\.max_connections - [\w.]*reserved", text)]
+    assert asks == ["postgresql/room.py"]
+    assert sorted(subtracts) == ["postgresql/room.py", "sweep/facts/seen.py"], "the latter of documents that lack it"

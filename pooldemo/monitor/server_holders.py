@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.db import DEFAULT_DB_ALIAS
 
+from pooldemo.postgresql.room import Limits, Room, Taken, read
 from pooldemo.postgresql.unpooled import APPLICATION_NAME, plain_connection
 
 # What a session is, as what it does, is told of others' to superusers and members of pg_read_all_stats alone. Of the
@@ -18,10 +19,6 @@ _WHO = f"""
     WHERE {CLIENT} AND application_name <> '{APPLICATION_NAME}'
     GROUP BY 1, 2, 3, 4 ORDER BY 8 DESC, 1, 2, 3, 4
 """  # noqa: S608  a constant of ours
-_ROOM = """
-    SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int
-           + coalesce(current_setting('reserved_connections', true), '0')::int
-"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class Server:
-    """All holders, the most first, and how many connections the server takes from those who are no administrators."""
+    """All holders, the most first, and how many connections the server takes from the role and database that ask."""
 
     holders: tuple[Holder, ...]
-    max_connections: int
-    reserved: int
+    limits: Limits
 
     @property
     def total(self) -> int:
@@ -57,14 +53,14 @@ class Server:
         return sum(each.hidden for each in self.holders)
 
     @property
-    def left(self) -> int:
-        return max(0, self.max_connections - self.reserved - self.total)
+    def room(self) -> Room:
+        limits, of = self.limits, self.holders
+        role = sum(each.total for each in of if each.role == limits.role)
+        return limits.room(Taken(self.total, role, sum(each.total for each in of if each.database == limits.database)))
 
 
 def look(alias: str = DEFAULT_DB_ALIAS) -> Server:
     """Ask the server of that database, past every pool, whatever ENGINE it has. Blocks; raises django.db.Error."""
     with closing(plain_connection(alias)) as connection, connection.cursor() as cursor:
-        cursor.execute(_ROOM)
-        max_connections, reserved = cursor.fetchone()
         cursor.execute(_WHO, ())
-        return Server(tuple(Holder(*row) for row in cursor.fetchall()), max_connections, reserved)
+        return Server(tuple(Holder(*row) for row in cursor.fetchall()), read(connection.connection))

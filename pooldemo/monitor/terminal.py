@@ -51,12 +51,10 @@ def whole_server(server: server_holders.Server) -> Group:
         states = ("?",) * 3 if each.hidden else map(str, (each.active, each.idle, each.in_transaction))
         host = "?" if each.hidden else each.host
         table.add_row(each.application or "-", host, each.role, each.database, *states, str(each.total))
-    said = (
-        f"{server.total} of max_connections - reserved = {server.max_connections} - {server.reserved}: "
-        f"{server.left} are left"
-    )
+    room = server.room
+    said = f"{room.taken} of {room.of_what}: {room.left} are left"
     hidden = HIDDEN.format(server.hidden) if server.hidden else ""
-    return Group(table, "", Text(said, style="" if server.left else "red"), Text(hidden, style="dim"))
+    return Group(table, "", Text(said, style="" if room.left else "red"), Text(hidden, style="dim"))
 
 
 def line(seen: Look) -> str:

@@ -7,7 +7,7 @@ Any other is put on a stack by settings that stand before its own (`sweep/stacks
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -19,15 +19,17 @@ from django.utils.encoding import iri_to_uri
 
 from pooldemo.monitor import snapshots
 from pooldemo.monitor.views import Pass, is_hidden, pool_address
+from pooldemo.postgresql import room
 from pooldemo.postgresql.place import parameter
 from pooldemo.site.address import NO_HEADERS, as_its_proxy, below_its_prefix, is_address
 from pooldemo.site.errors import Unfit
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
 from pooldemo.sweep.facts import OWN, Conditions, Plan
-from pooldemo.sweep.measure import observe, running
+from pooldemo.sweep.measure import database, observe, running
 from pooldemo.sweep.measure.database import OBSERVER
 from pooldemo.sweep.measure.target import Page, Site
+from pooldemo.sweep.stacks.stack import ROOT
 
 # Of a database's settings what libpq reads as well, and a connection that looks on needs.
 LIBPQ = (
@@ -183,6 +185,21 @@ def same_settings(plan: Plan, before: Conditions, now: Conditions) -> None:
             "this project is in transaction mode, and an earlier release measured that under the name of pooldemo, as "
             "which request mode is measured now: begin a new sweep"
         )
+
+
+def conditions(database_url: str, server_command: str) -> Conditions:
+    """Under what a sweep on this machine and that database is measured. Blocks; raises DatabaseDown."""
+    found = database.conditions(database_url, ROOT, server_command)
+    with closing(database.connect(database_url)) as connection:
+        limits = room.read(connection)
+    least = limits.room()
+    return replace(
+        found,
+        max_connections=limits.max_connections,
+        reserved_connections=limits.reserved,
+        room=0 if limits.between else least.left,
+        room_limit=least.raised,
+    )
 
 
 def available(plan: Plan, site: Site, resumed: int | None = None) -> tuple[Plan, list[str]]:

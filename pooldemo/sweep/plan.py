@@ -199,13 +199,13 @@ def check_margin(margin: float) -> None:
 
 def check_room(plan: Plan, conditions: Conditions, capped: Callable[[str], bool]) -> None:
     """Raises PlanError when the largest size of a capped stack would open more than PostgreSQL takes."""
-    room = conditions.max_connections - conditions.reserved_connections
-    asked = max(plan.sizes) * plan.workers
-    if conditions.max_connections and asked > room and any(map(capped, plan.stacks)):
+    room, asked = conditions.room, max(plan.sizes) * plan.workers
+    if room and asked > room and any(map(capped, plan.stacks)):
+        each = room // plan.workers
+        fewer = f"give sizes up to {each}" if each else "give fewer workers"
         raise PlanError(
-            f"--sizes {max(plan.sizes)} x --workers {plan.workers} = {asked} connections, and PostgreSQL takes {room} "
-            f"(max_connections {conditions.max_connections} - {conditions.reserved_connections} kept free): "
-            f"give sizes up to {room // plan.workers}, or raise max_connections"
+            f"--sizes {max(plan.sizes)} x --workers {plan.workers} = {asked} connections, and PostgreSQL takes {room}: "
+            f"{fewer}, or raise {conditions.room_limit}"
         )
 
 

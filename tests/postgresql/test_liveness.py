@@ -287,6 +287,6 @@ def test_the_budget_is_that_of_who_logs_in_and_not_of_who_it_is_then(site: Site)
         superuser.autocommit = True
         superuser.cursor().execute("ALTER ROLE pooldemo CONNECTION LIMIT 70")
         try:
-            assert read_budget(1, db.alias).role_limit == 70
+            assert read_budget(1, db.alias).limits.role_limit == 70
         finally:
             superuser.cursor().execute("ALTER ROLE pooldemo CONNECTION LIMIT -1")

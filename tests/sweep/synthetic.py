@@ -9,7 +9,7 @@ from benchmarks.verdicts.truth import POWERS, Curve
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Plan, TrialResult, Verdict
 
-CONDITIONS = Conditions(cpus=2, max_connections=1000, reserved_connections=3)
+CONDITIONS = Conditions(cpus=2, max_connections=1000, reserved_connections=3, room=997)
 
 
 def trials_of(

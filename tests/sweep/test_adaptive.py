@@ -45,6 +45,6 @@ def test_it_follows_a_rise_up_to_the_users_and_the_connections():
     assert _next(power(1), (1, 2, 4, 8)) == (16,)
     assert _next(power(1), (1, 2, 4, 8), plan=Plan(users=12)) == (12,)
     assert _next(power(1), (1, 2, 4, 8), plan=Plan(users=12, workers=2), largest=9) == (5, 6)
-    assert _next(power(1), (1, 2, 4, 8), conditions=Conditions(max_connections=13, reserved_connections=3)) == (10,)
+    assert _next(power(1), (1, 2, 4, 8), conditions=Conditions(room=10)) == (10,)
     assert _next(power(1), (1, 2, 4, 8), largest=9) == (9,)
     assert _next(power(1), (1, 2, 4, 8), largest=8) == ()

@@ -87,7 +87,7 @@ def test_it_sends_nobody_to_larger_sizes_that_do_not_help() -> None:
         return headline(SweepResult(plan, conditions, trials, judge(plan, trials, conditions)))
 
     failing = said(failures=lambda size: 900 if size > 16 else 0)
-    full = said(conditions=replace(CONDITIONS, max_connections=67))
+    full = said(conditions=replace(CONDITIONS, room=64))
     slow = said(replace(found.plan, slo=(Limit("p95", 300.0),)), p95_ms=lambda size: 100.0 if size < 32 else 900.0)
     assert failing.startswith("Use MAX_CONNS=16: ")
     assert failing.endswith(" p95 240 ms; at larger ones requests fail")

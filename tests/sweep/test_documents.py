@@ -75,7 +75,7 @@ def any_sweep(seed: int) -> SweepResult:
     dice = random.Random(seed)
     plan = any_plan(dice)
     kind = dice.choice(["rising", "level", "noisy", "refused", "idle", "one", "failed"])
-    conditions = Conditions(cpus=2, max_connections=dice.choice([0, 20, 1000]), reserved_connections=3)
+    conditions = Conditions(cpus=2, room=dice.choice([0, 17, 997]))
     keys = [(stack, size, n) for n in range(1, plan.repeats + 1) for stack in plan.stacks for size in plan.sizes]
     keys = keys[: dice.choice([None, None, 1, 0])]
     trials = [any_trial(dice, plan, *key, kind) for key in keys]

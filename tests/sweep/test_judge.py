@@ -110,6 +110,20 @@ def test_it_judges_by_another_margin_and_says_that_one_everywhere():
     assert slower["because"].startswith("More slots make it slower")
 
 
+def test_it_knows_the_connections_of_a_document_that_was_written_before_it_kept_them():
+    made = document()
+    for name in ("room", "room_limit"):
+        del made["sweep"]["conditions"][name]
+    assert read_document(made).conditions == CONDITIONS
+
+
+def test_it_names_no_size_that_the_narrowest_limit_refuses():
+    made = document()
+    assert made["verdicts"][0]["max_conns"] == 16
+    made["sweep"]["conditions"] |= {"room": 12, "room_limit": "the database's CONNECTION LIMIT (ALTER DATABASE)"}
+    assert judge(made)["verdicts"][0]["max_conns"] == 8
+
+
 def test_it_judges_by_another_slo_or_its_own_or_none():
     made = document(plan=replace(PLAN, slo=parse_slo("p95=300")), p95_ms=lambda size: 20.0 * size)
     assert made["verdicts"][0]["max_conns"] == 8

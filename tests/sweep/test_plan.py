@@ -49,11 +49,19 @@ def test_a_sweep_that_found_sizes_in_several_rounds_of_many_repeats_can_go_on():
 
 
 def test_it_refuses_sizes_that_the_server_cannot_take_but_only_where_a_size_is_obeyed() -> None:
-    conditions = Conditions(max_connections=100, reserved_connections=3)
+    conditions = Conditions(room=97)
     plan = Plan(sizes=(8, 49), workers=2)
     with pytest.raises(PlanError, match=r"98 connections, and PostgreSQL takes 97.*up to 48"):
         planning.check_room(plan, conditions, lambda stack: True)
     planning.check_room(plan, conditions, lambda stack: False)
+
+
+def test_it_names_the_limit_that_refuses_the_size() -> None:
+    conditions = Conditions(max_connections=100, room=12, room_limit="the database's CONNECTION LIMIT (ALTER DATABASE)")
+    with pytest.raises(PlanError, match=r"takes 12: give sizes up to 12, or raise the database's CONNECTION LIMIT"):
+        planning.check_room(Plan(sizes=(4, 32)), conditions, lambda stack: True)
+    with pytest.raises(PlanError, match=r"give fewer workers, or raise"):
+        planning.check_room(Plan(sizes=(1,), workers=13), conditions, lambda stack: True)
 
 
 def test_it_runs_every_trial_once_in_whole_repeats() -> None:

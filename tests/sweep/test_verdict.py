@@ -297,18 +297,21 @@ def test_it_calls_flat_what_takes_no_connection():
 
 def test_it_extends_a_rise_but_not_beyond_the_connections_that_there_are():
     assert "--sizes 1,2,4,8,16,32,64,128." in verdict_of(power(1)).because
-    few = Conditions(cpus=2, max_connections=100, reserved_connections=3)
+    few = Conditions(cpus=2, room=97)
     assert "--sizes 1,2,4,8,16,32,64,97." in verdict_of(power(1), conditions=few).because
 
 
 def test_it_stays_within_the_connections_that_postgresql_has_for_this_many_workers():
-    conditions = Conditions(cpus=2, max_connections=40, reserved_connections=3)
+    conditions = Conditions(cpus=2, room=37)
     verdict = verdict_of(hinge(16), plan=Plan(users=1000, workers=4), conditions=conditions)
     assert (verdict.shape, verdict.max_conns) == ("knee", 8)
     assert "64 of the 37 connections" in verdict.because
     none = verdict_of(hinge(16), plan=Plan(users=1000, workers=50), conditions=conditions)
     assert (none.max_conns, none.copy) == (None, "")
     assert "No measured size fits" in none.because
+    held = replace(conditions, room_limit="the role's CONNECTION LIMIT (ALTER ROLE)")
+    less = verdict_of(hinge(16), plan=Plan(users=1000, workers=50), conditions=held)
+    assert less.because.endswith("or raise the role's CONNECTION LIMIT (ALTER ROLE).")
 
 
 def test_it_recommends_the_smallest_size_of_the_plateau_that_meets_the_slo():

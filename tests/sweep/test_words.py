@@ -232,7 +232,7 @@ def test_it_calls_one_user_the_only_one() -> None:
 
 
 def test_it_advises_no_size_that_postgresql_has_no_connections_for() -> None:
-    few = replace(CONDITIONS, max_connections=20)
+    few = replace(CONDITIONS, room=17)
     assert verdict_of(hinge(16), sizes=(16,), conditions=few).needs == "--sizes 8,16"
 
 

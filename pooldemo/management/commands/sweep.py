@@ -42,7 +42,7 @@ from pooldemo.sweep.measure.trial import Bench, try_out
 from pooldemo.sweep.report import formats
 from pooldemo.sweep.report.output import Lasting, Reports, open_reports, write
 from pooldemo.sweep.report.terminal import Terminal, duration
-from pooldemo.sweep.stacks.stack import FROM_PAGE, GUNICORN, ROOT, RUN_FOLDER, make_folder, spread
+from pooldemo.sweep.stacks.stack import FROM_PAGE, GUNICORN, RUN_FOLDER, make_folder, spread
 
 MEASURING = (
     *("resume", "against", "arrivals", "spacing", "until_sure", "expect_workers", "login", "header", "behind"),
@@ -140,7 +140,7 @@ class Command(BaseCommand):
             for text in (*(f"left out: {each}" for each in left_out), *(f"! {each}" for each in project.doubts(plan))):
                 terminal.say(text, "yellow")
             server = " ".join([*(f"{name}={value}" for name, value in spread(plan.workers).items()), *GUNICORN])
-            now = database.conditions(site.database_url, ROOT, server)
+            now = project.conditions(site.database_url, server)
             if row is not None:
                 project.same_settings(plan, done.conditions, now)
             planning.check_room(plan, now, lambda name: stacks.get(name).capped)

@@ -14,11 +14,11 @@ class Judgement:
 
     `knee` is what the curve says, `size` what is recommended after SLO and budget (None: nothing), `saturation` what
     ran out, `failing` the sizes that were left out because their requests or trials failed, each with how and why,
-    `budget` the connections that PostgreSQL has to give (0: not known), `checks` and `slo` whether `size`, or the only
-    one that was measured, meets each clause and the whole SLO, `knee_slo` whether the knee's size does, `slo_needs` the
-    options that would decide it, `slo_why` what keeps it undecided beside its interval, `unasked` that no request took
-    a connection, `left_out` in how many repeats of a size that is judged requests failed, and why: it is judged by the
-    others. `hidden`: a CPU that may be full is not seen from here.
+    `budget` the connections that PostgreSQL has to give (0: not known) by its `limit`, `checks` and `slo` whether
+    `size`, or the only one that was measured, meets each clause and the whole SLO, `knee_slo` whether the knee's size
+    does, `slo_needs` the options that would decide it, `slo_why` what keeps it undecided beside its interval, `unasked`
+    that no request took a connection, `left_out` in how many repeats of a size that is judged requests failed, and why:
+    it is judged by the others. `hidden`: a CPU that may be full is not seen from here.
     """
 
     plan: Plan
@@ -37,6 +37,7 @@ class Judgement:
     knee_slo: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
     hidden: bool = False
+    limit: str = "max_connections"
 
     @property
     def failing_below(self) -> int | None:

@@ -119,10 +119,9 @@ def weigh(plan: Plan, trials: tuple[TrialResult, ...], conditions: Conditions) -
         for size in sorted({trial.size for trial in trials} - judged)
     }
     knee = find_knee(observed(sound), plan.margin)
-    budget = max(0, conditions.max_connections - conditions.reserved_connections)
-    judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, budget, (), "undecided", trials)
+    judgement = Judgement(plan, knee, knee.shape, knee.size, NOTHING, failing, conditions.room, (), "undecided", trials)
     left_out = {size: f"{len(each)} of its repeats ({_failure(each)})" for size, each in accidents.items() if each}
-    judgement = replace(judgement, left_out=left_out, hidden=is_hidden(plan, conditions))
+    judgement = replace(judgement, left_out=left_out, hidden=is_hidden(plan, conditions), limit=conditions.room_limit)
     if plan.search and not sound and any(trial.steps for trial in ran):
         return _invalid(replace(judgement, slo="missed"), "slo")
     if not sound or len(ran) * 2 < len(trials):

@@ -150,7 +150,7 @@ def _rising(judgement: Judgement) -> str:
         extend = f"Extend it: --sizes {','.join(map(str, [*sizes, further]))}."
     else:
         extend = (
-            f"PostgreSQL has no more than {judgement.budget} connections to give: raise its max_connections to go on."
+            f"PostgreSQL has no more than {judgement.budget} connections to give: raise {judgement.limit} to go on."
         )
     if knee.level_from is not None:
         return f"Whether throughput still rises at the end nobody can tell yet: {carries}. {extend}"
@@ -227,7 +227,7 @@ def _over_budget(judgement: Judgement) -> str:
     return (
         f"No measured size fits: {counted(workers, 'worker')} x {_slots(smallest)} take "
         f"{counted(smallest * workers, 'connection')}, and "
-        f"PostgreSQL has {judgement.budget}. Use fewer workers, smaller --sizes, or raise its max_connections."
+        f"PostgreSQL has {judgement.budget}. Use fewer workers, smaller --sizes, or raise {judgement.limit}."
     )
 
 

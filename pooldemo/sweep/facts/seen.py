@@ -1,7 +1,7 @@
 """What was seen: under which conditions, by one trial, and over the repeats of a size."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pooldemo.sweep.facts.asked import TrialPlan
@@ -35,8 +35,8 @@ class Conditions:
     `versions` by name (python, pooldemo where it is installed, django, gunicorn, gevent, locust, psycopg2,
     postgresql); `settings` are PostgreSQL's that bear on the result, `settings_module` the project's (empty: not
     noted); `cpu_quota` the cores that a container allows (None: no limit); `gunicorn` the server's command line with
-    `{size}` and `{port}` left open. Connections that the applications may open together:
-    `max_connections - reserved_connections`.
+    `{size}` and `{port}` left open. `room` are the connections that the applications may open together (0: not known),
+    and `room_limit` is what one raises to have more.
     """
 
     commit: str = ""
@@ -51,10 +51,15 @@ class Conditions:
     gunicorn: str = ""
     postgresql_is_local: bool = True
     settings_module: str = ""
+    room: int = 0
+    room_limit: str = "max_connections"
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        return cls(**known(cls, row))
+        found = cls(**known(cls, row))
+        if "room" in row:
+            return found
+        return replace(found, room=max(0, found.max_connections - found.reserved_connections))  # as it was kept before
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def connect(database_url: str) -> Any:
 
 
 def conditions(database_url: str, root: Path, server_command: str) -> Conditions:
-    """What a number of this machine, this checkout in `root` and this database must be read with. Blocks for a
-    query."""
+    """What a number of this machine, this checkout in `root` and this database must be read with, but for how many
+    connections there are. Blocks for a query."""
     connection = connect(database_url)
     try:
         with connection.cursor() as cursor:
@@ -85,7 +85,6 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    reserved = int(settings["superuser_reserved_connections"]) + int(settings.get("reserved_connections", 0))
     return Conditions(
         commit=_commit(root),
         machine=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -93,8 +92,6 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
         cpu_quota=limit.cores if (limit := machine.quota()) else None,
         load_before=round(psutil.getloadavg()[0], 2),
         versions=versions,
-        max_connections=int(settings["max_connections"]),
-        reserved_connections=reserved,
         settings=settings,
         gunicorn=server_command,
         postgresql_is_local=local,

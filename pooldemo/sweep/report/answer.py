@@ -104,7 +104,7 @@ def _all_asked(verdict: Verdict, plan: Plan) -> str:
 def _end(sweep: SweepResult, verdict: Verdict) -> str:
     """Why no larger size helps although throughput rises up to this one; empty: one may."""
     size, conditions = verdict.max_conns or 0, sweep.conditions
-    room = (conditions.max_connections - conditions.reserved_connections) // verdict.workers
+    room = conditions.room // verdict.workers
     is_full = "it still rises, and PostgreSQL has no more connections to give"
     if verdict.plateau and max(verdict.plateau) > size:
         return is_full if 0 < room < max(verdict.plateau) else "larger ones do not surely meet the SLO"

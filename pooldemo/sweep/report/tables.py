@@ -122,12 +122,11 @@ def conditions_of(sweep: SweepResult) -> Iterator[tuple[str, str]]:
     if conditions.versions:
         yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(conditions.versions.items()))
     if conditions.max_connections:
-        available = conditions.max_connections - conditions.reserved_connections
         yield (
             "PostgreSQL",
             ", ".join(
                 [
-                    counted(available, "connection"),
+                    *([counted(conditions.room, "connection")] if conditions.room else []),
                     *(f"{name} = {value}" for name, value in sorted(conditions.settings.items())),
                 ]
             ),
