@@ -1,6 +1,6 @@
-"""Each promise, under gevent on real PostgreSQL, that django-db-geventpool breaks: D1 to D17 of its defects.
+"""Each promise, under gevent on real PostgreSQL, that django-db-geventpool breaks.
 
-The number stands in each docstring. Every body runs twice: on our ENGINE, where it must pass, and on the stock library,
+Every body runs twice: on our ENGINE, where it must pass, and on the stock library,
 where it must fail in the way that `breaks` says; a scenario that the stock library passes proves nothing.
 """
 
@@ -20,7 +20,7 @@ from .site import Site
 
 @promise(breaks=r"'America/New_York' == 'UTC'|assert .*America")
 def test_it_sets_the_time_zone_of_each_new_connection(site: Site) -> None:
-    """D1: what Django configures once on a connection, the time zone and the role, is configured."""
+    """What Django configures once on a connection, the time zone and the role, is configured."""
     db = site.database(options="-c TimeZone=America/New_York")
     for _ in range(2):
         seen = db.ask("SELECT current_setting('TimeZone')")
@@ -29,7 +29,7 @@ def test_it_sets_the_time_zone_of_each_new_connection(site: Site) -> None:
 
 @promise(breaks="AssertionError: the role is")
 def test_it_assumes_the_role_on_each_new_connection(site: Site) -> None:
-    """D1, its other half."""
+    """Nor is the role, which Django configures in the same place."""
     db = site.database(assume_role="pg_monitor")
     for _ in range(2):
         role = db.ask("SELECT current_user")
@@ -39,7 +39,7 @@ def test_it_assumes_the_role_on_each_new_connection(site: Site) -> None:
 
 @promise(breaks="AssertionError: opened (?!4 )")
 def test_it_never_opens_more_than_max_conns_when_cold(site: Site) -> None:
-    """D2: the cap holds for the first requests, which all find an empty pool."""
+    """The cap holds for the first requests, which all find an empty pool."""
     db = site.database(MAX_CONNS=4)
     most = 0
 
@@ -54,7 +54,7 @@ def test_it_never_opens_more_than_max_conns_when_cold(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_it_serves_waiters_when_the_held_connections_die(site: Site) -> None:
-    """D3: each death frees a slot, and each freed slot wakes a waiter."""
+    """Each death frees a slot, and each freed slot wakes a waiter."""
     db = site.database(MAX_CONNS=2)
 
     def dies() -> None:
@@ -71,7 +71,7 @@ def test_it_serves_waiters_when_the_held_connections_die(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_it_waits_no_longer_than_pool_timeout(site: Site) -> None:
-    """D4: a request that cannot be served is told so."""
+    """A request that cannot be served is told so."""
     db = site.database(MAX_CONNS=1, POOL_TIMEOUT=0.1).reach()
     with db.request():
         with pytest.raises(OperationalError, match=r"no connection within 0.1 s: 1/1 in use"):
@@ -80,7 +80,7 @@ def test_it_waits_no_longer_than_pool_timeout(site: Site) -> None:
 
 @promise(breaks="AssertionError: 20 round trips for 10 requests")
 def test_a_checkout_costs_no_round_trip(site: Site) -> None:
-    """D5: nor does the checkin of a request that changed nothing."""
+    """Nor does the checkin of a request that changed nothing."""
     gate = site.gate()
     db = site.behind(gate)
     db.ask()
@@ -92,7 +92,7 @@ def test_a_checkout_costs_no_round_trip(site: Site) -> None:
 
 @promise(breaks="InterfaceError")
 def test_it_replaces_a_connection_that_the_client_has_closed(site: Site) -> None:
-    """D6: InterfaceError is no DatabaseError, and must not reach a request that has done nothing wrong."""
+    """InterfaceError is no DatabaseError, and must not reach a request that has done nothing wrong."""
     db = site.database(MAX_CONNS=1)
     with db.request():
         raw = db.connection.connection
@@ -105,7 +105,7 @@ def test_it_replaces_a_connection_that_the_client_has_closed(site: Site) -> None
 
 @promise(breaks="AssertionError: of 4 good connections 0 are left")
 def test_one_dead_connection_leaves_the_others_alone(site: Site) -> None:
-    """D7: no reconnect storm for each request that was stopped in mid-query."""
+    """No reconnect storm for each request that was stopped in mid-query."""
     db = site.database(MAX_CONNS=5)
     pids = db.fill(5)
     with gevent.Timeout(0.05, False), db.request() as cursor:
@@ -122,7 +122,7 @@ def _idle(site: Site, alias: str) -> set[int]:
 
 @promise(breaks=r"AssertionError: left in the state 'idle in transaction \(aborted\)'")
 def test_a_failed_transaction_is_rolled_back_at_checkin(site: Site) -> None:
-    """D8: or its locks stay until somebody happens to use the connection."""
+    """Or its locks stay until somebody happens to use the connection."""
     db = site.database(MAX_CONNS=1)
     db.connection.ensure_connection()
     db.connection.set_autocommit(False)
@@ -135,7 +135,7 @@ def test_a_failed_transaction_is_rolled_back_at_checkin(site: Site) -> None:
 
 @promise(breaks="AssertionError: autocommit is off")
 def test_autocommit_is_on_again_for_the_next_checkout(site: Site) -> None:
-    """D9: it is the next request that would suffer."""
+    """It is the next request that would suffer."""
     db = site.database(MAX_CONNS=1)
     db.connection.ensure_connection()
     db.connection.set_autocommit(False)
@@ -148,7 +148,7 @@ def test_autocommit_is_on_again_for_the_next_checkout(site: Site) -> None:
 
 @promise(breaks="AssertionError: the next request has search_path 'leaked'")
 def test_session_state_does_not_reach_the_next_checkout(site: Site) -> None:
-    """D10: each kind of it has a test in test_leaks.py."""
+    """Each kind of it has a test in test_leaks.py."""
     db = site.database(MAX_CONNS=1)
     db.ask("SET search_path TO leaked")
     found = db.ask("SHOW search_path")
@@ -157,7 +157,7 @@ def test_session_state_does_not_reach_the_next_checkout(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_waiters_are_served_when_fewer_are_reused_than_may_be_open(site: Site) -> None:
-    """D11: what others wait for is not closed as surplus."""
+    """What others wait for is not closed as surplus."""
     db = site.database(MAX_CONNS=4, REUSE_CONNS=1)
     go = [Event(), Event()]
     holding = 0
@@ -180,7 +180,6 @@ def test_waiters_are_served_when_fewer_are_reused_than_may_be_open(site: Site) -
 
 @promise(breaks="TimeLimit")
 def test_a_failed_connect_gives_its_slot_to_the_next_waiter(site: Site) -> None:
-    """D12"""
     gate = site.gate()
     db = site.behind(gate, MAX_CONNS=1)
     outcomes: list[str] = []
@@ -205,7 +204,7 @@ def test_a_failed_connect_gives_its_slot_to_the_next_waiter(site: Site) -> None:
 
 @promise(breaks="AssertionError: the order was .*'first', 'first'")
 def test_who_releases_and_asks_again_stands_at_the_end(site: Site) -> None:
-    """D13: first come, first served."""
+    """First come, first served."""
     db = site.database(MAX_CONNS=1)
     db.ask()  # or the stock library opens one for each of them
     order: list[str] = []
@@ -227,7 +226,7 @@ def test_who_releases_and_asks_again_stands_at_the_end(site: Site) -> None:
 
 @promise(breaks="AssertionError: the level is 'read committed'")
 def test_isolation_level_is_kept(site: Site) -> None:
-    """D14, and after the session was reset."""
+    """Also after the session was reset."""
     db = site.database(MAX_CONNS=1, isolation_level=IsolationLevel.SERIALIZABLE)
     for change in ("SELECT 1", "SET search_path TO elsewhere", "SELECT 1"):
         with transaction.atomic(using=db.alias):
@@ -240,7 +239,7 @@ def test_isolation_level_is_kept(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_an_abandoned_query_ends_on_the_server(site: Site) -> None:
-    """D16: a second or so after its greenlet gave up, not after its own minute; its peers go on."""
+    """A second or so after its greenlet gave up, not after its own minute; its peers go on."""
     db = site.database(MAX_CONNS=2)
     pids = db.fill(2)
     peer = gevent.spawn(db.ask, "SELECT pg_sleep(60)")
@@ -255,7 +254,7 @@ def test_an_abandoned_query_ends_on_the_server(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_connect_timeout_holds_under_gevent(site: Site) -> None:
-    """D17: psycogreen waits without a limit."""
+    """Psycogreen waits without a limit."""
     gate = site.gate()
     gate.stalled = True
     db = site.behind(gate, connect_timeout=1)
@@ -265,7 +264,7 @@ def test_connect_timeout_holds_under_gevent(site: Site) -> None:
 
 BREAKS = {name: test.elsewhere.breaks for name, test in list(globals().items()) if hasattr(test, "elsewhere")}
 if is_psycopg3:
-    # D15: where psycopg 3 can be imported Django prepares the parameters for it, and psycopg2 gets them. Nothing works,
+    # Where psycopg 3 can be imported Django prepares the parameters for it, and psycopg2 gets them. Nothing works,
     # and who waits for another's connection waits for ever.
     BREAKS = dict.fromkeys(BREAKS, "invalid dsn: invalid connection option|TimeLimit")
 

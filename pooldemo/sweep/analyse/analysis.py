@@ -1,4 +1,4 @@
-"""What `verdict` weighed and `words` puts into sentences: facts alone."""
+"""What `judge` weighed and `verdict_text` puts into sentences: facts alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

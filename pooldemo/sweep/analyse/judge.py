@@ -2,7 +2,7 @@
 verdict.
 
 `knee` finds the smallest size that carries the plateau. Here it meets the rest of the world: failures, users, the
-SLO, the connections that PostgreSQL has for this many workers. `words` says it in sentences.
+SLO, the connections that PostgreSQL has for this many workers. `verdict_text` says it in sentences.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Where throughput stops rising with the size: the statistics of the verdict, on bare numbers. Pure.
 
-What else a verdict has to weigh (users, SLO, budget, failures, words) is in `verdict`.
+What else a verdict has to weigh (users, SLO, budget, failures, words) is in `judge`.
 
 The question is the smallest size that is not worse than the best by more than a margin (5%). Five traps lie in it.
 

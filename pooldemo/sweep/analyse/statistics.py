@@ -1,6 +1,6 @@
 """The arithmetic of repeats: percentiles, intervals, and what few repeats can tell apart. Pure, standard library only.
 
-What a size is good for is decided in `verdict`; here numbers go in and numbers come out. Noise is always *relative*
+What a size is good for is decided in `judge`; here numbers go in and numbers come out. Noise is always *relative*
 (0.03: 3% of the mean): a server's scatter grows with its throughput, and only then may sizes share one estimate of
 it.
 """

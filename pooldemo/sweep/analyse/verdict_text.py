@@ -2,7 +2,7 @@
 why. Pure.
 
 Every number stands with its neighbours', so that a reader can check the claim by eye. The shape decides which
-sentences come; `verdict` decides the shape.
+sentences come; `judge` decides the shape.
 """
 
 import math
