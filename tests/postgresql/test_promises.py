@@ -20,7 +20,7 @@ from .site import Site
 
 @promise(breaks=r"'America/New_York' == 'UTC'|assert .*America")
 def test_it_sets_the_time_zone_of_each_new_connection(site: Site) -> None:
-    """What Django configures once on a connection, the time zone and the role, is configured."""
+    """What Django configures once on a connection: the time zone."""
     db = site.database(options="-c TimeZone=America/New_York")
     for _ in range(2):
         seen = db.ask("SELECT current_setting('TimeZone')")
@@ -29,7 +29,7 @@ def test_it_sets_the_time_zone_of_each_new_connection(site: Site) -> None:
 
 @promise(breaks="AssertionError: the role is")
 def test_it_assumes_the_role_on_each_new_connection(site: Site) -> None:
-    """Nor is the role, which Django configures in the same place."""
+    """What Django configures once on a connection: the role."""
     db = site.database(assume_role="pg_monitor")
     for _ in range(2):
         role = db.ask("SELECT current_user")
@@ -254,7 +254,7 @@ def test_an_abandoned_query_ends_on_the_server(site: Site) -> None:
 
 @promise(breaks="TimeLimit")
 def test_connect_timeout_holds_under_gevent(site: Site) -> None:
-    """Psycogreen waits without a limit."""
+    """Under psycogreen alone it waits without a limit."""
     gate = site.gate()
     gate.stalled = True
     db = site.behind(gate, connect_timeout=1)
