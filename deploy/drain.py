@@ -84,7 +84,7 @@ def main() -> int:
     drain_s, listener = seconds(), listen(address, ports)
     # A signal that comes before there is a handler, or after the command has ended, waits for its turn.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    with tempfile.TemporaryDirectory(prefix="pooldemo-drain-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pooldemo-drain-", ignore_cleanup_errors=True) as folder:
         draining = Path(folder, "draining")
         os.environ["POOLDEMO_DRAINING"] = str(draining)
         if path := os.environ.get("PORT_FILE"):
@@ -103,9 +103,13 @@ def main() -> int:
 
         def leave(_number: int, _frame: object) -> None:
             signal.signal(signal.SIGTERM, pass_on)  # a second one does not wait
-            draining.touch()
             # No sleep: the command may end meanwhile, of its own or by another signal.
             signal.setitimer(signal.ITIMER_REAL, drain_s or 1e-6)
+            try:
+                draining.parent.mkdir(mode=0o700, exist_ok=True)  # many systems remove what lay in /tmp for ten days
+                draining.touch()
+            except OSError as error:  # the command is told all the same
+                print(f"/readyz goes on saying yes: {draining}: {error.strerror}", file=sys.stderr)  # noqa: T201
 
         def keep(_number: int, _frame: object) -> None:
             print("SIGUSR2 is not passed on: replace the host", file=sys.stderr)  # noqa: T201

@@ -1,6 +1,7 @@
 """deploy/drain.py: what it refuses before it starts anything, and that no signal is lost on it."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,32 @@ def test_it_is_not_ended_by_a_signal_that_it_keeps_to_itself(tmp_path: Path) -> 
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 143
     assert (tmp_path / "said").read_text() == "SIGUSR2 is not passed on: replace the host\n"
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_it_drains_also_where_its_folder_was_removed(is_full: bool, tmp_path: Path) -> None:
+    """As systemd does in /tmp after ten days: it ended with a traceback, and left its command behind, serving."""
+    (tmp_path / "own").mkdir()
+    environment = {"DRAIN_S": "3600", "TMPDIR": str(tmp_path / "own"), "PATH": "/usr/bin:/bin"}
+    line = [*DRAIN, "127.0.0.1", str(free_port()), "sh", "-c", "echo ready; exec sleep 240"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=said)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        (command,) = psutil.Process(process.pid).children()
+        shutil.rmtree(tmp_path / "own")
+        if is_full:
+            (tmp_path / "own").touch()
+        else:
+            (tmp_path / "own").mkdir()
+        process.send_signal(signal.SIGTERM)
+        said = tmp_path / ("said" if is_full else "own")
+        until(lambda: process.poll() is not None or (said.stat().st_size if is_full else list(said.glob("*/draining"))))
+        assert command.is_running()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 143
+    assert (tmp_path / "said").read_text().startswith("/readyz goes on saying yes: " if is_full else "")
 
 
 @contextlib.contextmanager
