@@ -40,10 +40,11 @@ _sharer = 0  # the process that has begun to publish
 
 
 def take() -> Snapshot:
-    """This process: `{"pid", "host", "at_s" (epoch), "application_name", "stack", "size", "unopened", "unopened_pools":
-    {alias: {"stats", "reuse_conns"}}, "pools": {alias: {"stats", "is_counted", "holding_s", "reuse_conns", "holders",
-    "views", "histograms", "last_minute"}}}`.
+    """This process: `{"pid", "host", "at_s" (epoch), "clock_s", "application_name", "stack", "size", "unopened",
+    "unopened_pools": {alias: {"stats", "reuse_conns"}}, "pools": {alias: {"stats", "is_counted", "holding_s",
+    "reuse_conns", "holders", "views", "histograms", "last_minute"}}}`.
 
+    `clock_s` is of the clock that nobody sets, and that is the same for all processes of a machine.
     `stack` is the one on which it is (empty: it has no pool that could have a size). `size` is MAX_CONNS of the default
     database, also where its pool is not open yet (None: it has no pool of ours). `unopened` are the slots of the pools
     that no query has opened yet, and `unopened_pools` is what these pools would tell.
@@ -59,6 +60,7 @@ def take() -> Snapshot:
         "pid": os.getpid(),
         "host": socket.gethostname(),  # in containers the workers of several have the same numbers
         "at_s": time.time(),
+        "clock_s": time.monotonic(),
         "application_name": application_name(),
         "stack": stack(),
         "size": _size(DEFAULT_DB_ALIAS),
@@ -126,13 +128,16 @@ def _forget_the_dead(folder: Path) -> None:
 def want_size(size: int) -> None:
     """Let the default database's pool have `size` slots: here at once, in the other workers when they next publish.
 
-    Raises OptionError when it cannot have so few.
+    Raises OptionError when it cannot have so few, OSError when the others cannot be told.
     """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        _resize(size)
+        return
+    part = Path(folder) / f"{os.getpid()}.size"
+    part.write_text(str(size))  # first: where the disk is full no worker has another size than the others
     _resize(size)
-    if folder := os.environ.get(FOLDER_VARIABLE):
-        part = Path(folder) / f"{os.getpid()}.size"
-        part.write_text(str(size))
-        part.replace(Path(folder) / SIZE)
+    part.replace(Path(folder) / SIZE)
 
 
 def _resize(size: int) -> None:
@@ -168,10 +173,10 @@ def start_publishing(folder: Path) -> threading.Thread:
 
 def collect() -> list[Snapshot]:
     """Every worker's snapshot by pid, with `age_s`: this process's is taken now, the others' are a second old or so."""
-    now_s = time.time()
+    now_s = time.monotonic()
     found = {each["pid"]: each for each in (*_published(), take())}
     for snapshot in found.values():
-        snapshot["age_s"] = round(max(0.0, now_s - snapshot["at_s"]), 3)
+        snapshot["age_s"] = round(max(0.0, now_s - snapshot.get("clock_s", now_s)), 3)  # an older commit's has none
     return [found[pid] for pid in sorted(found)]
 
 

@@ -64,6 +64,8 @@ def _resize(request: HttpRequest) -> HttpResponse:
         snapshots.want_size(Options.read({"MAX_CONNS": given}).max_conns)
     except OptionError as error:
         return HttpResponse(f"{error}\n", "text/plain", 400)
+    except OSError as error:
+        return HttpResponse(f"the other workers cannot be told: {error}\n", "text/plain", 503)
     return HttpResponse(f"{given}\n", "text/plain", 202)
 
 

@@ -34,6 +34,15 @@ def test_it_leaves_out_what_is_older_and_a_line_that_is_being_written(tmp_path: 
     assert read(tmp_path, SPAN_S)[0].wait_ms is None
 
 
+def test_it_counts_no_second_twice_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    """The chart showed twice the slots that there are."""
+    diary = Diary()
+    for second in (100, 101, 102, 100, 101, 102):
+        diary.note(tmp_path / "1.past", snapshot(second, 2, [0, 0, 0]))
+    (moment,) = read(tmp_path, 103)
+    assert (moment.active, moment.pending, moment.max) == (3, 2, 4)
+
+
 def test_its_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(history, "SPAN_S", 10)
     diary, path = Diary(), tmp_path / "1.past"

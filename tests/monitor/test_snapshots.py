@@ -38,6 +38,7 @@ def snapshot(pid: int, **stats: float) -> snapshots.Snapshot:
     return {
         "pid": pid,
         "at_s": 0.0,
+        "clock_s": 0.0,
         "pools": {
             "default": {
                 "stats": {**numbers, "requests_timeouts": 5, **stats},
@@ -91,6 +92,17 @@ def test_it_prefers_its_own_values_of_now_to_its_file(tmp_path: Path, monkeypatc
     [own] = snapshots.collect()
     assert own["at_s"] > 0
     assert own["host"] == socket.gethostname(), "in containers the workers of several have the same numbers"
+
+
+def test_its_age_is_not_what_a_clock_makes_of_it_that_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set forward, every worker was silent and somebody was woken; set back, one that is stuck was not."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    for hour_s in (3600, -3600):
+        own = snapshots.take()
+        told = {**own, "pid": os.getppid(), "at_s": own["at_s"] - hour_s, "clock_s": own["clock_s"] - 8}
+        (tmp_path / f"{os.getppid()}.json").write_text(json.dumps(told))
+        ages = {each["pid"]: each["age_s"] for each in snapshots.collect()}
+        assert 8 <= ages[os.getppid()] < 250
 
 
 def test_it_publishes_whole_files_and_stops_with_its_folder(tmp_path: Path) -> None:

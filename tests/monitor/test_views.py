@@ -76,6 +76,21 @@ def test_it_resizes_the_pools_of_all_workers(theirs: Client, db: None, tmp_path:
         pool.resize(before)
 
 
+def test_it_resizes_no_pool_where_the_other_workers_cannot_be_told(
+    theirs: Client, db: None, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """With a full disk it answered 500, and this worker had another size than the others."""
+    monkeypatch.setenv(meeting.FOLDER_VARIABLE, str(tmp_path / "gone"))
+    pool: Any = connection.pool  # type: ignore[attr-defined]
+    before = pool.get_stats()["pool_max"]
+    try:
+        answer = theirs.post(f"/pool/?size={before + 1}", headers=PASS)
+        assert (answer.status_code, b"cannot be told" in answer.content) == (503, True)
+        assert pool.get_stats()["pool_max"] == before
+    finally:
+        pool.resize(before)
+
+
 def test_it_brings_metrics_and_probes(theirs: Client, db: None) -> None:
     assert b"db_client_connection_max" in theirs.get("/metrics").content
     assert [theirs.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]

@@ -191,7 +191,7 @@ def pool_holds(url: str, page: Page | None) -> Holds | None:
             count, total_s = count + sum(hold["counts"]), total_s + hold["total_s"]
             held_s = hold["total_s"] + pool["holding_s"] if "holding_s" in pool else None  # an older commit's has none
         if held_s is not None:
-            busy[number, worker["pid"]] = worker["at_s"], held_s
+            busy[number, worker["pid"]] = worker.get("clock_s", worker["at_s"]), held_s  # an older commit's has none
     return Holds(count, total_s, busy)
 
 
