@@ -3,6 +3,7 @@
 The query of an address leaves libpq's names there, as in `postgres://me@/shop?host=/cloudsql/one`.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,10 @@ def parameter(settings: Mapping[str, Any], name: str) -> Any:
 
 def server(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """By what two databases are on one server."""
-    return tuple(parameter(settings, name) or None for name in SERVER)
+    given = {name: str(parameter(settings, name) or "") for name in SERVER}
+    if not given["service"]:  # whose file may say the port
+        given["port"] = given["port"] or os.environ.get("PGPORT") or "5432"
+    return tuple(given.values())
 
 
 def place(settings: Mapping[str, Any]) -> tuple[Any, ...]:

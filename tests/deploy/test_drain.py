@@ -109,8 +109,8 @@ def test_it_drains_also_where_its_folder_was_removed(is_full: bool, tmp_path: Pa
         else:
             (tmp_path / "own").mkdir()
         process.send_signal(signal.SIGTERM)
-        said = tmp_path / ("said" if is_full else "own")
-        until(lambda: process.poll() is not None or (said.stat().st_size if is_full else list(said.glob("*/draining"))))
+        told = [tmp_path / "said", tmp_path / "own"]
+        until(lambda: process.poll() is not None or told[0].read_text() or list(told[1].glob("*/draining")))
         assert command.is_running()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 143

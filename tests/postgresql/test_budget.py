@@ -10,6 +10,7 @@ from pooldemo.monitor import server_holders
 from pooldemo.postgresql import budget, checks
 from pooldemo.postgresql.base import DatabaseWrapper
 from pooldemo.postgresql.budget import Budget, read_budget
+from pooldemo.postgresql.place import place
 from pooldemo.postgresql.room import Limits, Taken
 from pooldemo.postgresql.unpooled import plain_connection
 from pooldemo.site import project
@@ -121,3 +122,15 @@ def test_it_refuses_a_number_of_workers_or_hosts_that_is_none(given: str, monkey
         [error] = checks.check_budget()
         assert error.id == "pooldemo.E003"
         assert f"{variable}={given!r} is not accepted" in error.msg
+
+
+def test_it_knows_a_server_by_its_port_however_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5432, "5432" and none were three servers: the check said that all fits."""
+    monkeypatch.delenv("PGPORT", raising=False)
+    own: dict[str, Any] = {"HOST": "db", "NAME": "shop", "OPTIONS": {}}
+    same = [{**own, "PORT": port} for port in ("5432", 5432, "", None)] + [{**own, "OPTIONS": {"port": 5432}}]
+    assert len({place(each) for each in same}) == 1
+    assert place({**own, "PORT": 5433}) not in {place(each) for each in same}
+    monkeypatch.setenv("PGPORT", "5433")
+    assert place(own) == place({**own, "PORT": 5433}), "as libpq reads it"
+    assert place({**own, "OPTIONS": {"service": "shop"}}) != place(own), "its file may say a port"
