@@ -156,7 +156,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     trouble = readiness.trouble(int(request.GET.get("patience", 0)))
     if trouble:
         is_shown = has_pass(request) or not getattr(settings, "EXPOSED", True)  # it may name a host and a role
-        said = trouble if is_shown else "PostgreSQL does not answer; the log says why"
+        said = trouble if is_shown else "PostgreSQL does not answer, or refuses; the log says why"
         return unavailable_answer(Unavailable("DatabaseDown", said, 5))
     return HttpResponse("ready\n", content_type="text/plain")
 

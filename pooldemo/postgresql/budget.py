@@ -54,9 +54,10 @@ class Budget:
         hosts, times = ("hosts x ", f"{self.hosts} x ") if self.hosts > 1 else ("", "")
         sum_ = f"{hosts}workers x MAX_CONNS = {times}{self.workers} x {self.max_conns} = {self.wanted}"
         if self.limits.between:
+            others = f" and the {room.taken} of its other databases" * bool(room.taken)
             return (
-                f"{sum_} connections to PgBouncer or another proxy, which must take so many clients (max_client_conn), "
-                f"and open no more than {of_what} itself"
+                f"{sum_} connections to PgBouncer or another proxy, which must take so many clients{others} "
+                f"(max_client_conn), and open no more than {room.of_what} itself"
             )
         if self.fits:
             return f"{sum_} of {of_what}"

@@ -79,7 +79,10 @@ def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:
     pooled = Budget(4, 50, Limits(100, 3, between=True))
     assert pooled.fits
     assert "200 connections to PgBouncer or another proxy, which must take so many clients" in str(pooled)
-    assert "no more than max_connections - reserved = 100 - 3" in str(pooled)
+    assert "no more than max_connections - reserved = 100 - 3 itself" in str(pooled)
+    two = str(Budget(4, 50, Limits(100, 3, between=True), beside=Taken(server=20, role=20, database=20)))
+    assert "so many clients and the 80 of its other databases (max_client_conn)" in two
+    assert two.endswith("no more than max_connections - reserved = 100 - 3 itself")
 
 
 @pytest.mark.django_db
