@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from pooldemo.sweep.generator.options import Load
+from pooldemo.sweep.generator.timeline import Timeline
 from pooldemo.sweep.measure.timeline import Histogram, Window, trouble
 
 
@@ -52,6 +54,21 @@ def test_it_counts_what_was_carried_inside_and_not_what_happened_to_end_there() 
     windows = [Window.cut(TIMELINE | {"seconds": seconds}, start_s, 5) for start_s in (10, 11)]
     assert [window.rps for window in windows] == pytest.approx([4 / 0.9] * 2)
     assert {sum(window.per_second) for window in windows} == {20}, "10% too few"
+
+
+@pytest.mark.parametrize("tells_its_wait", [True, False])
+def test_it_counts_right_what_waits_for_longer_than_the_window(tells_its_wait: bool) -> None:
+    """64 users at one slot, 0.1 s each: 10 requests/s. A page of a project does not tell its wait, so its service was
+    the whole response of 6.4 s, of which a window of 5 s sees a part; those that end later are not seen: 3.9/s."""
+    seen = Timeline()
+    for number in range(64, 202):
+        ended_s = 100 + 0.1 * number - 0.05
+        seen.note(int(ended_s), "slow", "outcomes", "ok", ms=6400.0)
+        if tells_its_wait:
+            seen.note(int(ended_s), "slow", "wait_ms", ms=6300.0)
+        seen.spread(ended_s, "slow", 100.0 if tells_its_wait else 6400.0)
+    window = Window.cut(seen.document("", Load("slow", [], {}, {}, iter(()))), 115, 5, after_s=0.12)
+    assert window.rps == pytest.approx(10.0)
 
 
 def test_it_keeps_failures_out_of_the_percentiles() -> None:

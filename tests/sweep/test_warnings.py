@@ -123,7 +123,8 @@ def test_a_window_of_one_response_is_long_enough_where_the_rest_of_it_is_a_wait(
     (warning,) = said(window_s=7.0, wait_mean_ms=4000.0)  # so much of it may be a lock's
     assert "shorter than five times the 2,400 ms" in warning.cause
     assert warning.cure == "measure longer: --duration 24"
-    (warning,) = said(window_s=7.0, wait_mean_ms=None)
+    assert said(window_s=7.0, wait_mean_ms=None, hold_mean_ms=101.0) == []
+    (warning,) = said(window_s=7.0, wait_mean_ms=None, hold_mean_ms=None)
     assert "shorter than five responses of 6,400 ms" in warning.cause
     assert warning.cure == "measure longer: --duration 64"
 

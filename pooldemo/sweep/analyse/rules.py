@@ -290,15 +290,16 @@ def short_window(trial: TrialResult, _plan: Plan) -> Doubt | None:
     A request belongs to a window by the share of its service (the response without the wait for a slot) that lies
     inside. In a saturated closed loop nearly all of a response is wait: a slot serves many requests during one, and
     throughput is right in a much shorter window. The latencies want each user once, which is one response. Where the
-    wait is not told, the whole response counts as service.
+    wait is not told, a service is a hold, and where the pool does not tell that either, it may be the whole response.
     """
     if not trial.mean_ms or not trial.window_s:
         return None
-    served_ms = max(0.0, trial.mean_ms - (trial.wait_mean_ms or 0.0))
+    wait_ms, hold_ms = trial.wait_mean_ms, trial.hold_mean_ms
+    served_ms = (hold_ms or trial.mean_ms) if wait_ms is None else max(0.0, trial.mean_ms - wait_ms)
     needed_ms = max(trial.mean_ms, 5 * served_ms)
     if trial.window_s * 1000 >= needed_ms:
         return None
-    if trial.wait_mean_ms is None:
+    if served_ms == trial.mean_ms:
         than = (" s is shorter than five responses of ", number(trial.mean_ms), " ms")
     elif needed_ms == trial.mean_ms:
         than = (" s is shorter than one response of ", number(trial.mean_ms), " ms")

@@ -76,7 +76,9 @@ class Histogram:
 class Window:
     """The requests that ended in whole seconds of the load: `seconds` of them from `start_s`, of the epoch.
 
-    `carried` are the successes by the share of their service that lies inside, whenever they ended.
+    `carried` are the successes by the share of their service that lies inside, whenever they ended. Where they do not
+    tell their wait it would be the whole response, and of those that last for longer than the load goes on after the
+    window many are never seen to end: then they are those that ended inside.
     `*_cpu` in cores, averaged over the window: of the busiest generator, and of all.
     """
 
@@ -95,8 +97,8 @@ class Window:
     generators_cpu: float
 
     @classmethod
-    def cut(cls, timeline: Mapping[str, Any], start_s: int, seconds: int) -> Self:
-        """The window of a timeline document.
+    def cut(cls, timeline: Mapping[str, Any], start_s: int, seconds: int, after_s: float = math.inf) -> Self:
+        """The window of a timeline document, of a load that went on for `after_s` seconds after it.
 
         Raises ValueError when the document is of another format.
         """
@@ -120,6 +122,9 @@ class Window:
                         messages[outcome] += count
                 for name in ("wait_ms", "query_ms", "late_ms"):
                     _add(series[name], facts.get(name, {}))
+        latency, wait = _histogram(series["ok"]), _histogram(series["wait_ms"])
+        if wait.count < latency.count and (latency.quantile_ms(0.95) or 0.0) > 1000 * after_s:
+            carried = 0.0
         used = [
             [percent for second, percent in each["cpu_percent"].items() if int(second) in inside]
             for each in timeline["generators"].values()
@@ -131,9 +136,9 @@ class Window:
             tuple(good[second] for second in inside),
             max(0.0, good.total() + carried),
             tuple(bad[second] for second in inside),
-            _histogram(series["ok"]),
+            latency,
             _histogram(series["failed"]),
-            _histogram(series["wait_ms"]),
+            wait,
             _histogram(series["query_ms"]),
             _histogram(series["late_ms"]),
             dict(messages.most_common()),

@@ -198,11 +198,12 @@ class _LookOn:
         after = look()
         self.announce("stopping", 0.5)
         hold_ms = mean_hold_ms(before.holds, after.holds)
-        wait_until(start_s + seconds + planning.last_s(plan, self.trial.size, hold_ms))
+        after_s = planning.last_s(plan, self.trial.size, hold_ms)
+        wait_until(start_s + seconds + after_s)
         seen = load.finish()
         if text := trouble(seen, start_s, seconds, plan.processes):
             raise TrialError(text)
-        window = Window.cut(seen, start_s, seconds)
+        window = Window.cut(seen, start_s, seconds, after_s)
         for poll in (self.count, ask):
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {' '.join(str(poll.error).split())}")
