@@ -29,11 +29,11 @@ def picture(seen: Look) -> Group:
         times.add_row(each.name, *each.percentiles, str(each.count))
     holders = _table("held, s", "worker", "greenlet", "statement")
     for holder in pools.holders[:HOLDERS]:
-        held = (str(holder[name]) for name in ("pid", "name", "statement"))
+        held = (_plain(str(holder[name])) for name in ("pid", "name", "statement"))
         holders.add_row(digits(holder["held_s"]), *held)
     views = _table("view", "held, s", "without work", "refused")
     for view in pools.views:
-        views.add_row(view.name, view.held, f"{view.idle} s, {view.idle_percent}%", view.refused)
+        views.add_row(_plain(view.name), view.held, f"{view.idle} s, {view.idle_percent}%", view.refused)
     now = holders if pools.holders else "Nobody holds one."
     nameless = [view.name for view in pools.views] == [NO_VIEW]
     return Group(
@@ -50,7 +50,8 @@ def whole_server(server: server_holders.Server) -> Group:
     for each in server.holders:
         states = ("?",) * 3 if each.hidden else map(str, (each.active, each.idle, each.in_transaction))
         host = "?" if each.hidden else each.host
-        table.add_row(each.application or "-", host, each.role, each.database, *states, str(each.total))
+        who = map(_plain, (each.application or "-", host, each.role, each.database))
+        table.add_row(*who, *states, str(each.total))
     room = server.room
     said = f"{room.taken} of {room.of_what}: {room.left} are left"
     hidden = HIDDEN.format(server.hidden) if server.hidden else ""
@@ -75,6 +76,11 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="left" if name in ("greenlet", "statement", "refused") else "right")
     return table
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal obeys: others choose their names, and what they ask for."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _cells(name: str, pool: Pool) -> tuple[str, ...]:

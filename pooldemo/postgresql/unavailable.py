@@ -18,11 +18,9 @@ _POOL_ERRORS = (
     "TooManyRequests",
 )  # the last one is psycopg_pool's PoolFull
 ENDED = ("DeadlineExceeded", "ClientGone")  # of these a limit is the reason, not the database
-# Of a refused connect libpq gives no code, only the text: PostgreSQL's, its database's, its role's, PgBouncer's.
-FULL = re.compile(
-    "too many clients|too many connections|connection slots are reserved|no more connections allowed"
-    "|client connections exceeded"  # of one user or database, by PgBouncer 1.24
-)
+# Of a refused connect libpq gives no code, only the text: PgBouncer's, PostgreSQL's, its database's, its role's.
+BETWEEN = re.compile("no more connections allowed|client connections exceeded")  # of one user or database since 1.24
+FULL = re.compile(f"too many clients|too many connections|connection slots are reserved|{BETWEEN.pattern}")
 # What may change while open connections serve: a password (PostgreSQL's words, PAM's, PgBouncer's), a certificate.
 REFUSED = re.compile("authentication failed|certificate")
 _CLOSED_TEXTS = ("connection already closed", "connection is closed")

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import psycopg2
 import pytest
@@ -23,6 +24,7 @@ from django.urls import include, path, re_path
 from served import PATIENCE_S, ROOT, Site, free_port, until
 
 from pooldemo.monitor import server_holders
+from pooldemo.postgresql.room import Limits
 from pooldemo.site import project
 from pooldemo.sweep.facts import Plan
 
@@ -114,13 +116,25 @@ def test_it_says_that_the_site_is_not_running() -> None:
     assert error.value.returncode == 2
 
 
-def test_it_says_how_to_look_at_a_server_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise OperationalError("FATAL:  sorry, too many clients already")
-
-    monkeypatch.setattr(server_holders, "look", refuse)
-    with pytest.raises(CommandError, match="takes no more connections, .* ask as such a role: FATAL"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("FATAL:  sorry, too many clients already", "takes no more connections, .* ask as such a role: FATAL"),
+        ("FATAL:  no more connections allowed (max_client_conn)", "^PgBouncer takes no more clients, .*: FATAL"),
+    ],
+)
+def test_it_says_how_to_look_at_a_server_that_is_full(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    monkeypatch.setattr(server_holders, "look", MagicMock(side_effect=OperationalError(text)))
+    with pytest.raises(CommandError, match=said):
         run("--server")
+
+
+def test_it_hands_a_terminal_nothing_that_it_obeys(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = server_holders.Holder("a\x1b[2J", "socket", "b\x07", "c\n", 1, 0, 0, 1)
+    monkeypatch.setattr(server_holders, "look", lambda: server_holders.Server((named,), Limits(10, 3)))
+    text = run("--server")
+    assert not {"\x1b", "\x07"} & set(text)
+    assert "a?[2J" in text
 
 
 @pytest.mark.parametrize("running", [False, True])

@@ -23,7 +23,7 @@ from rich.text import Text
 from pooldemo.monitor import server_connections, server_holders
 from pooldemo.monitor.server_connections import Look
 from pooldemo.monitor.terminal import line, picture, whole_server
-from pooldemo.postgresql.unavailable import unavailable
+from pooldemo.postgresql.unavailable import BETWEEN, unavailable
 from pooldemo.postgresql.unpooled import is_postgresql
 from pooldemo.site.address import is_address
 from pooldemo.site.admission import headers_of
@@ -36,6 +36,7 @@ FULL = (
     "PostgreSQL takes no more connections, and this look needs one. It keeps some for superusers, and since version 16 "
     "for members of pg_use_reserved_connections: ask as such a role"
 )
+FULL_BETWEEN = "PgBouncer takes no more clients, and this look is one: raise its max_client_conn, or ask past PgBouncer"
 
 
 class Command(BaseCommand):
@@ -96,7 +97,8 @@ class Command(BaseCommand):
             except Error as error:
                 reason = unavailable(error)
                 is_full = reason is not None and reason.kind == "TooManyConnections"
-                said = FULL if is_full else "PostgreSQL does not answer"
+                between = FULL_BETWEEN if BETWEEN.search(str(error)) else FULL
+                said = between if is_full else "PostgreSQL does not answer"
                 raise Unreachable(f"{said}: {str(error).strip()}") from error
             if not watch:
                 return
