@@ -7,27 +7,39 @@ long as it likes: a COMMIT that waits for a standby looks at no client. A server
 forgotten the connection, is noticed by the system, which asks the other side from time to time.
 """
 
+import _socket
 import _thread
 import contextlib
+import os
 import socket
 from collections.abc import Iterable
-
-from . import green
 
 # TCP's own questions whether the other side is there: what nobody answers ends. Seconds, seconds, and how many.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _UNHEARD_MS = 60_000  # how long our goodbye may stay without an answer
 
 
-class Leaving:
-    """Sockets on which the server's end is awaited. Takes over their descriptors, and says goodbye on them."""
+class Duplicate(_socket.socket):
+    """Of the driver's socket, past gevent. It closes itself where the last one who has it is stopped, or forgets it."""
 
-    def __init__(self, descriptors: Iterable[int]) -> None:
+    def __del__(self) -> None:
+        self.close()
+
+
+def duplicate(descriptor: int) -> Duplicate:
+    """One of this descriptor. No signal comes between its being opened and its being a Duplicate."""
+    [made] = map(Duplicate, (-1,), (-1,), (-1,), map(os.dup, (descriptor,)))
+    return made
+
+
+class Leaving:
+    """Sockets on which the server's end is awaited. Says goodbye on them."""
+
+    def __init__(self, sockets: Iterable[Duplicate]) -> None:
         # A filler and the keeper may look at the same time: the system lets others run meanwhile. A thread's lock also
         # under the monkey patch: nobody switches while he has it.
         self._look = _thread.RLock()
-        make = green.native("socket", "socket")
-        self._sockets = [make(fileno=descriptor) for descriptor in descriptors]
+        self._sockets = list(sockets)
         for each in self._sockets:
             _ask_whether_alive(each)
             # Our half only: with both shut a socket reads as ended at once, whatever the server does.
@@ -41,12 +53,8 @@ class Leaving:
                 self._sockets.pop().close()
             return not self._sockets
 
-    def __del__(self) -> None:
-        for each in self._sockets:
-            each.close()
 
-
-def _ask_whether_alive(leaving: socket.socket) -> None:
+def _ask_whether_alive(leaving: Duplicate) -> None:
     """Let the system notice when the other side is no more; as the settings say, if that is sooner. Its socket is of
     TCP, or there is nothing to notice."""
     if leaving.family not in (socket.AF_INET, socket.AF_INET6):
@@ -59,7 +67,7 @@ def _ask_whether_alive(leaving: socket.socket) -> None:
                 leaving.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), min(given or value, value))
 
 
-def _has_left(leaving: socket.socket) -> bool:
+def _has_left(leaving: Duplicate) -> bool:
     """Whether the server has closed its end. Reads away what it said before."""
     try:
         while leaving.recv(65536, socket.MSG_DONTWAIT):

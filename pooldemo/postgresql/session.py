@@ -15,7 +15,7 @@ from typing import Any
 
 from . import green
 from .addresses import first_that_answers, in_turn
-from .leaving import Leaving
+from .leaving import Duplicate, Leaving, duplicate
 from .limits import current
 from .statements import ENDS, LOCAL, PLAIN, REMEMBERED, SUSPECT, first_words, leaves, look, recall
 
@@ -66,8 +66,9 @@ class Session:
         self.found_free = False  # by who gives it back at once: nobody need look again
         self._cursors: set[weakref.ref[Any]] = set()
         self._few = _FEW
-        # Sockets of connects that were not finished: inode -> the driver's descriptor and ours.
-        self._half_open: dict[int, tuple[int, int]] = {}
+        # Sockets that may have to be waited for once it is closed, as of a connect that is not finished: inode -> the
+        # driver's descriptor and ours.
+        self._half_open: dict[int, tuple[int, Duplicate]] = {}
         self.is_parents = False  # of the process from which this one was forked
         self.leaving: Any = None  # what the server may still have of it, once it is closed
         self._look: Any = None
@@ -144,7 +145,7 @@ class Session:
         errors."""
 
         def connect(each: dict[str, Any]) -> Any:
-            self.hang_up()  # on an address which did not answer: nobody may ever let go of that
+            self._forget()  # an address which did not answer: nobody may ever let go of that
             self.raw = None
             return self.connect_to(each, limit_s)
 
@@ -153,14 +154,12 @@ class Session:
             return first_that_answers(turns, limit_s, connect)
         except BaseException:
             if len(turns) > 1:
-                self.hang_up()  # on the last one as well: the next try begins with the first
+                self._forget()  # the last one as well: the next try begins with the first
             raise
 
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""
-        for _, ours in self._half_open.values():  # attempts at other hosts
-            os.close(ours)
-        self._half_open.clear()
+        self._half_open.clear()  # attempts at other hosts
         if self._look is None:
             poll = green.native_poll()()
             poll.register(self.raw.fileno(), select.POLLIN)
@@ -177,7 +176,7 @@ class Session:
         """Keep the socket of a connect that may yet be stopped: the driver closes its own then."""
         inode = os.fstat(descriptor).st_ino
         if inode not in self._half_open:
-            self._half_open[inode] = descriptor, os.dup(descriptor)
+            self._half_open[inode] = descriptor, duplicate(descriptor)
 
     def begin_checkout(self, pool: Any, slot: Any) -> None:
         """The calling greenlet or thread has it from now on."""
@@ -208,25 +207,30 @@ class Session:
         if self.leaving is None:
             self.leaving = self.hang_up()
 
+    def _forget(self) -> None:
+        """Hang up, and wait for nobody to let go of that. As `hang_up` otherwise."""
+        self.hang_up()
+        self._half_open.clear()
+
     def hang_up(self) -> Leaving | None:
         """Say goodbye on its sockets. Returns what the server may still have. Neither blocks nor switches. Raises
-        RecursionError alone, where the stack ends and before anything has changed."""
+        RecursionError alone, where the stack ends. Who is stopped in it repeats it: the sockets are known until it has
+        returned what has them."""
         _has_room(_CALLS)
-        left = [ours for _, ours in self._half_open.values()]
-        self._half_open.clear()
         self._look = None
         try:
             if not self.is_closed():
-                try:
-                    left.append(os.dup(self.raw.fileno()))
-                finally:
-                    # Where somebody waits inside, closing would abort the process (psycopg 3: the event loop watches
-                    # the socket) or block (psycopg2). The server sees our goodbye, and who waits sees the server's.
-                    if not self.is_waited_for():
-                        self.finish()
-        except Exception:  # noqa: S110  no descriptor is left for a duplicate, or it was broken anyway
+                with contextlib.suppress(OSError, *self.errors):  # no descriptor is left for a duplicate, say
+                    self.note_socket(self.raw.fileno())
+                # Where somebody waits inside, closing would abort the process (psycopg 3: the event loop watches the
+                # socket) or block (psycopg2). The server sees our goodbye, and who waits sees the server's.
+                if not self.is_waited_for():
+                    self.finish()
+        except RecursionError:  # since Python 3.12 calls of C have an end of their own
+            raise
+        except Exception:  # noqa: S110  it was broken anyway
             pass
-        return Leaving(left) if left else None
+        return Leaving(ours for _, ours in self._half_open.values()) if self._half_open else None
 
     def is_gone(self) -> bool:
         """Whether the server counts it no more, closed as it is. Neither blocks nor switches."""
@@ -236,8 +240,9 @@ class Session:
         """In a forked child, whose greenlets go on: neither speak nor listen on the sockets of the parent's connection.
         `ended` is a descriptor of one that has ended, which they become here."""
         self.is_parents, self.holder = True, _NOBODY
-        sockets = [ours for _, ours in self._half_open.values()]
-        sockets += [theirs for inode, (theirs, _) in self._half_open.items() if _is_at(theirs, inode)]
+        waited_for = {inode: both for inode, both in self._half_open.items() if both[1].fileno() >= 0}
+        sockets = [ours.fileno() for _, ours in waited_for.values()]
+        sockets += [theirs for inode, (theirs, _) in waited_for.items() if _is_at(theirs, inode)]
         with contextlib.suppress(Exception):  # it was closed
             sockets.append(self.raw.fileno())
         for descriptor in sockets:

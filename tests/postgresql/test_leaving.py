@@ -16,7 +16,7 @@ from django.db import Error, OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from pooldemo.postgresql import PoolTimeout, attempt
-from pooldemo.postgresql.leaving import Leaving, _has_left
+from pooldemo.postgresql.leaving import Leaving, _has_left, duplicate
 
 from .elsewhere import patched, threaded
 from .site import Database, Site, address
@@ -224,7 +224,7 @@ def test_the_end_of_the_server_is_seen_on_our_duplicate() -> None:
     """Our own goodbye is not taken for it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        leaving = Leaving([os.dup(ours.fileno())])
+        leaving = Leaving([duplicate(ours.fileno())])
         assert theirs.recv(1) == b"", "the server is told"
         assert not leaving.gone()
         theirs.sendall(b"last words")
@@ -239,7 +239,7 @@ def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -
         ours = socket.create_connection(listener.getsockname())
         theirs = listener.accept()[0]
         with ours, theirs:
-            leaving = Leaving([os.dup(ours.fileno())])
+            leaving = Leaving([duplicate(ours.fileno())])
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             patience_s = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
             asked_s = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
@@ -256,7 +256,7 @@ def test_what_the_settings_say_of_a_silent_server_is_not_made_longer() -> None:
         with ours, theirs:
             for name, value in given.items():
                 ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-            leaving = Leaving([os.dup(ours.fileno())])
+            leaving = Leaving([duplicate(ours.fileno())])
             found = {name: ours.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in given}
             assert found == given
             assert not leaving.gone()
@@ -266,10 +266,11 @@ def test_two_threads_may_look_at_once_whether_the_server_has_let_go(monkeypatch:
     """As a filler and the keeper do: the system lets the other run while one looks."""
     ours, theirs = socket.socketpair()
     theirs.close()
-    left = Leaving([ours.detach()])
+    left = Leaving([duplicate(ours.fileno())])
+    ours.close()
     others: list[threading.Thread] = []
 
-    def look(each: socket.socket) -> bool:
+    def look(each: Any) -> bool:
         if not others:
             others.append(threading.Thread(target=left.gone))
             others[0].start()

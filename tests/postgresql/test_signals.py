@@ -1,15 +1,17 @@
 """A signal whose handler raises, as Celery's soft time limit does, costs the main thread its work and never a slot."""
 
 import contextlib
+import itertools
 from typing import Any
 
 import django
+import gevent
 from django.db import Error
 from interrupted import Interrupted, Signal, raise_signal
 
 import pooldemo
 
-from .elsewhere import threaded
+from .elsewhere import patched, threaded
 from .site import Database, Site
 
 WHERE = (*pooldemo.__path__, *django.__path__)
@@ -64,6 +66,29 @@ def test_a_signal_in_a_statement_hangs_nobody_who_rolls_back_then(site: Site) ->
         connection.close()
 
     assert interrupt_everywhere(db, warm=True, request=ask, end=end) > 60
+
+
+@patched
+def test_a_signal_while_a_connection_is_closed_leaves_none_open_that_nobody_knows(site: Site) -> None:
+    """What was still open of it was forgotten: its slot was free at once, and the server kept it for ever."""
+    db = site.database(MAX_CONNS=1)
+    connector = db.pool.connector
+    for nth in itertools.count(1):
+        session = connector.new()
+        connector.open(session, 30)
+        session.lend()
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(0.05):
+            session.run("SELECT pg_sleep(600)")
+        run = Interrupted(session.close, nth, raise_signal, tuple(pooldemo.__path__))
+        assert run.error is None or isinstance(run.error, Signal), f"at place {nth}: {run.error!r}"
+        session.close()
+        was_gone = session.is_gone()
+        assert not (was_gone and db.pids()), f"at place {nth}"
+        site.wait_until(session.is_gone)
+        assert not db.pids(), f"at place {nth}"
+        if not run.reached:
+            break
+    assert nth > 5
 
 
 def interrupt_everywhere(db: Database, warm: bool, request: Any = None, end: Any = None) -> int:
