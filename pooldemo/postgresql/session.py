@@ -160,10 +160,9 @@ class Session:
     def opened(self) -> None:
         """Remember what a new, configured connection is like."""
         self._half_open.clear()  # attempts at other hosts
-        if self._look is None:
-            poll = green.native_poll()()
-            poll.register(self.raw.fileno(), select.POLLIN)
-            self._look = poll.poll
+        poll = green.native_poll()()
+        poll.register(self.raw.fileno(), select.POLLIN)
+        self._look = poll.poll
         self._reported = self.reported()
         self.clean()
 
@@ -217,7 +216,6 @@ class Session:
         RecursionError alone, where the stack ends. Who is stopped in it repeats it: the sockets are known until it has
         returned what has them."""
         _has_room(_CALLS)
-        self._look = None
         try:
             if not self.is_closed():
                 with contextlib.suppress(OSError, *self.errors):  # no descriptor is left for a duplicate, say

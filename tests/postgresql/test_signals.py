@@ -91,6 +91,19 @@ def test_a_signal_while_a_connection_is_closed_leaves_none_open_that_nobody_know
     assert nth > 5
 
 
+@threaded
+def test_a_signal_in_the_close_of_a_connection_fails_no_later_request(site: Site) -> None:
+    db = site.database(MAX_CONNS=2, MAX_IDLE=0, MAX_LIFETIME=0)
+    connection: Any = db.connection
+
+    def ask() -> None:
+        connection.ensure_connection()
+        connection.connection.close()
+        connection.close()
+
+    assert interrupt_everywhere(db, warm=True, request=ask) > 60
+
+
 def interrupt_everywhere(db: Database, warm: bool, request: Any = None, end: Any = None) -> int:
     """Run a request again and again, interrupted at one place after the other; says how many places there were."""
     connection: Any = db.connection
