@@ -1,11 +1,13 @@
 """A container's CPU quota is read wherever its kernel tells it; and what connections do, as PostgreSQL says."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
+from pooldemo.sweep.measure import database
 from pooldemo.sweep.measure.database import io_of, libpq_url
 from pooldemo.sweep.measure.machine import Quota, quota
 from pooldemo.sweep.measure.observe import Connections, family_cpu_s
@@ -86,6 +88,18 @@ def test_it_counts_what_postgresql_reads_and_writes_meanwhile(database_url: str)
         assert min(seen.io.values()) >= 0
     else:
         assert seen.io == {}
+
+
+def test_it_says_that_postgresql_is_down_where_pgbouncer_has_let_it_in(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error was the driver's, which no trial takes for its own: the sweep ended with a traceback."""
+    gone = psycopg2.connect(libpq_url(database_url))
+    with closing(psycopg2.connect(libpq_url(database_url))) as other:
+        other.cursor().execute("SELECT pg_terminate_backend(%s, 10000)", [gone.info.backend_pid])
+    monkeypatch.setattr(database, "connect", lambda _url: gone)
+    with pytest.raises(database.DatabaseDown, match="PostgreSQL does not answer"):
+        Connections(database_url, "test-down")
 
 
 def test_it_sums_what_every_version_tells_in_pages() -> None:

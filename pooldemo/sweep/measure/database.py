@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,18 @@ def conditions(database_url: str, root: Path, server_command: str) -> Conditions
     )
 
 
-def has_io(connection: Any) -> bool:
-    """Whether it tells what its backends read and write: from PostgreSQL 16 on."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('pg_catalog.pg_stat_io') IS NOT NULL")
-        return bool(cursor.fetchone()[0])
+def at_first(connection: Any) -> tuple[datetime, bool]:
+    """Its clock, and whether it tells what its backends read and write: from PostgreSQL 16 on.
+
+    Raises DatabaseDown: PgBouncer takes a connection also while the server behind it is gone.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp(), to_regclass('pg_catalog.pg_stat_io') IS NOT NULL")
+            clock, has_io = cursor.fetchone()
+    except psycopg2.Error as error:
+        raise DatabaseDown(f"PostgreSQL does not answer: {str(error).strip()}") from error
+    return clock, has_io
 
 
 def io(connection: Any) -> dict[str, float]:

@@ -70,14 +70,13 @@ class Connections:
 
     def __init__(self, database_url: str, *names: str) -> None:
         self._connection = database.connect(database_url)
+        since, self.has_io = database.at_first(self._connection)
         self._cursor = self._connection.cursor()
-        self._cursor.execute("SELECT clock_timestamp()")
-        self._named = [list(names), *self._cursor.fetchone()]
+        self._named = [list(names), since]
         self.postmaster = database.postmaster(self._connection)
         self.peak: int | None = 0 if names else None
         self.waits: dict[str, float] = {}
         self.io: dict[str, float] = {}
-        self.has_io = database.has_io(self._connection)
         self._lock = threading.Lock()
         self._looks, self._doing = 0, Counter[str]()
 
