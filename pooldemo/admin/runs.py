@@ -153,7 +153,8 @@ def _take(lock: int, how: int, patience_s: float) -> bool:
 
 
 def _lives() -> bool:
-    if not FOLDER.is_dir():
+    try:
+        with (FOLDER / "page.lock").open() as lock:
+            return not _take(lock.fileno(), fcntl.LOCK_SH, 0)
+    except OSError:  # none was started here, or by another user
         return False
-    with _lock() as lock:
-        return not _take(lock, fcntl.LOCK_SH, 0)

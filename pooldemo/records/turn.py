@@ -68,7 +68,8 @@ def _lives(row: models.Sweep) -> bool:
         return True
     except OSError:  # there is none, or it is another user's
         return False
-    mark_of(row).unlink(missing_ok=True)  # of one that was killed
+    with suppress(OSError):  # of one that was killed; it stays in a folder that is here to be read alone
+        mark_of(row).unlink()
     return False
 
 

@@ -122,6 +122,13 @@ def test_it_refuses_what_no_command_can_be_given(value: str) -> None:
     assert "cannot be given to the command" in said
 
 
+def test_it_writes_nothing_to_see_that_none_was_started(tmp_path: Path) -> None:
+    """Where the folder can only be read the page of an interrupted sweep was a 500."""
+    before = {*tmp_path.iterdir()}
+    assert not runs.last().lives
+    assert {*tmp_path.iterdir()} == before
+
+
 def test_it_starts_one_watches_it_and_stops_it(runner: Client) -> None:
     assert runner.post(START, {"sizes": "1,2"}).url == reverse("admin:pooldemo_run_started")  # type: ignore[attr-defined]
     until(lambda: runs.last().number == 4711)

@@ -1,5 +1,6 @@
 """What becomes of a sweep when PostgreSQL, its disk or its terminal fails: nothing measured is lost, no row lies."""
 
+import errno
 import json
 import os
 import signal
@@ -320,3 +321,19 @@ def test_nobody_calls_interrupted_what_lives_while_postgresql_was_restarted(
         assert other.status == "interrupted"
     assert records.get(row.pk).status == "interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_shows_what_a_killed_sweep_left_also_where_it_may_remove_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose system shows it its folder to read alone: each page of the sweeps was a 500."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(turns, "RUN_FOLDER", tmp_path)
+    row = records.begin(Plan(), Conditions())
+    turns.mark_of(row).touch()
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert records.get(row.pk).status == "interrupted"
