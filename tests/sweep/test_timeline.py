@@ -88,6 +88,17 @@ def test_it_accounts_for_every_user() -> None:
     assert Window.cut(timeline, 10, 1).little_residual(8) == pytest.approx(0.5)
 
 
+def test_it_accounts_for_users_whose_answers_end_in_waves() -> None:
+    """8 users of 1.8 s each end at 2.7, 4.5 and 6.3 s: of three waves five seconds hold two, or three."""
+    seen = Timeline()
+    for ended_s in (100.9, 102.7, 104.5, 106.3, 108.1):
+        for _ in range(8):
+            seen.note(int(ended_s), "/", "outcomes", "ok", ms=1800.0)
+            seen.spread(ended_s, "/", 1800.0)
+    window = Window.cut(seen.document("", Load("urls", [], {}, {}, iter(()))), 101, 5, after_s=2.0)
+    assert window.little_residual(8) == pytest.approx(0)
+
+
 def test_it_gives_the_nearest_rank() -> None:
     histogram = Histogram(((1.0, 50), (2.0, 45), (3.0, 4), (9.0, 1)))
     assert [histogram.quantile_ms(share) for share in (0.5, 0.95, 0.99, 1.0)] == [1.0, 2.0, 3.0, 9.0]

@@ -152,13 +152,13 @@ class Window:
         return self.carried / self.seconds
 
     def little_residual(self, users: int) -> float | None:
-        """|users - rate x cycle| / users: near 0 when every user is accounted for, waiting. None without a
+        """|users - rate x response| / users: near 0 when every user is accounted for, waiting. None without a
         request."""
-        pairs = self.latency.pairs + self.latency_of_failures.pairs
-        if not pairs:
+        good_ms, bad_ms = self.latency.mean_ms, self.latency_of_failures.mean_ms
+        if good_ms is None and bad_ms is None:
             return None
-        busy_s = sum(ms * count for ms, count in pairs) / 1000
-        return abs(users - busy_s / self.seconds) / users
+        busy_ms = self.carried * (good_ms or 0.0) + self.latency_of_failures.count * (bad_ms or 0.0)
+        return abs(users - busy_ms / 1000 / self.seconds) / users
 
 
 def _add(total: Counter[float], buckets: Mapping[str, int]) -> None:
