@@ -21,6 +21,7 @@ MAX_SEED = 2**63 - 1  # as the rows keep it
 VARIANT = "@"  # stands in the name of a stack that is another one at a commit, or with other settings
 CYCLES = 1.2  # of warm-up and of window, where nobody says how long: requests are a little longer than their queries
 MOST_S = 30.0  # whatever its cycles come to
+MOST_LAST_S = 20.0  # of load behind a window
 SEARCH_STEPS, STEP_OVERHEAD_S = 6, 1.5  # rates that a search tries in each trial at most, beside the closed loop
 TRIAL_OVERHEAD_S = 2.0  # what a trial costs beside its warm-up and window; for estimates
 
@@ -271,9 +272,10 @@ def window_s(plan: Plan, size: int) -> float:
 
 def last_s(plan: Plan, size: int, measured_hold_ms: float | None) -> float:
     """How long the load goes on behind the window: who is served when that ends belongs to it by a part, and only ended
-    requests count. That is a service; where no pool tells of holds and waits, the whole answer counts as one."""
-    most_s = min(20.0, max(2.0, plan.duration_s / 4))
-    known_s = max(_cycle_s(plan, size), hold_ms(plan) / 1000) if measured_hold_ms is None else measured_hold_ms / 1000
+    requests count. That is a service; of who does not tell the wait, as a project's pages, the whole answer counts."""
+    most_s = min(MOST_LAST_S, max(2.0, plan.duration_s / 4))
+    is_told = measured_hold_ms is not None and not plan.urls
+    known_s = (measured_hold_ms or 0.0) / 1000 if is_told else max(_cycle_s(plan, size), hold_ms(plan) / 1000)
     return min(most_s, CYCLES * known_s) if known_s else most_s
 
 
@@ -292,5 +294,6 @@ def total_s(plan: Plan, trials: int | None = None) -> float:
 
 def _trial_s(plan: Plan, size: int) -> float:
     first, step = timed(plan, size), timed(replace(plan, rate=1.0), size)
-    steps_s = SEARCH_STEPS * (step.warmup_s + step.duration_s + STEP_OVERHEAD_S) if plan.search else 0.0
-    return first.warmup_s + first.duration_s + TRIAL_OVERHEAD_S + steps_s
+    after_s = last_s(first, size, None) if plan.urls else 0.0  # of others it is short
+    steps_s = SEARCH_STEPS * (step.warmup_s + step.duration_s + after_s + STEP_OVERHEAD_S) if plan.search else 0.0
+    return first.warmup_s + first.duration_s + after_s + TRIAL_OVERHEAD_S + steps_s

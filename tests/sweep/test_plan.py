@@ -153,6 +153,7 @@ def test_it_counts_the_longer_warm_up_of_fewer_workers_in_its_estimate() -> None
         (Plan(duration_s=60, ms=900, users=32), None, 4.32),  # no pool tells: the whole answer, waits included
         (Plan(duration_s=5, urls=("/",), workload="urls"), None, 2.0),  # nobody knows
         (Plan(duration_s=600, urls=("/",), workload="urls"), None, 20.0),
+        (Plan(duration_s=5, urls=("/",), workload="urls"), 20.0, 2.0),  # the pool tells of holds, nobody of waits
         (Plan(duration_s=5, ms=500, rate=3.0), None, 0.6),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from synthetic import CONDITIONS, trials_of
 
 from benchmarks.verdicts.truth import hinge
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.analyse.rules import RULES
 from pooldemo.sweep.analyse.warnings import for_stack, for_trial
@@ -123,10 +124,41 @@ def test_a_window_of_one_response_is_long_enough_where_the_rest_of_it_is_a_wait(
     (warning,) = said(window_s=7.0, wait_mean_ms=4000.0)  # so much of it may be a lock's
     assert "shorter than five times the 2,400 ms" in warning.cause
     assert warning.cure == "measure longer: --duration 24"
-    assert said(window_s=7.0, wait_mean_ms=None, hold_mean_ms=101.0) == []
+    assert said(window_s=7.0, wait_mean_ms=None, hold_mean_ms=101.0, efficiency=0.98) == []
     (warning,) = said(window_s=7.0, wait_mean_ms=None, hold_mean_ms=None)
     assert "shorter than five responses of 6,400 ms" in warning.cause
     assert warning.cure == "measure longer: --duration 64"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # 8 users at a page that waits for 3 s elsewhere and then asks for 10 ms: 2.65 requests/s, and it showed 3.2.
+        ({"mean_ms": 3000.0, "p95_ms": 3040.0, "hold_mean_ms": 13.0, "efficiency": 0.01}, "five responses of 3,040 ms"),
+        # 2 slots of 0.9 s carry 2.22 requests/s, and it showed 2.0 and 2.4.
+        (
+            {"mean_ms": 3600.0, "p95_ms": 3800.0, "hold_mean_ms": 900.0, "efficiency": 1.0},
+            "twenty times the 900 ms that a request is served",
+        ),
+        ({"mean_ms": 1800.0, "p95_ms": 1900.0, "hold_mean_ms": 900.0, "efficiency": 1.0}, ""),  # it goes on for 2 s
+        ({"mean_ms": 3000.0, "p95_ms": 3040.0, "hold_mean_ms": 13.0, "efficiency": 0.01, "window_s": 16.0}, ""),
+    ],
+)
+def test_a_window_of_pages_that_are_counted_as_they_end_holds_many_waves_of_them(changes, said):
+    page = replace(HEALTHY, wait_mean_ms=None, **{"window_s": 5.0} | changes)
+    plan = replace(PLAN, urls=("/orders/",), workload="urls")
+    found = [each.cause for each in for_trial(page, plan) if each.code == "short-window"]
+    assert "".join(found).partition("shorter than ")[2] == said
+
+
+def test_it_advises_no_fewer_seconds_than_the_trials_of_another_size_have_already():
+    """By default size 1 warms up for 7.7 s of 64 users; it was told to "warm up longer (--warmup 4)"."""
+    plan, rising = planning.default(), {"per_second": (4,) * 4 + (60,) * 4}
+    assert for_trial(replace(HEALTHY, **rising), plan)[0].cure.endswith("(--warmup 16)")
+    late = replace(HEALTHY, rps=20.0, mean_ms=800.0)
+    assert "--warmup 8)" in for_trial(late, plan)[0].cure
+    short = replace(HEALTHY, mean_ms=2000.0, window_s=1.0, rps=32.0, wait_mean_ms=1900.0)
+    assert "--duration 8" in " ".join(each.cure for each in for_trial(short, plan))
 
 
 def test_it_counts_one_as_one():

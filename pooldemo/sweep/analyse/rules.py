@@ -5,12 +5,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pooldemo.sweep.analyse.doubt import Doubt, Number, cores, count, number, percent
 from pooldemo.sweep.analyse.slo import failed_share
 from pooldemo.sweep.analyse.statistics import counted, digits, first_against_second_half, two_digits
 from pooldemo.sweep.facts import Plan, TrialResult
-from pooldemo.sweep.plan import warmup_s
+from pooldemo.sweep.plan import MOST_LAST_S, last_s, warmup_s, window_s
 
 BUSY_CPU = 0.9
 """Cores from which one process counts as saturated: Locust's own threshold for its generator."""
@@ -41,6 +42,9 @@ UNACCOUNTED = 0.05
 
 NOT_YET = 0.9
 """Less than this share of the users under way: not each of them has been served yet."""
+
+FULL = 0.9
+"""The share of the time that slots are held from which the rest of a response is the wait for one."""
 
 HIDDEN_BY_QUEUE = 3.0
 """Wait in units of hold from which a latency tells of the queue and not of the query."""
@@ -96,7 +100,7 @@ def warmup_skew(trial: TrialResult, plan: Plan) -> Doubt | None:
             percent(abs(skew)),
             f" {'more' if skew > 0 else 'less'} than the first",
         ),
-        f"not yet steady: warm up longer (--warmup {2 * max(plan.warmup_s, 1):g})",
+        f"not yet steady: warm up longer (--warmup {math.ceil(2 * max(_longest(warmup_s, plan), 1))})",
     )
 
 
@@ -264,13 +268,14 @@ def served_once_s(trial: TrialResult, plan: Plan) -> float | None:
 
 def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
     if (cycle_s := served_once_s(trial, plan)) is not None:
+        longer_s = math.ceil(max(1.2 * cycle_s, _longest(warmup_s, plan)))
         return Doubt(
             (
                 "the window began before each user had been served, which takes ",
                 number(cycle_s),
                 " s: the latencies are shorter than they will be",
             ),
-            f"warm up longer (--warmup {math.ceil(1.2 * cycle_s)}), or take fewer --users",
+            f"warm up longer (--warmup {longer_s}), or take fewer --users",
         )
     if trial.little_residual is None or trial.little_residual <= UNACCOUNTED or trial.failures or plan.rate is not None:
         return None
@@ -284,31 +289,45 @@ def unaccounted_users(trial: TrialResult, plan: Plan) -> Doubt | None:
     )
 
 
-def short_window(trial: TrialResult, _plan: Plan) -> Doubt | None:
+def short_window(trial: TrialResult, plan: Plan) -> Doubt | None:
     """Shorter than five services, or than one response.
 
     A request belongs to a window by the share of its service (the response without the wait for a slot) that lies
     inside. In a saturated closed loop nearly all of a response is wait: a slot serves many requests during one, and
     throughput is right in a much shorter window. The latencies want each user once, which is one response. Where the
-    wait is not told, a service is a hold, and where the pool does not tell that either, it may be the whole response.
+    wait is not told, a service is a hold if the slots are always held: the rest is wait. Else it may be the whole
+    response.
+
+    Pages whose answers last for longer than the load goes on behind the window are counted as they end, and they end in
+    waves: 5 s hold five or six of 0.9 s. Twenty tell it to 5%; five answers do where the load goes on for one.
     """
     if not trial.mean_ms or not trial.window_s:
         return None
-    wait_ms, hold_ms = trial.wait_mean_ms, trial.hold_mean_ms
-    served_ms = (hold_ms or trial.mean_ms) if wait_ms is None else max(0.0, trial.mean_ms - wait_ms)
-    needed_ms = max(trial.mean_ms, 5 * served_ms)
+    wait_ms, hold_ms, p95_ms = trial.wait_mean_ms, trial.hold_mean_ms, trial.p95_ms or trial.mean_ms
+    served_ms = max(0.0, trial.mean_ms - (wait_ms or 0.0))
+    if wait_ms is None and hold_ms is not None and (trial.efficiency or 0.0) >= FULL:
+        served_ms = hold_ms
+    after_s = last_s(replace(plan, duration_s=trial.window_s), trial.size, hold_ms)
+    in_waves = bool(plan.urls) and wait_ms is None and p95_ms > 1000 * after_s
+    times, word = (20, "twenty") if in_waves else (5, "five")
+    needed_ms, what = times * served_ms, (f"{word} times the ", number(served_ms), " ms that a request is served")
+    if served_ms == trial.mean_ms:
+        what = (f"{word} responses of ", number(trial.mean_ms), " ms")
+    if in_waves and 5 * p95_ms < min(needed_ms, 5000 * MOST_LAST_S):
+        needed_ms, what = 5 * p95_ms, ("five responses of ", number(p95_ms), " ms")
+    if needed_ms < trial.mean_ms:
+        needed_ms, what = trial.mean_ms, ("one response of ", number(trial.mean_ms), " ms")
     if trial.window_s * 1000 >= needed_ms:
         return None
-    if served_ms == trial.mean_ms:
-        than = (" s is shorter than five responses of ", number(trial.mean_ms), " ms")
-    elif needed_ms == trial.mean_ms:
-        than = (" s is shorter than one response of ", number(trial.mean_ms), " ms")
-    else:
-        than = (" s is shorter than five times the ", number(served_ms), " ms that a request is served")
     return Doubt(
-        ("the window of ", Number(trial.window_s, f"{trial.window_s:g}"), *than),
-        f"measure longer: --duration {math.ceil(needed_ms / 500):g}",
+        ("the window of ", Number(trial.window_s, f"{trial.window_s:g}"), " s is shorter than ", *what),
+        f"measure longer: --duration {math.ceil(max(needed_ms / 500, _longest(window_s, plan))):g}",
     )
+
+
+def _longest(seconds: Callable[[Plan, int], float], plan: Plan) -> float:
+    """What the trials of any size have already: an option is for all of them."""
+    return max(seconds(plan, size) for size in plan.sizes)
 
 
 def longest_window_s(plan: Plan, trials: Sequence[TrialResult]) -> float:
