@@ -53,11 +53,12 @@ class Budget:
         of_what = room.of_what + (f" less the {room.taken} of its other databases" * bool(room.taken))
         hosts, times = ("hosts x ", f"{self.hosts} x ") if self.hosts > 1 else ("", "")
         sum_ = f"{hosts}workers x MAX_CONNS = {times}{self.workers} x {self.max_conns} = {self.wanted}"
-        if self.limits.between:
-            others = f" and the {room.taken} of its other databases" * bool(room.taken)
+        if self.limits.between:  # it takes the clients of every role and database, and has each limit for itself
+            clients = self.processes * self.beside.server
+            others = f" and the {clients} of its other databases" * bool(clients)
             return (
                 f"{sum_} connections to PgBouncer or another proxy, which must take so many clients{others} "
-                f"(max_client_conn), and open no more than {room.of_what} itself"
+                f"(max_client_conn), and open no more than {self.limits.room().of_what} itself"
             )
         if self.fits:
             return f"{sum_} of {of_what}"

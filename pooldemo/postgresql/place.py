@@ -20,9 +20,9 @@ def parameter(settings: Mapping[str, Any], name: str) -> Any:
 
 def server(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """By what two databases are on one server."""
-    given = {name: str(parameter(settings, name) or "") for name in SERVER}
+    given = {name: str(parameter(settings, name) or os.environ.get(f"PG{name.upper()}") or "") for name in SERVER}
     if not given["service"]:  # whose file may say the port
-        given["port"] = given["port"] or os.environ.get("PGPORT") or "5432"
+        given["port"] = given["port"] or "5432"
     return tuple(given.values())
 
 

@@ -85,6 +85,15 @@ def test_it_leaves_postgresqls_limits_to_whoever_stands_between() -> None:
     assert two.endswith("no more than max_connections - reserved = 100 - 3 itself")
 
 
+def test_the_proxy_takes_all_our_clients_and_is_held_to_the_narrowest_limit() -> None:
+    """The others have a role of their own: left out beside a small limit of ours, or that limit beside many of them."""
+    for others in (0, 40):
+        said = str(Budget(2, 5, Limits(40, 3, role_limit=15, between=True), beside=Taken(server=others)))
+        assert said.endswith("no more than the role's CONNECTION LIMIT = 15 itself")
+    said = str(Budget(2, 5, Limits(40, 3, role_limit=10, between=True), beside=Taken(server=12)))
+    assert "so many clients and the 24 of its other databases (max_client_conn)" in said
+
+
 @pytest.mark.django_db
 def test_it_reads_the_limit_of_the_role_and_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     name = connections["default"].settings_dict["NAME"]
@@ -128,7 +137,8 @@ def test_it_refuses_a_number_of_workers_or_hosts_that_is_none(given: str, monkey
 
 def test_it_knows_a_server_by_its_port_however_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """5432, "5432" and none were three servers: the check said that all fits."""
-    monkeypatch.delenv("PGPORT", raising=False)
+    for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
     own: dict[str, Any] = {"HOST": "db", "NAME": "shop", "OPTIONS": {}}
     same = [{**own, "PORT": port} for port in ("5432", 5432, "", None)] + [{**own, "OPTIONS": {"port": 5432}}]
     assert len({place(each) for each in same}) == 1
@@ -136,3 +146,8 @@ def test_it_knows_a_server_by_its_port_however_that_is_written(monkeypatch: pyte
     monkeypatch.setenv("PGPORT", "5433")
     assert place(own) == place({**own, "PORT": 5433}), "as libpq reads it"
     assert place({**own, "OPTIONS": {"service": "shop"}}) != place(own), "its file may say a port"
+    monkeypatch.setenv("PGHOST", "db")
+    assert place({**own, "HOST": ""}) == place(own), "as libpq reads it"
+    monkeypatch.setenv("PGSERVICE", "shop")
+    monkeypatch.delenv("PGPORT")
+    assert place({**own, "PORT": 5432}) != place(own), "its file may say a port"
