@@ -322,6 +322,24 @@ def test_the_rules_wake_people_when_they_should_and_only_then(promtool: str) -> 
         assert [rule["alert"] for rule in group["rules"] if f"alertname: {rule['alert']}\n" not in tried] == []
 
 
+def test_the_board_counts_a_worker_once_however_many_databases_it_has(promtool: str, tmp_path: Path) -> None:
+    """Each pool of each worker was a worker."""
+    (panel,) = [each for each in json.loads(BOARD.read_text())["panels"] if each["title"] == "Workers"]
+    series = [
+        f'db_client_connection_max{{instance="a",pid="{pid}",db_client_connection_pool_name="{pool}"}}'
+        for pid in (1, 2) for pool in ("default", "replica")
+    ]  # fmt: skip
+    two = {"labels": '{instance="a"}', "value": 2}
+    test = {
+        "interval": "5s",
+        "input_series": [{"series": each, "values": "20x3"} for each in series],
+        "promql_expr_test": [{"expr": panel["targets"][0]["expr"], "eval_time": "5s", "exp_samples": [two]}],
+    }
+    (tmp_path / "board.yml").write_text(yaml.safe_dump({"tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", str(tmp_path / "board.yml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_board_has_a_place_for_each_panel_and_the_provisioned_source() -> None:
     board = json.loads(BOARD.read_text())
     (source,) = yaml.safe_load((ROOT / "deploy/grafana/datasources/prometheus.yml").read_text())["datasources"]
