@@ -193,19 +193,21 @@ class SweepAdmin(Measured):
 
     def get_urls(self) -> list[URLPattern]:
         inside = self.admin_site.admin_view
-        others = super().get_urls()
-        for each in others:  # so that whoever comes here before an outage can open the live pool in it
+        pages = [
+            path("compare/", inside(readable(self.compare_view)), name="pooldemo_sweep_compare"),
+            *RunPages(self).urls(),
+            *super().get_urls(),
+        ]
+        for each in pages:  # so that whoever comes here before an outage can open the live pool in it
             each.callback = live.passing(self, each.callback)
         return [
-            path("compare/", inside(readable(self.compare_view)), name="pooldemo_sweep_compare"),
             # Not behind admin_view, which would need the database to know who asks: live.py does it without.
             path("live/", live.page(self), name="pooldemo_live"),
             path("live/state/", live.state(self), name="pooldemo_live_state"),
             path("<int:number>/sweep.<str:kind>", inside(readable(self.report_view)), name="pooldemo_sweep_report"),
             path("<int:number>/<str:name>.svg", inside(readable(self.figure_view)), name="pooldemo_sweep_figure"),
-            *RunPages(self).urls(),
             *Sharing(self).urls(),
-            *others,
+            *pages,
         ]
 
     def change_view(

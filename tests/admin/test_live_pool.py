@@ -61,6 +61,11 @@ def test_it_asks_the_database_nothing_once_a_page_of_the_sweeps_was_seen(
         assert viewer.get(STATE).status_code == 200
 
 
+def test_the_page_that_starts_sweeps_gives_its_pass_too(admin_client: Client) -> None:
+    assert admin_client.get(reverse("admin:pooldemo_run"), headers={"host": "127.0.0.1"}).status_code == 200
+    assert admin_client.get(STATE).status_code == 200
+
+
 def test_it_is_drawn_in_a_theme_that_reads_the_request(
     viewer: Client, settings: Any, django_assert_num_queries: type
 ) -> None:
