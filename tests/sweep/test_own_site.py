@@ -6,6 +6,7 @@ import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from pooldemo import records
 from pooldemo.monitor.views import has_pass
 from pooldemo.site import admission, project
 from pooldemo.site.errors import Unfit
-from pooldemo.sweep.facts import Plan
+from pooldemo.sweep.facts import Conditions, Plan, TrialResult
 from pooldemo.sweep.measure import server, trial
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.server import Server
@@ -73,6 +74,23 @@ def test_it_asks_as_a_user_by_a_session_that_ends_with_the_sweep(client: Client)
         assert client.get("/admin/password_change/").status_code == 200
     assert headers["X-Tenant"] == "one"
     assert not Session.objects.exists()
+
+
+@pytest.mark.django_db
+def test_it_asks_for_each_page_before_it_goes_on_with_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise TrialError("/secret/ answers 302 /login/")
+
+    site = replace(project.site(Plan()), settings="shop.settings")
+    monkeypatch.setattr(project, "site", lambda *_: site)
+    monkeypatch.setattr("pooldemo.management.commands.sweep.try_out", refuse)
+    monkeypatch.setattr("pooldemo.sweep.measure.run.Run.__init__", lambda *_: pytest.fail("it measures"))
+    row = records.begin(Plan(sizes=(2, 4), repeats=1, workload="urls", urls=("/secret/",)), Conditions())
+    records.save_trial(row, TrialResult("pooldemo", 2, 1, rps=40.0))
+    records.end(row, "interrupted", ())
+    with pytest.raises(CommandError, match="/secret/ answers 302 /login/"):
+        call_command("sweep", "--resume", str(row.pk), "--quiet")
+    assert len(records.result(row).trials) == 1
 
 
 def test_it_asks_for_a_page_as_a_browser_would() -> None:

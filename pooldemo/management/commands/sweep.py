@@ -167,7 +167,7 @@ class Command(BaseCommand):
                 if meeting:
                     terminal.say(meeting.invitation(plan))
                 with restored(plan.host, site.pool) if plan.host else nullcontext():
-                    if (site.settings or plan.host or planning.pairs(plan.stacks)) and not done.trials:
+                    if site.settings or plan.host or planning.pairs(plan.stacks):
                         terminal.say("trying what the users will ask for")
                         try_out(plan, bench)  # before half of a sweep is spent on one side alone
                     return self._run(
