@@ -20,7 +20,7 @@ from pooldemo.sweep.measure.observe import Holds
 from pooldemo.sweep.measure.process import Ledger
 from pooldemo.sweep.measure.run import Run
 from pooldemo.sweep.measure.target import TrialError
-from pooldemo.sweep.measure.trial import Bench, Clock, efficiencies, gone_by, mean_hold_ms, window_start
+from pooldemo.sweep.measure.trial import Bench, Clock, efficiencies, gone_by, mean_hold_ms, refusal, window_start
 from pooldemo.sweep.report.terminal import Terminal
 from pooldemo.sweep.stacks.stack import Stack
 
@@ -248,3 +248,13 @@ def test_it_fails_a_trial_in_which_a_worker_ended() -> None:
     look_on = trial._LookOn(planned, MagicMock(), target, MagicMock(postmaster=None), MagicMock(), MagicMock())
     with pytest.raises(TrialError, match="a worker of pooldemo ended meanwhile: Worker .pid:7. was sent SIGKILL!"):
         look_on.window(replace(PLAN, duration_s=1, warmup_s=0), MagicMock())
+
+
+def test_a_trial_whose_pools_were_refused_connections_is_none_of_its_size():
+    """A role with CONNECTION LIMIT 5, of which the sweep has 3: "from 2 to 5 slots throughput stays within 5%: the pool
+    is not your bottleneck"."""
+    before, after = Holds(5, 4.0, refused=1), Holds(15, 13.0, refused=4)
+    assert "2 of their 5 connections (3 connects failed)" in refusal(before, after, 2, 5)
+    assert refusal(before, after, 5, 5) == ""
+    assert refusal(after, after, 2, 5) == ""
+    assert refusal(None, after, 2, 5) == refusal(before, None, 2, 5) == refusal(before, after, None, 5) == ""

@@ -129,12 +129,14 @@ class Holds:
     """Slots held and given back: how many, and seconds in all.
 
     `by_worker` has of each, by its host's number and its own, when (of the epoch, by its host's clock) it was looked
-    at, and for how many seconds in all its slots had been held by then, those that are held still included.
+    at, and for how many seconds in all its slots had been held by then, those that are held still included. `refused`
+    are the connects that failed.
     """
 
     count: int
     total_s: float
     by_worker: Mapping[Any, tuple[float, float]] = field(default_factory=dict)
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def snapshot(
 def pool_holds(url: str, page: Page | None) -> Holds | None:
     """How often and how long slots of the default database have been held so far, over all workers of all hosts; None
     where `/pool/` does not tell, or where that database is on no pool of ours (no size)."""
-    count, total_s, busy = 0, 0.0, dict[tuple[int, int], tuple[float, float]]()
+    count, total_s, refused, busy = 0, 0.0, 0, dict[tuple[int, int], tuple[float, float]]()
     hosts = [workers(host, page) for host in page.of(url)] if page else []
     if not all(hosts) or not hosts or any(worker.get("size", 0) is None for host in hosts for worker in host):
         return None
@@ -188,10 +190,11 @@ def pool_holds(url: str, page: Page | None) -> Holds | None:
         if (pool := worker["pools"].get("default")) is not None:  # the one that a trial sizes
             hold = pool["histograms"]["hold"]
             count, total_s = count + sum(hold["counts"]), total_s + hold["total_s"]
+            refused += pool.get("stats", {}).get("connections_errors", 0)
             held_s = hold["total_s"] + pool["holding_s"] if "holding_s" in pool else None  # an older commit's has none
         if held_s is not None:
             busy[number, worker["pid"]] = worker.get("clock_s", worker["at_s"]), held_s  # an older commit's has none
-    return Holds(count, total_s, busy)
+    return Holds(count, total_s, busy, refused)
 
 
 def pool_sizes(url: str, page: Page | None) -> list[int]:

@@ -15,7 +15,7 @@ import psutil
 
 from pooldemo.sweep import plan as planning
 from pooldemo.sweep import stacks
-from pooldemo.sweep.analyse.statistics import digits
+from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.facts import Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import observe
 from pooldemo.sweep.measure.database import DatabaseDown
@@ -207,6 +207,8 @@ class _LookOn:
         for poll in (self.count, ask):
             if poll.error is not None:
                 raise TrialError(f"looking on failed: {' '.join(str(poll.error).split())}")
+        if text := refusal(before.holds, after.holds, self.seen.peak, self.trial.size * plan.workers):
+            raise TrialError(text)
         return self._result(plan, window, before, after, probe)
 
     def _result(self, plan: Plan, window: Window, before: Snapshot, after: Snapshot, probe: Probe) -> TrialResult:
@@ -281,6 +283,19 @@ def mean_hold_ms(before: Holds | None, after: Holds | None) -> float | None:
     if after.total_s < before.total_s or not before.by_worker.keys() <= after.by_worker.keys():
         return None
     return 1000 * (after.total_s - before.total_s) / (after.count - before.count)
+
+
+def refusal(before: Holds | None, after: Holds | None, peak: int | None, slots: int) -> str:
+    """Why a trial is not of its size: PostgreSQL let its pools open no more than some of their connections, and they
+    waited for those. Empty: they were not refused, or had all."""
+    refused = after.refused - before.refused if before and after else 0
+    if refused <= 0 or peak is None or peak >= slots:
+        return ""
+    return (
+        f"PostgreSQL gave the pools {peak} of their {slots} connections ({counted(refused, 'connect')} failed), and "
+        "the sweep itself takes three: give smaller --sizes, or raise its max_connections, or the CONNECTION LIMIT of "
+        "the role or the database"
+    )
 
 
 def _throttled(before: Quota | None, after: Quota | None) -> float | None:

@@ -38,7 +38,8 @@ def words(trial: TrialResult, sweep: SweepResult) -> Iterator[tuple[str, str]]:
     if trial.wait_p95_ms is not None:
         yield "wait for a slot", f"p50 {digits(trial.wait_p50_ms)} ms, p95 {digits(trial.wait_p95_ms)} ms"
     if trial.hold_mean_ms is not None:
-        yield "hold", f"{digits(trial.hold_mean_ms)} ms on average, of it {digits(trial.query_mean_ms)} ms of query"
+        query = f", of it {digits(trial.query_mean_ms)} ms of query" if trial.query_mean_ms is not None else ""
+        yield "hold", f"{digits(trial.hold_mean_ms)} ms on average{query}"
     if trial.peak_connections is not None:
         yield "connections", f"{trial.peak_connections} at most, {trial.size * trial.workers} allowed"
     if trial.efficiency is not None:
