@@ -4,7 +4,7 @@ Headless: `locust -f locustfile.py --headless -u 64 -r 64 -t 10s --workload slow
 writes the timeline of all (docs/timeline.md). What cannot be read is refused before the run, in the page as well.
 
 `--urls '["/orders/"]'` asks for a project's own pages in place of the workloads. Named before another locustfile, with
-POOLDEMO_THEIR_LOAD in the environment, this file only watches: it writes the timeline of that one's requests.
+POOLDEMO_THEIR_LOAD in the environment, this file only watches: `--pooldemo-timeline FILE` is of that one's requests.
 
 It is a closed loop: a user asks again when its answer is there, so a slow server is asked less often, and percentiles
 miss the requests that would have come meanwhile. `--arrivals 200` opens it: requests are due whether answers come or

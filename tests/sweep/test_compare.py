@@ -90,6 +90,12 @@ def test_it_says_which_verdict_moved_and_what_else_differs():
     assert found.differences == ("cpus: 2 -> 8",)
 
 
+def test_it_says_that_the_windows_of_one_were_as_long_as_its_requests_needed():
+    """Sweeps of before and of now say both that a trial measured for 5 s; at size 1 it is 8 s now."""
+    now = _sweep(hinge(8), plan=replace(PLAN, window_cycles=1.2))
+    assert compare_sweeps(_sweep(hinge(8)), now).differences == ("window_cycles: 0.0 -> 1.2",)
+
+
 def _judged(*trials, plan=PLAN):
     return SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS))
 

@@ -182,7 +182,8 @@ def _differences(before: SweepResult, after: SweepResult) -> Iterator[str]:
 
 
 def _of_plans(old: Plan, new: Plan) -> Iterator[str]:
-    for name in ("duration_s", "warmup_s", "repeats", "processes", "margin", "slo"):
+    seconds = ("duration_s", "window_cycles", "warmup_s", "warmup_cycles")
+    for name in (*seconds, "repeats", "processes", "margin", "slo"):
         if _asked(old, name) != _asked(new, name):
             yield f"{name}: {_asked(old, name)} -> {_asked(new, name)}"
 
