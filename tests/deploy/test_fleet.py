@@ -101,6 +101,7 @@ def test_its_balancer_tells_a_host_of_a_visitor_who_has_gone(tmp_path: Path) -> 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as host:
         threading.Thread(target=host.serve_forever, daemon=True).start()
         given = {"LISTEN": "127.0.0.1", "STATE_DIR": str(tmp_path), "WEB_SERVERS": f"127.0.0.1:{host.server_port}"}
+        given["PATH"] = f"{os.environ['PATH']}:/usr/sbin"  # where HAProxy is, and no user's path leads
         with subprocess.Popen(
             [ROOT / "deploy/services/balancer"], cwd=ROOT, env={**os.environ, **ports, **given}
         ) as ours:
