@@ -41,6 +41,7 @@ class Leaving:
         self._look = _thread.RLock()
         self._sockets = list(sockets)
         for each in self._sockets:
+            each.setblocking(False)  # whatever socket.setdefaulttimeout() says; libpq's is so already
             _ask_whether_alive(each)
             # Our half only: with both shut a socket reads as ended at once, whatever the server does.
             with contextlib.suppress(OSError):  # the server was quicker, or was never reached
@@ -70,7 +71,7 @@ def _ask_whether_alive(leaving: Duplicate) -> None:
 def _has_left(leaving: Duplicate) -> bool:
     """Whether the server has closed its end. Reads away what it said before."""
     try:
-        while leaving.recv(65536, socket.MSG_DONTWAIT):
+        while leaving.recv(65536):
             pass
     except BlockingIOError:
         return False

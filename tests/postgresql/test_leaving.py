@@ -233,6 +233,20 @@ def test_the_end_of_the_server_is_seen_on_our_duplicate() -> None:
         assert leaving.gone()
 
 
+def test_a_project_that_limits_every_socket_has_no_slot_back_too_soon() -> None:
+    """By `socket.setdefaulttimeout()`: the worker stood still for as long, and then took the server for gone."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.setdefaulttimeout(0.001)
+        try:
+            leaving = Leaving([duplicate(ours.fileno())])
+        finally:
+            socket.setdefaulttimeout(None)
+        assert not leaving.gone()
+        theirs.close()
+        assert leaving.gone()
+
+
 def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -> None:
     """A minute without an answer from its machine ends the wait; nothing else does."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
