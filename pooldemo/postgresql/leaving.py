@@ -22,8 +22,7 @@ _UNHEARD_MS = 60_000  # how long our goodbye may stay without an answer
 class Duplicate(_socket.socket):
     """Of the driver's socket, past gevent. It closes itself where the last one who has it is stopped, or forgets it."""
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = _socket.socket.close  # of C: a signal's handler that raised in a method here would keep it open
 
 
 def duplicate(descriptor: int) -> Duplicate:

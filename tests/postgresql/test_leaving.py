@@ -1,6 +1,7 @@
 """A connection that is closed on our side, or was never finished, counts until PostgreSQL has let go of it."""
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
@@ -8,12 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import gevent
 import pytest
 from django.db import Error, OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
+from interrupted import Signal, raise_signal
 
 from pooldemo.postgresql import PoolTimeout, attempt
 from pooldemo.postgresql.leaving import Leaving, _has_left, duplicate
@@ -245,6 +248,23 @@ def test_a_project_that_limits_every_socket_has_no_slot_back_too_soon() -> None:
         assert not leaving.gone()
         theirs.close()
         assert leaving.gone()
+
+
+def test_a_duplicate_that_nobody_has_is_closed_though_a_signal_comes() -> None:
+    """Python swallows what a signal's handler raises in a finaliser, and did not go on with that."""
+    ours, theirs = socket.socketpair()
+    kept = [duplicate(ours.fileno())]
+    ours.close()
+    kill = ctypes.PyDLL(None).kill  # os.kill would have the handler called before it returns
+    before = signal.signal(signal.SIGUSR1, lambda *_: raise_signal())
+    try:
+        with pytest.raises(Signal):
+            list(chain(map(kill, (os.getpid(),), (signal.SIGUSR1,)), map(list.clear, (kept,))))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    theirs.setblocking(False)
+    with theirs:
+        assert theirs.recv(1) == b"", "it is closed"
 
 
 def test_the_system_is_told_to_notice_a_server_that_nobody_hears_of_any_more() -> None:
