@@ -57,9 +57,12 @@ def on_starting(server: Any) -> None:
     for folder in temporary.glob(f"{FOLDER}*"):  # left behind by masters that were killed
         pid = folder.name.removeprefix(FOLDER).split("-")[0]
         with contextlib.suppress(OSError):  # another master cleans up as well
-            if pid.isdecimal() and folder.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
+            ours = pid.isdecimal() and folder.lstat().st_uid in (os.getuid(), server.cfg.uid)
+            if ours and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
     os.environ[SNAPSHOTS] = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=temporary)
+    with contextlib.suppress(PermissionError):  # gunicorn says so
+        os.chown(os.environ[SNAPSHOTS], server.cfg.uid, server.cfg.gid)  # the workers', with --user
     end_with_terminal(server)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 FIRST_FD = 3  # where systemd's way begins
+PASSABLE = 0o711  # gunicorn's workers may be somebody else (--user), and look there
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
 HANDLED = (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2, *PASSED_ON)
 
@@ -86,6 +87,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     with tempfile.TemporaryDirectory(prefix="pooldemo-drain-", ignore_cleanup_errors=True) as folder:
         draining = Path(folder, "draining")
+        os.chmod(folder, PASSABLE)  # noqa: PTH101
         os.environ["POOLDEMO_DRAINING"] = str(draining)
         if path := os.environ.get("PORT_FILE"):
             try:
@@ -106,7 +108,8 @@ def main() -> int:
             # No sleep: the command may end meanwhile, of its own or by another signal.
             signal.setitimer(signal.ITIMER_REAL, drain_s or 1e-6)
             try:
-                draining.parent.mkdir(mode=0o700, exist_ok=True)  # many systems remove what lay in /tmp for ten days
+                draining.parent.mkdir(exist_ok=True)  # many systems remove what lay in /tmp for ten days
+                draining.parent.chmod(PASSABLE)
                 draining.touch()
             except OSError as error:  # the command is told all the same
                 print(f"/readyz goes on saying yes: {draining}: {error.strerror}", file=sys.stderr)  # noqa: T201

@@ -98,11 +98,13 @@ def test_it_drains_also_where_its_folder_was_removed(is_full: bool, tmp_path: Pa
     environment = {"DRAIN_S": "3600", "TMPDIR": str(tmp_path / "own"), "PATH": "/usr/bin:/bin"}
     line = [*DRAIN, "127.0.0.1", str(free_port()), "sh", "-c", "echo ready; exec sleep 240"]
     with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=said)
+        process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=said, umask=0o077)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         (command,) = psutil.Process(process.pid).children()
+        modes = [each.stat().st_mode & 0o777 for each in (tmp_path / "own").iterdir()]
+        assert modes == [0o711], "gunicorn's workers may be somebody else (--user), and look there"
         shutil.rmtree(tmp_path / "own")
         if is_full:
             (tmp_path / "own").touch()
@@ -112,6 +114,7 @@ def test_it_drains_also_where_its_folder_was_removed(is_full: bool, tmp_path: Pa
         told = [tmp_path / "said", tmp_path / "own"]
         until(lambda: process.poll() is not None or told[0].read_text() or list(told[1].glob("*/draining")))
         assert command.is_running()
+        assert is_full or [each.stat().st_mode & 0o777 for each in (tmp_path / "own").iterdir()] == modes
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 143
     assert (tmp_path / "said").read_text().startswith("/readyz goes on saying yes: " if is_full else "")

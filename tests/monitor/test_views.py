@@ -1,5 +1,6 @@
 """What a project answers about its pools by one include(): to whom, and what may be changed there."""
 
+import errno
 import importlib
 import json
 import os
@@ -178,6 +179,13 @@ def test_it_is_not_ready_while_it_drains_or_while_too_many_wait(
     (tmp_path / "draining").touch()
     status, said = asked()
     assert (status, json.loads(said)["error"]) == (503, "Draining")
+    with monkeypatch.context() as patched:  # the file is another user's: it was a 500, for ever
+        patched.setattr(os, "stat", _forbidden)
+        assert asked()[0] == 200
+
+
+def _forbidden(*_: Any, **__: Any) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 @pytest.mark.parametrize(

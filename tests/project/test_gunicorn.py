@@ -77,6 +77,20 @@ def test_it_stops_the_embedded_postgresql_however_it_ends(tmp_path: Path, url: s
     assert done.returncode == (0 if url else CODES[way])
 
 
+def test_its_workers_own_the_folder_in_which_they_meet(
+    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With --user they could not write there: each worker's numbers were shown as those of all, without a word."""
+    owners = []
+    monkeypatch.setattr(os, "chown", lambda _, *owner: owners.append(owner))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("POOLDEMO_SNAPSHOTS", "")
+    monkeypatch.setenv("DATABASE_URL", "postgres://me@db.example/shop")
+    config = SimpleNamespace(preload_app=False, workers=1, reuse_port=True, uid=65534, gid=65534)
+    conf["on_starting"](SimpleNamespace(cfg=config, handle_hup=None))
+    assert owners == [(65534, 65534)]
+
+
 CODES = {"ends": 0, "is interrupted": 130, "has failed": 2}
 STARTS = {
     "ends": "",
@@ -87,7 +101,7 @@ SERVED = """
 import os, runpy
 from types import SimpleNamespace
 conf = runpy.run_path("gunicorn.conf.py")
-config = SimpleNamespace(preload_app=False, workers=1, reuse_port=True)
+config = SimpleNamespace(preload_app=False, workers=1, reuse_port=True, uid=os.getuid(), gid=os.getgid())
 conf["on_starting"](SimpleNamespace(cfg=config, handle_hup=None))
 if not os.fork():
     raise SystemExit  # a worker, which ends before it
