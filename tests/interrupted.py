@@ -51,6 +51,7 @@ class Interrupted:
     def _called(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(self.where) or threading.get_ident() != self.me:
             return None
+        self.last[frame] = "RESUME"  # of which Python 3.11 does not tell
         frame.f_trace = self._inside  # Python 3.13 hears the next wish only of a frame that has one
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._inside
