@@ -215,7 +215,7 @@ class Session:
         """Say goodbye on its sockets. Returns what the server may still have. Neither blocks nor switches. Raises
         RecursionError alone, where the stack ends. Who is stopped in it repeats it: the sockets are known until it has
         returned what has them."""
-        _has_room(_CALLS)  # psycopg over ctypes tells the end of the stack by other errors, which would pass for broken
+        _has_room(_CALLS)
         try:
             if not self.is_closed():
                 with contextlib.suppress(OSError, *self.errors):  # no descriptor is left for a duplicate, say

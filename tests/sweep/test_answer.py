@@ -11,6 +11,8 @@ from benchmarks.verdicts.truth import flat, hinge, power
 from pooldemo.sweep.analyse.judge import judge
 from pooldemo.sweep.facts import Conditions, Limit, Plan, Step, SweepResult, TrialResult
 from pooldemo.sweep.report.answer import headline, short
+from pooldemo.sweep.report.formats import to_markdown
+from pooldemo.sweep.report.html_report import to_html
 
 
 def swept(curve: Any, users: int = 200, **fields: Any) -> SweepResult:
@@ -76,6 +78,20 @@ def test_it_says_that_it_still_rises_and_that_the_pool_is_not_the_bottleneck() -
         "MAX_CONNS=64, still rising",
         "MAX_CONNS=1, flat",
     ]
+
+
+def test_it_says_no_more_than_the_verdict_where_nobody_can_tell_whether_it_still_rises() -> None:
+    """The text said that nobody could tell, and the headline that it rises."""
+    seen = {1: (2.26, 2.67, 2.57), 2: (2.76, 2.87, 2.81), 4: (2.49, 2.71, 2.79)}
+    trials = tuple(TrialResult("a", size, n, rps=rps) for size in seen for n, rps in enumerate(seen[size], 1))
+    plan = Plan(stacks=("a",), sizes=(1, 2, 4), users=64)
+    sweep = SweepResult(plan, CONDITIONS, trials, judge(plan, trials, CONDITIONS))
+    assert sweep.verdicts[0].level_from == 2
+    assert headline(sweep).startswith("Nobody can tell yet whether it still rises at MAX_CONNS=4: ")
+    assert short(sweep.verdicts[0], plan) == "MAX_CONNS=4, perhaps still rising"
+    for text in (to_markdown(sweep), to_html(sweep)):
+        assert "perhaps still rising" in text
+        assert "It still rises" not in text
 
 
 def test_it_sends_nobody_to_larger_sizes_that_do_not_help() -> None:

@@ -97,6 +97,7 @@ def judge_stack(
         cause=judgement.saturation.code or judgement.knee.reason,
         slo=Slo(typed(plan.slo), judgement.slo) if plan.slo else None,
         workers=plan.workers,
+        level_from=judgement.knee.level_from if judgement.shape == "rising" else None,
     )
 
 

@@ -51,6 +51,7 @@ class Verdict:
     show), `saturated` the same in words, `copy` the line to copy, for a shell or for settings
     (empty: none). `slo` is None where none was asked for, `checks` are its clauses. `needs` are the options with which
     a sweep that is invalid, or undecided, would find its answer (`--repeats 7`; empty where no option does).
+    `level_from`: of a shape `rising` that may be none, the smallest size that carries what the largest does.
     """
 
     stack: str
@@ -69,6 +70,7 @@ class Verdict:
     cause: str = ""
     slo: Slo | None = None
     workers: int = 1
+    level_from: int | None = None
 
 
 @dataclass(frozen=True)

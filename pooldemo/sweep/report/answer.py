@@ -11,6 +11,7 @@ from pooldemo.sweep.analyse.saturation import is_users
 from pooldemo.sweep.analyse.sizes import carried
 from pooldemo.sweep.analyse.statistics import counted, digits
 from pooldemo.sweep.facts import Plan, SweepResult, Verdict
+from pooldemo.sweep.report.tables import shape_of
 
 ENDED = {
     "generator": "the load generator was full",
@@ -90,7 +91,8 @@ def of_stack(sweep: SweepResult, verdict: Verdict) -> str:
     elif end := _end(sweep, verdict):
         said = f"Use {use}: {numbers}; {end}"
     else:
-        said = f"It still rises at {use}: {numbers}; measure larger sizes"
+        rises = "It still rises" if verdict.level_from is None else "Nobody can tell yet whether it still rises"
+        said = f"{rises} at {use}: {numbers}; measure larger sizes"
     return said + (f"; {ended}" if ended and verdict.shape != "rising" else "") + _slo(verdict)
 
 
@@ -129,7 +131,7 @@ def short(verdict: Verdict, plan: Plan) -> str:
         return "no answer"
     missed = ", SLO missed" if tone(verdict) == "missed" else ""
     asked = _all_asked(verdict, plan)
-    rising = f", enough for {asked}" if asked else ", still rising"
+    rising = f", enough for {asked}" if asked else f", {shape_of(verdict)}"
     return setting(verdict, plan) + {"rising": rising, "flat": ", flat"}.get(verdict.shape, "") + missed
 
 

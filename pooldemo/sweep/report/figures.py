@@ -21,6 +21,7 @@ from pooldemo.sweep.report.canvas import NARROW, WIDE, Frame
 from pooldemo.sweep.report.charts import Axis, Bar, Point, Series
 from pooldemo.sweep.report.legend import Name
 from pooldemo.sweep.report.sparkline import sparkline
+from pooldemo.sweep.report.tables import shape_of
 from pooldemo.sweep.workloads import has_length
 
 SIZE = "MAX_CONNS of one worker"
@@ -186,7 +187,7 @@ def throughput_line(stack: str, sweep: SweepResult) -> Series:
         return line
     label, reason = f"MAX_CONNS={verdict.max_conns}", answer.reason(sweep.plan, verdict)
     if verdict.shape == "rising":
-        label, reason = f"{label}, the best so far", reason or "still rising"
+        label, reason = f"{label}, the best so far", reason or shape_of(verdict)
     return replace(line, mark=verdict.max_conns, mark_label=label, mark_reason=reason)
 
 

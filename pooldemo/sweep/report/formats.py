@@ -18,7 +18,16 @@ from pooldemo.sweep.facts import SweepResult, TrialResult
 from pooldemo.sweep.report import comparison, figures, junit, rerun
 from pooldemo.sweep.report.html_report import to_html
 from pooldemo.sweep.report.lines import to_lines
-from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
+from pooldemo.sweep.report.tables import (
+    HEADERS,
+    Row,
+    conditions_of,
+    named,
+    reasons_of_failure,
+    rows_of,
+    shape_of,
+    title,
+)
 
 CSV_OMITS = (
     "failures_by_message",
@@ -65,7 +74,7 @@ def to_markdown(sweep: SweepResult) -> str:
     """Verdicts, a table for each stack, warnings and conditions, to paste into a pull request."""
     parts = [_plain(f"### {comparison.of_sweep(sweep)}"), _plain(title(sweep))]
     for verdict in sweep.verdicts:
-        parts.append(_plain(f"**{verdict.stack}**: {SHAPES[verdict.shape]}. {verdict.because}"))
+        parts.append(_plain(f"**{verdict.stack}**: {shape_of(verdict)}. {verdict.because}"))
         if verdict.copy:
             parts.append(f"```\n{verdict.copy}\n```")
         parts += [_plain(f"> **{each.code}**: {each.cause}. Cure: {each.cure}") for each in verdict.warnings]

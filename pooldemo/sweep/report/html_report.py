@@ -12,7 +12,16 @@ from pooldemo.sweep.facts import SweepResult, Verdict
 from pooldemo.sweep.report import answer, comparison, rerun, words
 from pooldemo.sweep.report.figures import figures_of
 from pooldemo.sweep.report.moment import moment
-from pooldemo.sweep.report.tables import HEADERS, SHAPES, Row, conditions_of, named, reasons_of_failure, rows_of, title
+from pooldemo.sweep.report.tables import (
+    HEADERS,
+    Row,
+    conditions_of,
+    named,
+    reasons_of_failure,
+    rows_of,
+    shape_of,
+    title,
+)
 
 
 def to_html(sweep: SweepResult) -> str:
@@ -61,7 +70,7 @@ def _verdict(verdict: Verdict) -> str:
     )
     return (
         f'<section class="verdict {escape(answer.tone(verdict))}"><h2>{escape(verdict.stack)} '
-        f"<small>{escape(SHAPES[verdict.shape])}</small></h2><p>{escape(verdict.because)}</p>{copy}"
+        f"<small>{escape(shape_of(verdict))}</small></h2><p>{escape(verdict.because)}</p>{copy}"
         + (f'<ul class="slo">{checks}</ul>' if checks else "")
         + (f'<ul class="warnings">{warnings}</ul>' if warnings else "")
         + "</section>"

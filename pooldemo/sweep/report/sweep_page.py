@@ -67,7 +67,7 @@ def cards(sweep: SweepResult) -> list[Card]:
             verdict,
             answer.tone(verdict),
             answer.of_stack(sweep, verdict),
-            tables.SHAPES[verdict.shape],
+            tables.shape_of(verdict),
             marker_alone(look_of(verdict.stack)),
             tuple((check.state, describe_limit(check.limit), describe_check(check)) for check in verdict.checks),
         )

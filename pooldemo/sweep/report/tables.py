@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pooldemo.sweep.analyse.saturation import mean_of
 from pooldemo.sweep.analyse.sizes import by_size, carried, sizes_of_stack
 from pooldemo.sweep.analyse.statistics import counted, digits, two_digits
-from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult
+from pooldemo.sweep.facts import OWN, Plan, SizeResult, SweepResult, TrialResult, Verdict
 
 SHAPES = {
     "knee": "a knee was found",
@@ -14,6 +14,11 @@ SHAPES = {
     "flat": "flat: the pool is not the bottleneck",
     "invalid": "invalid: it cannot be told",
 }
+
+
+def shape_of(verdict: Verdict) -> str:
+    """The shape in words."""
+    return "perhaps still rising" if verdict.level_from is not None else SHAPES[verdict.shape]
 
 
 @dataclass(frozen=True)
