@@ -14,6 +14,7 @@ from rich.console import Console
 from served import site_on
 
 from pooldemo.site import project
+from pooldemo.sweep import plan as planning
 from pooldemo.sweep.facts import Conditions, Plan, TrialPlan, TrialResult
 from pooldemo.sweep.measure import trial
 from pooldemo.sweep.measure.observe import Holds
@@ -226,6 +227,25 @@ def test_a_trial_says_in_one_line_why_looking_on_failed(monkeypatch: pytest.Monk
     look_on = trial._LookOn(*[MagicMock(error=lost, **{"workers.return_value": set()})] * 6)
     with pytest.raises(TrialError, match="^looking on failed: server closed the connection This probably means$"):
         look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), MagicMock())
+
+
+def test_the_load_goes_on_behind_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who is served at its end never counts."""
+    window, poll = MagicMock(), MagicMock()
+    poll.return_value.__enter__.return_value.error = None
+    for name, mock in (("Probe", MagicMock()), ("observe", MagicMock()), ("Poll", poll), ("Window", window)):
+        monkeypatch.setattr(trial, name, mock)
+    for name, value in (("trouble", ""), ("refusal", ""), ("mean_hold_ms", 80.0)):
+        monkeypatch.setattr(trial, name, lambda *_, value=value: value)
+    monkeypatch.setattr(trial._LookOn, "_result", MagicMock())
+    monkeypatch.setattr(planning, "last_s", lambda plan, size, hold_ms: hold_ms / 200)
+    asked_s = list[float]()
+    load = MagicMock(check=lambda: asked_s.append(time.time()))
+    look_on = trial._LookOn(*[MagicMock(error=None, **{"workers.return_value": set()})] * 6)
+    look_on.window(Plan(duration_s=1, warmup_s=0, processes=1), load)
+    _, start_s, seconds, after_s = window.cut.call_args.args
+    assert after_s == 0.4
+    assert max(asked_s) > start_s + seconds + after_s - 0.1, "it was still there"
 
 
 def test_a_trial_fails_when_its_only_generator_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
